@@ -1,0 +1,99 @@
+"""The form of a profile: every refusal stands at its field and says why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from poolmgr.control.access import control_alias
+from poolmgr.control.profiles import known_targets
+from poolmgr.models import PoolProfile
+from poolmgr.pools.spec import FIELDS
+
+
+class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the stubs alone
+    """Refuses to overwrite an edit that somebody else saved since the page was opened."""
+
+    seen_revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
+    class Meta:
+        model = PoolProfile
+        fields = ("target", "role", "enabled", *FIELDS, "note")
+        widgets = {
+            "validation_query": forms.TextInput(attrs={"class": "vLargeTextField", "spellcheck": "false"}),
+            "note": forms.TextInput(attrs={"class": "vLargeTextField"}),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["seen_revision"] = self.instance.revision
+        # 30 seconds read better than 30.0.
+        whole = {
+            name: int(value) for name, value in self.initial.items() if isinstance(value, float) and value.is_integer()
+        }
+        self.initial.update(whole)
+        if self.instance._state.adding:
+            # The constraints are to be checked where the profiles are, whatever the site's routers say.
+            self.instance._state.db = control_alias()
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        seen = self.cleaned_data.get("seen_revision")
+        if self.instance.pk and seen is not None:
+            now = PoolProfile.objects.using(control_alias()).filter(pk=self.instance.pk).first()
+            if now is not None and now.revision != seen:
+                # The next attempt overwrites: by then the operator knows.
+                self.data = {**dict(self.data.items()), self.add_prefix("seen_revision"): now.revision}
+                who = now.updated_by or _("somebody")
+                raise ValidationError(
+                    _(
+                        "%(who)s saved revision %(revision)s of this profile while you were editing. Open it in "
+                        "another tab to see it; save again to replace it by what stands here."
+                    ),
+                    params={"who": who, "revision": now.revision},
+                )
+        return cleaned
+
+    def _update_errors(self, errors: ValidationError) -> None:
+        # A field that is wrong by itself has its reason already: comparing its old value with others only confuses.
+        if hasattr(errors, "error_dict"):
+            fresh = {name: each for name, each in errors.error_dict.items() if name not in self.errors}
+            if not fresh:
+                return
+            # Reasons for fields that this page does not show still have to be seen.
+            unseen = [each for name, found in fresh.items() if name not in self.fields for each in found]
+            errors = ValidationError({name: found for name, found in fresh.items() if name in self.fields})
+            if unseen:
+                self.add_error(None, ValidationError(unseen))
+            if not errors.error_dict:
+                return
+        super()._update_errors(errors)  # type: ignore[misc]
+
+
+def target_field(help_text: str) -> forms.ChoiceField:
+    """A select of the targets that exist."""
+    known = known_targets()
+    if known:
+        refusal = _("“%%(value)s” is no target of this site; there are %(known)s.") % {"known": ", ".join(known)}
+    else:
+        refusal = _("“%(value)s” is no target: no database of this site uses poolmgr's ENGINE.")
+    return forms.ChoiceField(
+        label=gettext_lazy("Target"),
+        choices=[("", "---------"), *((target, target) for target in known)],
+        help_text=help_text,
+        error_messages={"invalid_choice": refusal},
+    )
+
+
+class RoleForm(forms.Form):
+    """The role that a duplicate is for."""
+
+    role = forms.ChoiceField(
+        label=gettext_lazy("Role"),
+        choices=[choice for choice in PoolProfile.Role.choices if choice[0]],
+        help_text=gettext_lazy("Processes of this role will follow the copy instead of the original."),
+    )

@@ -1,0 +1,191 @@
+"""The revisions of a profile: who changed what and when, and the way back to any of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from poolmgr.admin.live import DASH
+from poolmgr.admin.readonly import ReadOnlyAdmin
+from poolmgr.control import profiles
+from poolmgr.control.access import control_alias
+from poolmgr.exceptions import InvalidSpec
+from poolmgr.models import PoolProfile, ProfileRevision
+from poolmgr.pools.spec import FIELDS
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One setting before and after."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One revision as the history shows it."""
+
+    pk: int
+    number: int
+    author: str
+    at: datetime
+    reason: str
+    changes: tuple[Change, ...]
+    created: bool
+    current: bool
+
+
+def history_page(profile: PoolProfile, may_restore: bool) -> dict[str, Any]:
+    revisions = ProfileRevision.objects.using(control_alias()).filter(target=profile.target, role=profile.role)
+    return {
+        "title": _("History of %(profile)s") % {"profile": profile},
+        "profile": profile,
+        "lines": [_line(each, profile.revision) for each in revisions.order_by("-number")[:200]],
+        "may_restore": may_restore,
+    }
+
+
+def _line(revision: ProfileRevision, current: int) -> Line:
+    return Line(
+        pk=revision.pk,
+        number=revision.number,
+        author=revision.author,
+        at=revision.created_at,
+        reason=revision.reason,
+        changes=changes_of(revision),
+        created=_created(revision),
+        current=revision.number == current,
+    )
+
+
+def changes_of(revision: ProfileRevision) -> tuple[Change, ...]:
+    return tuple(
+        Change(name, _text(before), _text(after)) for name, (before, after) in sorted(revision.changes.items())
+    )
+
+
+def _created(revision: ProfileRevision) -> bool:
+    return all(before is None for before, _after in revision.changes.values())
+
+
+def _text(value: Any) -> str:
+    if value is None or value == "":
+        return DASH
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+@admin.register(ProfileRevision)
+class RevisionAdmin(ReadOnlyAdmin):
+    """Every revision there ever was, also of deleted profiles; each can be restored."""
+
+    list_display = ("created_at", "target", "role_name", "number", "author", "changes_shown", "reason")
+    list_filter = ("target", "role")
+    search_fields = ("target", "author", "reason")
+    date_hierarchy = "created_at"
+    fields = ("target", "role_name", "number", "author", "created_at", "reason", "changes_shown", "values_shown")
+    readonly_fields = fields
+    change_form_template = "admin/poolmgr/profilerevision/change_form.html"
+
+    @admin.display(description=gettext_lazy("role"), ordering="role")
+    def role_name(self, revision: ProfileRevision) -> str:
+        return str(dict(PoolProfile.Role.choices).get(revision.role, revision.role))
+
+    @admin.display(description=gettext_lazy("changes"))
+    def changes_shown(self, revision: ProfileRevision) -> SafeString:
+        if _created(revision):
+            return format_html("{}", _("created"))
+        rows = ((each.name, each.before, each.after) for each in changes_of(revision))
+        return format_html_join("", '<span class="pm-change">{}: {} → <b>{}</b></span>', rows) or format_html(DASH)
+
+    @admin.display(description=gettext_lazy("settings"))
+    def values_shown(self, revision: ProfileRevision) -> SafeString:
+        rows = ((name, _text(value)) for name, value in _settings(revision))
+        return format_html('<dl class="pm-pairs">{}</dl>', format_html_join("", "<dt>{}</dt><dd>{}</dd>", rows))
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.restore_view)
+        return [path("<int:pk>/restore/", view, name="poolmgr_profilerevision_restore"), *super().get_urls()]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        extra = {"may_restore": _may_restore(request), **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, extra)
+
+    def restore_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Show what would change; change it on POST."""
+        if not _may_restore(request):
+            raise PermissionDenied
+        revision = self.get_queryset(request).filter(pk=pk).first()
+        if revision is None:
+            raise Http404(_("There is no such revision."))
+        if request.method == "POST":
+            return self._restore(request, revision)
+        profile = _profile_of(revision)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Restore %(revision)s?") % {"revision": revision},
+            "revision": revision,
+            "profile": profile,
+            "changes": _differences(profile, revision),
+            "opts": self.opts,
+            "media": self.media,
+        }
+        return TemplateResponse(request, "admin/poolmgr/profilerevision/restore.html", context)
+
+    def _restore(self, request: HttpRequest, revision: ProfileRevision) -> HttpResponse:
+        try:
+            profile = profiles.restore(revision, request.user.get_username())
+        except (InvalidSpec, ValidationError) as refusal:
+            reason = " ".join(refusal.messages) if isinstance(refusal, ValidationError) else str(refusal)
+            self.message_user(request, _("Not restored: %(reason)s") % {"reason": reason}, messages.ERROR)
+            return HttpResponseRedirect(reverse(f"{self.admin_site.name}:poolmgr_profilerevision_changelist"))
+        said = _("Restored: %(profile)s has the settings of revision %(old)s again, as revision %(new)s.")
+        self.message_user(
+            request, said % {"profile": profile, "old": revision.number, "new": profile.revision}, messages.SUCCESS
+        )
+        if profile.enabled and (warning := profiles.server_room_warning(profile)):
+            self.message_user(request, warning, messages.WARNING)
+        return HttpResponseRedirect(reverse(f"{self.admin_site.name}:poolmgr_poolprofile_history", args=[profile.pk]))
+
+
+def _may_restore(request: HttpRequest) -> bool:
+    # Restoring is an edit, and of a deleted profile an addition.
+    return request.user.has_perm("poolmgr.change_poolprofile")
+
+
+def _profile_of(revision: ProfileRevision) -> PoolProfile | None:
+    found = PoolProfile.objects.using(control_alias()).filter(target=revision.target, role=revision.role)
+    return found.first()
+
+
+def _settings(revision: ProfileRevision) -> list[tuple[str, Any]]:
+    """In the order of the form: the database keeps none."""
+    known = [name for name in ("enabled", *FIELDS) if name in revision.values]
+    return [(name, revision.values[name]) for name in known]
+
+
+def _differences(profile: PoolProfile | None, revision: ProfileRevision) -> tuple[Change, ...]:
+    now = {} if profile is None else {name: getattr(profile, name, None) for name in revision.values}
+    return tuple(
+        Change(name, _text(now.get(name)), _text(value))
+        for name, value in _settings(revision)
+        if now.get(name) != value
+    )

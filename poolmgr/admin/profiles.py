@@ -1,0 +1,216 @@
+"""The admin of the profiles: edit, act, and see what the fleet makes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.options import ModelAdmin
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import Field, Model, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from poolmgr.admin import actions
+from poolmgr.admin.forms import ProfileForm, target_field
+from poolmgr.admin.history import history_page
+from poolmgr.admin.live import DASH, Live, live_states, state_icon
+from poolmgr.control import profiles
+from poolmgr.control.access import control_alias
+from poolmgr.control.fleet import read_fleet
+from poolmgr.models import PoolProfile
+
+
+class _LiveList(ChangeList):
+    """A change list whose rows know what the fleet makes of them, read once for the page."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows = list(self.result_list)
+        states = live_states(read_fleet(), rows)
+        for row in rows:
+            row.live = states[row.pk]
+        self.result_list = rows
+
+
+@admin.register(PoolProfile)
+class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
+    """Saves through ``control.profiles``, so that each save is a revision and the fleet hears of it."""
+
+    form = ProfileForm
+    list_display = ("target", "role_name", "in_force", "fleet_figures", "pool_mode", "sizes", "edit")
+    list_display_links = ("target", "role_name")
+    search_fields = ("target", "note")
+    actions = (actions.recycle, actions.pause, actions.resume, actions.duplicate)
+    readonly_fields = ("history_line",)
+    fieldsets = (
+        (gettext_lazy("Who follows it"), {"fields": ("target", "role", "enabled")}),
+        (gettext_lazy("Size"), {"fields": ("pool_mode", "min_size", "max_size", "budget")}),
+        (gettext_lazy("Waiting"), {"fields": ("connection_timeout", "max_waiting")}),
+        (gettext_lazy("Lifetime"), {"fields": ("idle_timeout", "max_lifetime", "reconnect_timeout")}),
+        (
+            gettext_lazy("Validation"),
+            {"fields": ("validation", "validation_query", "validate_after_idle", "keepalive_interval")},
+        ),
+        (gettext_lazy("Diagnostics"), {"fields": ("leak_threshold", "health_check_interval")}),
+        (gettext_lazy("History"), {"fields": ("note", "history_line")}),
+    )
+
+    class Media:
+        css = {"all": ("poolmgr/pools.css", "poolmgr/admin.css")}
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PoolProfile]:
+        return super().get_queryset(request).using(control_alias())
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return _LiveList
+
+    @admin.display(description=gettext_lazy("role"), ordering="role")
+    def role_name(self, profile: PoolProfile) -> str:
+        return profile.get_role_display()
+
+    @admin.display(description=gettext_lazy("in force"))
+    def in_force(self, profile: PoolProfile) -> SafeString:
+        live = _live(profile)
+        return format_html('<span class="pm-nowrap">{} {}</span>', state_icon(live.state), live.sentence)
+
+    @admin.display(description=gettext_lazy("in use / idle / waiting"))
+    def fleet_figures(self, profile: PoolProfile) -> str:
+        live = _live(profile)
+        if not live.pools:
+            return DASH
+        return format_html(
+            '<span class="pm-nowrap" title="{}">{} / {} / {}</span>', live.figures, live.used, live.idle, live.pending
+        )
+
+    @admin.display(description=gettext_lazy("min and max size"), ordering="max_size")
+    def sizes(self, profile: PoolProfile) -> str:
+        return format_html('<span class="pm-nowrap">{} to {}</span>', profile.min_size, profile.max_size)
+
+    @admin.display(description=gettext_lazy("revision"), ordering="updated_at")
+    def edit(self, profile: PoolProfile) -> SafeString:
+        return format_html('<span title="{}">{}</span>', _edited_at(profile), _edited(profile))
+
+    @admin.display(description=gettext_lazy("revision"))
+    def history_line(self, profile: PoolProfile) -> str:
+        if not profile.pk:
+            return _("The first save makes revision 1.")
+        line = _("Revision %(edit)s, %(when)s") % {"edit": _edited(profile), "when": _edited_at(profile)}
+        address = reverse(f"{self.admin_site.name}:poolmgr_poolprofile_history", args=[profile.pk])
+        return format_html('{} · <a href="{}">{}</a>', line, address, _("All revisions, to compare and restore"))
+
+    # -- editing -------------------------------------------------------------------------------------------------------
+
+    def get_readonly_fields(self, request: HttpRequest, obj: PoolProfile | None = None) -> tuple[str, ...]:
+        # A profile's history belongs to its target and role: for another one there is “duplicate for a role”.
+        fixed = ("target", "role") if obj else ()
+        return (*fixed, *self.readonly_fields)
+
+    def get_fieldsets(self, request: HttpRequest, obj: PoolProfile | None = None) -> Any:
+        if obj is None or not self.has_change_permission(request, obj):
+            return self.fieldsets
+        return (*self.fieldsets, (None, {"fields": ("seen_revision",)}))
+
+    def formfield_for_dbfield(
+        self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> forms.Field | None:
+        if db_field.name == "target":
+            return target_field(str(db_field.help_text))
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: PoolProfile, form: Any, change: bool) -> None:
+        profiles.save_profile(obj, request.user.get_username(), reason=obj.note)
+        if obj.enabled and (warning := profiles.server_room_warning(obj)):
+            self.message_user(request, warning, messages.WARNING)
+
+    def delete_model(self, request: HttpRequest, obj: PoolProfile) -> None:
+        profiles.delete_profile(obj, request.user.get_username())
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[PoolProfile]) -> None:
+        for profile in queryset:
+            self.delete_model(request, profile)
+
+    # -- pages ---------------------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        bootstrap = path(
+            "bootstrap/", self.admin_site.admin_view(self.bootstrap_view), name="poolmgr_poolprofile_bootstrap"
+        )
+        return [bootstrap, *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        extra = {
+            "dashboard_url": dashboard_url(),
+            "bootstrap": profiles.bootstrap_profiles() if self.has_add_permission(request) else [],
+            **(extra_context or {}),
+        }
+        return super().changelist_view(request, extra)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        profile = self.get_object(request, object_id)
+        extra = {"dashboard_url": dashboard_url(), **(extra_context or {})}
+        if profile is not None:
+            live = live_states(read_fleet(), [profile])[profile.pk]
+            extra |= {"live": live, "live_icon": state_icon(live.state)}
+        return super().change_view(request, object_id, form_url, extra)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        profile = self.get_object(request, object_id)
+        if profile is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined,no-any-return]
+        if not self.has_view_or_change_permission(request, profile):
+            raise PermissionDenied
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
+        context |= history_page(profile, self.has_change_permission(request, profile))
+        return TemplateResponse(request, "admin/poolmgr/poolprofile/history.html", {**context, **(extra_context or {})})
+
+    def bootstrap_view(self, request: HttpRequest) -> HttpResponse:
+        """Make rows of the settings that rule without one."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        made = profiles.bootstrap_profiles()
+        for profile in made:
+            profiles.save_profile(profile, request.user.get_username(), reason=_("created from the bootstrap settings"))
+        said = ngettext("%(n)s profile created.", "%(n)s profiles created.", len(made)) % {"n": len(made)}
+        self.message_user(request, said, messages.SUCCESS if made else messages.INFO)
+        return HttpResponseRedirect(reverse(f"{self.admin_site.name}:poolmgr_poolprofile_changelist"))
+
+
+def _live(profile: Model) -> Live:
+    live = getattr(profile, "live", None)
+    return live if isinstance(live, Live) else Live()
+
+
+def _edited(profile: PoolProfile) -> str:
+    if not profile.updated_by:
+        return str(profile.revision)
+    return _("%(number)s by %(who)s") % {"number": profile.revision, "who": profile.updated_by}
+
+
+def _edited_at(profile: PoolProfile) -> str:
+    return date_format(timezone.localtime(profile.updated_at), "SHORT_DATETIME_FORMAT")
+
+
+def dashboard_url() -> str:
+    """Where the site has put the dashboard, or nothing."""
+    try:
+        return reverse("poolmgr:dashboard")
+    except NoReverseMatch:
+        return ""

@@ -1,0 +1,133 @@
+"""What happened, to read: commands, events and health checks. Nobody edits the past."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.options import ModelAdmin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils.formats import number_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from poolmgr.admin.live import DASH, state_icon
+from poolmgr.control import commands
+from poolmgr.control.access import control_alias
+from poolmgr.models import Acknowledgement, Command, Event, HealthCheck
+
+
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
+    """For whoever may view; nobody adds, changes or deletes."""
+
+    change_form_template = "admin/poolmgr/readonly_change_form.html"
+
+    class Media:
+        css = {"all": ("poolmgr/pools.css", "poolmgr/admin.css")}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).using(control_alias())
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class AcknowledgementInline(admin.TabularInline):  # type: ignore[type-arg]
+    """What each process said of the command."""
+
+    model = Acknowledgement
+    fields = ("process", "state", "message", "at")
+    readonly_fields = fields
+    ordering = ("process",)
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Command | None = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Command | None = None) -> bool:
+        # Whoever may see a command may see what became of it.
+        return request.user.has_perm("poolmgr.view_command")
+
+
+@admin.register(Command)
+class CommandAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "kind", "target", "scope", "author", "answers")
+    list_filter = ("kind", "target")
+    search_fields = ("target", "author", "process")
+    fields = ("kind", "target", "scope", "author", "created_at", "expires_at", "progress")
+    readonly_fields = fields
+    inlines = (AcknowledgementInline,)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).prefetch_related("acknowledgements")
+
+    @admin.display(description=gettext_lazy("answers"))
+    def answers(self, command: Command) -> str:
+        # Of whoever answered: to ask the fleet store about each row would make a Redis that hangs hang the list.
+        states = Counter(each.get_state_display() for each in command.acknowledgements.all() if each.process)
+        return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or DASH
+
+    @admin.display(description=gettext_lazy("scope"))
+    def scope(self, command: Command) -> str:
+        if command.process == Command.ROLLING:
+            return _("one process after another")
+        return _("process %(uid)s") % {"uid": command.process} if command.process else _("all processes")
+
+    @admin.display(description=gettext_lazy("progress"))
+    def progress(self, command: Command) -> str:
+        progress = commands.progress(command)
+        said = _("%(done)s of %(total)s done") % {"done": progress.done, "total": progress.total}
+        return _("%(said)s, %(failed)s failed") % {"said": said, "failed": progress.failed} if progress.failed else said
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnlyAdmin):
+    list_display = ("at", "kind", "target", "message", "author")
+    list_filter = ("kind", "target")
+    search_fields = ("message", "target", "author")
+    date_hierarchy = "at"
+
+
+@admin.register(HealthCheck)
+class HealthCheckAdmin(ReadOnlyAdmin):
+    list_display = ("at", "target", "state_shown", "message", "connect", "query", "server", "ours")
+    list_filter = ("state", "target")
+    search_fields = ("message", "target")
+    date_hierarchy = "at"
+    fields = ("target", "at", "state_shown", "message", "connect", "query", "server", "ours", "server_version")
+    readonly_fields = fields
+
+    @admin.display(description=gettext_lazy("state"), ordering="state")
+    def state_shown(self, check: HealthCheck) -> SafeString:
+        return format_html('<span class="pm-nowrap">{} {}</span>', state_icon(check.state), check.get_state_display())
+
+    @admin.display(description=gettext_lazy("connect"), ordering="connect_time")
+    def connect(self, check: HealthCheck) -> SafeString:
+        return _milliseconds(check.connect_time)
+
+    @admin.display(description=gettext_lazy("query"), ordering="query_time")
+    def query(self, check: HealthCheck) -> SafeString:
+        return _milliseconds(check.query_time)
+
+    @admin.display(description=gettext_lazy("server connections"), ordering="server_used")
+    def server(self, check: HealthCheck) -> str:
+        if check.server_used is None or check.server_max is None:
+            return DASH
+        room = check.server_max - (check.server_reserved or 0)
+        return _("%(used)s of %(room)s") % {"used": check.server_used, "room": room}
+
+
+def _milliseconds(seconds: float | None) -> SafeString:
+    text = DASH if seconds is None else _("%(n)s ms") % {"n": number_format(seconds * 1000, 1)}
+    return format_html('<span class="pm-nowrap">{}</span>', text)

@@ -1,0 +1,1 @@
+"""``ENGINE = "poolmgr.backends.postgis"``: GeoDjango on managed pools."""

@@ -1,0 +1,95 @@
+"""Explicit ways into a connection and out of it: ``pinned()``, ``released()``, ``unpooled()``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db.backends.postgresql import base as native
+from psycopg.pq import TransactionStatus
+
+from poolmgr.exceptions import ReleaseError
+from poolmgr.pools.ledger import Entry
+
+#: No transaction is open: a connection that broke has none either.
+_FREE = (TransactionStatus.IDLE, TransactionStatus.UNKNOWN)
+
+
+class ExplicitWays(native.DatabaseWrapper):
+    """The part of ``Pooled`` that ``poolmgr.api`` calls."""
+
+    _mode: str | None
+    _direct: bool
+    _unpooled: int
+    _pinned: int
+    _return: Any
+
+    @contextmanager
+    def pinned(self) -> Iterator[None]:
+        """Keep one connection for the block, for session state that can't be seen; it is cleaned when it goes back."""
+        had_pins = False
+        if entry := getattr(self.connection, "entry", None):
+            had_pins = bool(entry.pins)
+            entry.pins.add("pinned()")
+        self._pinned += 1
+        try:
+            yield
+        finally:
+            self._pinned -= 1
+            if not self._pinned and not had_pins:
+                self._unpin()
+
+    def _unpin(self) -> None:
+        conn = self.connection
+        if conn is None or self._mode == "session" or self._why_not_release(ignore_pins=True):
+            return
+        if conn.entry is not None:
+            self._return(conn)
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Hold no connection for the block, such as around a slow call; the next query takes one again.
+
+        Raises ``ReleaseError`` inside ``atomic()``, or when an open cursor or session state needs the connection.
+        """
+        self._let_go("released()")
+        yield
+
+    @contextmanager
+    def unpooled(self) -> Iterator[None]:
+        """A connection of one's own for the block, outside the pool and its limits. Raises as ``released()``."""
+        self._let_go("unpooled()")
+        self._unpooled += 1
+        try:
+            yield
+        finally:
+            self._unpooled -= 1
+            if not self._unpooled:
+                self.close()
+
+    def _let_go(self, what: str) -> None:
+        self.validate_thread_sharing()
+        if self.in_atomic_block:
+            raise ReleaseError(
+                f"{what} is refused inside atomic() on database {self.alias!r}: the transaction needs its connection"
+            )
+        if self.connection is not None:
+            if not self._direct and (reason := self._why_not_release()):
+                raise ReleaseError(f"{what} is refused on database {self.alias!r}: {reason}")
+            self.close()
+
+    def _why_not_release(self, ignore_pins: bool = False) -> str:
+        """What needs the connection, or an empty string."""
+        entry: Entry | None = getattr(self.connection, "entry", None)
+        if self.in_atomic_block or not self.autocommit:
+            return "a transaction is open"
+        if entry is None:
+            return "its connection is not from the pool"
+        if entry.cursors > len(entry.late):
+            return "a cursor is open; close it first"
+        if self.connection.pgconn.transaction_status not in _FREE:
+            return "a transaction is open"
+        if not ignore_pins and (entry.pins or self._pinned):
+            return f"its session state would be lost ({', '.join(sorted(entry.pins)) or 'pinned()'})"
+        return ""

@@ -1,0 +1,71 @@
+"""From Django's settings of a database to its pool."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+from poolmgr.backends.postgresql.cursors import ServerBindingServerSideCursor, reporting
+from poolmgr.exceptions import ConfigurationError
+from poolmgr.pools.elastic import ElasticPool
+from poolmgr.pools.liveness import default_parameters
+from poolmgr.pools.managed import ManagedPool
+from poolmgr.pools.spec import from_options
+
+
+def make_pool(template: Any) -> ManagedPool:
+    """A pool that is not open yet.
+
+    ``template`` is a database wrapper of the pool's own: connects happen in the pool's threads for as long as it lives,
+    so not on the wrapper of whichever thread asked first. Raises ``ConfigurationError`` and ``ImproperlyConfigured``.
+    """
+    got, alias = template.settings_dict, template.alias
+    options = got["OPTIONS"]
+    spec, passed = from_options(options.get("pool", True), f"DATABASES[{alias!r}]['OPTIONS']['pool']")
+    if got["CONN_MAX_AGE"] != 0 and "pool" in options:
+        # As Django has it. Where no pool is named the setting was for connections without one, and is not heeded.
+        raise ConfigurationError(
+            f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {got['CONN_MAX_AGE']!r}: Pooling doesn't support persistent"
+            " connections. Remove it; max_lifetime limits the age of a pool's connections."
+        )
+    if got["CONN_HEALTH_CHECKS"]:
+        # Django's answer to whoever asks the pool; ours looks at its connections itself, at every checkout.
+        passed.setdefault("check", ElasticPool.check_connection)
+    template.check_settings()
+    level = isolation_level(template)
+
+    def connect_kwargs() -> dict[str, Any]:
+        given = template.get_connection_params() | {"autocommit": True}
+        given["cursor_factory"] = reporting(given["cursor_factory"])
+        return default_parameters(given, made.spec.connection_timeout)
+
+    def configure(conn: Any) -> None:
+        conn.server_cursor_factory = ServerBindingServerSideCursor
+        if level is not None:
+            conn.isolation_level = level
+        template._configure_connection(conn)
+
+    made = ManagedPool(alias, spec, connect_kwargs, configure, address(got), passed)
+    return made
+
+
+def address(settings_dict: dict[str, Any]) -> str:
+    """Where a database is, for people: host, port and name."""
+    got = settings_dict
+    return f"{got['HOST'] or 'local socket'}:{got['PORT'] or 5432}/{got['NAME']}"
+
+
+def isolation_level(wrapper: Any) -> IsolationLevel | None:
+    """``OPTIONS["isolation_level"]``. Raises ``ImproperlyConfigured`` that says what is allowed."""
+    value = wrapper.settings_dict["OPTIONS"].get("isolation_level")
+    if value is None:
+        return None
+    try:
+        return IsolationLevel(value)
+    except ValueError:
+        allowed = ", ".join(f"{level.value} ({level.name})" for level in IsolationLevel)
+        raise ImproperlyConfigured(
+            f"DATABASES[{wrapper.alias!r}]['OPTIONS']['isolation_level'] is {value!r}, but must be one of {allowed}"
+        ) from None

@@ -1,0 +1,313 @@
+"""When a Django connection takes a pooled connection, and when it gives it back."""
+
+from __future__ import annotations
+
+import sys
+from asyncio import _get_running_loop
+from threading import get_ident
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import NO_DB_ALIAS
+from django.db.backends.postgresql import base as native
+from django.db.backends.postgresql.psycopg_any import IsolationLevel, register_tzloader
+from django.db.backends.signals import connection_created
+from django.db.utils import DatabaseErrorWrapper
+from django.utils.asyncio import async_unsafe
+from django.utils.functional import cached_property
+from psycopg.pq import Format, TransactionStatus
+
+from poolmgr.backends.postgresql.creation import DatabaseCreation
+from poolmgr.backends.postgresql.cursors import HELD, ServerSideCursor
+from poolmgr.backends.postgresql.explicit import ExplicitWays
+from poolmgr.backends.postgresql.lifecycle import in_request, wrappers
+from poolmgr.backends.postgresql.making import address, isolation_level, make_pool
+from poolmgr.backends.postgresql.transactions import Transactions
+from poolmgr.exceptions import PoolmgrError
+from poolmgr.pools import registry
+from poolmgr.pools.elastic import ElasticPool
+from poolmgr.pools.lane import on_console_lane
+from poolmgr.pools.ledger import Entry
+from poolmgr.pools.liveness import default_parameters
+from poolmgr.pools.managed import ManagedPool
+
+_ENSURE_CONNECTION = native.DatabaseWrapper.ensure_connection
+_IDLE = TransactionStatus.IDLE
+#: Nothing is left to hold on to: a broken connection goes back too, so that the next statement gets another.
+_BROKEN = TransactionStatus.UNKNOWN
+#: A server-side cursor that nobody can use any more is for the pool to clean.
+_FORGOTTEN = {HELD}
+
+
+class _ErrorWrapper(DatabaseErrorWrapper):
+    """Django's, which makes its own errors of the driver's. Ours are both already, and say more."""
+
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        if exc_type is not None and not issubclass(exc_type, PoolmgrError):
+            super().__exit__(exc_type, exc_value, traceback)
+
+
+class Pooled(ExplicitWays, Transactions, native.DatabaseWrapper):
+    """Mixed into a PostgreSQL ``DatabaseWrapper``.
+
+    Without a ``pool`` key in ``OPTIONS`` the pool has its default settings; ``"pool": False`` means no pool. The
+    connection goes back when Django closes it (session mode) or as soon as nothing needs it (transaction and statement
+    mode): no open cursor, not in ``atomic()``, autocommit on, no pin, and libpq says idle.
+    """
+
+    creation_class = DatabaseCreation
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._managed: ManagedPool | None = None
+        self._mode: str | None = None
+        self._direct = False  # the present connection is none of the pool's
+        self._unpooled = 0  # depth of unpooled()
+        self._pinned = 0  # depth of pinned()
+        self._busy = 0  # a section that the garbage collector must not release the connection in
+        wrappers.add(self)
+
+    @cached_property
+    def wrap_database_errors(self) -> DatabaseErrorWrapper:
+        return _ErrorWrapper(self)
+
+    # -- the pool -----------------------------------------------------------------------------------------------------
+
+    @property
+    def managed_pool(self) -> ManagedPool | None:
+        """This alias's pool in this process, made at first use; None where ``OPTIONS["pool"]`` is False."""
+        managed = self._managed
+        if managed is None or managed.retired:
+            managed = self._managed = self._find_pool()
+        return managed
+
+    @property
+    def pool(self) -> ElasticPool | None:
+        """What Django's own code looks at: the psycopg_pool, or None while the connection is a direct one."""
+        managed = None if self._direct else self.managed_pool
+        return None if managed is None else managed.pool
+
+    @property
+    def pool_mode(self) -> str:
+        """The mode of the work under way: ``session``, ``transaction`` or ``statement``."""
+        managed = self.managed_pool
+        return self._mode or ("session" if managed is None else managed.spec.pool_mode)
+
+    def _find_pool(self) -> ManagedPool | None:
+        options = self.settings_dict["OPTIONS"].get("pool", True)
+        if options is False or self.alias == NO_DB_ALIAS:
+            return None
+        found = registry.get(self.alias)
+        if found is not None and found.address != address(self.settings_dict):
+            if self.settings_dict is not connections.settings.get(self.alias):
+                return None  # another database under a borrowed alias
+            registry.close(self.alias)
+        return registry.get_or_make(self.alias, lambda: make_pool(type(self)(self.settings_dict, self.alias)))
+
+    def close_pool(self) -> None:
+        """Close this alias's pool; the next query makes a new one.
+
+        Celery's Django fixup calls this around every task, so as not to share a native pool with the children it forks.
+        Ours are dropped by the child itself, so that call has nothing to do.
+        """
+        if not sys._getframe(1).f_globals.get("__name__", "").startswith("celery."):
+            registry.close(self.alias)
+
+    # -- checkout -----------------------------------------------------------------------------------------------------
+
+    @async_unsafe
+    def connect(self) -> None:
+        """Take a connection from the pool, or open a direct one where there is no pool or the console lane needs it."""
+        self._take()
+
+    def _take(self) -> None:
+        managed = self._managed
+        if on_console_lane():
+            # A console that only looks makes no pool of its own: what it looks at may be a server that is full.
+            managed = registry.get(self.alias)
+            conn = None if managed is None else managed.try_checkout()
+        else:
+            if managed is None or managed.retired:
+                managed = self.managed_pool
+            conn = None if managed is None or self._unpooled else managed.checkout()
+        if managed is None or conn is None:
+            self._connect_directly()
+            return
+        if self.atomic_blocks or self.savepoint_ids:
+            self.savepoint_ids, self.atomic_blocks = [], []
+        self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = self.errors_occurred = False
+        self.run_on_commit = []
+        self.health_check_done = True
+        self.connection = conn
+        self.autocommit = True
+        self._direct = False
+        if self._mode is None:
+            self._mode = managed.spec.pool_mode
+        entry = conn.entry
+        entry.cursors = 0
+        if entry.late:
+            entry.late.clear()
+        if self._pinned:
+            entry.pins.add("pinned()")
+        # Once for each physical connection, and again when somebody began to listen since.
+        if entry.greeted != connection_created.receivers or not self.settings_dict["AUTOCOMMIT"]:
+            self._prepare(entry)
+
+    def _prepare(self, entry: Entry) -> None:
+        """What Django does after opening a connection; a hook that fails gives the connection back."""
+        self._busy += 1
+        try:
+            if entry.greeted != connection_created.receivers:
+                greeted = connection_created.receivers[:]
+                self.isolation_level = isolation_level(self) or IsolationLevel.READ_COMMITTED
+                self.__dict__.setdefault("pg_version", self.connection.info.server_version)
+                pins = set(entry.pins)
+                self.init_connection_state()
+                connection_created.send(sender=self.__class__, connection=self)
+                # What these hooks set belongs to the connection, not to its first borrower.
+                entry.pins &= pins
+                entry.greeted = greeted
+            if not self.settings_dict["AUTOCOMMIT"]:
+                self.set_autocommit(False)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._busy -= 1
+
+    def _connect_directly(self) -> None:
+        self._direct = True
+        self._busy += 1
+        try:
+            super().connect()
+        finally:
+            self._busy -= 1
+
+    @async_unsafe
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        return super().get_new_connection(default_parameters(conn_params, 10.0))
+
+    def cursor(self) -> Any:
+        """As Django's, which learns from an exception, at every call, that no event loop runs in this thread."""
+        return self._cursor() if _get_running_loop() is None else super().cursor()
+
+    def validate_thread_sharing(self) -> None:
+        """As Django's, which takes a lock even where the thread is the right one."""
+        if self._thread_ident != get_ident():  # type: ignore[attr-defined]
+            super().validate_thread_sharing()
+
+    def _cursor(self, name: str | None = None) -> Any:
+        if self._direct:
+            return super()._cursor(name)  # type: ignore[misc]
+        self._busy += 1
+        try:
+            with self.wrap_database_errors:
+                if self.connection is None:
+                    # Tests patch ensure_connection() to forbid queries, and tracers to watch connects.
+                    if self.in_atomic_block or type(self).ensure_connection is not _ENSURE_CONNECTION:
+                        self.ensure_connection()
+                    else:
+                        # The short way: cursor() has looked for a running event loop already.
+                        self._take()
+                return self._prepare_cursor(self.create_cursor(name))  # type: ignore[attr-defined]
+        finally:
+            self._busy -= 1
+
+    def create_cursor(self, name: str | None = None) -> Any:
+        conn = self.connection
+        entry = getattr(conn, "entry", None)
+        if entry is None:
+            return super().create_cursor(name)
+        if name and self.settings_dict["OPTIONS"].get("server_side_binding") is not True:
+            cursor: Any = ServerSideCursor(conn, name=name, scrollable=False, withhold=conn.autocommit)  # type: ignore[call-arg]
+            loader = conn.adapters.get_loader(native.TIMESTAMPTZ_OID, Format.TEXT)
+            if self.timezone != loader.timezone:
+                register_tzloader(self.timezone, cursor)
+        else:
+            cursor = super().create_cursor(name)
+        cursor.attach(self, entry)
+        return cursor
+
+    # -- return -------------------------------------------------------------------------------------------------------
+
+    def release_if_free(self) -> None:
+        """In transaction and statement mode, give the connection back if nothing needs it."""
+        conn = self.connection
+        if (
+            conn is None
+            or self._mode == "session"
+            or self.in_atomic_block
+            or not self.autocommit
+            or self._busy
+            or self._pinned
+            or self._direct
+        ):
+            return
+        entry = conn.entry
+        if entry.cursors > len(entry.late) or (entry.pins and entry.pins != _FORGOTTEN):
+            return
+        status = conn.pgconn.transaction_status
+        if status == _IDLE or status == _BROKEN:  # noqa: SIM109  the hot path
+            self._return(conn)
+
+    def _return(self, conn: Any) -> None:
+        self.connection = None
+        if not in_request.get():
+            self._mode = None
+        pool, managed = conn._pool, self._managed
+        if managed is not None and pool is managed.pool:
+            managed.give_back(conn)
+        elif pool is not None:  # None when the pool took it back already, as it does from a thread that has ended
+            pool.putconn(conn)
+
+    def close(self) -> None:
+        """Give the connection back; a direct one is closed."""
+        conn = self.connection
+        if conn is None or self._direct or self.in_atomic_block or _get_running_loop() is not None:
+            super().close()
+            return
+        self.validate_thread_sharing()
+        self.run_on_commit = []
+        self._return(conn)
+        self._mode = None
+
+    def _close(self) -> None:
+        conn, self._mode = self.connection, None
+        if conn is None:
+            return
+        if getattr(conn, "entry", None) is None:
+            with self.wrap_database_errors:
+                conn.close()
+            self.connection, self._direct = None, False
+        else:
+            with self.wrap_database_errors:
+                self._return(conn)
+            self._mode = None
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        """Django's call at both ends of a request: a pooled connection goes back.
+
+        ``CONN_MAX_AGE`` is for connections without a pool. Beside a ``pool`` key Django refuses it, and only where it was
+        set after the pool was made is it heeded, as Django does.
+        """
+        if self.in_atomic_block:
+            return
+        never = self.settings_dict["CONN_MAX_AGE"] is None and "pool" in self.settings_dict["OPTIONS"]
+        self._mode = self._mode if never else None
+        if self.connection is not None and not self._direct and not never:
+            self.close()
+        else:
+            super().close_if_unusable_or_obsolete()
+
+    def close_if_health_check_failed(self) -> None:
+        # The pool has looked at its connections itself.
+        if self._direct:
+            super().close_if_health_check_failed()
+
+    def drop_inherited(self) -> None:
+        """In a forked child: forget the parent's connection without a word to the server."""
+        self._managed, self._mode, self._direct = None, None, False
+        if self.connection is not None:
+            self.connection = None
+            if self.in_atomic_block:
+                self.closed_in_transaction = self.needs_rollback = True

@@ -1,0 +1,68 @@
+"""What transactions mean for a pooled connection: when they end it may go back, and statement mode allows none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.backends.postgresql import base as native
+
+from poolmgr.exceptions import ModeError
+
+
+class Transactions(native.DatabaseWrapper):
+    """The part of ``Pooled`` that Django's transactions call."""
+
+    _busy: int
+    managed_pool: Any
+    pool_mode: Any
+    release_if_free: Any
+
+    def get_autocommit(self) -> bool:
+        """As Django's, but without taking a connection only to ask."""
+        if self.connection is None and self.managed_pool is not None:
+            return bool(self.settings_dict["AUTOCOMMIT"])
+        return bool(super().get_autocommit())
+
+    def set_autocommit(self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False) -> None:
+        if not autocommit and self.pool_mode == "statement":
+            self.refuse_transaction("atomic() or set_autocommit(False)")
+        self._count_transaction()
+        self._busy += 1
+        try:
+            super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
+        finally:
+            self._busy -= 1
+        if autocommit:
+            self.release_if_free()
+
+    def _count_transaction(self) -> None:
+        """Cursors that were declared before may be gone."""
+        if (entry := getattr(self.connection, "entry", None)) is not None:
+            entry.transactions += 1
+
+    def _commit(self) -> None:
+        super()._commit()  # type: ignore[misc]
+        self._count_transaction()
+
+    def _rollback(self) -> None:
+        super()._rollback()  # type: ignore[misc]
+        self._count_transaction()
+
+    def _savepoint_rollback(self, sid: str) -> None:
+        super()._savepoint_rollback(sid)  # type: ignore[misc]
+        self._count_transaction()
+
+    def run_and_clear_commit_hooks(self) -> None:
+        """Run them without the connection: they may take long, query or raise."""
+        busy, self._busy = self._busy, 0
+        try:
+            self.release_if_free()
+            super().run_and_clear_commit_hooks()
+        finally:
+            self._busy = busy
+
+    def refuse_transaction(self, what: str) -> None:
+        raise ModeError(
+            f"{what} is refused on database {self.alias!r}: its pool_mode is statement, which allows no transaction of"
+            " several statements; use pool_mode transaction, or poolmgr.unpooled()"
+        )

@@ -1,0 +1,130 @@
+"""System checks, each with a hint."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import connections
+
+from poolmgr.conf import conf
+from poolmgr.exceptions import ConfigurationError
+from poolmgr.pools.spec import PoolSpec, from_options
+
+#: Where PgBouncer listens unless told otherwise; nothing else in the settings tells it from a PostgreSQL.
+PGBOUNCER_PORT = "6432"
+ENGINES = ("poolmgr.backends.postgresql", "poolmgr.backends.postgis")
+
+
+def _pooled() -> dict[str, dict[str, Any]]:
+    return {alias: got for alias, got in connections.settings.items() if got["ENGINE"] in ENGINES}
+
+
+@register()
+def check_setting(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        conf()
+    except ConfigurationError as ex:
+        return [Error(str(ex), hint="Correct POOLMGR in the settings.", id="poolmgr.E001")]
+    return []
+
+
+@register()
+def check_databases(**kwargs: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    for alias, got in _pooled().items():
+        options = got["OPTIONS"]
+        try:
+            spec, _ = from_options(
+                options.get("pool", True) or PoolSpec().to_dict(), f"DATABASES[{alias!r}]['OPTIONS']['pool']"
+            )
+        except ConfigurationError as ex:
+            found.append(Error(str(ex), hint="Correct the pool's settings.", id="poolmgr.E002"))
+            continue
+        if options.get("pool", True) is not False:
+            found += _check_database(alias, got, spec)
+    return found
+
+
+def _check_database(alias: str, got: dict[str, Any], spec: PoolSpec) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if got["CONN_MAX_AGE"] != 0 and "pool" in got["OPTIONS"]:
+        found.append(
+            Error(
+                f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {got['CONN_MAX_AGE']!r} beside a pool, which Django refuses.",
+                hint="Remove it; set max_lifetime in the pool's profile instead.",
+                id="poolmgr.E003",
+            )
+        )
+    elif got["CONN_MAX_AGE"] != 0:
+        found.append(
+            Warning(
+                f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {got['CONN_MAX_AGE']!r}, which a pooled connection doesn't heed.",
+                hint="Remove it; set max_lifetime in the pool's profile instead.",
+                id="poolmgr.W001",
+            )
+        )
+    if got["ATOMIC_REQUESTS"] and spec.pool_mode != "session":
+        found.append(
+            Warning(
+                f"DATABASES[{alias!r}] has ATOMIC_REQUESTS with pool_mode {spec.pool_mode!r}: every request is one"
+                " transaction, which holds its connection to the end.",
+                hint="Turn ATOMIC_REQUESTS off and use atomic() where it is needed, or use pool_mode session.",
+                id="poolmgr.W002",
+            )
+        )
+    if str(got["PORT"]) == PGBOUNCER_PORT and (reason := _unfit_for_pgbouncer(got)):
+        found.append(
+            Warning(
+                f"DATABASES[{alias!r}] seems to lead to a PgBouncer (port {PGBOUNCER_PORT}): {reason}",
+                hint="Set DISABLE_SERVER_SIDE_CURSORS to True and leave prepare_threshold out, or silence this where"
+                " PgBouncer pools by session, or by transaction from version 1.21 with max_prepared_statements.",
+                id="poolmgr.W004",
+            )
+        )
+    return found
+
+
+def _unfit_for_pgbouncer(got: dict[str, Any]) -> str:
+    if got["OPTIONS"].get("prepare_threshold") is not None:
+        return "prepare_threshold makes prepared statements, which a transaction-mode PgBouncer may not find again."
+    if not got.get("DISABLE_SERVER_SIDE_CURSORS"):
+        return "iterator() opens server-side cursors, which a transaction-mode PgBouncer loses between two fetches."
+    return ""
+
+
+@register()
+def check_celery(**kwargs: Any) -> list[CheckMessage]:
+    if find_spec("celery") is None:
+        return []
+    return [
+        Warning(
+            f"DATABASES[{alias!r}] has Django's own pool, which Celery's prefork workers close around every task: each"
+            " task pays for new connections.",
+            hint=f"Set its ENGINE to {ENGINES[0]!r}; the pool's settings may stay as they are.",
+            id="poolmgr.W005",
+        )
+        for alias, got in connections.settings.items()
+        if got["ENGINE"] == "django.db.backends.postgresql" and got.get("OPTIONS", {}).get("pool")
+    ]
+
+
+@register()
+def check_console_lane(**kwargs: Any) -> list[CheckMessage]:
+    ours = "poolmgr.middleware.ConsoleLaneMiddleware"
+    middleware = list(settings.MIDDLEWARE)
+    if not apps.is_installed("poolmgr") or not _pooled():
+        return []
+    if ours not in middleware:
+        message = f"{ours} is not in MIDDLEWARE: with a pool exhausted, the admin and the dashboard don't answer."
+    elif any(
+        each.startswith(("django.contrib.sessions", "django.contrib.auth"))
+        for each in middleware[: middleware.index(ours)]
+    ):
+        message = f"{ours} comes after middleware that queries the database."
+    else:
+        return []
+    return [Warning(message, hint=f"Make {ours} the first entry of MIDDLEWARE.", id="poolmgr.W003")]

@@ -1,0 +1,109 @@
+"""The ``POOLMGR`` setting: typed, with defaults, validated at first use and re-read when it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.signals import setting_changed
+
+from poolmgr.exceptions import ConfigurationError
+
+ROLES = ("web", "worker", "command")
+
+
+@dataclass(frozen=True, slots=True)
+class Conf:
+    """All keys of ``POOLMGR``. Intervals are in seconds.
+
+    ``REDIS_URL`` None means that heartbeats and changes go through the database; ``ROLE`` None means that it is found
+    out from the command line; ``METRICS_TOKEN`` None means that only staff may read the metrics page.
+    """
+
+    REDIS_URL: str | None = None
+    NAMESPACE: str = "poolmgr"
+    CONTROL_DATABASE: str = "default"
+    ROLE: str | None = None
+    AGENT: bool = True
+    METRICS_TOKEN: str | None = None
+    POLL_INTERVAL: float = 5.0
+    HEARTBEAT_INTERVAL: float = 2.0
+    PROCESS_TTL: float = 20.0
+    COMMAND_TTL: float = 60.0
+    SAMPLE_INTERVAL: float = 60.0
+    SAMPLE_RETENTION: float = 7 * 86_400.0
+    EVENT_RETENTION: float = 90 * 86_400.0
+
+
+def _seconds(least: float, most: float) -> tuple[Callable[[Any], bool], str]:
+    def fits(value: Any) -> bool:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+
+    return fits, f"a number of seconds from {least:g} to {most:g}"
+
+
+def _is_redis_url(value: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, str) and urlsplit(value).scheme in {"redis", "rediss", "unix"}
+
+
+#: Keys whose values no message may repeat.
+_SECRET = frozenset({"REDIS_URL", "METRICS_TOKEN"})
+_YEAR = 365 * 86_400.0
+_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "REDIS_URL": (_is_redis_url, "None or a URL that starts with redis://, rediss:// or unix://"),
+    "NAMESPACE": (lambda v: isinstance(v, str) and v.isidentifier(), "a name of letters, digits and underscores"),
+    "CONTROL_DATABASE": (lambda v: v in settings.DATABASES, "an alias of settings.DATABASES"),
+    "ROLE": (lambda v: v is None or v in ROLES, f"None or one of {', '.join(ROLES)}"),
+    "AGENT": (lambda v: isinstance(v, bool), "True or False"),
+    "METRICS_TOKEN": (
+        lambda v: v is None or (isinstance(v, str) and len(v) >= 16),
+        "None or a secret of 16 characters or more",
+    ),
+    "POLL_INTERVAL": _seconds(0.1, 300),
+    "HEARTBEAT_INTERVAL": _seconds(0.1, 60),
+    "PROCESS_TTL": _seconds(1, 600),
+    "COMMAND_TTL": _seconds(1, 3600),
+    "SAMPLE_INTERVAL": _seconds(1, 3600),
+    "SAMPLE_RETENTION": _seconds(60, _YEAR),
+    "EVENT_RETENTION": _seconds(60, _YEAR),
+}
+
+
+@cache
+def conf() -> Conf:
+    """The validated setting.
+
+    Raises ``ConfigurationError`` that names the key, its value and what is allowed.
+    """
+    given = getattr(settings, "POOLMGR", None) or {}
+    if not isinstance(given, dict):
+        raise ConfigurationError(f"POOLMGR is {given!r}, but must be a dict")
+    names = [each.name for each in fields(Conf)]
+    for key, value in given.items():
+        if key not in names:
+            raise ConfigurationError(f"POOLMGR has the unknown key {key!r}; allowed are {', '.join(names)}")
+        fits, allowed = _ALLOWED[key]
+        if not fits(value):
+            shown = "a value that is not shown" if key in _SECRET else repr(value)
+            raise ConfigurationError(f"POOLMGR[{key!r}] is {shown}, but must be {allowed}")
+    made = Conf(**given)
+    if made.PROCESS_TTL <= 2 * made.HEARTBEAT_INTERVAL:
+        raise ConfigurationError(
+            f"POOLMGR['PROCESS_TTL'] is {made.PROCESS_TTL:g}, but must be more than twice HEARTBEAT_INTERVAL"
+            f" ({made.HEARTBEAT_INTERVAL:g}), or live processes would seem dead"
+        )
+    return made
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting in {"POOLMGR", "DATABASES"}:
+        conf.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="poolmgr.conf")

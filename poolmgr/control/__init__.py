@@ -1,0 +1,1 @@
+"""Control of the fleet: what every process should do, and what all of them report."""

@@ -1,0 +1,74 @@
+"""The control database, as background work uses it: on the console lane, and nothing held afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import psycopg
+from django.db import connections, transaction
+from django.db.utils import DatabaseError
+
+from poolmgr.conf import conf
+from poolmgr.exceptions import CheckoutError
+from poolmgr.pools.diagnosis import diagnose, scrub
+from poolmgr.pools.lane import console_lane
+
+#: What PostgreSQL calls a table that is not there.
+_UNDEFINED_TABLE = "42P01"
+
+
+def control_alias() -> str:
+    return conf().CONTROL_DATABASE
+
+
+@contextmanager
+def control_database() -> Iterator[str]:
+    """The control database's alias, for a stretch of work after which its connection is let go.
+
+    Inside a transaction that began before (a task run in place by a request or a test) the connection stays.
+    """
+    alias = control_alias()
+    with console_lane():
+        try:
+            yield alias
+        finally:
+            if not connections[alias].in_atomic_block:
+                connections[alias].close()
+
+
+@contextmanager
+def sheltered() -> Iterator[None]:
+    """Keep an error of the control database from spoiling a transaction that is open around this."""
+    alias = control_alias()
+    with transaction.atomic(using=alias) if connections[alias].in_atomic_block else nullcontext():
+        yield
+
+
+def try_lock(name: str) -> bool:
+    """Take the lock ``name`` until the end of the present transaction, unless somebody has it. Raises ``django.db.Error``.
+
+    Other databases than PostgreSQL have no such lock; there everybody gets it, and unique rows have to do.
+    """
+    connection = connections[control_alias()]
+    if connection.vendor != "postgresql":
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [f"poolmgr:{name}"])
+        return bool(cursor.fetchone()[0])
+
+
+def is_unmigrated(error: BaseException) -> bool:
+    """True for the error of a table that does not exist: poolmgr is installed but not migrated."""
+    if getattr(error.__cause__, "sqlstate", None) == _UNDEFINED_TABLE:
+        return True
+    return isinstance(error, DatabaseError) and "no such table" in str(error)
+
+
+def sentence_of(error: BaseException) -> str:
+    """An error of the control database as one sentence without secrets."""
+    if is_unmigrated(error):
+        return "The tables of poolmgr are not in the control database; run manage.py migrate."
+    if isinstance(error.__cause__ or error, psycopg.Error | CheckoutError):
+        return f"The control database can't be used: {diagnose(error).sentence.rstrip('.')}."
+    return f"The control database can't be used: {scrub(str(error).strip() or type(error).__name__)[:200]}."

@@ -1,0 +1,104 @@
+"""The agent of this process: when it starts, and when it must stop."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.db.models.signals import post_migrate
+
+from poolmgr.conf import conf
+from poolmgr.control.budget import FLOOR
+from poolmgr.control.push import notify
+from poolmgr.control.rounds import Agent
+from poolmgr.exceptions import PoolmgrError
+from poolmgr.pools import registry
+from poolmgr.pools.spec import from_options
+
+log = logging.getLogger("poolmgr.agent")
+
+_agent: Agent | None = None
+_lock = threading.Lock()
+_installed = False
+_aside = False
+
+
+def install() -> None:
+    """Have the registry start an agent with the first pool of each process. Called once, when Django is ready."""
+    global _installed
+    if _installed:
+        return
+    _installed = True
+    registry.on_start(start)
+    registry.on_quiesce(_quiesce)
+    registry.on_fork(_after_fork)
+    post_migrate.connect(_migrated, sender=apps.get_app_config("poolmgr"), dispatch_uid="poolmgr.agent")
+    # After the registry's own hook, hence run before it: the farewell still needs a connection.
+    atexit.register(stop)
+    _hold_to_the_floor()
+
+
+def start() -> None:
+    """Start this process's agent, if it has none; never blocks and never raises."""
+    global _agent
+    try:
+        if _aside or not conf().AGENT:
+            return
+        with _lock:
+            if _agent is None or not _agent.alive:
+                _agent = Agent()
+                _agent.start()
+    except Exception:  # the first query of the process must not fail for want of a console
+        log.exception("the agent could not start: this process follows no profile and reports nothing")
+
+
+def stand_aside() -> None:
+    """Have this process never start an agent: for one that only looks at the fleet, and is no part of it."""
+    global _aside
+    _aside = True
+
+
+def stop(timeout: float = 2.0) -> None:
+    """Stop this process's agent, if it has one, within about ``timeout`` seconds."""
+    global _agent
+    with _lock:
+        agent, _agent = _agent, None
+    if agent is not None:
+        agent.stop(timeout)
+
+
+def _quiesce(target: str) -> None:
+    agent = _agent
+    if agent is not None and agent.alive:
+        agent.quiesce(target)
+
+
+def _after_fork() -> None:
+    global _agent, _lock
+    # The thread did not come along, and the lock may be held for ever.
+    _agent, _lock = None, threading.Lock()
+    _hold_to_the_floor()
+
+
+def _hold_to_the_floor() -> None:
+    """Where the settings name a budget, no pool opens more than the floor before the agent has a lease."""
+    floors: dict[str, int] = {}
+    for alias, database in settings.DATABASES.items():
+        try:
+            spec, _ = from_options(database.get("OPTIONS", {}).get("pool"))
+        except PoolmgrError:
+            continue  # another backend's options, or wrong ones, which the checks report
+        if spec.budget:
+            floors[alias] = FLOOR
+    if floors and conf().AGENT:
+        registry.set_limits(floors)
+
+
+def _migrated(plan: Any = None, **kwargs: Any) -> None:
+    # Processes look for missing tables rarely; flushing a database also sends this signal, with an empty plan.
+    if plan:
+        notify()

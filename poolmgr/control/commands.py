@@ -1,0 +1,96 @@
+"""Orders to the fleet: how they are given, and how far they got."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from poolmgr.conf import conf
+from poolmgr.control.access import control_alias
+from poolmgr.control.push import notify_after_commit
+from poolmgr.control.store import StoreDown, get_store
+from poolmgr.models import Acknowledgement, Command, Event
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Processes that are done, failed or at it, of ``total`` that the command concerns; the rest has yet to begin."""
+
+    done: int
+    failed: int
+    running: int
+    total: int
+
+
+def send(kind: str, target: str, author: str, process: str = "") -> Command:
+    """Order ``kind`` (recycle, pause or resume) for a target: in all processes, or in the one with the uid ``process``.
+
+    Raises ``ValueError`` for an unknown kind and ``django.db.Error``.
+    """
+    if kind not in Command.Kind.values:
+        raise ValueError(f"{kind!r} is not one of {', '.join(Command.Kind.values)}")
+    with transaction.atomic(using=control_alias()):
+        command = Command(
+            kind=kind,
+            target=target,
+            process=process,
+            author=author,
+            expires_at=timezone.now() + timedelta(seconds=conf().COMMAND_TTL),
+        )
+        command.save(using=control_alias())
+        record(Event.Kind.COMMAND, target, author, str(command))
+        notify_after_commit()
+    return command
+
+
+def record(kind: str, target: str, author: str, message: str) -> Event:
+    """Write a line of the audit log. Raises ``django.db.Error``."""
+    event = Event(kind=kind, target=target, author=author, message=message[:500])
+    event.save(using=control_alias())
+    return event
+
+
+def progress(command: Command) -> Progress:
+    """How far a command got.
+
+    It concerns whoever answered, and the live processes that have the pool and could still answer.
+    Raises ``django.db.Error``.
+    """
+    answers = dict(command.acknowledgements.using(control_alias()).values_list("process", "state"))
+    # The empty process is the summary of a rolling recycle.
+    answers.pop("", None)
+    states = list(answers.values())
+    return Progress(
+        done=states.count(Acknowledgement.State.DONE),
+        failed=states.count(Acknowledgement.State.FAILED),
+        running=states.count(Acknowledgement.State.RUNNING),
+        total=len(answers.keys() | _concerned(command)),
+    )
+
+
+def _concerned(command: Command) -> set[str]:
+    if command.process == Command.ROLLING:
+        return set()  # its plan has a row for each process
+    try:
+        beats = get_store().processes()
+    except StoreDown:
+        return set()
+    late = command.expires_at.timestamp()
+    return {
+        beat.uid
+        for beat in beats
+        if (not command.process or command.process == beat.uid)
+        and beat.started < late
+        and any(pool.target == command.target for pool in beat.pools)
+    }
+
+
+def recent(target: str | None = None, limit: int = 10) -> tuple[Command, ...]:
+    """The newest commands first, of one target or of all. Raises ``django.db.Error``."""
+    commands = Command.objects.using(control_alias()).order_by("-id")
+    if target is not None:
+        commands = commands.filter(target=target)
+    return tuple(commands[:limit])

@@ -1,0 +1,173 @@
+"""The fleet as one picture: every live process, and every target summed over them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, fields
+from time import time
+
+from django.db.utils import Error as DatabaseError
+
+from poolmgr.control.access import control_alias, sentence_of, sheltered
+from poolmgr.control.desired import follow, label, read_profiles
+from poolmgr.control.store import StoreDown, get_store
+from poolmgr.control.store.database import DatabaseStore
+from poolmgr.control.targets import known_targets
+from poolmgr.metrics.health import Checked, Figures, Verdict, judge
+from poolmgr.metrics.histogram import Distribution, merge
+from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
+from poolmgr.models import HealthCheck, PoolProfile
+
+Profiles = tuple[PoolProfile, ...]
+
+#: What is lost with Redis.
+_WITHOUT_PUSH = ": heartbeats go through the control database, and processes find changes at their next poll."
+
+
+@dataclass(frozen=True, slots=True)
+class TargetView:
+    """A target over all live processes. Gauges are sums; ``wait``, ``use`` and ``timeouts`` are of the last minute.
+
+    ``capacity`` is what all processes may open now, ``max_size`` the largest of a single one. ``applied`` counts the
+    processes that follow the newest settings, and all of them. ``paused`` is true when any process is. ``pins`` counts,
+    by reason, the returns of connections that session state had tied to their borrower, since the pools were made.
+    """
+
+    target: str
+    kind: str
+    address: str
+    processes: int
+    idle: int
+    used: int
+    pending: int
+    opening: int
+    capacity: int
+    max_size: int
+    oldest_checkout: float
+    timeouts: int
+    checkouts: int
+    wait: Distribution
+    use: Distribution
+    applied: tuple[int, int]
+    profiles: tuple[str, ...]
+    verdict: Verdict
+    last_health: Checked | None
+    paused: bool
+    pins: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """``store`` names where the beats were read; ``store_error`` says what could not be read, and why."""
+
+    processes: tuple[ProcessBeat, ...]
+    targets: tuple[TargetView, ...]
+    store: str
+    store_error: str
+    at: float
+
+
+def read_fleet() -> Fleet:
+    """Read the fleet store and the control database; either may be down, which the result then says. Never raises."""
+    beats, store, errors = read_beats()
+    profiles: Profiles | None = None
+    health: dict[str, Checked] = {}
+    try:
+        with sheltered():
+            profiles = read_profiles()
+            targets = sorted(_targets(beats) | {profile.target for profile in profiles} | set(known_targets()))
+            health = {target: _values(check) for target in targets if (check := last_check(target))}
+    except DatabaseError as error:
+        targets = sorted(_targets(beats) | set(known_targets()))
+        errors.append(sentence_of(error))
+    views = tuple(_view(target, beats, profiles, health.get(target)) for target in targets)
+    return Fleet(beats, views, store, " ".join(dict.fromkeys(errors)), time())
+
+
+def read_beats() -> tuple[tuple[ProcessBeat, ...], str, list[str]]:
+    """The live processes, the store that they were read from, and a sentence for each store that is down."""
+    errors: list[str] = []
+    store = get_store()
+    # While Redis is away, processes beat into rows.
+    for each in (store, DatabaseStore()) if store.pushes else (store,):
+        try:
+            with sheltered():
+                return each.processes(), each.name, errors
+        except StoreDown as error:
+            errors.append(str(error).rstrip(".") + ("." if each.name == "database" else _WITHOUT_PUSH))
+    return (), store.name, errors
+
+
+def last_check(target: str) -> HealthCheck | None:
+    """The newest stored health check of a target. Raises ``django.db.Error``."""
+    return HealthCheck.objects.using(control_alias()).filter(target=target).order_by("-at", "-id").first()
+
+
+def _values(check: HealthCheck) -> Checked:
+    return Checked(**{each.name: getattr(check, each.name) for each in fields(Checked)})
+
+
+def _targets(beats: tuple[ProcessBeat, ...]) -> set[str]:
+    return {pool.target for beat in beats for pool in beat.pools}
+
+
+def _view(target: str, beats: tuple[ProcessBeat, ...], profiles: Profiles | None, health: Checked | None) -> TargetView:
+    owners = [(beat, pool) for beat in beats for pool in beat.pools if pool.target == target]
+    pools = [pool for _, pool in owners]
+    current = sum(_is_current(pool, beat.role, profiles, pools) for beat, pool in owners)
+    figures = _sum(pools, current, tuple(dict.fromkeys(problem for beat, _ in owners for problem in beat.problems)))
+    return TargetView(
+        target=target,
+        kind=pools[0].kind if pools else "postgresql",
+        address=pools[0].address if pools else "",
+        processes=len(pools),
+        idle=figures.idle,
+        used=figures.used,
+        pending=figures.pending,
+        opening=figures.opening,
+        capacity=figures.capacity,
+        max_size=max((pool.max_size for pool in pools), default=0),
+        oldest_checkout=max((pool.oldest_checkout for pool in pools), default=0.0),
+        timeouts=figures.timeouts,
+        checkouts=sum(pool.recent_checkouts for pool in pools),
+        wait=figures.wait,
+        use=merge(pool.recent_use_time for pool in pools),
+        applied=(current, len(pools)),
+        profiles=tuple(sorted({pool.profile for pool in pools})),
+        verdict=judge(figures) if pools else Verdict("unknown", "No live process has this pool open."),
+        last_health=health,
+        paused=bool(figures.paused),
+        pins=dict(sum((Counter(pool.pins) for pool in pools), Counter())),
+    )
+
+
+def _sum(pools: list[PoolSnapshot], current: int, problems: tuple[str, ...]) -> Figures:
+    return Figures(
+        used=sum(pool.used for pool in pools),
+        idle=sum(pool.idle for pool in pools),
+        opening=sum(pool.opening for pool in pools),
+        pending=sum(pool.pending for pool in pools),
+        capacity=sum(pool.limit or pool.max_size for pool in pools),
+        timeouts=sum(pool.recent_timeouts for pool in pools),
+        connection_timeout=min((pool.connection_timeout for pool in pools), default=0.0),
+        wait=merge(pool.recent_wait_time for pool in pools),
+        pools=len(pools),
+        paused=sum(pool.status == "paused" for pool in pools),
+        closed=sum(pool.status == "closed" for pool in pools),
+        last_error=max(pools, key=lambda pool: pool.last_error_at).last_error if pools else "",
+        behind=len(pools) - current,
+        problems=problems,
+    )
+
+
+def _is_current(pool: PoolSnapshot, role: str, profiles: Profiles | None, pools: list[PoolSnapshot]) -> bool:
+    if profiles is None:
+        # The rows can't be read: the newest revision that any process follows has to do.
+        return pool.revision == max(each.revision for each in pools if each.profile == pool.profile)
+    profile = follow(profiles, role).get(pool.target)
+    if profile is None:
+        return pool.revision == 0 and pool.profile == "bootstrap"
+    if (pool.profile, pool.revision) != (label(profile), profile.revision):
+        return False
+    # An edit in SQL changes the content and not the revision.
+    return pool.settings == profile.values()

@@ -1,0 +1,47 @@
+"""Health checks of a target, and what is kept of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from poolmgr.control.access import control_alias
+from poolmgr.control.commands import record
+from poolmgr.control.fleet import last_check, read_beats
+from poolmgr.control.probe import Probe
+from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.models import Event, HealthCheck
+from poolmgr.pools import registry
+
+
+def check_target(target: str, timeout: float = 5.0) -> HealthCheck:
+    """Check a target by a connection of its own, within about ``timeout`` seconds: an unsaved result. Never raises."""
+    probe = Probe(target, timeout)
+    return probe.result(our_pids(target, read_beats()[0]))
+
+
+def our_pids(target: str, beats: Iterable[ProcessBeat]) -> set[int]:
+    """The server processes behind the fleet's pools to a target, this process's own as of now."""
+    pids = {pid for beat in beats for pool in beat.pools if pool.target == target for pid in pool.backend_pids}
+    pool = registry.get(target)
+    return pids | set(pool.snapshot().backend_pids if pool else ())
+
+
+def store_check(check: HealthCheck) -> HealthCheck:
+    """Save a result, and an event when the state is not that of the last one. Raises ``django.db.Error``."""
+    with transaction.atomic(using=control_alias()):
+        before = last_check(check.target)
+        check.save(using=control_alias())
+        if before is None or before.state != check.state:
+            was = f", was {before.state}" if before else ""
+            record(Event.Kind.HEALTH, check.target, "", f"{check.state}{was}: {check.message}")
+    return check
+
+
+def is_due(target: str, interval: float) -> bool:
+    """Whether the last stored check is ``interval`` seconds old. Raises ``django.db.Error``."""
+    before = last_check(target)
+    return before is None or timezone.now() - before.at >= timedelta(seconds=interval)

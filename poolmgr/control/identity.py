@@ -1,0 +1,77 @@
+"""Who this process is: a uid that no other process ever has, and a role."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import PurePath
+
+from poolmgr.conf import ROLES, conf
+from poolmgr.exceptions import ConfigurationError
+
+_WEB = frozenset({"gunicorn", "uvicorn", "daphne", "hypercorn", "granian", "waitress-serve", "uwsgi", "mod_wsgi"})
+_WEB_COMMANDS = frozenset({"runserver", "runserver_plus", "testserver"})
+_WORKER_COMMANDS = frozenset({"worker", "beat", "multi"})
+
+
+@cache
+def process_uid() -> str:
+    """Host, pid and a random part, since hosts of a fleet may share names and pids; at most 64 characters."""
+    return f"{host()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+# A child of a fork is another process, whatever its memory says.
+os.register_at_fork(after_in_child=process_uid.cache_clear)
+
+
+def host() -> str:
+    return socket.gethostname() or "localhost"
+
+
+def role() -> str:
+    """``POOLMGR["ROLE"]``, else the environment's ``POOLMGR_ROLE``, else what the command line says.
+
+    Raises ``ConfigurationError`` for a role that does not exist.
+    """
+    if given := conf().ROLE or os.environ.get("POOLMGR_ROLE", ""):
+        if given not in ROLES:
+            raise ConfigurationError(f"POOLMGR_ROLE is {given!r}, but must be one of {', '.join(ROLES)}")
+        return given
+    return role_of(sys.argv)
+
+
+def role_of(argv: Sequence[str]) -> str:
+    """The role of a process with this command line; whoever is neither web nor worker is a command."""
+    program, words = _program(argv), set(argv[1:])
+    if program in _WEB or (words & _WEB_COMMANDS and _is_django(program)):
+        return "web"
+    if program == "celery" and words & _WORKER_COMMANDS:
+        return "worker"
+    return "command"
+
+
+def short_name() -> str:
+    """The command line's short form for people, such as "gunicorn" or "manage.py shell"."""
+    program = _program(sys.argv)
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    if _is_django(program) and words:
+        return f"{program} {words[0]}"
+    if program == "celery":
+        # "celery -A site worker": the option's value is no subcommand.
+        return " ".join(["celery", *[word for word in words if word in _WORKER_COMMANDS][:1]])
+    return program
+
+
+def _program(argv: Sequence[str]) -> str:
+    path = PurePath(argv[0] if argv else "")
+    # python -m gunicorn: the path of the package's __main__.py.
+    name = path.parent.name if path.name == "__main__.py" else path.name
+    return name.removesuffix(".exe") or "python"
+
+
+def _is_django(program: str) -> bool:
+    return program in {"manage.py", "django-admin", "django"}

@@ -1,0 +1,135 @@
+"""Commands from the console, as this process carries them out."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from threading import Lock, Thread
+from time import time
+
+from django.db.models import Max, Q, QuerySet
+from django.db.models.functions import Now
+
+from poolmgr.control.access import control_alias
+from poolmgr.metrics.snapshot import Ack
+from poolmgr.models import Acknowledgement, Command
+from poolmgr.pools import registry
+from poolmgr.pools.managed import ManagedPool
+
+log = logging.getLogger("poolmgr.agent")
+
+#: Seconds that a recycle may take to open the new connections; what is in use then is replaced as it returns.
+RECYCLE_TIME = 30.0
+#: How many acknowledgements the heartbeat repeats.
+_SHOWN = 10
+
+
+def orders_for(uid: str) -> tuple[Command, ...]:
+    """What a process should do, oldest first: recycles until they expire, the last pause or resume however old.
+
+    A pause holds until its resume, so that a process that starts meanwhile keeps it too.
+    Raises ``django.db.Error``.
+    """
+    mine: QuerySet[Command] = Command.objects.using(control_alias()).filter(process__in=["", uid])
+    holds = mine.filter(kind__in=[Command.Kind.PAUSE, Command.Kind.RESUME]).order_by()
+    last = list(holds.values("target").annotate(last=Max("id")).values_list("last", flat=True))
+    return tuple(mine.filter(Q(kind=Command.Kind.RECYCLE, expires_at__gt=Now()) | Q(id__in=last)).order_by("id"))
+
+
+class Orders:
+    """Carries out commands once each, and remembers what to acknowledge. Used by the agent's thread."""
+
+    def __init__(self, uid: str, on_change: Callable[[], None]) -> None:
+        self._uid = uid
+        self._on_change = on_change
+        self._begun: set[int] = set()
+        # Guards the two below: recycles report from threads of their own.
+        self._lock = Lock()
+        self._unsaved: dict[int, Ack] = {}
+        self._recent: deque[Ack] = deque(maxlen=_SHOWN)
+
+    def carry_out(self, commands: tuple[Command, ...]) -> bool:
+        """Begin what is new; True when anything was done."""
+        acted = False
+        for command in commands:
+            pool = registry.get(command.target)
+            # No pool: it stays open, for the case that one opens before the command expires.
+            if pool is not None and self._applies(command, pool):
+                acted = True
+                self._begun.add(command.pk)
+                self._carry_out(command, pool)
+        return acted
+
+    def _applies(self, command: Command, pool: ManagedPool) -> bool:
+        if command.pk not in self._begun:
+            return True
+        # A pool that was made anew while a pause holds.
+        return command.kind == Command.Kind.PAUSE and not pool.paused
+
+    def _carry_out(self, command: Command, pool: ManagedPool) -> None:
+        log.info("%s, ordered by %s", command, command.author or "nobody in particular")
+        if command.kind == Command.Kind.PAUSE:
+            pool.pause()
+            self._say(command, Acknowledgement.State.DONE, "paused")
+        elif command.kind == Command.Kind.RESUME:
+            if pool.paused:
+                pool.resume()
+            self._say(command, Acknowledgement.State.DONE, "open")
+        else:
+            # The old connections stay in service while the new ones open, which may take seconds: not on this thread.
+            self._say(command, Acknowledgement.State.RUNNING, "")
+            Thread(
+                target=self._recycle, args=(command, pool), name=f"poolmgr-recycle-{command.pk}", daemon=True
+            ).start()
+
+    def _recycle(self, command: Command, pool: ManagedPool) -> None:
+        try:
+            result = pool.recycle(RECYCLE_TIME)
+        except Exception as error:  # whatever it is, the operator must hear of it
+            log.exception("%s failed", command)
+            self._say(command, Acknowledgement.State.FAILED, f"{type(error).__name__} while recycling; see the log")
+        else:
+            if result.failed:
+                self._say(command, Acknowledgement.State.FAILED, result.failed)
+            else:
+                rest = f"; {result.remaining} in use are replaced as they return" if result.remaining else ""
+                self._say(command, Acknowledgement.State.DONE, f"{result.replaced} replaced{rest}")
+        self._on_change()
+
+    def _say(self, command: Command, state: str, message: str) -> None:
+        ack = Ack(command.pk, state, message[:500], time())
+        with self._lock:
+            self._unsaved[command.pk] = ack
+            self._recent = deque((*(each for each in self._recent if each.command != ack.command), ack), _SHOWN)
+
+    def recent(self) -> tuple[Ack, ...]:
+        with self._lock:
+            return tuple(self._recent)
+
+    @property
+    def unsaved(self) -> bool:
+        return bool(self._unsaved)
+
+    def save(self) -> None:
+        """Write acknowledgements; what can't be written is kept for the next time. Raises ``django.db.Error``."""
+        with self._lock:
+            waiting = dict(self._unsaved)
+        for pk, ack in waiting.items():
+            _write(pk, self._uid, ack)
+            with self._lock:
+                if self._unsaved.get(pk) is ack:
+                    del self._unsaved[pk]
+
+
+def _write(pk: int, uid: str, ack: Ack) -> None:
+    acknowledgements = Acknowledgement.objects.using(control_alias())
+    # The command may be pruned by now; then there is nothing to say.
+    if Command.objects.using(control_alias()).filter(pk=pk).exists():
+        row = Acknowledgement(command_id=pk, process=uid, state=ack.state, message=ack.message, at=Now())
+        acknowledgements.bulk_create(
+            [row],
+            update_conflicts=True,
+            unique_fields=["command", "process"],
+            update_fields=["state", "message", "at"],
+        )

@@ -1,0 +1,111 @@
+"""One look at a target's server through a connection of its own, with a deadline for all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from queue import Empty, SimpleQueue
+from threading import Thread
+from time import monotonic, perf_counter
+from typing import Any
+
+import psycopg
+from django.db import connections
+from psycopg.rows import tuple_row
+
+from poolmgr.control.targets import bootstrap_spec, known_targets
+from poolmgr.metrics.health import Verdict, judge_server, worst
+from poolmgr.models import HealthCheck
+from poolmgr.pools import registry
+from poolmgr.pools.diagnosis import diagnose
+
+#: Seconds above which a connect or a query that should take milliseconds is worth a warning.
+SLOW = 1.0
+
+# Other users' rows hide their backend_type; a user and a database mark what takes one of max_connections.
+_FIGURES = """
+SELECT array(SELECT pid FROM pg_stat_activity WHERE datid IS NOT NULL AND usesysid IS NOT NULL),
+       current_setting('max_connections')::int,
+       coalesce(current_setting('superuser_reserved_connections', true)::int, 0)
+         + coalesce(current_setting('reserved_connections', true)::int, 0),
+       current_setting('server_version')
+"""
+
+
+class Probe:
+    """A check under way; it begins at once.
+
+    In a thread, since looking up a host name can't be given a deadline. The thread ends by its own timeouts.
+    """
+
+    def __init__(self, target: str, timeout: float) -> None:
+        self._target = target
+        self._timeout = timeout
+        self._deadline = monotonic() + timeout
+        self._connection: psycopg.Connection[Any] | None = None
+        self._results: SimpleQueue[tuple[HealthCheck, list[int]]] = SimpleQueue()
+        if target not in known_targets():
+            known = ", ".join(known_targets()) or "none"
+            self._results.put((_outcome(target, "unknown", f"There is no target {target!r}; known are: {known}."), []))
+            return
+        wrapper = connections[target]
+        self._address = _address(wrapper.settings_dict)
+        # libpq knows whole seconds and no less than 2; the deadline may be earlier.
+        self._parameters = {**wrapper.get_connection_params(), "connect_timeout": max(2, round(timeout))}
+        pool = registry.get(target)
+        spec = pool.spec if pool else bootstrap_spec(target)
+        self._query = spec.validation_query if spec else "SELECT 1"
+        Thread(target=self._run, name="poolmgr-probe", daemon=True).start()
+
+    def result(self, ours: Iterable[int]) -> HealthCheck:
+        """An unsaved result, at the latest at the deadline. ``ours`` are the server processes behind the fleet's pools."""
+        try:
+            check, pids = self._results.get(timeout=max(0.001, self._deadline - monotonic()))
+        except Empty:
+            silent = f"{self._address} accepts connections but is silent"
+            where = silent if self._connection else f"no connection to {self._address}"
+            return _outcome(
+                self._target, "critical", f"The server does not answer within {self._timeout:g} s: {where}."
+            )
+        if pids:
+            check.ours = len(set(ours).intersection(pids))
+        return check
+
+    def _run(self) -> None:
+        check, pids = HealthCheck(target=self._target), []
+        try:
+            began = perf_counter()
+            with psycopg.connect(**self._parameters, autocommit=True) as connection:
+                check.connect_time = perf_counter() - began
+                self._connection = connection
+                began = perf_counter()
+                connection.execute(self._query)
+                check.query_time = perf_counter() - began
+                with connection.cursor(row_factory=tuple_row) as cursor:
+                    row: Any = cursor.execute(_FIGURES).fetchone()
+            pids, check.server_max, check.server_reserved, version = row
+            # The probe's own connection is gone by the time that anybody reads this.
+            check.server_used = len(pids) - 1
+            check.server_version = version[:50]
+            verdict = _judge(check)
+            check.state, check.message = verdict.state, verdict.sentence
+        except Exception as error:  # whatever keeps it from an answer is the result
+            found = diagnose(error)
+            sentence = found.sentence[:1].upper() + found.sentence[1:].rstrip(".")
+            check.state, check.message = "critical", f"{sentence}: {self._address}."
+        self._results.put((check, pids))
+
+
+def _judge(check: HealthCheck) -> Verdict:
+    found = [judge_server(check.server_used or 0, check.server_max or 0, check.server_reserved or 0)]
+    for name, seconds in (("Connecting", check.connect_time), ("The validation query", check.query_time)):
+        if seconds is not None and seconds > SLOW:
+            found.append(Verdict("warning", f"{name} took {seconds:.1f} s."))
+    return worst(found)
+
+
+def _outcome(target: str, state: str, message: str) -> HealthCheck:
+    return HealthCheck(target=target[:200], state=state, message=message[:500])
+
+
+def _address(database: dict[str, Any]) -> str:
+    return f"{database['HOST'] or 'local socket'}:{database['PORT'] or 5432}/{database['NAME']}"

@@ -1,0 +1,124 @@
+"""Saving profiles: every change of content makes a revision, an event, and a call to the fleet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max
+
+from poolmgr.control.access import control_alias
+from poolmgr.control.commands import record
+from poolmgr.control.push import notify_after_commit
+from poolmgr.control.room import server_room_warning
+from poolmgr.control.targets import bootstrap_spec, known_targets
+from poolmgr.models import Event, PoolProfile, ProfileRevision
+from poolmgr.pools.spec import FIELDS
+
+__all__ = [
+    "bootstrap_profiles",
+    "delete_profile",
+    "duplicate_for_role",
+    "known_targets",
+    "restore",
+    "save_profile",
+    "server_room_warning",
+]
+
+
+def save_profile(profile: PoolProfile, author: str, reason: str = "") -> ProfileRevision | None:
+    """Save a profile, new or changed; None when its content is what the row holds already.
+
+    Raises ``django.db.IntegrityError`` when another row has the same target and role.
+    """
+    alias = control_alias()
+    with transaction.atomic(using=alias):
+        # Two people who save at once do so one after the other.
+        before = PoolProfile.objects.using(alias).select_for_update().filter(pk=profile.pk).first()
+        changes = _changes(before, profile)
+        if before is not None and not changes:
+            profile.save(using=alias, update_fields=["note"])
+            return None
+        profile.revision = _next_number(profile)
+        profile.updated_by = author
+        profile.save(using=alias)
+        revision = ProfileRevision(
+            target=profile.target,
+            role=profile.role,
+            number=profile.revision,
+            values=_content(profile),
+            changes=changes,
+            reason=reason or profile.note,
+            author=author,
+        )
+        revision.save(using=alias)
+        what = ", ".join(f"{name} {old} → {new}" for name, (old, new) in changes.items() if old is not None)
+        why = f" ({reason})" if reason else ""
+        record(Event.Kind.PROFILE, profile.target, author, f"{profile} saved: {what or 'created'}{why}")
+        notify_after_commit()
+    return revision
+
+
+def delete_profile(profile: PoolProfile, author: str) -> None:
+    """Delete a profile; its target goes back to the next best one, or to its bootstrap settings."""
+    with transaction.atomic(using=control_alias()):
+        name = str(profile)
+        profile.delete(using=control_alias())
+        record(Event.Kind.PROFILE, profile.target, author, f"{name} deleted")
+        notify_after_commit()
+
+
+def restore(revision: ProfileRevision, author: str) -> PoolProfile:
+    """Make a profile what it was in ``revision``, also one that was deleted since.
+
+    Raises ``InvalidSpec`` when the old settings are not valid any more.
+    """
+    rows = PoolProfile.objects.using(control_alias())
+    profile = rows.filter(target=revision.target, role=revision.role).first()
+    if profile is None:
+        profile = PoolProfile(target=revision.target, role=revision.role)
+    for name in (*FIELDS, "enabled"):
+        if name in revision.values:
+            setattr(profile, name, revision.values[name])
+    profile.spec()
+    save_profile(profile, author, f"restored revision {revision.number}")
+    return profile
+
+
+def bootstrap_profiles() -> list[PoolProfile]:
+    """An unsaved profile for each target without any row, with the settings that rule it now."""
+    rows = set(PoolProfile.objects.using(control_alias()).values_list("target", flat=True))
+    specs = {alias: bootstrap_spec(alias) for alias in known_targets() if alias not in rows}
+    return [PoolProfile(target=alias, **spec.to_dict()) for alias, spec in specs.items() if spec is not None]
+
+
+def duplicate_for_role(profile: PoolProfile, role: str, author: str) -> PoolProfile:
+    """A copy of a profile for another role.
+
+    Raises ``ValueError`` for an unknown role, ``django.db.IntegrityError`` when that role has a profile already.
+    """
+    if role not in PoolProfile.Role.values:
+        raise ValueError(f"{role!r} is not one of {', '.join(PoolProfile.Role.values)}")
+    copy = PoolProfile(target=profile.target, role=role, enabled=profile.enabled, note=profile.note, **profile.values())
+    save_profile(copy, author, f"duplicated from {profile}")
+    return copy
+
+
+def _content(profile: PoolProfile) -> dict[str, Any]:
+    return {**profile.values(), "enabled": profile.enabled}
+
+
+def _changes(before: PoolProfile | None, after: PoolProfile) -> dict[str, tuple[Any, Any]]:
+    """What differs, as ``{name: (before, after)}``; everything, before None, for a new profile."""
+    old = {} if before is None else {**_content(before), "target": before.target, "role": before.role}
+    new = {**_content(after), "target": after.target, "role": after.role}
+    if before is None:
+        new = _content(after)
+    return {name: (old.get(name), value) for name, value in new.items() if before is None or old[name] != value}
+
+
+def _next_number(profile: PoolProfile) -> int:
+    # Revisions outlive their profile: one that is made anew goes on counting.
+    revisions = ProfileRevision.objects.using(control_alias()).filter(target=profile.target, role=profile.role)
+    last: int = revisions.aggregate(last=Max("number"))["last"] or 0
+    return max(last, profile.revision) + 1

@@ -1,0 +1,125 @@
+"""One report for programs and people: checks made now from this process, beside what the fleet says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
+from time import monotonic, time
+from typing import Any
+
+from poolmgr.control.access import control_database
+from poolmgr.control.fleet import Fleet, TargetView, read_fleet
+from poolmgr.control.health import our_pids
+from poolmgr.control.probe import Probe
+from poolmgr.control.targets import known_targets
+from poolmgr.metrics.health import Verdict, worst
+from poolmgr.models import HealthCheck
+
+
+@dataclass(frozen=True, slots=True)
+class TargetReport:
+    """``check`` was made now; ``view`` is the fleet's, None while no live process has the pool."""
+
+    target: str
+    verdict: Verdict
+    check: HealthCheck
+    view: TargetView | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """``verdict`` is the worst of all targets and of the fleet store."""
+
+    verdict: Verdict
+    targets: tuple[TargetReport, ...]
+    fleet: Fleet
+
+
+def make_report(targets: tuple[str, ...] = (), timeout: float = 5.0) -> Report:
+    """Check ``targets``, or all that are known, within about ``timeout`` seconds altogether. Never raises."""
+    deadline = monotonic() + timeout
+    probes = {target: Probe(target, timeout) for target in targets or known_targets()}
+    fleet = _fleet_by(deadline, timeout)
+    views = {view.target: view for view in fleet.targets if view.processes}
+    reports = []
+    for target, probe in probes.items():
+        check = probe.result(our_pids(target, fleet.processes))
+        found = [Verdict(check.state, check.message)]
+        if view := views.get(target):
+            found.append(view.verdict)
+        reports.append(TargetReport(target, worst(found), check, views.get(target)))
+    verdicts = [report.verdict for report in reports]
+    if fleet.store_error:
+        verdicts.append(Verdict("warning", fleet.store_error))
+    return Report(worst(verdicts), tuple(reports), fleet)
+
+
+def _fleet_by(deadline: float, timeout: float) -> Fleet:
+    results: SimpleQueue[Fleet] = SimpleQueue()
+
+    def read() -> None:
+        with control_database():
+            results.put(read_fleet())
+
+    # The control database may be the one that went silent, and its connect_timeout is longer than our patience.
+    Thread(target=read, name="poolmgr-report", daemon=True).start()
+    try:
+        return results.get(timeout=max(0.001, deadline - monotonic()))
+    except Empty:
+        sentence = f"The fleet can't be read: the control database does not answer within {timeout:g} s."
+        return Fleet((), (), "", sentence, time())
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """The report as plain values for JSON. Durations in seconds."""
+    return {
+        "state": report.verdict.state,
+        "message": report.verdict.sentence,
+        "at": report.fleet.at,
+        "store": report.fleet.store,
+        "store_error": report.fleet.store_error,
+        "processes": len(report.fleet.processes),
+        "targets": [_target_as_dict(each) for each in report.targets],
+    }
+
+
+def _target_as_dict(report: TargetReport) -> dict[str, Any]:
+    check, view = report.check, report.view
+    server = {
+        name: getattr(check, name)
+        for name in (
+            "connect_time",
+            "query_time",
+            "server_used",
+            "server_max",
+            "server_reserved",
+            "ours",
+            "server_version",
+        )
+    }
+    return {
+        "target": report.target,
+        "state": report.verdict.state,
+        "message": report.verdict.sentence,
+        "check": {"state": check.state, "message": check.message, **server},
+        "fleet": _view_as_dict(view) if view else None,
+    }
+
+
+def _view_as_dict(view: TargetView) -> dict[str, Any]:
+    figures = ["address", "processes", "idle", "used", "pending", "opening", "capacity"]
+    figures += ["oldest_checkout", "timeouts", "paused"]
+    times = {
+        f"{name}_p{percent}": spread.quantile(percent / 100)
+        for name, spread in (("wait", view.wait), ("use", view.use))
+        for percent in (50, 95, 99)
+    }
+    return {
+        "state": view.verdict.state,
+        "message": view.verdict.sentence,
+        **{name: getattr(view, name) for name in figures},
+        **times,
+        "applied": {"current": view.applied[0], "of": view.applied[1]},
+        "profiles": list(view.profiles),
+    }

@@ -1,0 +1,166 @@
+"""Recycling a target in one process after another, so that the server never meets the whole fleet's connects at once.
+
+Everything that a driver knows is in rows: the run is a command of its own, with an acknowledgement for each process as
+its plan, and its ``expires_at`` is the driver's lease. Whoever finds a lease that has run out goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from poolmgr.conf import conf
+from poolmgr.control.access import control_alias, control_database, try_lock
+from poolmgr.control.commands import record, send
+from poolmgr.control.fleet import read_beats
+from poolmgr.models import Acknowledgement, Command, Event
+
+_State = Acknowledgement.State
+_OPEN = (_State.WAITING, _State.RUNNING)
+
+#: Seconds for which a driver may be silent before another takes over.
+LEASE = timedelta(seconds=15)
+#: A run this old is given up: what it was ordered for has long been done otherwise.
+_STALE = timedelta(hours=1)
+#: Seconds between looks whether the process has answered.
+_LOOK = 0.2
+
+
+class Lost(Exception):
+    """Another driver has taken over."""
+
+
+def order(target: str, author: str) -> Command:
+    """The unfinished run of a target, or a new one with a plan of every live process that has the pool.
+
+    Raises ``django.db.Error``.
+    """
+    alias = control_alias()
+    with transaction.atomic(using=alias):
+        # Two who order at once get the same run; the second waits for the first.
+        while not try_lock(f"rolling:{target}"):
+            time.sleep(0.05)
+        run = unfinished().filter(target=target).first()
+        if run is None:
+            run = Command(kind=Command.Kind.RECYCLE, target=target, process=Command.ROLLING, author=author)
+            run.expires_at = timezone.now()
+            run.save(using=alias)
+            uids = [beat.uid for beat in read_beats()[0] if any(pool.target == target for pool in beat.pools)]
+            plan = [Acknowledgement(command=run, process=uid, state=_State.WAITING) for uid in uids]
+            Acknowledgement.objects.using(alias).bulk_create(plan)
+            record(Event.Kind.COMMAND, target, author, str(run))
+    return run
+
+
+def unfinished() -> QuerySet[Command]:
+    """Runs that nobody has ended, the oldest first."""
+    ended = Acknowledgement.objects.using(control_alias()).filter(process="").values("command")
+    runs = Command.objects.using(control_alias()).filter(process=Command.ROLLING).exclude(pk__in=ended)
+    return runs.filter(created_at__gt=timezone.now() - _STALE).order_by("id")
+
+
+def abandoned() -> tuple[Command, ...]:
+    """Runs whose driver is gone, or that nobody has begun to drive. Raises ``django.db.Error``."""
+    return tuple(unfinished().filter(expires_at__lte=timezone.now()))
+
+
+def drive(target: str, author: str) -> str:
+    """Take the target's run to its end, beginning one if there is none; a sentence that says what became of it.
+
+    Blocks for as long as it takes. Raises ``django.db.Error``; the run then waits for the next driver.
+    """
+    with control_database():
+        run = order(target, author)
+        lease = _Lease(run)
+        if not lease.claim():
+            return f"Another worker recycles {target} already."
+    try:
+        while uid := _next(run):
+            _one(run, uid, lease)
+    except Lost:
+        return f"Another worker took over the recycle of {target}."
+    return _finish(run)
+
+
+class _Lease:
+    """The right to drive, kept by comparing and setting ``expires_at``."""
+
+    def __init__(self, run: Command) -> None:
+        self._run = run
+        self._until: datetime = run.expires_at
+
+    def claim(self) -> bool:
+        return self._until <= timezone.now() and self._set()
+
+    def renew(self) -> None:
+        """Raises ``Lost``."""
+        if self._until - timezone.now() < LEASE / 2 and not self._set():
+            raise Lost
+
+    def _set(self) -> bool:
+        until = timezone.now() + LEASE
+        rows = Command.objects.using(control_alias()).filter(pk=self._run.pk, expires_at=self._until)
+        held = rows.update(expires_at=until) == 1
+        self._until = until
+        return held
+
+
+def _next(run: Command) -> str:
+    """The process whose turn it is: first the one that a driver before us left half-way. Empty at the end."""
+    with control_database() as alias:
+        plan = Acknowledgement.objects.using(alias).filter(command=run, state__in=_OPEN).exclude(process="")
+        # "running" sorts before "waiting".
+        first = plan.order_by("state", "id").values_list("process", flat=True).first()
+    return first or ""
+
+
+def _one(run: Command, uid: str, lease: _Lease) -> None:
+    with control_database():
+        lease.renew()
+        _note(run, uid, _State.RUNNING, "")
+        command = _command(run, uid)
+    while True:
+        with control_database() as alias:
+            lease.renew()
+            answer = Acknowledgement.objects.using(alias).filter(command=command, process=uid).first()
+            if answer and answer.state not in _OPEN:
+                return _note(run, uid, answer.state, answer.message)
+            if uid not in {beat.uid for beat in read_beats()[0]}:
+                return _note(run, uid, _State.DONE, "ended by itself, and its connections with it")
+            if command.expires_at <= timezone.now() and (answer is None or _is_overdue(command)):
+                return _note(run, uid, _State.FAILED, f"no answer within {conf().COMMAND_TTL:g} s")
+        time.sleep(_LOOK)
+
+
+def _is_overdue(command: Command) -> bool:
+    # A process that began in time may finish.
+    return timezone.now() - command.expires_at > timedelta(seconds=conf().COMMAND_TTL)
+
+
+def _command(run: Command, uid: str) -> Command:
+    """The order to one process; the one that a driver before us gave, if there is."""
+    given = Command.objects.using(control_alias()).filter(
+        Q(created_at__gte=run.created_at), kind=run.kind, target=run.target, process=uid
+    )
+    return given.first() or send(run.kind, run.target, run.author, uid)
+
+
+def _note(run: Command, uid: str, state: str, message: str) -> None:
+    rows = Acknowledgement.objects.using(control_alias())
+    rows.update_or_create(command=run, process=uid, defaults={"state": state, "message": message})
+
+
+def _finish(run: Command) -> str:
+    with control_database() as alias:
+        states = list(
+            Acknowledgement.objects.using(alias).filter(command=run).exclude(process="").values_list("state", flat=True)
+        )
+        failed = states.count(_State.FAILED)
+        sentence = f"{len(states) - failed} of {len(states)} processes recycled {run.target}"
+        sentence += f"; {failed} failed." if failed else "."
+        _note(run, "", _State.FAILED if failed else _State.DONE, sentence)
+    return sentence

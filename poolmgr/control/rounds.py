@@ -1,0 +1,190 @@
+"""What the agent's thread does, round after round: follow, report, renew leases, sleep."""
+
+from __future__ import annotations
+
+import logging
+import os
+from threading import Event, Lock, Thread
+from time import monotonic, time
+
+import poolmgr
+from poolmgr.conf import conf
+from poolmgr.control.access import control_alias, control_database
+from poolmgr.control.budget import Budget
+from poolmgr.control.deadline import deadline
+from poolmgr.control.follower import Follower
+from poolmgr.control.identity import host, process_uid, role, short_name
+from poolmgr.control.orders import Orders
+from poolmgr.control.store import StoreDown, get_store
+from poolmgr.control.store.database import DatabaseStore
+from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.pools import registry
+from poolmgr.pools.managed import ManagedPool
+
+log = logging.getLogger("poolmgr.agent")
+
+#: Seconds between looks at whether requests wait for a larger lease.
+_GLANCE = 0.25
+#: Seconds that the end in good order may take.
+_FAREWELL = 2.0
+
+
+class Agent:
+    """Follows, reports and renews leases, until it is stopped.
+
+    The law of the lock: ``_work`` is held through each turn at the control database, so that whoever holds it knows that
+    the agent has no connection to it. Everything else belongs to the thread.
+    """
+
+    def __init__(self) -> None:
+        self.uid = process_uid()
+        self._role = role()
+        self._started = time()
+        self._store = get_store()
+        self._rows = DatabaseStore()
+        self._orders = Orders(self.uid, self._store.wake)
+        self._follower = Follower(self.uid, self._role, self._orders)
+        self._budget = Budget(self.uid)
+        self._store_error = ""
+        self._beat_due = 0.0
+        self._work = Lock()
+        self._stopped = Event()
+        self._quiet_after: ManagedPool | None = None
+        self._quiet = False
+        self._thread = Thread(target=self._run, name="poolmgr-agent", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self, timeout: float = _FAREWELL) -> None:
+        """End the thread, which tells the fleet that this process goes; wait up to ``timeout`` seconds for it."""
+        self._stopped.set()
+        self._store.wake()
+        self._thread.join(timeout)
+
+    def quiesce(self, target: str, timeout: float = 5.0) -> None:
+        """Stay off the control database, if that is ``target``, until a new pool to it opens."""
+        if target == control_alias() and self._work.acquire(timeout=timeout):
+            try:
+                self._quiet_after, self._quiet = registry.get(target), True
+            finally:
+                self._work.release()
+
+    # -- in the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        news = True
+        while not self._stopped.is_set():
+            try:
+                self._round(news)
+                news = self._sleep()
+            except Exception:  # a bug must cost a round, not the control of this process
+                log.exception("the agent failed; it tries again in a second")
+                self._stopped.wait(1.0)
+        self._say_goodbye()
+
+    def _round(self, news: bool) -> None:
+        now = monotonic()
+        beat = now >= self._beat_due
+        if news or now >= self._follower.due:
+            with self._work:
+                if self._may_work():
+                    # Acknowledged and reported at once: the page that sent the change waits for it.
+                    beat |= self._follower.turn(self._turn_interval(), self._lease_and_beat_in_rows)
+                else:
+                    self._follower.due = now + conf().POLL_INTERVAL
+        elif self._orders.unsaved:
+            with self._work:
+                if self._may_work():
+                    self._follower.save_answers()
+            beat = True
+        if beat:
+            self._beat()
+
+    def _may_work(self) -> bool:
+        if self._quiet:
+            pool = registry.get(control_alias())
+            self._quiet = pool is None or pool is self._quiet_after
+        return not self._quiet
+
+    def _turn_interval(self) -> float:
+        """Seconds until the next turn, which must come before the fleet thinks that a process that beats in rows is dead."""
+        return min(conf().POLL_INTERVAL, conf().PROCESS_TTL / 3) if self._beats_in_rows else conf().POLL_INTERVAL
+
+    @property
+    def _beats_in_rows(self) -> bool:
+        return not self._store.pushes or bool(self._store_error)
+
+    def _lease_and_beat_in_rows(self) -> None:
+        if self._beats_in_rows:
+            if self._store.leases is None:
+                self._budget.share(self._others)
+            self._rows.beat(self._report())
+
+    def _beat(self) -> None:
+        """Report to Redis, where there is one; rows are written in the turn, on its connection."""
+        self._beat_due = monotonic() + (self._turn_interval() if self._beats_in_rows else conf().HEARTBEAT_INTERVAL)
+        if not self._store.pushes:
+            return
+        try:
+            if self._store.leases is not None:
+                self._budget.lease(self._store.leases)
+            self._store.beat(self._report())
+        except StoreDown as error:
+            if not self._store_error:
+                self._follower.due = 0.0  # the first beat in a row, before the last one in Redis expires
+            if str(error) != self._store_error:
+                log.warning("%s; heartbeats go to the control database, and changes arrive by the poll", error)
+            self._store_error = str(error)
+        else:
+            if self._store_error:
+                log.info("the fleet store answers again")
+            self._store_error = ""
+
+    def _report(self) -> ProcessBeat:
+        return ProcessBeat(
+            uid=self.uid,
+            host=host(),
+            pid=os.getpid(),
+            role=self._role,
+            started=self._started,
+            at=time(),
+            version=poolmgr.__version__,
+            name=short_name(),
+            pools=tuple(pool.snapshot() for pool in registry.pools()),
+            acks=self._orders.recent(),
+            problems=(*self._follower.problems, *((self._store_error,) if self._store_error else ())),
+        )
+
+    def _others(self, target: str) -> tuple[str, ...]:
+        beats = self._rows.processes()
+        return tuple(beat.uid for beat in beats if any(pool.target == target for pool in beat.pools))
+
+    def _sleep(self) -> bool:
+        """Wait for what is due next; True when somebody called."""
+        while True:
+            seconds = min(self._beat_due, self._follower.due) - monotonic()
+            if seconds <= 0 or self._stopped.is_set():
+                return False
+            glance = self._budget.targets and self._store.leases is not None and not self._store_error
+            if self._store.wait(min(seconds, _GLANCE) if glance else seconds):
+                return True
+            if glance and self._budget.hungry():
+                self._beat_due = 0.0
+
+    def _say_goodbye(self) -> None:
+        try:
+            if self._store.pushes:
+                if self._store.leases is not None:
+                    self._store.leases.give_back(self.uid, self._budget.targets)
+                self._store.forget(self.uid)
+            if self._beats_in_rows and not self._quiet:
+                with control_database() as alias, deadline(alias, _FAREWELL):
+                    self._rows.forget(self.uid)
+        except Exception as error:  # the process ends; its beat expires by itself
+            log.debug("no goodbye: %s", error)
+        self._store.close()

@@ -1,0 +1,39 @@
+"""The fleet store: where processes leave their heartbeats. Nothing above knows which of the two it is."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib import import_module
+
+from poolmgr.conf import conf
+from poolmgr.control.store.base import FleetStore, StoreDown
+from poolmgr.control.store.database import DatabaseStore
+from poolmgr.exceptions import ConfigurationError
+
+__all__ = ["FleetStore", "StoreDown", "get_store"]
+
+
+def get_store() -> FleetStore:
+    """This process's store: Redis where ``POOLMGR["REDIS_URL"]`` is set, else the control database.
+
+    Raises ``ConfigurationError`` when redis-py is missing.
+    """
+    return _store(conf().REDIS_URL, conf().NAMESPACE, os.getpid())
+
+
+# By pid, since a child of a fork must not read from its parent's sockets. The parent's store is kept, unused: to drop
+# it would close it, and its locks may have been held at the moment of the fork.
+@cache
+def _store(url: str | None, namespace: str, pid: int) -> FleetStore:
+    if not url:
+        return DatabaseStore()
+    try:
+        # By name, since redis-py is an optional extra.
+        module = import_module("poolmgr.control.store.redis")
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "POOLMGR['REDIS_URL'] is set, but redis is not installed: pip install redis"
+        ) from error
+    store: FleetStore = module.RedisStore(url)
+    return store

@@ -1,0 +1,158 @@
+"""The fleet store in Redis: beats under keys that expire, a push by publish/subscribe, leases by one atomic script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Event
+from time import monotonic
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from poolmgr.conf import conf
+from poolmgr.control.identity import process_uid
+from poolmgr.control.store.base import Leases, StoreDown, in_order
+from poolmgr.control.store.leases import RedisLeases
+from poolmgr.metrics.snapshot import ProcessBeat
+
+#: Seconds. Whoever reads the fleet would rather be told that Redis is away than wait for it.
+_CONNECT, _ANSWER = 0.5, 1.0
+#: Seconds between attempts to subscribe while Redis is away: each may cost the caller _CONNECT.
+_AGAIN = 1.0
+
+
+class RedisStore:
+    """Safe to use from any thread, but for ``wait``, which belongs to the agent's."""
+
+    name = "redis"
+    pushes = True
+
+    def __init__(self, url: str) -> None:
+        self._address = _address(url)
+        prefix = "{" + conf().NAMESPACE + "}:"  # braces: all keys in one slot of a cluster
+        self._beat_key = prefix + "beat:"
+        self._index = prefix + "processes"
+        self._changed = prefix + "changed"
+        # redis-py would retry for seconds by default; one retry serves for a connection that the server had closed.
+        self._client: Any = redis.Redis.from_url(
+            url,
+            socket_connect_timeout=_CONNECT,
+            socket_timeout=_ANSWER,
+            retry=Retry(NoBackoff(), 1),
+            health_check_interval=15,
+        )
+        self.leases: Leases | None = RedisLeases(self._client, prefix, self._or_down)
+        self._ear: Any = None
+        self._deaf_until = 0.0
+        self._woken = Event()
+
+    def beat(self, beat: ProcessBeat) -> None:
+        text = json.dumps(beat.to_dict(), separators=(",", ":"))
+        with self._or_down():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.set(self._beat_key + beat.uid, text, px=int(conf().PROCESS_TTL * 1000))
+            pipe.sadd(self._index, beat.uid)
+            pipe.execute()
+
+    def forget(self, uid: str) -> None:
+        with self._or_down():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.srem(self._index, uid)
+            pipe.delete(self._beat_key + uid)
+            pipe.execute()
+
+    def processes(self) -> tuple[ProcessBeat, ...]:
+        return in_order([ProcessBeat.from_dict(json.loads(text)) for text in self._read().values() if text])
+
+    def sweep(self) -> tuple[str, ...]:
+        # SREM tells which of two sweepers at once removed the uid. A process that only was slow adds itself again.
+        dead = [uid for uid, text in self._read().items() if not text]
+        with self._or_down():
+            return tuple(uid for uid in dead if self._client.srem(self._index, uid))
+
+    def _read(self) -> dict[str, bytes | None]:
+        with self._or_down():
+            uids = sorted(uid.decode() for uid in self._client.smembers(self._index))
+            return (
+                dict(zip(uids, self._client.mget([self._beat_key + uid for uid in uids]), strict=True)) if uids else {}
+            )
+
+    def notify(self) -> None:
+        self._woken.set()
+        with self._or_down():
+            self._client.publish(self._changed, "")
+
+    def wait(self, seconds: float) -> bool:
+        deadline = monotonic() + seconds
+        if self._listening():
+            try:
+                # A confirmed subscription counts as news: what changed while nobody listened is not repeated.
+                heard = self._ear.get_message(timeout=max(0.0, deadline - monotonic())) is not None
+            except (redis.RedisError, OSError):
+                self._stop_listening()
+            else:
+                woken = self._woken.is_set()
+                self._woken.clear()
+                return heard or woken
+        woken = self._woken.wait(max(0.0, deadline - monotonic()))
+        self._woken.clear()
+        return woken
+
+    def wake(self) -> None:
+        self._woken.set()
+        # To this process alone; the subscription's socket is what its wait() sleeps on, or the event without Redis.
+        # While the interpreter ends, parts of the client are gone already: then nobody sleeps any more either.
+        with suppress(redis.RedisError, OSError, AttributeError):
+            self._client.publish(self._own_channel(), "")
+
+    def _own_channel(self) -> str:
+        return f"{self._changed}:{process_uid()}"
+
+    def _listening(self) -> bool:
+        if self._ear is None and monotonic() >= self._deaf_until:
+            ear = self._client.pubsub()
+            try:
+                ear.subscribe(self._changed, self._own_channel())
+            except (redis.RedisError, OSError):
+                self._deaf_until = monotonic() + _AGAIN
+            else:
+                self._ear = ear
+        return self._ear is not None
+
+    def _stop_listening(self) -> None:
+        ear, self._ear = self._ear, None
+        self._deaf_until = monotonic() + _AGAIN
+        if ear is not None:
+            ear.close()
+
+    def close(self) -> None:
+        self._stop_listening()
+        self._client.close()
+
+    @contextmanager
+    def _or_down(self) -> Iterator[None]:
+        try:
+            yield
+        except (redis.RedisError, OSError) as error:
+            raise StoreDown(f"Redis at {self._address} {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    # The text of connection errors is not repeated: which parts of the URL it quotes is redis-py's to decide.
+    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+        return "refuses the credentials"
+    if isinstance(error, redis.TimeoutError | TimeoutError):
+        return "does not answer"
+    if isinstance(error, redis.ResponseError):
+        return f"refuses the command ({str(error)[:100]})"
+    return "can't be reached"
+
+
+def _address(url: str) -> str:
+    parts = urlsplit(url)
+    return parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"

@@ -1,0 +1,111 @@
+"""What the fleet needs done now and then: checks, samples for history, and tidying up. All of it may run twice at once."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from poolmgr.conf import conf
+from poolmgr.control.access import control_alias, try_lock
+from poolmgr.control.commands import record
+from poolmgr.control.fleet import TargetView, read_fleet
+from poolmgr.control.health import check_target, is_due, store_check
+from poolmgr.control.store import get_store
+from poolmgr.control.store.database import DatabaseStore
+from poolmgr.control.targets import bootstrap_spec, known_targets
+from poolmgr.models import Command, Event, HealthCheck, PoolProfile, Sample
+
+log = logging.getLogger("poolmgr.tasks")
+
+#: Seconds that the recent figures of a snapshot cover.
+_RECENT = 60.0
+#: A check this many seconds old is as good as a new one: the same task sent twice makes one row.
+_JUST = 0.5
+
+
+def check_and_store(target: str) -> HealthCheck | None:
+    """Check a target and keep the result; None when somebody is at it or just was. Raises ``django.db.Error``."""
+    with transaction.atomic(using=control_alias()):
+        if not try_lock(f"check:{target}") or not is_due(target, _JUST):
+            return None
+        return store_check(check_target(target))
+
+
+def targets_due() -> tuple[str, ...]:
+    """Targets whose last check is older than the interval in force. Raises ``django.db.Error``."""
+    intervals = _intervals()
+    return tuple(target for target in known_targets() if is_due(target, intervals[target]))
+
+
+def _intervals() -> dict[str, float]:
+    """Seconds between checks by target: the shortest that an enabled profile asks for, else the bootstrap settings'."""
+    found = {target: spec.health_check_interval for target in known_targets() if (spec := bootstrap_spec(target))}
+    rows = PoolProfile.objects.using(control_alias()).filter(enabled=True)
+    asked: dict[str, float] = {}
+    for target, seconds in rows.values_list("target", "health_check_interval"):
+        asked[target] = min(seconds, asked.get(target, seconds))
+    # A row made in SQL may hold anything.
+    return {target: max(1.0, asked.get(target, found.get(target, 30.0))) for target in known_targets()}
+
+
+def take_samples() -> int:
+    """Keep the fleet's figures of the interval that just ended, once; how many rows were made. Raises ``django.db.Error``."""
+    interval = conf().SAMPLE_INTERVAL
+    at = datetime.fromtimestamp((timezone.now().timestamp() // interval - 1) * interval, UTC)
+    samples = Sample.objects.using(control_alias())
+    if samples.filter(at=at).exists():
+        return 0
+    # Snapshots tell of the last minute; intervals of another length get their share of it.
+    rows = [_sample(view, at, interval / _RECENT) for view in read_fleet().targets if view.processes]
+    return len(samples.bulk_create(rows, ignore_conflicts=True))
+
+
+def _sample(view: TargetView, at: datetime, part: float) -> Sample:
+    return Sample(
+        target=view.target,
+        at=at,
+        processes=view.processes,
+        idle=view.idle,
+        used=view.used,
+        pending=view.pending,
+        capacity=view.capacity,
+        wait_p95=view.wait.quantile(0.95),
+        use_p95=view.use.quantile(0.95),
+        checkouts=round(view.checkouts * part),
+        timeouts=round(view.timeouts * part),
+    )
+
+
+def prune() -> int:
+    """Delete what is older than its retention; how many rows went. Raises ``django.db.Error``."""
+    alias, now = control_alias(), timezone.now()
+    old = now - timedelta(seconds=conf().SAMPLE_RETENTION)
+    # The last pause or resume of a target holds, however old it is.
+    holds = Command.objects.using(alias).exclude(kind=Command.Kind.RECYCLE).order_by()
+    last = list(holds.values("target", "process").annotate(last=Max("id")).values_list("last", flat=True))
+    gone = (
+        Sample.objects.using(alias).filter(at__lt=old),
+        HealthCheck.objects.using(alias).filter(at__lt=old),
+        Command.objects.using(alias).filter(expires_at__lt=old).exclude(pk__in=last),
+        Event.objects.using(alias).filter(at__lt=now - timedelta(seconds=conf().EVENT_RETENTION)),
+    )
+    return sum(rows.delete()[0] for rows in gone)
+
+
+def sweep() -> tuple[str, ...]:
+    """Clear away processes that died without a word, with an event for each. Raises ``django.db.Error``, ``StoreDown``."""
+    store = get_store()
+    dead = DatabaseStore().sweep() if store.pushes else ()
+    dead += store.sweep()
+    for uid in dead:
+        record(
+            Event.Kind.PROCESS,
+            "",
+            "",
+            f"Process {uid} ended without a word; no heartbeat for {conf().PROCESS_TTL:g} s.",
+        )
+    return dead

@@ -1,0 +1,105 @@
+"""Recycle, pause and resume from the dashboard: asked on one page, ordered by POST."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http.request import QueryDict
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.http import require_POST, require_safe
+
+from poolmgr.control import commands
+from poolmgr.control.fleet import Fleet, read_fleet
+from poolmgr.control.profiles import known_targets
+from poolmgr.dashboard.access import CHANGE, staff_only
+from poolmgr.dashboard.present import number
+from poolmgr.dashboard.views import frame
+from poolmgr.models import Command
+
+
+class _Refused(Exception):
+    """The order makes no sense; the message is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be done, where; ``place`` is the process as people call it."""
+
+    kind: str
+    target: str
+    process: str
+    place: str
+    processes: int
+    used: int
+
+    @property
+    def scope(self) -> str:
+        if self.process:
+            return _("this process: %(place)s") % {"place": self.place}
+        return ngettext("all processes: %(n)s now", "all processes: %(n)s now", self.processes) % {
+            "n": number(self.processes)
+        }
+
+
+@require_safe
+@staff_only(CHANGE)
+def confirm(request: HttpRequest) -> HttpResponse:
+    try:
+        order = _order(request.GET, read_fleet())
+    except _Refused as refusal:
+        return HttpResponseBadRequest(str(refusal), content_type="text/plain; charset=utf-8")
+    question, button = _words(order)
+    context = {
+        **frame(request),
+        "title": question,
+        "order": order,
+        "button": button,
+        "danger": order.kind == Command.Kind.PAUSE,
+    }
+    return render(request, "poolmgr/confirm.html", context)
+
+
+@require_POST
+@csrf_protect
+@staff_only(CHANGE)
+def command(request: HttpRequest) -> HttpResponse:
+    try:
+        order = _order(request.POST, read_fleet())
+    except _Refused as refusal:
+        return HttpResponseBadRequest(str(refusal), content_type="text/plain; charset=utf-8")
+    sent = commands.send(order.kind, order.target, request.user.get_username(), order.process)
+    said = _("Sent: %(kind)s “%(target)s” in %(scope)s. Its progress is at the bottom of this page.")
+    messages.success(request, said % {"kind": sent.get_kind_display(), "target": order.target, "scope": order.scope})
+    return redirect("poolmgr:dashboard")
+
+
+def _order(data: QueryDict, fleet: Fleet) -> Order:
+    kind, target, process = (data.get(name, "") for name in ("kind", "target", "process"))
+    if kind not in Command.Kind.values:
+        allowed = ", ".join(Command.Kind.values)
+        raise _Refused(_("“%(kind)s” is no command; there are %(allowed)s.") % {"kind": kind, "allowed": allowed})
+    pools = [(beat, pool) for beat in fleet.processes for pool in beat.pools if pool.target == target]
+    if not pools and target not in known_targets():
+        raise _Refused(_("There is no target “%(target)s”.") % {"target": target})
+    place = ""
+    if process:
+        pools = [(beat, pool) for beat, pool in pools if beat.uid == process]
+        if not pools:
+            raise _Refused(_("That process is gone, or has no pool to “%(target)s”.") % {"target": target})
+        place = f"{pools[0][0].host}:{pools[0][0].pid}"
+    return Order(kind, target, process, place, len(pools), sum(pool.used for _beat, pool in pools))
+
+
+def _words(order: Order) -> tuple[str, str]:
+    """The question and the button."""
+    name = {"target": order.target}
+    if order.kind == Command.Kind.RECYCLE:
+        return _("Recycle “%(target)s”?") % name, _("Recycle")
+    if order.kind == Command.Kind.PAUSE:
+        return _("Pause “%(target)s”?") % name, _("Pause")
+    return _("Resume “%(target)s”?") % name, _("Resume")

@@ -1,0 +1,215 @@
+"""A target as the dashboard shows it: figures put into words, so that the templates only print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from poolmgr.control.fleet import Fleet, TargetView
+from poolmgr.dashboard.present import DASH, Figure, duration, number, share, timed
+from poolmgr.dashboard.rows import ProcessRow, process_rows
+from poolmgr.dashboard.server import ServerLine, server_line
+from poolmgr.dashboard.wanted import Source, Wanted
+from poolmgr.metrics.histogram import Distribution
+from poolmgr.metrics.snapshot import PoolSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One big number. ``state`` colours it when it asks for attention."""
+
+    label: str
+    value: str
+    of: str = ""
+    title: str = ""
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of the utilisation bar; ``x`` and ``width`` are percentages for SVG."""
+
+    kind: str
+    label: str
+    count: str
+    x: str
+    width: str
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The quantiles of one kind of time."""
+
+    label: str
+    p50: Figure
+    p95: Figure
+    p99: Figure
+    count: str
+
+
+@dataclass(frozen=True, slots=True)
+class HolderLine:
+    """Who holds a connection."""
+
+    process: str
+    thread: str
+    seconds: Figure
+    backend_pid: int
+    pinned: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One target with everything the page says of it."""
+
+    target: str
+    kind: str
+    address: str
+    state: str
+    sentence: str
+    paused: str
+    all_paused: bool
+    tiles: tuple[Tile, ...]
+    segments: tuple[Segment, ...]
+    bar_text: str
+    pending: int
+    waiting: str
+    times: tuple[Times, ...]
+    oldest: Figure
+    holders: tuple[HolderLine, ...]
+    pins: tuple[tuple[str, str], ...]
+    server: ServerLine
+    modes: str
+    sources: tuple[Source, ...]
+    applied: str
+    drift: bool
+    errors: tuple[str, ...]
+    rows: tuple[ProcessRow, ...]
+
+
+#: More holders than anybody reads; the oldest come first.
+_HOLDERS = 10
+
+
+def cards(fleet: Fleet, wanted: Wanted) -> tuple[Card, ...]:
+    return tuple(_card(view, fleet, wanted) for view in fleet.targets)
+
+
+def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
+    rows = process_rows(view.target, fleet, wanted)
+    on_current, applied_of = view.applied
+    pools = [pool for beat in fleet.processes for pool in beat.pools if pool.target == view.target]
+    stopped = sum(pool.status == "paused" for pool in pools)
+    return Card(
+        target=view.target,
+        kind=view.kind,
+        address=view.address,
+        state=view.verdict.state,
+        sentence=view.verdict.sentence,
+        paused=_paused(stopped, len(pools)),
+        all_paused=0 < len(pools) == stopped,
+        tiles=_tiles(view),
+        segments=_segments(view),
+        bar_text=_("%(used)s in use, %(idle)s idle, %(headroom)s free to open, %(pending)s waiting")
+        % {
+            "used": view.used,
+            "idle": view.idle,
+            "pending": view.pending,
+            "headroom": max(0, view.capacity - view.used - view.idle - view.opening),
+        },
+        pending=view.pending,
+        waiting=number(view.pending),
+        times=(_times(_("Wait time"), view.wait), _times(_("Use time"), view.use)),
+        oldest=timed(view.oldest_checkout) if view.used else Figure(DASH, _("nothing is checked out")),
+        holders=_holders(view.target, fleet),
+        pins=tuple((reason, number(count)) for reason, count in sorted(view.pins.items(), key=lambda pin: -pin[1])),
+        server=server_line(view),
+        modes=", ".join(sorted({pool.pool_mode for pool in pools})),
+        sources=wanted.sources(view.target),
+        applied=_("%(n)s of %(all)s") % {"n": number(on_current), "all": number(applied_of)},
+        drift=on_current < applied_of,
+        errors=_errors(pools, view.verdict.sentence),
+        rows=rows,
+    )
+
+
+def _errors(pools: list[PoolSnapshot], said: str) -> tuple[str, ...]:
+    """The last connect errors, but for what the sentence above them says already."""
+    found = {pool.last_error for pool in pools if pool.last_error}
+    return tuple(sorted(error for error in found if error.strip().rstrip(".") not in said))
+
+
+def _paused(stopped: int, pools: int) -> str:
+    if not stopped:
+        return ""
+    return _("paused") if stopped == pools else _("%(n)s of %(all)s paused") % {"n": stopped, "all": pools}
+
+
+def _tiles(view: TargetView) -> tuple[Tile, ...]:
+    p95 = view.wait.quantile(0.95)
+    full = view.used >= view.capacity > 0
+    return (
+        Tile(
+            _("In use"),
+            number(view.used),
+            _("of %(n)s") % {"n": number(view.capacity)},
+            _("checked out, of the most that all processes together may open now"),
+            "warning" if full else "",
+        ),
+        Tile(
+            _("Waiting"),
+            number(view.pending),
+            "",
+            _("requests that wait for a connection now"),
+            "warning" if view.pending else "",
+        ),
+        Tile(_("Wait p95"), duration(p95), "", _("95 of 100 checkouts of the last minute waited less")),
+        Tile(
+            _("Timeouts"),
+            number(view.timeouts),
+            _("last minute"),
+            _("checkouts that got no connection in time"),
+            "critical" if view.timeouts else "",
+        ),
+    )
+
+
+def _segments(view: TargetView) -> tuple[Segment, ...]:
+    # While a pool shrinks, more may be open than the capacity allows: the bar then spans what is open.
+    whole = max(view.capacity, view.used + view.idle + view.opening)
+    parts = [
+        ("used", _("in use"), view.used),
+        ("idle", _("idle"), view.idle),
+        ("opening", _("opening"), view.opening),
+        ("headroom", _("free to open"), whole - view.used - view.idle - view.opening),
+    ]
+    segments, x = [], 0
+    for kind, label, count in parts:
+        if count or kind != "opening":
+            segments.append(Segment(kind, label, number(count), share(x, whole), share(count, whole)))
+        x += count
+    return tuple(segments)
+
+
+def _times(label: str, spread: Distribution) -> Times:
+    count = spread.count
+    said = ngettext("%(n)s in the last minute", "%(n)s in the last minute", count) % {"n": number(count)}
+    p50, p95, p99 = (timed(spread.quantile(q)) for q in (0.5, 0.95, 0.99))
+    return Times(label, p50, p95, p99, said)
+
+
+def _holders(target: str, fleet: Fleet) -> tuple[HolderLine, ...]:
+    found = [
+        (holder, beat)
+        for beat in fleet.processes
+        for pool in beat.pools
+        if pool.target == target
+        for holder in pool.holders
+    ]
+    found.sort(key=lambda pair: -pair[0].seconds)
+    return tuple(
+        HolderLine(f"{beat.host}:{beat.pid}", each.thread, timed(each.seconds), each.backend_pid, each.pinned)
+        for each, beat in found[:_HOLDERS]
+    )

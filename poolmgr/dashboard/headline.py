@@ -1,0 +1,105 @@
+"""The verdict that the page opens with, and what else an operator should know first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from poolmgr.conf import conf
+from poolmgr.control.fleet import Fleet
+from poolmgr.dashboard.cards import Card
+from poolmgr.dashboard.present import duration, number
+from poolmgr.metrics.health import STATES
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """One sentence for the whole fleet; the other targets that need a look follow in ``others``."""
+
+    state: str
+    sentence: str
+    others: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that is missing: what is lost by it, and what to do."""
+
+    state: str
+    title: str
+    text: str
+
+
+def headline(fleet: Fleet, cards: tuple[Card, ...]) -> Headline:
+    if not fleet.processes:
+        if fleet.store_error:
+            return Headline("unknown", _("No process can be seen: %(error)s") % {"error": fleet.store_error})
+        return Headline("unknown", _("No process has opened a pool yet."))
+    # A target that nobody uses yet is no trouble; its card says so.
+    ranked = sorted((card for card in cards if card.rows), key=lambda card: -STATES.index(card.state))
+    if not ranked:
+        return Headline("unknown", _("Processes are there, but none has a pool open."))
+    worst = ranked[0]
+    if worst.state == "ok":
+        return Headline("ok", _all_well(len(fleet.processes), tuple(ranked)))
+    others = tuple((card.state, card.target, card.sentence) for card in ranked[1:] if card.state != "ok")
+    sentence = _("%(target)s: %(sentence)s") % {"target": worst.target, "sentence": worst.sentence}
+    return Headline(worst.state, sentence, others)
+
+
+def _all_well(processes: int, cards: tuple[Card, ...]) -> str:
+    where = ngettext("%(n)s process", "%(n)s processes", processes) % {"n": number(processes)}
+    if len(cards) == 1:
+        return _("All is well: nobody waits for “%(target)s” in %(where)s.") % {
+            "target": cards[0].target,
+            "where": where,
+        }
+    return _("All is well: nobody waits for any of %(n)s targets in %(where)s.") % {
+        "n": number(len(cards)),
+        "where": where,
+    }
+
+
+def notes(fleet: Fleet, cards: tuple[Card, ...]) -> tuple[Note, ...]:
+    found = []
+    poll = duration(conf().POLL_INTERVAL)
+    if fleet.store_error:
+        found.append(_incomplete(fleet, poll))
+    elif conf().REDIS_URL is None and len(fleet.processes) > 1:
+        found.append(
+            Note(
+                "info",
+                _("Redis is not configured"),
+                _(
+                    "Heartbeats and changes go through the database, and a saved profile takes up to %(poll)s to reach "
+                    'every process. Set POOLMGR["REDIS_URL"] to make that less than a second.'
+                )
+                % {"poll": poll},
+            )
+        )
+    if stale := [card.target for card in cards if card.rows and card.kind == "postgresql" and card.server.old]:
+        found.append(
+            Note(
+                "info",
+                _("No recent health check"),
+                _(
+                    "Nobody checks %(targets)s on schedule, recycles in turn or keeps samples: start a Celery worker "
+                    "and beat with the tasks of poolmgr. The pools work without."
+                )
+                % {"targets": ", ".join(f"“{target}”" for target in stale)},
+            )
+        )
+    return tuple(found)
+
+
+def _incomplete(fleet: Fleet, poll: str) -> Note:
+    if conf().REDIS_URL is not None and fleet.store == "database":
+        return Note(
+            "warning",
+            _("Redis is down, the site serves on"),
+            _("%(error)s Until it is back, saved profiles and commands take up to %(poll)s to reach every process.")
+            % {"error": fleet.store_error, "poll": poll},
+        )
+    return Note("warning", _("Part of the picture is missing"), fleet.store_error)

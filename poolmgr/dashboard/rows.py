@@ -1,0 +1,100 @@
+"""The processes that have a pool to a target, one row each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from poolmgr.conf import conf
+from poolmgr.control.fleet import Fleet
+from poolmgr.dashboard.present import Figure, ago, duration, number, timed
+from poolmgr.dashboard.wanted import Wanted, settings_label
+from poolmgr.metrics.health import verdict_of
+from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRow:
+    """One pool of one process. ``drift`` says why its settings are not the ones it should follow."""
+
+    uid: str
+    role: str
+    name: str
+    place: str
+    state: str
+    sentence: str
+    paused: bool
+    used: str
+    idle: str
+    pending: str
+    waits: bool
+    limit: str
+    limited: str
+    wait: Figure
+    oldest: Figure
+    timeouts: str
+    settings: str
+    drift: str
+    beat: str
+    late: bool
+    up: str
+    problems: tuple[str, ...]
+
+
+def process_rows(target: str, fleet: Fleet, wanted: Wanted) -> tuple[ProcessRow, ...]:
+    return tuple(
+        _row(beat, pool, fleet.at, wanted.settings(target, beat.role))
+        for beat in fleet.processes
+        for pool in beat.pools
+        if pool.target == target
+    )
+
+
+def _row(beat: ProcessBeat, pool: PoolSnapshot, now: float, expected: tuple[str, int]) -> ProcessRow:
+    verdict = verdict_of(pool)
+    age = max(0.0, now - beat.at)
+    return ProcessRow(
+        uid=beat.uid,
+        role=beat.role,
+        name=beat.name,
+        place=f"{beat.host}:{beat.pid}",
+        state=verdict.state,
+        sentence=verdict.sentence,
+        paused=pool.status == "paused",
+        used=number(pool.used),
+        idle=number(pool.idle),
+        pending=number(pool.pending),
+        waits=pool.pending > 0,
+        limit=number(pool.limit),
+        limited=_limited(pool),
+        wait=timed(pool.recent_wait_time.quantile(0.95)),
+        oldest=timed(pool.oldest_checkout if pool.used else None),
+        timeouts=number(pool.recent_timeouts),
+        settings=settings_label(pool.profile, pool.revision),
+        drift=_drift((pool.profile, pool.revision), expected),
+        beat=ago(age),
+        # Two beats may be on their way; three are a sign.
+        late=age > 3 * conf().HEARTBEAT_INTERVAL + 1,
+        up=duration(now - beat.started),
+        problems=beat.problems,
+    )
+
+
+def _drift(actual: tuple[str, int], expected: tuple[str, int]) -> str:
+    if actual == expected:
+        return ""
+    return _("should follow %(settings)s") % {"settings": settings_label(*expected)}
+
+
+def _limited(pool: PoolSnapshot) -> str:
+    """Why the pool may not grow to its max_size now."""
+    if pool.limit >= pool.max_size:
+        return ""
+    text = ngettext(
+        "the budget grants %(limit)s connection of max_size %(max)s",
+        "the budget grants %(limit)s connections of max_size %(max)s",
+        pool.limit,
+    )
+    return text % {"limit": number(pool.limit), "max": number(pool.max_size)}

@@ -1,0 +1,35 @@
+"""The figures for Prometheus: for a bearer of the token, and for staff who look at it in a browser."""
+
+from __future__ import annotations
+
+from secrets import compare_digest
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+
+from poolmgr.conf import conf
+from poolmgr.control.fleet import read_fleet
+from poolmgr.dashboard.access import VIEW, staff_only
+from poolmgr.exporters import prometheus
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """The page for one scrape. A wrong token is refused with 401, so that a scraper sees its own mistake."""
+    given, token = request.headers.get("Authorization", ""), conf().METRICS_TOKEN
+    if not given:
+        return _for_staff(request)
+    if token is None or not compare_digest(given.encode(), f"Bearer {token}".encode()):
+        answer = HttpResponse("The token is wrong, or POOLMGR['METRICS_TOKEN'] is not set.\n", status=401)
+        answer.headers["WWW-Authenticate"] = "Bearer"
+        return answer
+    return _page()
+
+
+@staff_only(VIEW)
+def _for_staff(request: HttpRequest) -> HttpResponse:
+    return _page()
+
+
+def _page() -> HttpResponse:
+    return HttpResponse(prometheus.render(read_fleet()), content_type=prometheus.CONTENT_TYPE)

@@ -1,0 +1,60 @@
+"""What the last health check of a target says of its server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from poolmgr.control.fleet import TargetView
+from poolmgr.dashboard.present import DASH, Figure, ago, number, share, timed
+
+#: A check is old when three of its intervals passed, but never before this many seconds.
+_OLD = 90.0
+_NONE = Figure(DASH)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLine:
+    """The state of the server, as far as anybody looked. ``old`` means that no recent check says so."""
+
+    state: str
+    message: str
+    checked: str
+    old: bool
+    used: str = DASH
+    most: str = DASH
+    ours: str = DASH
+    width_ours: str = "0%"
+    width_others: str = "0%"
+    x_others: str = "0%"
+    known: bool = False
+    connect: Figure = _NONE
+    query: Figure = _NONE
+    version: str = ""
+
+
+def server_line(view: TargetView, interval: float = 30.0) -> ServerLine:
+    check = view.last_health
+    if check is None:
+        return ServerLine("unknown", _("Nobody has checked this server yet."), "", old=True)
+    age = (timezone.now() - check.at).total_seconds()
+    room = (check.server_max or 0) - (check.server_reserved or 0)
+    used, ours = check.server_used or 0, check.ours or 0
+    return ServerLine(
+        state=check.state,
+        message=check.message,
+        checked=ago(age),
+        old=age > max(_OLD, 3 * interval),
+        used=number(check.server_used),
+        most=number(room or None),
+        ours=number(check.ours),
+        width_ours=share(ours, max(room, used)),
+        x_others=share(ours, max(room, used)),
+        width_others=share(max(0, used - ours), max(room, used)),
+        known=check.server_used is not None and room > 0,
+        connect=timed(check.connect_time),
+        query=timed(check.query_time),
+        version=check.server_version,
+    )

@@ -1,0 +1,18 @@
+"""Addresses of the dashboard. Include them where you like: ``path("pools/", include("poolmgr.dashboard.urls"))``."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from poolmgr.dashboard import actions, scrape, views
+
+app_name = "poolmgr"
+
+urlpatterns = [
+    path("", views.dashboard, name="dashboard"),
+    path("fragment/", views.fragment, name="fragment"),
+    path("fleet.json", views.fleet, name="fleet"),
+    path("metrics", scrape.metrics, name="metrics"),
+    path("confirm/", actions.confirm, name="confirm"),
+    path("command/", actions.command, name="command"),
+]

@@ -1,0 +1,99 @@
+"""The page, the fragment that it refreshes, and the same as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from poolmgr.control.fleet import TargetView, read_fleet
+from poolmgr.dashboard.access import VIEW, may_act, staff_only
+from poolmgr.dashboard.activity import command_lines, event_lines
+from poolmgr.dashboard.cards import cards
+from poolmgr.dashboard.headline import headline, notes
+from poolmgr.dashboard.wanted import Wanted
+
+#: Seconds between two refreshes that a reader may choose from; the script remembers the choice.
+INTERVALS = (2, 5, 10, 20)
+
+
+@require_safe
+@staff_only(VIEW)
+def dashboard(request: HttpRequest) -> HttpResponse:
+    context = {**frame(request), **_figures(request), "title": _("Connection pools"), "intervals": INTERVALS}
+    return render(request, "poolmgr/dashboard.html", context)
+
+
+@require_safe
+@staff_only(VIEW)
+def fragment(request: HttpRequest) -> HttpResponse:
+    return render(request, "poolmgr/fragment.html", _figures(request))
+
+
+@require_safe
+@staff_only(VIEW)
+def fleet(request: HttpRequest) -> HttpResponse:
+    seen = read_fleet()
+    return JsonResponse(
+        {
+            "processes": [beat.to_dict() for beat in seen.processes],
+            "targets": [_target(view) for view in seen.targets],
+            "store": seen.store,
+            "store_error": seen.store_error,
+            "at": seen.at,
+        }
+    )
+
+
+def frame(request: HttpRequest) -> dict[str, Any]:
+    """What the admin's base template needs, without its side bar: the figures need the room."""
+    return {**admin.site.each_context(request), "is_nav_sidebar_enabled": False, "links": _links(request)}
+
+
+def _links(request: HttpRequest) -> list[tuple[str, str]]:
+    """Ways from here into the admin, as far as the site has one and the reader may go there."""
+    found = []
+    for name, model, label in (
+        ("poolprofile", "poolprofile", _("Profiles")),
+        ("event", "event", _("Events")),
+        ("healthcheck", "healthcheck", _("Health checks")),
+    ):
+        if not request.user.has_perm(f"poolmgr.view_{model}"):
+            continue
+        try:
+            found.append((label, reverse(f"admin:poolmgr_{name}_changelist")))
+        except NoReverseMatch:
+            continue
+    return found
+
+
+def _figures(request: HttpRequest) -> dict[str, Any]:
+    seen = read_fleet()
+    shown = cards(seen, Wanted())
+    return {
+        "headline": headline(seen, shown),
+        "notes": notes(seen, shown),
+        "cards": shown,
+        "processes": len(seen.processes),
+        "commands": command_lines(seen),
+        "events": event_lines(),
+        "at": datetime.fromtimestamp(seen.at, tz=timezone.get_current_timezone()),
+        "may_act": may_act(request),
+    }
+
+
+def _target(view: TargetView) -> dict[str, Any]:
+    data = asdict(view)
+    data["wait"], data["use"] = (
+        {"count": spread.count, **{f"p{round(q * 100)}": spread.quantile(q) for q in (0.5, 0.95, 0.99)}}
+        for spread in (view.wait, view.use)
+    )
+    return data

@@ -1,0 +1,61 @@
+"""What every process should follow, to hold the fleet's reports against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext as _
+
+from poolmgr.conf import ROLES
+from poolmgr.control.desired import follow, label, read_profiles
+from poolmgr.models import PoolProfile
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a target's settings come from, and where to edit them ("" without the admin)."""
+
+    text: str
+    address: str
+
+
+class Wanted:
+    """The profiles, read once for a page."""
+
+    def __init__(self) -> None:
+        self._rows = read_profiles()
+        self._by_role = {role: follow(self._rows, role) for role in ROLES}
+
+    def settings(self, target: str, role: str) -> tuple[str, int]:
+        """The label and the revision of what a process of ``role`` should follow."""
+        profile = self._by_role.get(role, {}).get(target)
+        return ("bootstrap", 0) if profile is None else (label(profile), profile.revision)
+
+    def sources(self, target: str) -> tuple[Source, ...]:
+        found = tuple(_source(row) for row in self._rows if row.enabled and row.target == target)
+        if all(target in self._by_role[role] for role in ROLES):
+            return found
+        address = _admin("poolmgr_poolprofile_changelist")
+        return (*found, Source(_("bootstrap settings of settings.DATABASES"), address))
+
+
+def settings_label(settings: str, revision: int) -> str:
+    """Such as “profile 3 r5”, or “bootstrap” where no profile rules."""
+    return _("%(profile)s r%(revision)s") % {"profile": settings, "revision": revision} if revision else settings
+
+
+def _source(profile: PoolProfile) -> Source:
+    text = _("%(label)s for %(role)s, revision %(revision)s") % {
+        "label": label(profile),
+        "role": profile.get_role_display(),
+        "revision": profile.revision,
+    }
+    return Source(text, _admin("poolmgr_poolprofile_change", profile.pk))
+
+
+def _admin(name: str, *args: int) -> str:
+    try:
+        return reverse(f"admin:{name}", args=args)
+    except NoReverseMatch:
+        return ""

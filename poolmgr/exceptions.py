@@ -1,0 +1,93 @@
+"""Every error that poolmgr raises on purpose.
+
+Checkout errors are also Django's ``OperationalError``, and psycopg_pool's error of the same meaning where it has one, so
+that the handlers a site already has keep working; each class names one cause, and its message is a sentence an operator
+can act on.
+"""
+
+from __future__ import annotations
+
+import psycopg_pool
+from django.core.exceptions import ImproperlyConfigured
+from django.db.transaction import TransactionManagementError
+from django.db.utils import NotSupportedError, OperationalError
+
+__all__ = [
+    "AuthenticationFailed",
+    "CheckoutError",
+    "ConfigurationError",
+    "InvalidSpec",
+    "ModeError",
+    "PoolClosed",
+    "PoolExhausted",
+    "PoolPaused",
+    "PoolmgrError",
+    "ReleaseError",
+    "ServerDown",
+    "ServerFull",
+    "TooManyWaiting",
+]
+
+
+class PoolmgrError(Exception):
+    """The root of the tree."""
+
+
+class ConfigurationError(PoolmgrError, ImproperlyConfigured):
+    """A setting is wrong; the message names the key, the value and what is allowed."""
+
+
+class InvalidSpec(ConfigurationError):
+    """Pool settings that can't be applied.
+
+    ``errors`` maps each field's name to a sentence that says what is allowed.
+    """
+
+    def __init__(self, errors: dict[str, str], where: str = "") -> None:
+        self.errors = errors
+        prefix = f"{where}: " if where else ""
+        super().__init__(prefix + "; ".join(f"{field}: {message}" for field, message in errors.items()))
+
+
+class CheckoutError(PoolmgrError, OperationalError):
+    """A connection could not be had in time. ``target`` names the pool."""
+
+    def __init__(self, message: str, target: str = "") -> None:
+        self.target = target
+        super().__init__(message)
+
+
+class PoolExhausted(CheckoutError, psycopg_pool.PoolTimeout):
+    """Every connection stayed in use until the deadline."""
+
+
+class TooManyWaiting(PoolExhausted, psycopg_pool.TooManyRequests):
+    """``max_waiting`` requests wait already."""
+
+
+class ServerDown(CheckoutError):
+    """The server can't be reached."""
+
+
+class AuthenticationFailed(CheckoutError):
+    """The server refuses the credentials, or the database doesn't exist."""
+
+
+class ServerFull(CheckoutError):
+    """The server has no connection slot left."""
+
+
+class PoolPaused(CheckoutError, psycopg_pool.PoolTimeout):
+    """The pool was paused until the deadline."""
+
+
+class PoolClosed(CheckoutError, psycopg_pool.PoolClosed):
+    """The pool was closed, as happens at shutdown."""
+
+
+class ModeError(PoolmgrError, NotSupportedError):
+    """The pool's mode forbids the operation."""
+
+
+class ReleaseError(PoolmgrError, TransactionManagementError):
+    """The connection can't be given back here: a transaction, a cursor or session state needs it."""

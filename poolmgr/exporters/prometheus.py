@@ -1,0 +1,112 @@
+"""The fleet in Prometheus' text format, under OpenTelemetry's names for database client pools.
+
+One page tells of every process, so one scrape target is enough. Each process has its own series: a sum over processes
+would fall whenever one restarts, which ``rate()`` takes for a reset of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from poolmgr.control.fleet import Fleet
+from poolmgr.metrics.histogram import BOUNDS, Distribution
+from poolmgr.metrics.snapshot import PoolSnapshot
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_STATES = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
+_PREFIX = "db_client_connection_"
+
+_Labels = tuple[tuple[str, str], ...]
+_Pools = tuple[tuple[_Labels, PoolSnapshot], ...]
+
+_GAUGES: tuple[tuple[str, str, Callable[[PoolSnapshot], float]], ...] = (
+    ("idle_min", "The fewest connections that are kept warm.", lambda pool: pool.min_size),
+    ("idle_max", "The most idle connections allowed.", lambda pool: pool.limit),
+    ("max", "The most connections that the pool may hold now.", lambda pool: pool.limit),
+    ("pending_requests", "Requests that wait for a connection.", lambda pool: pool.pending),
+)
+_COUNTERS: tuple[tuple[str, str, Callable[[PoolSnapshot], float]], ...] = (
+    ("timeouts_total", "Checkouts that found no connection in time.", lambda pool: pool.timeouts),
+    ("created_total", "Connections opened.", lambda pool: pool.created),
+    ("create_errors_total", "Connects that failed.", lambda pool: pool.create_errors),
+    ("closed_total", "Connections closed.", lambda pool: pool.closed),
+    ("found_dead_total", "Connections found dead before a checkout.", lambda pool: pool.found_dead),
+    ("cleaned_total", "Connections cleaned of session state.", lambda pool: pool.cleaned),
+    ("reclaimed_total", "Connections taken back from threads that ended.", lambda pool: pool.reclaimed),
+)
+_HISTOGRAMS: tuple[tuple[str, str, Callable[[PoolSnapshot], Distribution]], ...] = (
+    ("wait_time_seconds", "From asking for a connection to getting it.", lambda pool: pool.wait_time),
+    ("use_time_seconds", "From getting a connection to returning it.", lambda pool: pool.use_time),
+    ("create_time_seconds", "From the start of a connect to its end.", lambda pool: pool.create_time),
+)
+
+
+def render(fleet: Fleet) -> str:
+    """The page for one scrape."""
+    pools: _Pools = tuple(
+        (
+            (
+                ("db_client_connection_pool_name", pool.target),
+                ("role", beat.role),
+                ("process", f"{beat.host}:{beat.pid}"),
+            ),
+            pool,
+        )
+        for beat in fleet.processes
+        for pool in beat.pools
+    )
+    return "\n".join([*_connections(pools), *_figures(pools), *_distributions(pools), *_targets(fleet), ""])
+
+
+def _connections(pools: _Pools) -> Iterator[str]:
+    yield from _head("count", "gauge", "Connections of the pool by state.")
+    for labels, pool in pools:
+        for state, number in (("idle", pool.idle), ("used", pool.used)):
+            yield _line(_PREFIX + "count", (*labels, ("db_client_connection_state", state)), number)
+
+
+def _figures(pools: _Pools) -> Iterator[str]:
+    for kind, figures in (("gauge", _GAUGES), ("counter", _COUNTERS)):
+        for name, text, read in figures:
+            yield from _head(name, kind, text)
+            yield from (_line(_PREFIX + name, labels, read(pool)) for labels, pool in pools)
+    yield from _head("pins_total", "counter", "Returns of connections that session state had pinned, by reason.")
+    for labels, pool in pools:
+        for reason, number in sorted(pool.pins.items()):
+            yield _line(_PREFIX + "pins_total", (*labels, ("reason", reason)), number)
+
+
+def _distributions(pools: _Pools) -> Iterator[str]:
+    for name, text, read in _HISTOGRAMS:
+        yield from _head(name, "histogram", text)
+        for labels, pool in pools:
+            seen, below = read(pool), 0
+            for bound, inside in zip((*(f"{each:g}" for each in BOUNDS), "+Inf"), seen.counts, strict=True):
+                below += inside
+                yield _line(_PREFIX + name + "_bucket", (*labels, ("le", bound)), below)
+            yield _line(_PREFIX + name + "_sum", labels, seen.total)
+            yield _line(_PREFIX + name + "_count", labels, seen.count)
+
+
+def _targets(fleet: Fleet) -> Iterator[str]:
+    yield "# HELP poolmgr_target_state The verdict: 0 ok, 1 warning, 2 critical, 3 unknown."
+    yield "# TYPE poolmgr_target_state gauge"
+    for view in fleet.targets:
+        yield _line("poolmgr_target_state", (("target", view.target),), _STATES[view.verdict.state])
+    yield "# HELP poolmgr_processes Live processes that hold a pool to the target."
+    yield "# TYPE poolmgr_processes gauge"
+    for view in fleet.targets:
+        yield _line("poolmgr_processes", (("target", view.target),), view.processes)
+
+
+def _head(name: str, kind: str, text: str) -> Iterable[str]:
+    return (f"# HELP {_PREFIX}{name} {text}", f"# TYPE {_PREFIX}{name} {kind}")
+
+
+def _line(name: str, labels: _Labels, value: float) -> str:
+    told = ",".join(f'{key}="{_escape(text)}"' for key, text in labels)
+    return f"{name}{{{told}}} {value:.17g}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -1,0 +1,142 @@
+"""``manage.py poolcheck``: is every pool well? For people, for programs, and by exit status for monitoring."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import ArgumentTypeError
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils.termcolors import make_style
+
+from poolmgr.control import agent
+from poolmgr.control.report import Report, TargetReport, as_dict, make_report
+
+#: Nagios' convention.
+EXIT = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
+_COLOURS = {
+    "ok": make_style(fg="green"),
+    "warning": make_style(fg="yellow", opts=("bold",)),
+    "critical": make_style(fg="red", opts=("bold",)),
+    "unknown": make_style(fg="magenta"),
+}
+_HEADS = ("TARGET", "STATE", "PROCESSES", "USED", "IDLE", "WAITING", "CAPACITY", "WAIT P95", "CONNECT", "SERVER")
+_DASH = "-"
+_CLEAR = "\x1b[2J\x1b[H"
+
+
+class Command(BaseCommand):
+    help = (
+        "Check the server of each target now from this process, and read what the fleet says of its pools. "
+        "Exit status: 0 ok, 1 warning, 2 critical, 3 unknown."
+    )
+    # A check of the database's state must also run where the system checks find fault.
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("targets", nargs="*", metavar="TARGET", help="Targets to check; all known ones by default.")
+        parser.add_argument("--json", action="store_true", help="Print JSON: with --watch, one line a round.")
+        parser.add_argument(
+            "--watch",
+            nargs="?",
+            type=_seconds,
+            const=5.0,
+            metavar="SECONDS",
+            help="Repeat every SECONDS (5) until Ctrl-C.",
+        )
+        parser.add_argument(
+            "--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="The longest that one round may take (5)."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        agent.stand_aside()
+        status = self._round(options)
+        try:
+            while options["watch"]:
+                time.sleep(options["watch"])
+                status = self._round(options)
+        except KeyboardInterrupt:
+            self.stdout.write("")
+        if status:
+            raise SystemExit(status)
+
+    def _round(self, options: dict[str, Any]) -> int:
+        report = make_report(tuple(dict.fromkeys(options["targets"])), options["timeout"])
+        if options["json"]:
+            self.stdout.write(json.dumps(as_dict(report), indent=None if options["watch"] else 2))
+        else:
+            if options["watch"]:
+                self.stdout.write((_CLEAR if self.stdout.isatty() else "") + time.strftime("%H:%M:%S"))
+            self._print(report)
+        return EXIT[report.verdict.state]
+
+    def _print(self, report: Report) -> None:
+        if report.targets:
+            rows = [_HEADS, *(_row(each) for each in report.targets)]
+            widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
+            self._print_row(rows[0], widths, "")
+            for row, each in zip(rows[1:], report.targets, strict=True):
+                self._print_row(row, widths, each.verdict.state)
+            self.stdout.write("")
+        for each in report.targets:
+            for sentence in _sentences(each):
+                self.stdout.write(f"{each.target}: {sentence}")
+        if report.fleet.store_error:
+            self.stdout.write(report.fleet.store_error)
+        self.stdout.write(f"{self._coloured(report.verdict.state, report.verdict.state.upper())}: {_summary(report)}")
+
+    def _print_row(self, row: tuple[str, ...], widths: list[int], state: str) -> None:
+        # Names and states read from the left, figures from the right.
+        cells = [row[0].ljust(widths[0]), self._coloured(state, row[1].ljust(widths[1]))]
+        cells += [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+        self.stdout.write("  ".join(cells))
+
+    def _coloured(self, state: str, text: str) -> str:
+        return _COLOURS[state](text) if state and self.style.SUCCESS("x") != "x" and self.stdout.isatty() else text
+
+
+def _row(report: TargetReport) -> tuple[str, ...]:
+    view, check = report.view, report.check
+    fleet: tuple[object, ...] = (_DASH,) * 6
+    if view:
+        fleet = (
+            view.processes,
+            view.used,
+            view.idle,
+            view.pending,
+            view.capacity,
+            _milliseconds(view.wait.quantile(0.95)),
+        )
+    server = _DASH if check.server_used is None else f"{check.server_used}/{check.server_max}"
+    if check.ours is not None:
+        server += f" ({check.ours} ours)"
+    return tuple(map(str, (report.target, report.verdict.state, *fleet, _milliseconds(check.connect_time), server)))
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return _DASH if seconds is None else f"{seconds * 1000:.3g} ms"
+
+
+def _sentences(report: TargetReport) -> tuple[str, ...]:
+    seen = report.view.verdict.sentence if report.view else "No live process has this pool open."
+    return (report.check.message, seen) if report.check.state != "unknown" else (report.check.message,)
+
+
+def _summary(report: Report) -> str:
+    if not report.targets:
+        return "No database alias uses a backend of poolmgr; there is nothing to check."
+    if report.verdict.state != "ok":
+        return report.verdict.sentence
+    pools = sum(each.view.processes for each in report.targets if each.view)
+    return f"{len(report.targets)} of {len(report.targets)} targets are well, with {pools} pools in use."
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 3600:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds from 0.1 to 3600")
+    return value

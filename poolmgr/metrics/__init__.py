@@ -1,0 +1,1 @@
+"""Figures about pools: pure values and arithmetic, no I/O."""

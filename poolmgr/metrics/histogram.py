@@ -1,0 +1,74 @@
+"""Histograms of durations with fixed bounds, so that any two can be added or subtracted."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+#: Upper bounds of the buckets in seconds, a 1-2-5 series from 10 µs to 200 s; a last bucket takes the rest.
+BOUNDS: tuple[float, ...] = tuple(float(f"{m}e{e}") for e in range(-5, 3) for m in (1, 2, 5))[:-1]
+
+
+class Histogram:
+    """A mutable histogram. Not thread-safe: the owner's lock guards it."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)
+        self.total = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.total += seconds
+
+    def freeze(self) -> Distribution:
+        return Distribution(tuple(self.counts), self.total)
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """An immutable histogram: one count for each bucket of ``BOUNDS`` and one above, and the sum in seconds."""
+
+    counts: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)
+    total: float = 0.0
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def mean(self) -> float | None:
+        return self.total / self.count if self.count else None
+
+    def quantile(self, q: float) -> float | None:
+        """The value in seconds below which a share ``q`` (0 to 1) lies, linear inside a bucket; None when empty."""
+        count = self.count
+        if not count:
+            return None
+        rank = q * count
+        below = 0
+        for index, inside in enumerate(self.counts):
+            if inside and below + inside >= rank:
+                low = BOUNDS[index - 1] if index else 0.0
+                high = BOUNDS[index] if index < len(BOUNDS) else BOUNDS[-1]
+                return low + (high - low) * max(0.0, rank - below) / inside
+            below += inside
+        return BOUNDS[-1]
+
+    def __add__(self, other: Distribution) -> Distribution:
+        return Distribution(
+            tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)), self.total + other.total
+        )
+
+    def __sub__(self, other: Distribution) -> Distribution:
+        return Distribution(
+            tuple(max(0, a - b) for a, b in zip(self.counts, other.counts, strict=True)),
+            max(0.0, self.total - other.total),
+        )
+
+
+def merge(parts: Iterable[Distribution]) -> Distribution:
+    """The sum of all parts; empty for none."""
+    return sum(parts, Distribution())

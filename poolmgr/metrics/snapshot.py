@@ -1,0 +1,128 @@
+"""What a pool and a process look like at one moment: immutable, and the same in memory, in Redis and in a row."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from poolmgr.metrics.histogram import Distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A connection that is checked out: by which thread, for how many seconds, and why it stays."""
+
+    thread: str
+    seconds: float
+    backend_pid: int
+    pinned: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSnapshot:
+    """One pool of one process.
+
+    Gauges (``idle`` to ``oldest_checkout``) are of the moment. Counters (``checkouts`` to ``leaks``) and the three
+    distributions are cumulative since the pool was made; ``recent_*`` cover about the last minute.
+    """
+
+    target: str
+    kind: str = "postgresql"
+    address: str = ""  # host:port/dbname, never a password
+    at: float = 0.0  # seconds since the epoch
+    status: str = "open"  # open | paused | closed
+    pool_mode: str = "session"
+    profile: str = "bootstrap"  # which desired settings are in force: "bootstrap" or "profile 3"
+    revision: int = 0  # the profile's revision in force; 0 for the bootstrap settings
+    generation: int = 0  # goes up with every recycle
+    min_size: int = 0
+    max_size: int = 0
+    limit: int = 0  # max_size, or less while the fleet's budget grants less
+    connection_timeout: float = 30.0
+    settings: dict[str, Any] = field(default_factory=dict)  # all settings in force, by name
+    idle: int = 0
+    used: int = 0
+    pending: int = 0
+    opening: int = 0
+    oldest_checkout: float = 0.0
+    holders: tuple[Holder, ...] = ()
+    backend_pids: tuple[int, ...] = ()
+    checkouts: int = 0
+    timeouts: int = 0
+    checkout_errors: int = 0
+    created: int = 0
+    create_errors: int = 0
+    closed: int = 0
+    found_dead: int = 0
+    cleaned: int = 0
+    reclaimed: int = 0
+    leaks: int = 0
+    pins: dict[str, int] = field(default_factory=dict)
+    wait_time: Distribution = Distribution()
+    use_time: Distribution = Distribution()
+    create_time: Distribution = Distribution()
+    recent_wait_time: Distribution = Distribution()
+    recent_use_time: Distribution = Distribution()
+    recent_timeouts: int = 0
+    recent_checkouts: int = 0
+    last_error: str = ""  # of the last failed connect, while none has succeeded since
+    last_error_at: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """Server connections that this pool holds or is about to."""
+        return self.idle + self.used + self.opening
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """What became of a command in one process: ``state`` is running, done or failed."""
+
+    command: int
+    state: str
+    message: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessBeat:
+    """One live process: the heartbeat that the fleet store keeps."""
+
+    uid: str
+    host: str
+    pid: int
+    role: str
+    started: float
+    at: float
+    version: str = ""
+    name: str = ""  # the command line's short form, for people
+    pools: tuple[PoolSnapshot, ...] = ()
+    acks: tuple[Ack, ...] = ()
+    problems: tuple[str, ...] = ()  # what keeps the process from following its settings, in sentences
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ProcessBeat:
+        """Rebuild a beat; unknown keys are dropped, so that fleets of mixed versions can read each other."""
+        known = _known(cls, data)
+        known["pools"] = tuple(_pool(each) for each in data.get("pools", ()))
+        known["acks"] = tuple(Ack(**_known(Ack, each)) for each in data.get("acks", ()))
+        known["problems"] = tuple(data.get("problems", ()))
+        return cls(**known)
+
+
+def _pool(data: dict[str, Any]) -> PoolSnapshot:
+    known = _known(PoolSnapshot, data)
+    known["holders"] = tuple(Holder(**_known(Holder, each)) for each in data.get("holders", ()))
+    known["backend_pids"] = tuple(data.get("backend_pids", ()))
+    for name in ("wait_time", "use_time", "create_time", "recent_wait_time", "recent_use_time"):
+        if raw := data.get(name):
+            known[name] = Distribution(tuple(raw["counts"]), raw["total"])
+    return PoolSnapshot(**known)
+
+
+def _known(cls: type, data: dict[str, Any]) -> dict[str, Any]:
+    names = {each.name for each in fields(cls)}
+    return {key: value for key, value in data.items() if key in names}

@@ -1,0 +1,19 @@
+"""What the database keeps: desired settings, their history, commands, and what the fleet reported."""
+
+from poolmgr.models.command import Acknowledgement, Command
+from poolmgr.models.event import Event
+from poolmgr.models.process import Process
+from poolmgr.models.profile import PoolProfile
+from poolmgr.models.revision import ProfileRevision
+from poolmgr.models.sample import HealthCheck, Sample
+
+__all__ = [
+    "Acknowledgement",
+    "Command",
+    "Event",
+    "HealthCheck",
+    "PoolProfile",
+    "Process",
+    "ProfileRevision",
+    "Sample",
+]

@@ -1,0 +1,64 @@
+"""Commands to the fleet, and what became of each in every process."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Command(models.Model):
+    """An order to the pools of a target: in all processes, or in the one whose uid is ``process``.
+
+    A process carries it out once, until ``expires_at``; ``pause`` holds until ``resume``. A ``process`` of ``ROLLING``
+    means one process after another, each through a command of its own; no process takes it for itself.
+    """
+
+    ROLLING = "rolling"
+
+    class Kind(models.TextChoices):
+        RECYCLE = "recycle", _("recycle")
+        PAUSE = "pause", _("pause")
+        RESUME = "resume", _("resume")
+
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    target = models.CharField(max_length=200)
+    process = models.CharField(max_length=64, blank=True, help_text=_("Empty for all processes."))
+    author = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        if self.process == self.ROLLING:
+            return f"{self.kind} {self.target}, one process after another"
+        scope = f"process {self.process}" if self.process else "all processes"
+        return f"{self.kind} {self.target} in {scope}"
+
+
+class Acknowledgement(models.Model):
+    """What one process says of one command; of a rolling one, what its driver says of that process.
+
+    The empty process stands for the end of a rolling command.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting", _("waiting")
+        RUNNING = "running", _("running")
+        DONE = "done", _("done")
+        FAILED = "failed", _("failed")
+
+    command = models.ForeignKey(Command, on_delete=models.CASCADE, related_name="acknowledgements")
+    process = models.CharField(max_length=64)
+    state = models.CharField(max_length=8, choices=State.choices)
+    message = models.CharField(max_length=500, blank=True)
+    at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["command", "process"], name="poolmgr_one_acknowledgement_per_process")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.command}: {self.state} in {self.process}"

@@ -1,0 +1,28 @@
+"""What happened: edits, commands and changes of health, for people who ask afterwards."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Event(models.Model):
+    """One line of the audit log. ``author`` is empty where no person acted."""
+
+    class Kind(models.TextChoices):
+        PROFILE = "profile", _("profile")
+        COMMAND = "command", _("command")
+        HEALTH = "health", _("health")
+        PROCESS = "process", _("process")
+
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    target = models.CharField(max_length=200, blank=True)
+    author = models.CharField(max_length=150, blank=True)
+    message = models.CharField(max_length=500)
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        ordering = ["-at", "-id"]
+
+    def __str__(self) -> str:
+        return self.message

@@ -1,0 +1,20 @@
+"""Heartbeats of the fleet where no Redis is configured."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Process(models.Model):
+    """The last beat of one process: ``beat`` is a ``ProcessBeat`` as a dict."""
+
+    uid = models.CharField(max_length=64, primary_key=True)
+    at = models.DateTimeField(db_index=True)
+    beat = models.JSONField()
+
+    class Meta:
+        ordering = ["uid"]
+        verbose_name_plural = "processes"
+
+    def __str__(self) -> str:
+        return self.uid

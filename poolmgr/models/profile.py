@@ -1,0 +1,171 @@
+"""The desired settings of a target's pools, as an operator edits them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from poolmgr.conf import ROLES
+from poolmgr.pools.spec import FIELDS, POOL_MODES, VALIDATIONS, PoolSpec, errors_in, make_spec
+
+_D = PoolSpec()
+
+
+class PoolProfile(models.Model):
+    """Desired settings for a target, in processes of one role or of any.
+
+    A profile of a role wins over one of any role; without either, the settings in ``settings.DATABASES`` rule.
+    ``revision`` goes up with every change of content, whoever makes it.
+    """
+
+    class Role(models.TextChoices):
+        ANY = "", _("any role")
+        WEB = ROLES[0], _("web")
+        WORKER = ROLES[1], _("worker")
+        COMMAND = ROLES[2], _("command")
+
+    target = models.CharField(
+        max_length=200, help_text=_("The database alias that this pool connects to, such as “default”.")
+    )
+    role = models.CharField(
+        max_length=10,
+        choices=Role.choices,
+        default=Role.ANY,
+        blank=True,
+        help_text=_("Which processes follow this profile. A profile for one role wins over one for any role."),
+    )
+    enabled = models.BooleanField(
+        default=True, help_text=_("Without this, the profile is kept but no process follows it. Live.")
+    )
+
+    pool_mode = models.CharField(
+        max_length=12,
+        choices=[(mode, mode) for mode in POOL_MODES],
+        default=_D.pool_mode,
+        help_text=_(
+            "When a connection goes back to the pool: “session” at the end of the request, “transaction” as soon as no "
+            "transaction, cursor or session state needs it, “statement” the same with transactions of several "
+            "statements refused. Default session. Live: a request under way finishes in the mode it began with."
+        ),
+    )
+    min_size = models.PositiveIntegerField(
+        default=_D.min_size,
+        help_text=_("Connections kept warm in each process. Default 2. Raise it when bursts wait for connects. Live."),
+    )
+    max_size = models.PositiveIntegerField(
+        default=_D.max_size,
+        help_text=_(
+            "The most connections of each process. Default 10. Raise it when requests wait and the server has room; "
+            "waiting requests are served at once. Lowering closes idle connections now and used ones as they return. Live."
+        ),
+    )
+    budget = models.PositiveIntegerField(
+        default=_D.budget,
+        help_text=_("The most connections of the whole fleet to this target; 0 sets no limit. Default 0. Live."),
+    )
+    connection_timeout = models.FloatField(
+        default=_D.connection_timeout,
+        help_text=_(
+            "Seconds that a request waits for a connection before it fails with “pool exhausted”. Default 30. Live."
+        ),
+    )
+    max_waiting = models.PositiveIntegerField(
+        default=_D.max_waiting,
+        help_text=_(
+            "Requests that may wait at once in each process; more fail at once. 0 sets no limit. Default 0. Live."
+        ),
+    )
+    idle_timeout = models.FloatField(
+        default=_D.idle_timeout,
+        help_text=_(
+            "Seconds after which an unused connection above min_size is closed; 0 keeps it. Default 600. Live."
+        ),
+    )
+    max_lifetime = models.FloatField(
+        default=_D.max_lifetime,
+        help_text=_(
+            "Seconds after which a connection is replaced by a fresh one; 0 keeps it. Default 3600. Set it below what "
+            "firewalls or the server allow. Live."
+        ),
+    )
+    reconnect_timeout = models.FloatField(
+        default=_D.reconnect_timeout,
+        help_text=_("Seconds for which a lost connection is re-tried with growing pauses. Default 300. Live."),
+    )
+    validation = models.CharField(
+        max_length=6,
+        choices=[(kind, kind) for kind in VALIDATIONS],
+        default=_D.validation,
+        help_text=_(
+            "How a connection is checked before it is handed out: “socket” looks whether the server hung up (about a "
+            "microsecond), “query” also runs the validation query every time, “off” does neither. Default socket. Live."
+        ),
+    )
+    validation_query = models.CharField(
+        max_length=500,
+        default=_D.validation_query,
+        help_text=_("One SELECT that shows that a connection works. Default SELECT 1. Live."),
+    )
+    validate_after_idle = models.FloatField(
+        default=_D.validate_after_idle,
+        help_text=_(
+            "A connection unused for this many seconds also gets the validation query before it is handed out; 0 never. "
+            "Default 30. Live."
+        ),
+    )
+    keepalive_interval = models.FloatField(
+        default=_D.keepalive_interval,
+        help_text=_(
+            "Idle connections get the validation query every so many seconds, against firewalls that drop silent ones; "
+            "0 never. Default 0. Live."
+        ),
+    )
+    leak_threshold = models.FloatField(
+        default=_D.leak_threshold,
+        help_text=_(
+            "A connection in use for this many seconds is logged once with its holder's stack; 0 never. Default 0. Live."
+        ),
+    )
+    health_check_interval = models.FloatField(
+        default=_D.health_check_interval,
+        help_text=_("Seconds between the scheduled health checks of this target. Default 30. Live."),
+    )
+
+    note = models.CharField(
+        max_length=200, blank=True, help_text=_("Why these settings; kept with the revision for whoever comes next.")
+    )
+    revision = models.PositiveIntegerField(default=0, editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+    updated_by = models.CharField(max_length=150, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["target", "role"]
+        verbose_name = _("pool profile")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["target", "role"],
+                name="poolmgr_one_profile_per_target_and_role",
+                violation_error_message=_("There is already a profile for this target and role; edit that one."),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.target} ({self.get_role_display()})"
+
+    def values(self) -> dict[str, Any]:
+        """The settings as a dict of ``PoolSpec``'s fields."""
+        return {name: getattr(self, name) for name in FIELDS}
+
+    def spec(self) -> PoolSpec:
+        """The settings as a valid ``PoolSpec``. Raises ``InvalidSpec`` for a row that was made wrong in SQL."""
+        return make_spec(self.values(), where=f"profile {self.pk} ({self})")
+
+    def clean(self) -> None:
+        values = self.values()
+        known = {name: value for name, value in values.items() if value is not None}
+        found = errors_in({**_D.to_dict(), **known})
+        if found:
+            raise ValidationError(dict(found))

@@ -1,0 +1,32 @@
+"""The history of the profiles: every content that a profile ever had, and who gave it."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class ProfileRevision(models.Model):
+    """One saved state of a profile. It outlives the profile, so that a deleted one can be restored too.
+
+    ``values`` holds all settings, ``changes`` maps each changed setting to ``[before, after]``.
+    """
+
+    target = models.CharField(max_length=200)
+    role = models.CharField(max_length=10, blank=True)
+    number = models.PositiveIntegerField()
+    values = models.JSONField()
+    changes = models.JSONField(default=dict)
+    reason = models.CharField(max_length=200, blank=True)
+    author = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-created_at", "-number"]
+        verbose_name = _("profile revision")
+        constraints = [
+            models.UniqueConstraint(fields=["target", "role", "number"], name="poolmgr_revision_numbers_are_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.target} ({self.role or 'any role'}) revision {self.number}"

@@ -1,0 +1,101 @@
+"""What becomes of a connection that comes back with more than a clean slate."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from psycopg.pq import TransactionStatus
+
+from poolmgr.pools import housekeeping
+from poolmgr.pools.ledger import PooledConnection
+from poolmgr.pools.liveness import PATIENCE, ask
+
+if TYPE_CHECKING:
+    from poolmgr.pools.managed import ManagedPool
+
+logger = logging.getLogger("poolmgr.pool")
+
+_OPEN = frozenset({TransactionStatus.INTRANS, TransactionStatus.INERROR})
+
+
+def put_away(managed: ManagedPool, conn: PooledConnection) -> None:
+    """Roll back, clean, replace or close a connection that its borrower has just given up."""
+    pool, entry = managed.pool, conn.entry
+    if conn.pgconn.transaction_status in _OPEN:
+        _roll_back(managed, conn)
+    elif conn.pgconn.transaction_status == TransactionStatus.ACTIVE and not pool._closed:
+        logger.warning("pool %r: a connection came back in the middle of a statement and is closed", managed.target)
+        housekeeping.in_worker(pool, lambda: _break_off(managed, conn))
+        return
+    if pool._closed:
+        pool._close_connection(conn)
+    elif conn.closed:
+        # What broke this connection may have broken the idle ones too.
+        pool.forget(conn)
+        managed.count(closed=1, found_dead=housekeeping.sweep(managed))
+        pool.fill()
+    else:
+        if not conn.autocommit:
+            conn.autocommit = True
+        if housekeeping.is_old(pool, entry):
+            housekeeping.in_worker(pool, lambda: housekeeping.replace(managed, conn))
+        elif entry.pins or pool._reset:
+            housekeeping.in_worker(pool, lambda: clean(managed, conn))
+        else:
+            pool._add_to_pool(conn)
+
+
+def _break_off(managed: ManagedPool, conn: PooledConnection) -> None:
+    """Close a connection and the statement that runs on it, with which the server would keep it to the statement's end."""
+    try:
+        conn.cancel_safe(timeout=PATIENCE)
+    except Exception as ex:
+        logger.info("pool %r: a statement could not be cancelled: %s", managed.target, ex)
+    managed.pool.forget(conn)
+    managed.count(closed=1)
+    managed.pool.fill()
+
+
+def _roll_back(managed: ManagedPool, conn: PooledConnection) -> None:
+    try:
+        ask(conn, "ROLLBACK", monotonic() + PATIENCE)
+    except Exception as ex:
+        logger.warning("pool %r: a rollback failed, the connection is closed: %s", managed.target, ex)
+        conn.close()
+
+
+def clean(managed: ManagedPool, conn: PooledConnection) -> None:
+    """Wipe every trace of the last borrower, then make the connection as it was when new; close it if that fails."""
+    pool, entry = managed.pool, conn.entry
+    try:
+        ask(conn, "DISCARD ALL", monotonic() + PATIENCE)
+        _forget_prepared(conn)
+        conn.isolation_level = conn.read_only = conn.deferrable = None
+        if pool._reset:
+            pool._reset(conn)
+        managed._configure_new(conn)
+        _expect_idle(conn)
+    except Exception as ex:
+        logger.warning("pool %r: cleaning failed, the connection is replaced: %s", managed.target, ex)
+        pool.forget(conn)
+        pool.fill()
+        managed.count(closed=1)
+        return
+    entry.pins.clear()
+    entry.held = 0
+    entry.greeted = None
+    managed.count(cleaned=1)
+    pool._add_to_pool(conn)
+
+
+def _expect_idle(conn: PooledConnection) -> None:
+    if conn.pgconn.transaction_status != TransactionStatus.IDLE:
+        raise RuntimeError("the connection was left inside a transaction")
+
+
+def _forget_prepared(conn: Any) -> None:
+    # psycopg must not go on using statements that DISCARD ALL dropped, nor deallocate them once more.
+    conn._prepared.clear()
+    conn._prepared._to_flush.clear()

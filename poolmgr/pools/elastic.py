@@ -1,0 +1,357 @@
+"""psycopg_pool's ConnectionPool with what an operator needs: sizes that change now, pause, last-used-first, quick retry.
+
+Private names of psycopg_pool 3.3 used here, in managed.py and in its neighbours (requirements pin the range): ``_lock
+_pool _waiting _nconns _nconns_min _min_size _max_size _closed _stats _sched _reset _open _open_implicit
+_pool_full_event _REQUESTS_ERRORS _REQUESTS_QUEUED _REQUESTS_WAIT_MS _REQUESTS_NUM _check_open_getconn _check_size
+_get_ready_connection _getconn_unchecked _maybe_grow_pool _add_to_pool _connect _close_connection``, of
+``psycopg_pool.pool`` the classes ``AddConnection``, ``MaintenanceTask`` and ``WaitingClient``, and on connections
+``_pool _expire_at``. Of psycopg: ``_prepared`` in cleaning.py.
+
+The law of the lock: every attribute named above, and ``paused``, ``generation``, ``connecting``, ``resting``,
+``last_error`` and ``last_error_at`` are read for decisions and written only with ``_lock`` held; nothing that may block
+on a socket or another lock than a waiter's runs under it. It is re-entrant because the garbage collector may close an
+abandoned cursor, and so return its connection, in the middle of a section that this same thread holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import RLock
+from time import monotonic
+from typing import Any
+from weakref import WeakSet
+
+from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
+from psycopg_pool.pool import AddConnection, MaintenanceTask, WaitingClient
+
+from poolmgr.exceptions import AuthenticationFailed
+from poolmgr.pools.diagnosis import diagnose
+from poolmgr.pools.ledger import Entry, PooledConnection
+
+#: While somebody waits, a failed connect is tried again after this many seconds; psycopg_pool's pauses double from 1 s.
+RETRY_WHILE_WAITED = 0.25
+
+
+class Resting(MaintenanceTask):
+    """A failed connect that waits for its next try, and can be called forward when a borrower comes."""
+
+    def __init__(self, pool: ElasticPool, task: AddConnection) -> None:
+        super().__init__(pool)
+        self.task = task
+
+    def _run(self, pool: Any) -> None:
+        with pool._lock:
+            if self not in pool.resting:
+                return
+            pool.resting.discard(self)
+        self.task._run(pool)
+
+
+class Place(WaitingClient[PooledConnection]):
+    """Somebody's place among those who wait, with what the ledger notes of them when they are served."""
+
+    __slots__ = ("asked", "owner")
+
+    def __init__(self, owner: Any, asked: float) -> None:
+        super().__init__()
+        self.owner = owner
+        self.asked = asked
+
+
+class ElasticPool(ConnectionPool[PooledConnection]):
+    """``on_connect`` is told the seconds of each connect, or the error."""
+
+    def __init__(
+        self, *args: Any, on_connect: Callable[[float, Exception | None], None] | None = None, **kwargs: Any
+    ) -> None:
+        opened = kwargs.pop("open", None)
+        kwargs.setdefault("connection_class", PooledConnection)
+        super().__init__(*args, open=False, **kwargs)
+        self._lock = RLock()
+        self.paused = False
+        self.generation = 1
+        #: Every open connection, also one that is neither idle nor checked out because a worker has it.
+        self.living: WeakSet[PooledConnection] = WeakSet()
+        self.connecting: list[float] = []  # when each connect under way began
+        self.resting: set[Resting] = set()
+        self.last_error: Exception | None = None
+        self.last_error_at = 0.0
+        self.on_connect = on_connect
+        self.on_get: Callable[[float | None], PooledConnection] | None = None
+        self.on_put: Callable[[PooledConnection], None] | None = None
+        self.on_lend: Callable[[PooledConnection, Any, float], None] | None = None
+        self._open_implicit = opened is None
+        if opened is not False:
+            self._open()
+
+    def _start_workers(self) -> None:
+        # Unlike psycopg_pool's own queue it takes a task from a finaliser that runs in the middle of another put().
+        self._tasks = SimpleQueue()  # type: ignore[assignment]
+        super()._start_workers()
+
+    # -- checkout -----------------------------------------------------------------------------------------------------
+
+    def getconn(self, timeout: float | None = None) -> PooledConnection:
+        """Take a connection by psycopg_pool's own call, as code written for it does."""
+        return super().getconn(timeout) if self.on_get is None else self.on_get(timeout)
+
+    def wait_for(self, timeout: float, owner: Any, asked: float) -> PooledConnection:
+        """psycopg_pool's ``getconn()`` without its check, which has no deadline and sleeps after the second failure.
+
+        ``on_lend`` is told of ``owner`` and ``asked`` by whoever serves them, under the lock that they hold already:
+        else each who has waited would at once stand in line for that lock, with a connection in their hands.
+        """
+        self._stats[self._REQUESTS_NUM] += 1
+        self._check_open_getconn()
+        return self._getconn_unchecked(timeout, owner, asked)
+
+    def _getconn_unchecked(self, timeout: float, owner: Any = None, asked: float = 0.0) -> PooledConnection:
+        """psycopg_pool's, but whoever stops waiting, for whatever reason, leaves the queue and takes nothing along.
+
+        Left in the queue, those who timed out would count as waiting, and a killed greenlet would be given a connection.
+        """
+        place: Place | None = None
+        with self._lock:
+            conn = self._get_ready_connection(timeout)
+            if conn is None:
+                self._waiting.append(place := Place(owner, asked))
+                self._stats[self._REQUESTS_QUEUED] += 1
+                self._maybe_grow_pool()
+            elif self.on_lend is not None:
+                self.on_lend(conn, owner, asked)
+        if place is not None:
+            began = monotonic()
+            try:
+                conn = place.wait(timeout)
+            except BaseException:
+                self._leave(place)
+                raise
+            finally:
+                self._stats[self._REQUESTS_WAIT_MS] += int(1000.0 * (monotonic() - began))
+        assert conn is not None
+        conn._pool = self
+        return conn
+
+    def _leave(self, place: Place) -> None:
+        with self._lock:
+            if place in self._waiting:
+                self._waiting.remove(place)
+            self._stats[self._REQUESTS_ERRORS] += 1
+        if place.conn is not None:
+            (self.on_put or self._add_to_pool)(place.conn)
+
+    def _get_ready_connection(self, timeout: float | None) -> PooledConnection | None:
+        if timeout is not None and timeout <= 0.0:
+            raise PoolTimeout()
+        if self._pool and not self.paused:
+            # The one used last: the others get to look idle, so that light traffic lets the pool shrink.
+            conn = self._pool.pop()
+            if len(self._pool) < self._nconns_min:
+                self._nconns_min = len(self._pool)
+            return conn
+        if self.max_waiting and len(self._waiting) >= self.max_waiting:
+            self._stats[self._REQUESTS_ERRORS] += 1
+            raise TooManyRequests(f"the pool {self.name!r} has already {len(self._waiting)} requests waiting")
+        return None
+
+    def _maybe_grow_pool(self) -> None:
+        if self.paused or self._closed:
+            return
+        if self.resting and not self.connecting:
+            self._call_forward()
+        super()._maybe_grow_pool()
+
+    def _call_forward(self) -> None:
+        """Let one failed connect try again now, or as soon as the last failure is not quite fresh."""
+        resting = self.resting.pop()
+        fresh = AddConnection(self, growing=resting.task.growing)
+        delay = self.last_error_at + RETRY_WHILE_WAITED - monotonic()
+        if delay <= 0:
+            self.run_task(fresh)
+        else:
+            self.resting.add(again := Resting(self, fresh))
+            super().schedule_task(again, delay)
+
+    def putconn(self, conn: PooledConnection) -> None:
+        """Return a connection by psycopg_pool's own call, as code written for it does."""
+        if self.on_put is not None and getattr(conn, "_pool", None) is self:
+            self.on_put(conn)
+        else:
+            super().putconn(conn)
+
+    # -- connecting ---------------------------------------------------------------------------------------------------
+
+    def schedule_task(self, task: MaintenanceTask, delay: float) -> None:
+        if isinstance(task, AddConnection):
+            task = Resting(self, task)
+            with self._lock:
+                self.resting.add(task)
+                if self._waiting:
+                    # One try at this pace is enough, however many connections are missing.
+                    delay = min(delay, RETRY_WHILE_WAITED * len(self.resting))
+        super().schedule_task(task, delay)
+
+    def _connect(self, timeout: float | None = None) -> PooledConnection:
+        began = monotonic()
+        with self._lock:
+            self.connecting.append(began)
+            generation = self.generation
+        error: Exception | None = None
+        try:
+            conn = super()._connect(timeout)
+            conn.entry = Entry(conn.fileno(), conn.info.backend_pid, generation, monotonic())
+            conn.entry.expires = conn._expire_at
+            self.living.add(conn)
+            return conn
+        except Exception as ex:
+            error = ex
+            raise
+        finally:
+            took = monotonic() - began
+            with self._lock:
+                self.connecting.remove(began)
+                self.last_error = error
+                self.last_error_at = began + took if error else 0.0
+                hopeless = self._take_hopeless(error) if error else []
+            for waiter in hopeless:
+                waiter.fail(error)
+            if self.on_connect:
+                self.on_connect(took, error)
+
+    def _close_connection(self, conn: PooledConnection) -> None:
+        super()._close_connection(conn)
+        self.living.discard(conn)
+
+    def connects_slowly(self, seconds: float) -> bool:
+        """Whether a connect has been under way for longer."""
+        with self._lock:
+            return bool(self.connecting) and monotonic() - min(self.connecting) >= seconds
+
+    def _take_hopeless(self, error: Exception) -> list[Any]:
+        """The waiters that no retry will help: the server refuses us, and no connection of ours lives."""
+        alive = self._nconns - len(self.connecting) - len(self.resting) - 1
+        if alive > 0 or diagnose(error).cls is not AuthenticationFailed:
+            return []
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
+
+    # -- sizes --------------------------------------------------------------------------------------------------------
+
+    def resize(self, min_size: int, max_size: int | None = None) -> None:
+        """Change the sizes now: more room serves those who wait already, less closes idle connections at once."""
+        min_size, max_size = self._check_size(min_size, max_size)
+        with self._lock:
+            self._min_size, self._max_size = min_size, max_size
+            surplus = []
+            while self._nconns > max_size and self._pool:
+                surplus.append(self._pool.popleft())
+                self._nconns -= 1
+            if self._waiting:
+                self._maybe_grow_pool()
+        for conn in surplus:
+            self._close_connection(conn)
+        self.fill()
+
+    def fill(self) -> None:
+        """Connect up to ``min_size`` in the background, and for those who wait while nobody is at it."""
+        with self._lock:
+            missing = 0 if self._closed else max(0, self._min_size - self._nconns)
+            self._nconns += missing
+            if self._waiting:
+                self._maybe_grow_pool()
+        for _ in range(missing):
+            self.run_task(AddConnection(self))
+
+    def _add_to_pool(self, conn: PooledConnection) -> None:
+        conn._pool = None
+        with self._lock:
+            surplus = self._nconns > self._max_size
+            if surplus:
+                self._nconns -= 1
+            elif not self._closed:
+                self.hand_on(conn)
+                return
+        self._close_connection(conn)
+
+    def hand_on(self, conn: PooledConnection, now: float | None = None) -> None:
+        """Give ``conn`` to the first that waits, or keep it as idle since ``now``. Called with the lock held."""
+        if not self.paused:
+            while self._waiting:
+                place: Any = self._waiting.popleft()
+                if place.set(conn):
+                    if self.on_lend is not None:
+                        self.on_lend(conn, place.owner, place.asked)
+                    return
+        entry = getattr(conn, "entry", None)
+        if entry is not None:
+            entry.idle_since = now or monotonic()
+        self._pool.append(conn)
+        if self._pool_full_event and len(self._pool) >= self._min_size:
+            self._pool_full_event.set()
+
+    # -- operations ---------------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Stop checkouts: whoever asks waits, up to their own timeout."""
+        with self._lock:
+            self.paused = True
+
+    def resume(self) -> None:
+        """Allow checkouts, first to those who wait."""
+        with self._lock:
+            self.paused = False
+            while self._waiting and self._pool:
+                self.hand_on(self._pool.pop())
+                if self._pool and not self._waiting:
+                    break
+            if self._waiting:
+                self._maybe_grow_pool()
+
+    def forget(self, conn: PooledConnection) -> None:
+        """Close a connection that nobody owns and give up its place, so that a waiter may have a fresh one."""
+        with self._lock:
+            self._nconns -= 1
+            if self._waiting:
+                self._maybe_grow_pool()
+        self._close_connection(conn)
+
+    def take_idle(self, wanted: Callable[[PooledConnection], bool], most: int | None = None) -> list[PooledConnection]:
+        """Take the idle connections that are ``wanted``, longest idle first; their places stay counted."""
+        with self._lock:
+            taken = [conn for conn in self._pool if wanted(conn)][:most]
+            for conn in taken:
+                self._pool.remove(conn)
+            self._nconns_min = min(self._nconns_min, len(self._pool))
+        return taken
+
+    def replace(self, old: PooledConnection) -> Exception | None:
+        """Put a fresh connection in the place of ``old``, which nobody owns.
+
+        The fresh one is ready before the old one closes, unless the pool is at ``max_size``: then the old one goes
+        first, since the limit holds. When the connect fails its error is returned; ``old`` stays in service if it can,
+        and else its place is filled as soon as the server lets us.
+        """
+        with self._lock:
+            room = self._nconns < self._max_size
+            if room:
+                self._nconns += 1
+        if not room:
+            self._close_connection(old)
+        try:
+            fresh = self._connect()
+        except Exception as ex:
+            if room:
+                with self._lock:
+                    self._nconns -= 1
+                self._add_to_pool(old)
+            else:
+                self.schedule_task(AddConnection(self), RETRY_WHILE_WAITED)
+            return ex
+        if room:
+            with self._lock:
+                self._nconns -= 1
+            self._close_connection(old)
+        self._add_to_pool(fresh)
+        return None

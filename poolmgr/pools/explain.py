@@ -1,0 +1,60 @@
+"""The sentences of a checkout that failed: which of the causes it was, with the figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from poolmgr.exceptions import CheckoutError, PoolExhausted, PoolPaused, ServerDown
+from poolmgr.pools.diagnosis import diagnose, scrub
+
+if TYPE_CHECKING:
+    from poolmgr.pools.managed import ManagedPool
+
+
+def timed_out(managed: ManagedPool, timeout: float) -> CheckoutError:
+    """Why nothing came free within ``timeout`` seconds."""
+    seen, error = managed.snapshot(), managed.pool.last_error
+    waited = f"no connection to {managed.target!r} within {timeout:g} s"
+    if managed.paused:
+        return PoolPaused(f"{waited}: the pool is paused; resume it, or wait for whoever paused it", managed.target)
+    if error is not None and (seen.used == 0 or seen.size < seen.limit):
+        found = diagnose(error)
+        return found.cls(f"{waited}: {found.sentence} ({managed.address}; {figures(managed)})", managed.target)
+    stuck = seen.used < seen.limit and managed.pool.connects_slowly(timeout / 2)
+    if stuck or (seen.used == 0 and seen.idle == 0):
+        sentence = f"{waited}: the server at {managed.address} does not answer ({figures(managed)})"
+        return ServerDown(sentence, managed.target)
+    return PoolExhausted(f"{waited}: pool exhausted ({figures(managed)}){holders(managed)}", managed.target)
+
+
+def too_many(managed: ManagedPool, cls: type[CheckoutError]) -> CheckoutError:
+    """Why the checkout was not even queued."""
+    limit = managed.spec.max_waiting
+    sentence = f"no connection to {managed.target!r}: {limit} requests wait already, which is max_waiting"
+    return cls(f"{sentence} ({figures(managed)}){holders(managed)}", managed.target)
+
+
+def refused(managed: ManagedPool, error: Exception) -> CheckoutError:
+    """Why nothing is to be had however long one waits."""
+    found = diagnose(error)
+    return found.cls(f"no connection to {managed.target!r}: {found.sentence} ({managed.address})", managed.target)
+
+
+def last_error(managed: ManagedPool) -> str:
+    """Why the last connect failed, if none has succeeded since."""
+    error = managed.pool.last_error
+    return "" if error is None else diagnose(error).sentence
+
+
+def figures(managed: ManagedPool) -> str:
+    seen = managed.snapshot()
+    return f"{seen.used} in use, {seen.idle} idle, {seen.opening} opening of {seen.limit}, {seen.pending} waiting"
+
+
+def holders(managed: ManagedPool) -> str:
+    """The oldest checkouts, as an operator would ask for them first."""
+    held = managed.snapshot().holders[:3]
+    if not held:
+        return ""
+    told = (f"{each.thread} for {each.seconds:.1f} s" + (f" ({each.pinned})" if each.pinned else "") for each in held)
+    return scrub("; held longest by " + ", ".join(told))

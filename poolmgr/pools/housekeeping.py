@@ -1,0 +1,255 @@
+"""What a pool does by itself: once a second in its scheduler's thread it decides, and leaves the I/O to its workers."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from psycopg_pool.pool import MaintenanceTask
+
+from poolmgr.pools.diagnosis import diagnose
+from poolmgr.pools.ledger import Entry, PooledConnection, is_alive, name_of, stack_of
+from poolmgr.pools.liveness import PATIENCE, ask
+
+if TYPE_CHECKING:
+    from poolmgr.pools.elastic import ElasticPool
+    from poolmgr.pools.managed import ManagedPool
+
+logger = logging.getLogger("poolmgr.pool")
+
+INTERVAL = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recycled:
+    """What a recycle did: connections replaced, old ones still in use, and why it stopped early, if it did."""
+
+    replaced: int
+    remaining: int
+    failed: str = ""
+
+
+class _Work(MaintenanceTask):
+    """A piece of I/O for one of the pool's workers."""
+
+    def __init__(self, pool: ElasticPool, work: Callable[[], object]) -> None:
+        super().__init__(pool)
+        self.work = work
+
+    def _run(self, pool: Any) -> None:
+        self.work()
+
+
+def in_worker(pool: ElasticPool, work: Callable[[], object]) -> None:
+    """Have one of the pool's workers do ``work``."""
+    pool.run_task(_Work(pool, work))
+
+
+class _Tick:
+    """The periodic round; it holds the pool weakly, so that a dropped pool ends by itself."""
+
+    def __init__(self, managed: ManagedPool) -> None:
+        self.managed = ref(managed)
+
+    def __call__(self) -> None:
+        managed = self.managed()
+        if managed is None or managed.retired:
+            return
+        try:
+            look_after(managed)
+        except Exception:
+            logger.exception("pool %r: housekeeping failed; it goes on in %s s", managed.target, INTERVAL)
+        finally:
+            managed.pool._sched.enter(INTERVAL, self)
+
+
+def start(managed: ManagedPool) -> None:
+    """Begin the rounds, once."""
+    with managed.pool._lock:
+        if managed.kept:
+            return
+        managed.kept = True
+    managed.pool._sched.enter(INTERVAL, _Tick(managed))
+
+
+def look_after(managed: ManagedPool) -> None:
+    """One round."""
+    now = monotonic()
+    managed.history.note(managed, now)
+    _reclaim(managed)
+    _report_leaks(managed, now)
+    managed.count(found_dead=sweep(managed))
+    _shrink(managed, now)
+    _renew_one(managed)
+    _keep_alive_one(managed, now)
+    managed.pool.fill()
+
+
+def _reclaim(managed: ManagedPool) -> None:
+    """Take back what a thread held that ended without closing.
+
+    Such a connection is closed rather than cleaned: whatever still refers to it must not reach its next owner.
+    """
+    with managed.pool._lock:
+        held = [(conn, conn.entry.owner) for conn in managed.out]
+    frames = sys._current_frames() if held else {}
+    for conn, owner in held:
+        if owner is None or is_alive(owner, frames):
+            continue
+        with managed.pool._lock:
+            if conn.entry.owner is not owner:
+                continue
+            conn.entry.owner = None
+            conn.entry.epoch += 1
+            managed.out.discard(conn)
+            managed.counts["reclaimed"] += 1
+            managed.counts["closed"] += 1
+        logger.warning("pool %r: %s ended without giving its connection back", managed.target, name_of(owner))
+        in_worker(managed.pool, partial(managed.pool.forget, conn))
+
+
+def _report_leaks(managed: ManagedPool, now: float) -> None:
+    threshold = managed.spec.leak_threshold
+    if not threshold:
+        return
+    with managed.pool._lock:
+        late = [(c.entry, c.entry.owner) for c in managed.out if now - c.entry.since > threshold]
+    for entry, owner in late:
+        if owner is None or entry.leak_reported == entry.epoch:
+            continue
+        entry.leak_reported = entry.epoch
+        managed.count(leaks=1)
+        logger.warning(
+            "pool %r: %s has held connection %s for %.1f s (leak_threshold %g s); it is now at\n%s",
+            managed.target,
+            name_of(owner),
+            entry.pid,
+            now - entry.since,
+            threshold,
+            stack_of(owner) or "(no stack)",
+        )
+
+
+def sweep(managed: ManagedPool, *, silent: bool = False) -> int:
+    """Drop the idle connections whose server end is gone; returns how many.
+
+    With ``silent``, after one did not answer, those go too that are unused for as long as makes them doubtful.
+    """
+    now, limit = monotonic(), managed.spec.validate_after_idle
+
+    def is_dead(conn: PooledConnection) -> bool:
+        return bool(conn.entry.has_news(0)) or (silent and now - conn.entry.idle_since >= limit)
+
+    if managed.spec.validation == "off" and not silent:
+        return 0
+    return _drop(managed, managed.pool.take_idle(is_dead))
+
+
+def _drop(managed: ManagedPool, dropped: list[PooledConnection]) -> int:
+    if dropped:
+        managed.count(closed=len(dropped))
+        in_worker(managed.pool, partial(_forget_all, managed.pool, dropped))
+    return len(dropped)
+
+
+def _forget_all(pool: ElasticPool, dropped: list[PooledConnection]) -> None:
+    for conn in dropped:
+        pool.forget(conn)
+    pool.fill()
+
+
+def _shrink(managed: ManagedPool, now: float) -> None:
+    pool, patience = managed.pool, managed.spec.idle_timeout
+    if not patience:
+        return
+    with pool._lock:
+        spare = pool._nconns - pool._min_size
+        if spare > 0:
+            taken = pool.take_idle(lambda conn: now - conn.entry.idle_since > patience, spare)
+            _drop(managed, taken)
+
+
+def is_old(pool: ElasticPool, entry: Entry) -> bool:
+    """Whether a connection has outlived ``max_lifetime`` or a recycle."""
+    return entry.generation != pool.generation or entry.expires <= monotonic()
+
+
+def _renew_one(managed: ManagedPool) -> None:
+    # One a round: renewing all that were opened together at once would leave nobody to serve.
+    for conn in managed.pool.take_idle(lambda conn: is_old(managed.pool, conn.entry), 1):
+        in_worker(managed.pool, partial(replace, managed, conn))
+
+
+def replace(managed: ManagedPool, conn: PooledConnection) -> Exception | None:
+    """Replace ``conn``, which nobody owns; returns the error when that failed."""
+    error = managed.pool.replace(conn)
+    if error is None:
+        managed.count(closed=1, renewed=1)
+    else:
+        logger.warning("pool %r: a connection could not be replaced: %s", managed.target, diagnose(error).sentence)
+    with managed.changed:
+        managed.changed.notify_all()
+    return error
+
+
+def _keep_alive_one(managed: ManagedPool, now: float) -> None:
+    interval = managed.spec.keepalive_interval
+    if interval:
+        due = managed.pool.take_idle(lambda c: now - max(c.entry.idle_since, c.entry.asked_at) > interval, 1)
+        for conn in due:
+            in_worker(managed.pool, partial(_keep_alive, managed, conn))
+
+
+def _keep_alive(managed: ManagedPool, conn: PooledConnection) -> None:
+    pool, entry = managed.pool, conn.entry
+    try:
+        ask(conn, managed.spec.validation_query, monotonic() + PATIENCE)
+    except Exception as ex:
+        logger.info("pool %r: an idle connection was lost: %s", managed.target, ex)
+        managed.count(found_dead=1)
+        _drop(managed, [conn])
+        return
+    entry.asked_at = monotonic()
+    with pool._lock:
+        wanted = bool(pool._waiting) or pool._nconns > pool._max_size or pool._closed
+        if not wanted:
+            # Back to where it was: a keepalive is no use, and must not keep a surplus connection from its idle_timeout.
+            pool._pool.appendleft(conn)
+    if wanted:
+        pool._add_to_pool(conn)
+
+
+def recycle(managed: ManagedPool, timeout: float) -> Recycled:
+    """Replace what is idle now and what is used as it returns, for up to ``timeout`` seconds."""
+    pool, deadline = managed.pool, monotonic() + timeout
+    with pool._lock:
+        pool.generation += 1
+        generation = pool.generation
+        before = managed.counts["renewed"]
+
+    def is_left(conn: PooledConnection) -> bool:
+        return conn.entry.generation < generation
+
+    while True:
+        for conn in pool.take_idle(is_left, 1):
+            if error := replace(managed, conn):
+                return Recycled(managed.counts["renewed"] - before, _count(managed, is_left), diagnose(error).sentence)
+        with managed.changed:
+            left = _count(managed, is_left)
+            seconds = deadline - monotonic()
+            if not left or seconds <= 0 or managed.retired:
+                return Recycled(managed.counts["renewed"] - before, left)
+            if not any(map(is_left, pool._pool)):
+                # Not for all of it: one that breaks in use goes without notice.
+                managed.changed.wait(min(seconds, 0.5))
+
+
+def _count(managed: ManagedPool, wanted: Callable[[PooledConnection], bool]) -> int:
+    with managed.pool._lock:
+        return sum(map(wanted, list(managed.pool.living)))

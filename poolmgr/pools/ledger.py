@@ -1,0 +1,137 @@
+"""Who holds which connection since when."""
+
+from __future__ import annotations
+
+import ctypes
+import select
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import psycopg
+from psycopg import IsolationLevel
+
+
+class Entry:
+    """The pool's record of one physical connection, reachable as ``connection.entry``.
+
+    ``owner``, ``since``, ``epoch`` and ``idle_since`` are guarded by the pool's lock. ``cursors``, ``held`` (open
+    cursors that outlive a transaction), ``transactions`` (begun or ended so far), ``pins`` and ``greeted`` belong to
+    the owner's thread, and to the pool while nobody owns the connection. ``greeted`` holds who was told that this
+    connection was created. ``late`` takes, from any thread, one element for each cursor that was finalised outside the
+    owner's thread.
+    """
+
+    __slots__ = (
+        "asked_at",
+        "cursors",
+        "epoch",
+        "expires",
+        "generation",
+        "greeted",
+        "has_news",
+        "held",
+        "idle_since",
+        "late",
+        "leak_reported",
+        "owner",
+        "pid",
+        "pins",
+        "since",
+        "transactions",
+    )
+
+    def __init__(self, fileno: int, pid: int, generation: int, now: float) -> None:
+        self.pid = pid
+        self.generation = generation
+        self.expires = float("inf")
+        self.idle_since = now
+        self.has_news = watch(fileno)
+        self.owner: Any = None
+        self.since = 0.0
+        self.epoch = 0
+        self.cursors = 0
+        self.held = 0
+        self.transactions = 0
+        self.late: list[None] = []
+        self.pins: set[str] = set()
+        self.greeted: list[Any] | None = None
+        self.leak_reported = -1
+        self.asked_at = 0.0
+
+
+class PooledConnection(psycopg.Connection[Any]):
+    """A connection that knows its ledger entry, and pins itself when a borrower changes how transactions begin."""
+
+    entry: Entry
+
+    def _set_isolation_level(self, value: IsolationLevel | None) -> None:
+        super()._set_isolation_level(value)
+        self._pin("transaction characteristics")
+
+    def _set_read_only(self, value: bool | None) -> None:
+        super()._set_read_only(value)
+        self._pin("transaction characteristics")
+
+    def _set_deferrable(self, value: bool | None) -> None:
+        super()._set_deferrable(value)
+        self._pin("transaction characteristics")
+
+    def _pin(self, reason: str) -> None:
+        # While psycopg_pool configures a new connection there is no entry yet.
+        if entry := getattr(self, "entry", None):
+            entry.pins.add(reason)
+
+
+def watch(fileno: int) -> Callable[[int], Any]:
+    """A function that tells, without waiting when called with 0, whether the peer sent something or hung up.
+
+    An idle PostgreSQL connection is silent: news means that the server said good-bye or the connection broke.
+    """
+    if _poll is None:  # Windows
+        return lambda timeout: select.select([fileno], [], [], timeout)[0]
+    watched = _Watched(fileno, select.POLLIN | getattr(select, "POLLRDHUP", 0))
+    return partial(_poll, ctypes.byref(watched), 1)
+
+
+class _Watched(ctypes.Structure):
+    """C's struct pollfd."""
+
+    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+
+
+# C's own poll(), called without letting go of the interpreter's lock. Python's lets go of it even where it can't wait: under
+# load every checkout would then stand in line for the interpreter while it holds a connection that others wait for.
+# gevent has no hand in it either: its poll() would switch greenlets inside the pool's lock.
+_poll: Any = ctypes.PyDLL(None).poll if hasattr(select, "poll") else None
+
+
+def owner_function() -> Callable[[], Any]:
+    """What tells who checks out: the greenlet where gevent patched threads, the thread otherwise."""
+    if (monkey := sys.modules.get("gevent.monkey")) and monkey.is_module_patched("threading"):
+        current: Callable[[], Any] = sys.modules["greenlet"].getcurrent
+        return current
+    return threading.current_thread
+
+
+def is_alive(owner: Any, frames: dict[int, Any]) -> bool:
+    """Whether ``owner`` still runs; ``frames`` is ``sys._current_frames()``."""
+    if isinstance(owner, threading._DummyThread):
+        # A thread that Python did not start always claims to be alive.
+        return owner.ident in frames
+    if isinstance(owner, threading.Thread):
+        return owner.is_alive()
+    return not owner.dead
+
+
+def name_of(owner: Any) -> str:
+    return str(getattr(owner, "name", None) or f"greenlet {id(owner):x}")
+
+
+def stack_of(owner: Any) -> str:
+    """The owner's present stack as text; empty when it has none."""
+    frame = sys._current_frames().get(getattr(owner, "ident", None) or -1) or getattr(owner, "gr_frame", None)
+    return "".join(traceback.format_stack(frame)) if frame else ""

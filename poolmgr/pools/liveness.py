@@ -1,0 +1,76 @@
+"""Is the other end still there? Looks and questions that never outlast their deadline."""
+
+from __future__ import annotations
+
+import select
+import sys
+from time import monotonic
+from typing import Any
+
+import psycopg
+from psycopg import pq
+
+#: The longest that a validation query, a rollback or a cleaning may take, in seconds.
+PATIENCE = 5.0
+
+
+class NoAnswer(psycopg.OperationalError):
+    """The server did not answer before the deadline; the connection is of no use any more."""
+
+
+def ask(connection: psycopg.Connection[Any], statement: str, deadline: float) -> None:
+    """Run ``statement`` by the simple protocol and throw its result away.
+
+    ``deadline`` is on the monotonic clock. psycopg's own ``execute`` has no deadline, so that one black-holed
+    connection would hold its caller for the minutes that TCP takes to notice.
+
+    Raises ``NoAnswer`` past the deadline and ``psycopg.OperationalError`` when the statement fails.
+    """
+    pgconn = connection.pgconn
+    pgconn.send_query(statement.encode())
+    poller = select.poll() if hasattr(select, "poll") else None
+    error = ""
+    while True:
+        pgconn.flush()
+        while pgconn.is_busy():
+            left = deadline - monotonic()
+            if left <= 0 or not _readable(pgconn.socket, poller, left):
+                raise NoAnswer(f"no answer to {statement!r} before the deadline")
+            pgconn.consume_input()
+        result = pgconn.get_result()
+        if result is None:
+            break
+        if result.status in _FAILED:
+            error = result.error_message.decode(errors="replace").strip()
+    if error:
+        raise psycopg.OperationalError(error)
+
+
+_FAILED = frozenset({pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE})
+
+
+def _readable(fileno: int, poller: Any, seconds: float) -> bool:
+    if poller is None:
+        return bool(select.select([fileno], [], [], seconds)[0])
+    poller.register(fileno, select.POLLIN)
+    return bool(poller.poll(max(1, int(seconds * 1000))))
+
+
+def has_hung_up(connection: psycopg.Connection[Any]) -> bool:
+    """Read what the server sent unasked; True when it closed the connection or said that it will."""
+    try:
+        connection.pgconn.consume_input()
+    except psycopg.Error:
+        return True
+    return connection.pgconn.status == pq.ConnStatus.BAD
+
+
+def default_parameters(given: dict[str, Any], connection_timeout: float) -> dict[str, Any]:
+    """Connection parameters that bound how long a silent host is believed, where ``given`` doesn't set its own.
+
+    ``connect_timeout`` is in whole seconds, ``tcp_user_timeout`` in milliseconds, as libpq has them.
+    """
+    defaults: dict[str, Any] = {"connect_timeout": max(2, min(10, int(connection_timeout + 0.999)))}
+    if sys.platform == "linux":
+        defaults |= {"keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+    return {**defaults, **given}

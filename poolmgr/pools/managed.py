@@ -1,0 +1,381 @@
+"""ManagedPool: a pool with timed checkouts, a ledger, live settings and operations."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Condition, RLock
+from time import monotonic
+from typing import Any, ClassVar
+from weakref import WeakSet
+
+import psycopg_pool
+from psycopg.pq import TransactionStatus
+
+from poolmgr.exceptions import CheckoutError, PoolClosed, TooManyWaiting
+from poolmgr.metrics.histogram import Histogram
+from poolmgr.metrics.snapshot import PoolSnapshot
+from poolmgr.pools import cleaning, explain, housekeeping, inherited, view
+from poolmgr.pools.desired import Desired
+from poolmgr.pools.elastic import ElasticPool
+from poolmgr.pools.housekeeping import Recycled
+from poolmgr.pools.ledger import PooledConnection, owner_function
+from poolmgr.pools.liveness import PATIENCE, NoAnswer, ask, has_hung_up
+from poolmgr.pools.plan import Action, Plan, plan
+from poolmgr.pools.spec import PoolSpec
+
+logger = logging.getLogger("poolmgr.pool")
+
+_IDLE = TransactionStatus.IDLE
+FOREVER = 10 * 365 * 86_400.0
+
+
+class ManagedPool:
+    """One process's pool to one target.
+
+    ``connect_kwargs`` is called at every connect, so that credentials may rotate. ``configure`` prepares a new or
+    cleaned connection. Figures and ``out``, the connections that are checked out, are guarded by the pool's lock, whose
+    law stands in elastic.py.
+    """
+
+    #: Every pool of this process, also those that the registry doesn't know.
+    all: ClassVar[WeakSet[ManagedPool]] = WeakSet()
+
+    def __init__(
+        self,
+        target: str,
+        bootstrap: PoolSpec,
+        connect_kwargs: Callable[[], dict[str, Any]],
+        configure: Callable[[Any], None] | None = None,
+        address: str = "",
+        passed: dict[str, Any] | None = None,
+    ) -> None:
+        self.all.add(self)
+        self.target = target
+        self.address = address
+        self.bootstrap = bootstrap
+        self.desired = Desired(bootstrap)
+        self.spec = bootstrap
+        self.retired = False
+        self.configure = configure
+        self.out: set[PooledConnection] = set()
+        self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
+        self.counts: Counter[str] = Counter()
+        self.pins: Counter[str] = Counter()
+        self.history = view.History()
+        self._limit: int | None = None
+        self._wrong_query = ""
+        self._current_owner = owner_function()
+        self.pool = ElasticPool(
+            kwargs=connect_kwargs,
+            configure=self._configure_new,
+            open=False,
+            on_connect=self._note_connect,
+            **{"name": target, **(passed or {})},
+            **self._sizes(bootstrap),
+        )
+        self._lock = self.pool._lock
+        self._site_s_check = (passed or {}).get("check")
+        if self._site_s_check not in (None, ElasticPool.check_connection):
+            self._fault = self._fault_by_site  # type: ignore[method-assign]
+        self.pool.on_get, self.pool.on_put, self.pool.on_lend = self.checkout, self.give_back, self._lend
+        self.changed = Condition(self.pool._lock)
+        self.kept = False
+        self._tune(bootstrap)
+
+    def __repr__(self) -> str:
+        seen = self.snapshot()
+        return f"<ManagedPool {self.target!r}: {seen.used} in use, {seen.idle} idle, {seen.pending} waiting>"
+
+    def open(self) -> None:
+        """Start the pool's threads and its first connects. Idempotent."""
+        self.pool.open()
+        housekeeping.start(self)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Close idle connections now and used ones as they return; whoever waits gets ``PoolClosed``."""
+        self.retired = True
+        self.pool.close(timeout)
+
+    def disown(self) -> None:
+        """In a forked child: be a closed pool, whose connections are the parent's and out of reach.
+
+        The locks are new, since a thread that the child doesn't have may have held the old ones.
+        """
+        pool = self.pool
+        self.retired = pool._closed = True
+        self._lock = pool._lock = RLock()
+        self.changed = Condition(pool._lock)
+        inherited.let_go([*pool._pool, *self.out])
+        pool._pool, pool._waiting, self.out = deque(), deque(), set()
+
+    # -- checkout and return ------------------------------------------------------------------------------------------
+
+    def checkout(self, timeout: float | None = None) -> PooledConnection:
+        """A live connection in autocommit mode.
+
+        ``timeout`` in seconds, by default the profile's ``connection_timeout``. Raises a ``CheckoutError`` that says
+        why none could be had.
+        """
+        asked = monotonic()
+        pool = self.pool
+        idle = pool._pool
+        conn = None
+        if idle:  # a glance, so that a crowd that has to wait locks once each and not twice
+            owner = self._current_owner()
+            with self._lock:
+                if idle and not pool.paused:
+                    conn = idle.pop()
+                    if len(idle) < pool._nconns_min:
+                        pool._nconns_min = len(idle)
+                    entry = conn.entry
+                    entry.owner = owner
+                    entry.since = now = monotonic()
+                    self.out.add(conn)
+                    self.wait_time.add(now - asked)
+        if conn is not None:
+            conn._pool = pool
+            if not (fault := self._fault(conn, asked, timeout)):
+                return conn
+            self._discard(conn, fault)
+        return self._checkout_slowly(asked, timeout)
+
+    def give_back(self, conn: PooledConnection) -> None:
+        """Take a connection back, in whatever state. Idempotent; also safe for one that was reclaimed meanwhile.
+
+        A clean return costs no round trip. An open transaction is rolled back here; session state is cleaned off the
+        caller's thread.
+        """
+        entry = conn.entry
+        pool = self.pool
+        clean = conn.pgconn.transaction_status == _IDLE and not entry.pins and conn.autocommit
+        now = monotonic()
+        with self._lock:
+            if entry.owner is None:
+                return
+            entry.owner = None
+            entry.epoch += 1
+            self.out.discard(conn)
+            self.use_time.add(now - entry.since)
+            if (
+                clean
+                and entry.expires > now
+                and entry.generation == pool.generation
+                and pool._nconns <= pool._max_size
+                and not pool._reset
+                and not pool._closed
+            ):
+                conn._pool = None
+                pool.hand_on(conn, now)
+                return
+            if entry.pins:
+                self.pins.update(entry.pins)
+        cleaning.put_away(self, conn)
+
+    def try_checkout(self) -> PooledConnection | None:
+        """An idle connection if one is there at once, otherwise None."""
+        with self._lock:
+            if not self.pool._pool or self.pool.paused or self.retired:
+                return None
+        try:
+            return self.checkout(timeout=0.05)
+        except CheckoutError:
+            return None
+
+    @contextmanager
+    def connection(self, timeout: float | None = None) -> Iterator[PooledConnection]:
+        """A psycopg connection in autocommit mode for the length of the block."""
+        conn = self.checkout(timeout)
+        try:
+            yield conn
+        finally:
+            self.give_back(conn)
+
+    def _fault(self, conn: PooledConnection, now: float, timeout: float | None) -> str:
+        """What is wrong with a connection just taken: a look at its socket, and a question where one is due.
+
+        Empty when it works, ``hung up``, ``silent`` or ``refused`` when not.
+        """
+        spec = self.spec
+        if spec.validation == "off":
+            return ""
+        entry = conn.entry
+        news = entry.has_news(0)
+        doubtful = spec.validate_after_idle and now - entry.idle_since >= spec.validate_after_idle
+        if not news and not doubtful and spec.validation == "socket":
+            return ""
+        # At most half of what is left, so that a connection that is silent leaves time to try another.
+        left = spec.connection_timeout if timeout is None else timeout
+        try:
+            if news and has_hung_up(conn):
+                return "hung up"
+            ask(conn, spec.validation_query, monotonic() + min(PATIENCE, left / 2))
+        except NoAnswer:
+            return "silent"
+        except Exception as ex:
+            return "" if self._is_only_the_query(conn, ex) else "refused"
+        except BaseException:  # the borrower is being stopped, as by a KeyboardInterrupt
+            self.give_back(conn)
+            raise
+        return ""
+
+    def _fault_by_site(self, conn: PooledConnection, now: float, timeout: float | None) -> str:
+        """As ``_fault``, and then what the site's own ``check`` says: it raises where the connection won't do."""
+        if fault := ManagedPool._fault(self, conn, now, timeout):
+            return fault
+        assert self._site_s_check is not None
+        try:
+            self._site_s_check(conn)
+        except Exception as ex:
+            logger.info("pool %r: the site's check refuses a connection: %s", self.target, ex)
+            return "refused"
+        except BaseException:
+            self.give_back(conn)
+            raise
+        return ""
+
+    def _is_only_the_query(self, conn: PooledConnection, error: Exception) -> bool:
+        """Whether a failed validation is the query's own fault: a fresh connection that the server answers fails it too.
+
+        Else a slip in the query would cost every checkout a connect.
+        """
+        query = self.spec.validation_query
+        if conn.pgconn.transaction_status != _IDLE:
+            return False
+        if self._wrong_query != query and conn.entry.epoch == 0:
+            self._wrong_query = query
+            logger.warning(
+                "pool %r: the validation query %r fails on a fresh connection: %s", self.target, query, error
+            )
+        return self._wrong_query == query
+
+    def _checkout_slowly(self, asked: float, timeout: float | None) -> PooledConnection:
+        if timeout is None:
+            timeout = self.spec.connection_timeout
+        deadline = asked + timeout
+        pool = self.pool
+        while True:
+            try:
+                conn = pool.wait_for(max(0.001, deadline - monotonic()), self._current_owner(), asked)
+            except psycopg_pool.PoolTimeout:
+                raise self._failed("timeouts", explain.timed_out(self, timeout)) from pool.last_error
+            except psycopg_pool.TooManyRequests:
+                raise self._failed("checkout_errors", explain.too_many(self, TooManyWaiting)) from None
+            except psycopg_pool.PoolClosed:
+                raise PoolClosed(f"the pool of {self.target!r} is closed", self.target) from None
+            except Exception as ex:  # what a failed connect passes on to those who wait
+                raise self._failed("checkout_errors", explain.refused(self, ex)) from ex
+            now = monotonic()
+            if not (fault := self._fault(conn, now, deadline - now)):
+                return conn
+            self._discard(conn, fault)
+
+    def _lend(self, conn: PooledConnection, owner: Any, asked: float) -> None:
+        """Note who has waited for ``conn`` and is given it. Called with the lock held."""
+        conn.entry.owner = owner
+        conn.entry.since = now = monotonic()
+        self.out.add(conn)
+        self.wait_time.add(now - asked)
+
+    def _failed(self, counter: str, error: CheckoutError) -> CheckoutError:
+        with self._lock:
+            self.counts[counter] += 1
+        return error
+
+    def _discard(self, conn: PooledConnection, fault: str) -> None:
+        """Drop a dead connection just taken, and every idle one that is dead or doubtful with it."""
+        with self._lock:
+            conn.entry.owner = None
+            conn.entry.epoch += 1
+            self.out.discard(conn)
+        self.pool.forget(conn)
+        self.count(closed=1, found_dead=1 + housekeeping.sweep(self, silent=fault == "silent"))
+
+    def count(self, **events: int) -> None:
+        """Add to the counters."""
+        with self._lock:
+            for name, number in events.items():
+                self.counts[name] += number
+
+    # -- settings -----------------------------------------------------------------------------------------------------
+
+    def apply(self, desired: Desired) -> Plan:
+        """Follow new settings in place; no connection is replaced and nobody fails."""
+        with self._lock:
+            made = plan(self.spec, desired.spec)
+            self.desired, self.spec = desired, desired.spec
+            self._tune(desired.spec)
+        if made.action is Action.RESIZE:
+            self._resize()
+        if made.action is not Action.KEEP:
+            logger.info(
+                "pool %r follows %s revision %s: %s", self.target, desired.profile, desired.revision, made.reason
+            )
+        return made
+
+    def limit(self, most: int | None) -> None:
+        """Hold at most ``most`` connections whatever the profile allows; None lifts the limit."""
+        with self._lock:
+            if most == self._limit:
+                return
+            self._limit = most
+        self._resize()
+
+    def _resize(self) -> None:
+        sizes = self._sizes(self.spec)
+        self.pool.resize(sizes["min_size"], sizes["max_size"])
+
+    def _sizes(self, spec: PoolSpec) -> dict[str, int]:
+        most = spec.max_size if self._limit is None else max(1, min(spec.max_size, self._limit))
+        return {"min_size": min(spec.min_size, most), "max_size": most}
+
+    def _tune(self, spec: PoolSpec) -> None:
+        pool = self.pool
+        pool.timeout = spec.connection_timeout
+        pool.max_waiting = spec.max_waiting
+        pool.reconnect_timeout = spec.reconnect_timeout
+        # psycopg_pool's own slow shrinking stays out of the way of ours.
+        pool.max_idle = FOREVER
+        pool.max_lifetime = spec.max_lifetime or FOREVER
+
+    # -- operations ---------------------------------------------------------------------------------------------------
+
+    @property
+    def paused(self) -> bool:
+        return self.pool.paused
+
+    def pause(self) -> None:
+        """Stop checkouts; requests wait up to their own timeout."""
+        self.pool.pause()
+
+    def resume(self) -> None:
+        """Allow checkouts again."""
+        self.pool.resume()
+
+    def recycle(self, timeout: float = 30.0) -> Recycled:
+        """Replace every connection by a fresh one, for up to ``timeout`` seconds; used ones are replaced as they return."""
+        return housekeeping.recycle(self, timeout)
+
+    def snapshot(self) -> PoolSnapshot:
+        """What the pool looks like now."""
+        return view.snapshot(self)
+
+    def diagnose(self) -> str:
+        """Why connects fail now, or an empty string."""
+        return explain.last_error(self)
+
+    # -- called by the pool's workers ---------------------------------------------------------------------------------
+
+    def _configure_new(self, conn: Any) -> None:
+        if self.configure is not None:
+            self.configure(conn)
+
+    def _note_connect(self, seconds: float, error: Exception | None) -> None:
+        with self._lock:
+            if error is None:
+                self.create_time.add(seconds)
+                self.counts["created"] += 1
+            else:
+                self.counts["create_errors"] += 1

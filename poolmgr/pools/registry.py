@@ -1,0 +1,140 @@
+"""All pools of this process.
+
+The law of the lock: ``_state`` is read and written only with ``_lock`` held, and a pool is made, opened or closed
+outside it. Making a pool costs nothing and starts nothing, so of two made at once the second is dropped.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from poolmgr.pools.desired import Desired
+from poolmgr.pools.managed import ManagedPool
+from poolmgr.pools.plan import Plan
+
+logger = logging.getLogger("poolmgr.pool")
+
+
+@dataclass
+class _State:
+    pools: dict[str, ManagedPool] = field(default_factory=dict)
+    desired: Mapping[str, Desired] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
+    started: bool = False
+
+
+_lock = threading.Lock()
+_state = _State()
+_on_start: list[Callable[[], None]] = []
+_on_quiesce: list[Callable[[str], None]] = []
+_on_fork: list[Callable[[], None]] = []
+#: Pools that a forked child inherited: kept for ever, since to collect one may wait for its threads, which stayed behind.
+_inherited: list[ManagedPool] = []
+
+
+def pools() -> tuple[ManagedPool, ...]:
+    """Every open pool, sorted by target."""
+    with _lock:
+        return tuple(_state.pools[target] for target in sorted(_state.pools))
+
+
+def get(target: str) -> ManagedPool | None:
+    with _lock:
+        return _state.pools.get(target)
+
+
+def get_or_make(target: str, make: Callable[[], ManagedPool]) -> ManagedPool:
+    """The open pool of ``target``; ``make`` is called when there is none."""
+    if (pool := get(target)) and pool.kept:
+        return pool
+    made = make()
+    with _lock:
+        pool = _state.pools.setdefault(target, made)
+        wanted, limit = _state.desired.get(target), _state.limits.get(target)
+        first, _state.started = not _state.started, True
+    if pool is made:
+        if wanted is not None:
+            pool.apply(wanted)
+        pool.limit(limit)
+    # Whoever finds a pool that another thread has just made must not find it closed still.
+    if not pool.retired:
+        pool.open()
+    if first:
+        for callback in _on_start:
+            callback()
+    return pool
+
+
+def set_desired(desired: Mapping[str, Desired]) -> dict[str, Plan]:
+    """Replace the desired state; targets that it doesn't name follow their bootstrap settings."""
+    with _lock:
+        _state.desired = dict(desired)
+        present = dict(_state.pools)
+    return {target: pool.apply(desired.get(target) or Desired(pool.bootstrap)) for target, pool in present.items()}
+
+
+def set_limits(limits: Mapping[str, int]) -> None:
+    """Cap the pools' sizes by this process's leases; targets that it doesn't name are not capped."""
+    with _lock:
+        _state.limits = dict(limits)
+        present = dict(_state.pools)
+    for target, pool in present.items():
+        pool.limit(limits.get(target))
+
+
+def close(target: str, timeout: float = 5.0) -> None:
+    """Close the pool of ``target``, if there is one; the next checkout makes a new one."""
+    with _lock:
+        pool = _state.pools.pop(target, None)
+    if pool is not None:
+        pool.close(timeout)
+
+
+def close_all(timeout: float = 5.0) -> None:
+    """Close every pool."""
+    for pool in pools():
+        close(pool.target, timeout)
+
+
+def quiesce(target: str) -> None:
+    """Let go of every connection to ``target``, such as before its database is dropped."""
+    for callback in _on_quiesce:
+        callback(target)
+    close(target)
+
+
+def on_start(callback: Callable[[], None]) -> None:
+    """Call ``callback`` in each process, a forked child too, when its first pool opens."""
+    _on_start.append(callback)
+
+
+def on_quiesce(callback: Callable[[str], None]) -> None:
+    """Call ``callback`` with a target whose connections must all go."""
+    _on_quiesce.append(callback)
+
+
+def on_fork(callback: Callable[[], None]) -> None:
+    """Call ``callback`` in a child process right after the fork."""
+    _on_fork.append(callback)
+
+
+def _after_fork() -> None:
+    global _lock, _state
+    # The lock may have been held by a thread that the child doesn't have.
+    _lock = threading.Lock()
+    _inherited.extend(ManagedPool.all)
+    for pool in _inherited:
+        pool.disown()
+    _state = _State(desired=_state.desired)
+    for callback in _on_fork:
+        callback()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(close_all, timeout=1.0)

@@ -1,0 +1,1 @@
+"""The demo application: a search over the documentation of Python's standard library."""

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class DocsearchConfig(AppConfig):
+    name = "poolsite.docsearch"
+    verbose_name = "Document search"

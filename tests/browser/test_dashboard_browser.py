@@ -1,0 +1,178 @@
+"""The dashboard in a real browser: it keeps itself fresh, and stays usable while it does."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+from django.db import connection
+from selenium.webdriver.support.ui import Select
+
+from poolmgr.metrics.snapshot import Holder
+from poolmgr.models import Command
+from tests.integration.console import beat, own_pool
+from tests.waiting import until
+
+from .conftest import Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+IN_USE = ".pm-tile .pm-big"
+
+
+@pytest.fixture
+def quick(page: Page) -> Page:
+    """The dashboard with a real pool on it, refreshed as often as a reader may choose."""
+    beat(replace(own_pool().snapshot(), used=0, idle=1))
+    page.sign_in("operator")
+    Select(page.one("#pm-interval")).select_by_value("2")
+    return page
+
+
+def refreshed(page: Page, times: int = 1) -> None:
+    count = "return performance.getEntriesByType('resource').filter(e => e.name.includes('/fragment/')).length"
+    before = page.run(count)
+    until(lambda: page.run(count) >= before + times and "just now" in page.text("#pm-age"), "a refresh", 10)
+
+
+def test_the_page_refreshes_by_itself(quick: Page) -> None:
+    quick.run("window.marked = true")
+    assert quick.text(IN_USE) == "0"
+    pool = own_pool()
+    connection.close()
+    taken = [pool.checkout(5) for _ in range(2)]
+    beat()
+    try:
+        until(lambda: quick.text(IN_USE) == "2", "the new figure", 10)
+    finally:
+        for each in taken:
+            pool.give_back(each)
+    assert quick.run("return window.marked"), "the page was loaded anew"
+    assert "updated" in quick.text("#pm-age")
+    assert quick.complaints() == []
+
+
+def test_a_refresh_keeps_focus_and_what_is_open(quick: Page) -> None:
+    holder = Holder("GET /search", 3.0, 1)
+    mine = beat(replace(own_pool().snapshot(), used=1, holders=(holder,)))
+    until(lambda: quick.all("details summary"), "the holders", 10)
+    quick.run("document.querySelector('details').open = true; document.querySelector('.pm-row-actions a').focus()")
+    beat(replace(own_pool().snapshot(), used=4, holders=(replace(holder, seconds=9.0),)))
+    beat(replace(own_pool().snapshot(), used=1), uid="another", pid=1)  # a row appears above
+    until(lambda: quick.text(IN_USE) == "5", "the new figure", 10)
+    assert quick.run("return document.querySelector('details').open")
+    assert quick.text(".pm-holders b") == "9 s"
+    assert quick.run("return document.activeElement.closest('tr')?.dataset.key") == mine.uid
+
+
+def test_only_a_changed_verdict_is_announced(quick: Page) -> None:
+    quick.run(
+        "window.announced = 0; new MutationObserver(list => { window.announced += list.length })"
+        ".observe(document.querySelector('[aria-live=polite]'), {subtree: true, childList: true, characterData: true})"
+    )
+    refreshed(quick, 2)
+    assert quick.run("return window.announced") == 0
+    beat(replace(own_pool().snapshot(), used=8, pending=3))
+    until(lambda: quick.run("return window.announced") > 0, "the announcement", 10)
+    assert "wait" in quick.text(".pm-headline")
+
+
+def test_the_chosen_interval_is_remembered(quick: Page) -> None:
+    quick.open("/pools/")
+    assert quick.one("#pm-interval").get_attribute("value") == "2"
+    refreshed(quick)
+
+
+def test_a_hidden_page_asks_nothing(quick: Page) -> None:
+    refreshed(quick)
+    hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
+    quick.run(hide % "true" + "document.dispatchEvent(new Event('visibilitychange'))")
+    count = "return performance.getEntriesByType('resource').filter(e => e.name.includes('/fragment/')).length"
+    time.sleep(0.5)
+    before = quick.run(count)
+    time.sleep(3)
+    assert quick.run(count) == before
+    quick.run(hide % "false" + "document.dispatchEvent(new Event('visibilitychange'))")
+    until(lambda: quick.run(count) > before, "the refresh on coming back", 2)
+
+
+def test_a_lost_connection_is_told_and_recovers(quick: Page) -> None:
+    refreshed(quick)
+    quick.offline(True)
+    until(lambda: "connection lost" in quick.text("#pm-age"), "the notice", 10)
+    assert quick.one(".pm-reload").is_displayed()
+    quick.offline(False)
+    until(lambda: "updated" in quick.text("#pm-age"), "the recovery", 10)
+
+
+def test_a_session_that_ended_is_told(quick: Page) -> None:
+    quick.driver.delete_all_cookies()
+    until(lambda: "signed out" in quick.text("#pm-age"), "the notice", 10)
+
+
+def test_without_scripts_it_reads_and_acts(page: Page) -> None:
+    mine = beat()
+    page.sign_in("operator")
+    page.scripts(False)
+    page.open("/pools/")
+    assert "All is well" in page.one(".pm-headline").text
+    assert page.one(".pm-reload").is_displayed()
+    assert not page.one("#pm-interval").is_displayed()
+    page.one(".pm-row-actions a").click()
+    assert f"this process: {mine.host}:{mine.pid}" in page.one(".pm-pairs").text
+    page.one("button.pm-button").click()
+    assert "Sent: recycle “default”" in page.one(".messagelist").text
+    command = Command.objects.get()
+    assert (command.kind, command.process) == ("recycle", mine.uid)
+
+
+def test_hostile_names_run_nothing(page: Page) -> None:
+    hostile = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
+    beat(replace(own_pool().snapshot(), target=hostile, holders=(Holder(hostile, 1, 1),), used=1), host=hostile)
+    page.sign_in("operator")
+    Select(page.one("#pm-interval")).select_by_value("2")
+    refreshed(page)
+    assert page.run("return window.hacked") is None
+    assert page.all("#pools img, #pools script") == []
+    assert hostile in page.text("#pools h2")
+
+
+@pytest.mark.parametrize("width", [380, 1600])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_every_screen_and_can_be_read(page: Page, width: int, scheme: str) -> None:
+    pool = replace(
+        own_pool().snapshot(), used=8, pending=1234, recent_timeouts=3, profile="profile 9", last_error="x " * 99
+    )
+    beat(pool, host="a-rather-long-host-name-of-a-container-0123456789")
+    page.sign_in("operator")
+    page.size(width)
+    page.colours(scheme)
+    page.open("/pools/")
+    assert page.run("return document.documentElement.scrollWidth") <= width
+    assert page.run(CONTRAST) == []
+    assert page.complaints() == []
+
+
+#: The texts whose contrast to what lies behind them is below WCAG's 4.5 (3 for large ones).
+CONTRAST = """
+const channel = c => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+const parse = css => css.match(/[\\d.]+/g).map(Number);
+const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+const behind = node => {
+  for (; node; node = node.parentElement) {
+    const [r, g, b, a = 1] = parse(getComputedStyle(node).backgroundColor);
+    if (a) return [r, g, b];
+  }
+  return [255, 255, 255];
+};
+const bad = [];
+for (const node of document.querySelectorAll('#content *')) {
+  const own = [...node.childNodes].some(n => n.nodeType === 3 && n.nodeValue.trim());
+  if (!own || !node.getClientRects().length || node.closest('.visually-hidden, option')) continue;
+  const style = getComputedStyle(node), [a, b] = [light(parse(style.color)), light(behind(node))].sort((x, y) => y - x);
+  const ratio = (a + 0.05) / (b + 0.05);
+  if (ratio < (parseFloat(style.fontSize) >= 24 ? 3 : 4.5)) bad.push(node.className + ' ' + ratio.toFixed(2) + ' ' + node.textContent.slice(0, 40));
+}
+return bad;
+"""

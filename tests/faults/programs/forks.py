@@ -1,0 +1,210 @@
+"""Forks of a process whose pool is in use: python -m tests.faults.programs.forks SCENE"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.faults.programs.site import configure, query, report, sessions
+
+configure()
+
+from django.db import ProgrammingError, connection, connections, transaction  # noqa: E402
+
+import poolmgr  # noqa: E402
+
+
+def in_child(work: Callable[[], Any]) -> Any:
+    """What ``work`` returned in a forked child that ended as any Python program ends: through its exit handlers."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        try:
+            answer = work()
+        except BaseException as ex:
+            answer = f"{type(ex).__name__}: {ex}"
+        os.write(writing, json.dumps(answer).encode())
+        sys.exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        answer = told.read()
+    _, status = os.waitpid(child, 0)
+    return {"answer": json.loads(answer), "status": status}
+
+
+def idle() -> dict[str, Any]:
+    """The child queries on connections of its own, closes its pool and ends; the parent's sessions live on."""
+    pids = warm(3)
+
+    def child() -> Any:
+        mine = query()
+        connections.close_all()
+        connection.close_pool()
+        again = query()
+        return [mine in pids, again in pids, poolmgr.pool().snapshot().used <= 1]
+
+    told = in_child(child)
+    return {"child": told, "kept": pids <= sessions(), "parent": sorted({query() for _ in range(9)})[0] in pids}
+
+
+def borrowed() -> dict[str, Any]:
+    """A connection is checked out, with session state, while the process forks."""
+    with poolmgr.pinned():
+        pid = query()
+        query("SET application_name = 'program'; SET work_mem = '7MB'")
+
+        def child() -> Any:
+            return [query() == pid, query("SHOW work_mem")]
+
+        told = in_child(child)
+        return {"child": told, "same": query() == pid, "state": query("SHOW work_mem")}
+
+
+def in_atomic() -> dict[str, Any]:
+    """Inside atomic() the child is told that the transaction isn't its own; after it, it may query."""
+    query("CREATE TABLE IF NOT EXISTS forked (a int)")
+    with transaction.atomic():
+        pid = query()
+        query("INSERT INTO forked VALUES (1)")
+        child = os.fork()
+        if child == 0:
+            outcome = "queried"
+            try:
+                query()
+            except ProgrammingError as ex:
+                outcome = str(ex)
+        else:
+            os.waitpid(child, 0)
+            same = query() == pid
+    if child == 0:
+        with open(os.environ["TOLD"], "w") as told:
+            json.dump([outcome, query() == pid, query("SELECT count(*) FROM forked")], told)
+        sys.exit(0)
+    rows = query("SELECT count(*) FROM forked")
+    query("DROP TABLE forked")
+    with open(os.environ["TOLD"]) as told:
+        return {"child": json.load(told), "same": same, "rows": rows}
+
+
+def open_cursor() -> dict[str, Any]:
+    """A server-side cursor is open: neither its use nor its end in the child reaches the parent's session."""
+    cursor = connection.chunked_cursor()
+    cursor.execute("SELECT generate_series(1, 1000)")
+    first = cursor.fetchmany(10)
+
+    def child() -> Any:
+        failed = ""
+        try:
+            cursor.fetchmany(10)
+        except Exception as ex:
+            failed = type(ex).__name__
+        cursor.close()
+        return [failed, query("SELECT 5")]
+
+    told = in_child(child)
+    rest = cursor.fetchall()
+    cursor.close()
+    return {"child": told, "rows": len(first) + len(rest), "alive": query("SELECT 5")}
+
+
+def under_load() -> dict[str, Any]:
+    """Threads keep the pool's locks busy while the process forks again and again: no child hangs on one of them."""
+    query()  # imports what it takes: a fork in the middle of an import hangs any Python program
+    ended = threading.Event()
+    errors: list[str] = []
+
+    def load() -> None:
+        while not ended.is_set():
+            try:
+                query()
+            except Exception as ex:
+                errors.append(repr(ex))
+            connection.close()
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    answers = [in_child(lambda: query("SELECT 5"))["answer"] for _ in range(8)]
+    ended.set()
+    for thread in threads:
+        thread.join()
+    return {"answers": answers, "errors": errors}
+
+
+def killed_parent_frees_its_sessions() -> dict[str, Any]:
+    """A child that outlives its killed parent keeps none of the parent's sessions open."""
+    reading, writing = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        pids = warm(3)
+        if (heir := os.fork()) == 0:
+            time.sleep(20)
+            os._exit(0)
+        os.write(writing, json.dumps([heir, *pids]).encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(parent, 0)
+    heir, *inherited = json.loads(os.read(reading, 4096))
+    pids = set(inherited)
+    deadline = time.monotonic() + 5
+    while pids & sessions() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(heir, signal.SIGKILL)
+    return {"left": len(pids & sessions())}
+
+
+def raw_pool() -> dict[str, Any]:
+    """A pool that somebody made by hand is closed in the child, and a connection of it is out of reach."""
+    from poolmgr.exceptions import PoolClosed
+
+    pool = poolmgr.pool()
+    with pool.connection() as conn:
+        pid = conn.info.backend_pid
+
+        def child() -> Any:
+            failed = []
+            for attempt in (pool.checkout, lambda: conn.execute("SELECT 1")):
+                try:
+                    attempt()
+                except Exception as ex:
+                    failed.append(isinstance(ex, PoolClosed) or type(ex).__name__)
+            pool.give_back(conn)
+            return failed
+
+        told = in_child(child)
+        alive = conn.execute("SELECT pg_backend_pid()").fetchone()[0] == pid
+    return {"child": told, "alive": alive}
+
+
+def worker_pool() -> dict[str, Any]:
+    """multiprocessing's fork pool: each worker has a pool of its own, no larger than allowed."""
+    import multiprocessing
+
+    before = warm(2)
+    with multiprocessing.get_context("fork").Pool(3) as workers:
+        pids = workers.map(work, range(60), chunksize=1)
+        most = len(sessions() - before)
+    return {"shared": len(before & set(pids)), "most": most, "kept": before <= sessions()}
+
+
+def work(number: int) -> int:
+    pid = query()
+    connection.close()
+    return int(pid)
+
+
+def warm(number: int) -> set[int]:
+    """So many idle connections."""
+    pool = poolmgr.pool()
+    held = [pool.checkout() for _ in range(number)]
+    for conn in held:
+        pool.give_back(conn)
+    return {conn.info.backend_pid for conn in held}
+
+
+if __name__ == "__main__":
+    report(**globals()[sys.argv[1]]())

@@ -1,0 +1,70 @@
+"""Forked children: they never touch their parent's sessions, and have pools of their own."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.faults
+
+MODES = ["session", "transaction"]
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(params=MODES)
+def fork(request: pytest.FixtureRequest, program: Run) -> Callable[[str], dict[str, Any]]:
+    """fork("scene"): the scene of programs/forks.py, in each mode."""
+
+    def run(scene: str) -> dict[str, Any]:
+        told = program("forks", scene, pool_mode=request.param)
+        assert told.pop("stderr") == ""
+        return told
+
+    return run
+
+
+Fork = Callable[[str], dict[str, Any]]
+
+
+def test_a_child_has_connections_of_its_own_and_leaves_the_parents_alone(fork: Fork) -> None:  # P3
+    told = fork("idle")
+    assert told == {"child": {"answer": [False, False, True], "status": 0}, "kept": True, "parent": True}
+
+
+def test_a_fork_while_a_connection_is_borrowed_shares_neither_it_nor_its_state(fork: Fork) -> None:  # P2 P3
+    told = fork("borrowed")
+    assert told == {"child": {"answer": [False, "4MB"], "status": 0}, "same": True, "state": "7MB"}
+
+
+def test_a_fork_inside_atomic_leaves_the_transaction_to_the_parent(fork: Fork) -> None:  # P3
+    told = fork("in_atomic")
+    # The child's count sees nothing of the transaction, or its commit: it is asked after the parent waited for it.
+    assert told["child"][0] == "Cannot open a new connection in an atomic block."
+    assert told["child"][1:] == [False, 0]
+    assert (told["same"], told["rows"]) == (True, 1)
+
+
+def test_a_cursor_that_is_open_at_the_fork_works_on_in_the_parent_only(fork: Fork) -> None:  # P3
+    told = fork("open_cursor")
+    assert told == {"child": {"answer": ["InterfaceError", 5], "status": 0}, "rows": 1000, "alive": 5}
+
+
+def test_forks_under_load_hang_no_child_and_break_no_query(fork: Fork) -> None:  # P3 P8
+    assert fork("under_load") == {"answers": [5] * 8, "errors": []}
+
+
+def test_a_child_keeps_no_session_of_a_killed_parent_open(fork: Fork) -> None:  # P4
+    assert fork("killed_parent_frees_its_sessions") == {"left": 0}
+
+
+def test_an_inherited_pool_is_closed_and_its_connections_out_of_reach(fork: Fork) -> None:  # P3
+    told = fork("raw_pool")
+    assert told["alive"] is True
+    assert told["child"] == {"answer": [True, "OperationalError"], "status": 0}
+
+
+def test_multiprocessing_workers_have_pools_of_their_own(fork: Fork) -> None:  # P3 P6
+    told = fork("worker_pool")
+    assert (told["shared"], told["kept"]) == (0, True)
+    assert told["most"] <= 3

@@ -1,0 +1,11 @@
+"""The site's settings for the processes of a test's fleet: POOLMGR and the pool come from the environment, as JSON."""
+
+import json
+import os
+
+from poolsite.settings import *  # noqa: F403
+from poolsite.settings import DATABASES
+
+POOLMGR = json.loads(os.environ["TEST_POOLMGR"])
+DATABASES["default"]["OPTIONS"]["pool"] = json.loads(os.environ.get("TEST_POOL", '{"min_size": 1, "max_size": 4}'))
+CELERY_TASK_ALWAYS_EAGER = False

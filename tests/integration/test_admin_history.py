@@ -1,0 +1,87 @@
+"""The history of a profile: it says who changed what, and gives any of it back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from poolmgr.control.profiles import delete_profile, save_profile
+from poolmgr.models import PoolProfile, ProfileRevision
+
+from .console import own_fleet, person, signed_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _fleet(settings: Any, redis_server: Any) -> None:
+    own_fleet(settings, redis_server)
+
+
+@pytest.fixture
+def operator() -> Client:
+    return signed_in(person("operator", superuser=True))
+
+
+@pytest.fixture
+def profile() -> PoolProfile:
+    """Saved three times: max_size 10, then 20, then 30."""
+    made = PoolProfile(target="default", max_size=10)
+    save_profile(made, "ann", "the beginning")
+    for size in (20, 30):
+        made.max_size = size
+        save_profile(made, "bob", f"to {size}")
+    return made
+
+
+def restore_of(number: int) -> str:
+    return f"/admin/poolmgr/profilerevision/{ProfileRevision.objects.get(number=number).pk}/restore/"
+
+
+def test_the_history_tells_who_changed_what_and_why(operator: Client, profile: PoolProfile) -> None:
+    page = operator.get(f"/admin/poolmgr/poolprofile/{profile.pk}/history/").content.decode()
+    assert "max_size: 20 → <b>30</b>" in page
+    assert "bob" in page
+    assert "to 30" in page
+    assert restore_of(1) in page
+    assert restore_of(3) not in page  # the one in force
+
+
+def test_a_restore_shows_what_it_changes_and_waits_for_the_yes(operator: Client, profile: PoolProfile) -> None:
+    page = operator.get(restore_of(1)).content.decode()
+    assert '<th scope="row">max_size</th><td>30</td><td><b>10</b></td>' in page
+    profile.refresh_from_db()
+    assert profile.max_size == 30
+
+
+def test_a_restored_revision_is_in_force_as_a_new_one(operator: Client, profile: PoolProfile) -> None:
+    page = operator.post(restore_of(1), follow=True).content.decode()
+    assert "has the settings of revision 1 again, as revision 4." in page
+    profile.refresh_from_db()
+    assert (profile.max_size, profile.revision, profile.updated_by) == (10, 4, "operator")
+    assert ProfileRevision.objects.get(number=4).changes == {"max_size": [30, 10]}
+
+
+def test_a_deleted_profile_can_be_restored(operator: Client, profile: PoolProfile) -> None:
+    delete_profile(profile, "bob")
+    assert "The profile was deleted; restoring creates it anew." in operator.get(restore_of(2)).content.decode()
+    assert operator.post(restore_of(2)).status_code == 302
+    made = PoolProfile.objects.get()
+    assert (made.target, made.max_size, made.revision) == ("default", 20, 4)
+
+
+def test_settings_that_are_no_longer_allowed_are_not_restored(operator: Client, profile: PoolProfile) -> None:
+    old = ProfileRevision.objects.get(number=1)
+    old.values["max_size"] = 0
+    old.save()
+    page = operator.post(restore_of(1), follow=True).content.decode()
+    assert "Not restored" in page
+    assert "max_size" in page
+    profile.refresh_from_db()
+    assert profile.max_size == 30
+
+
+def test_a_revision_that_does_not_exist_is_not_found(operator: Client) -> None:
+    assert operator.get("/admin/poolmgr/profilerevision/99/restore/").status_code == 404

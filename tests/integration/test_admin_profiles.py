@@ -1,0 +1,285 @@
+"""Profiles in the admin: every refusal at its field, every save a revision, every right respected."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from poolmgr.control.profiles import save_profile
+from poolmgr.metrics.snapshot import PoolSnapshot
+from poolmgr.models import Command, Event, HealthCheck, PoolProfile, ProfileRevision
+from poolmgr.pools.spec import FIELDS
+
+from .console import beat, followed, own_fleet, own_pool, person, signed_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LIST = "/admin/poolmgr/poolprofile/"
+ADD = f"{LIST}add/"
+
+
+@pytest.fixture(autouse=True)
+def _fleet(settings: Any, redis_server: Any) -> None:
+    own_fleet(settings, redis_server)
+
+
+@pytest.fixture
+def operator() -> Client:
+    return signed_in(person("operator", superuser=True))
+
+
+@pytest.fixture
+def viewer() -> Client:
+    return signed_in(person("viewer", "view_poolprofile", "view_profilerevision", "view_event", "view_command"))
+
+
+@pytest.fixture
+def profile() -> PoolProfile:
+    made = PoolProfile(target="default", max_size=10, note="as it was")
+    save_profile(made, "ann")
+    return made
+
+
+def change(profile: PoolProfile) -> str:
+    return f"{LIST}{profile.pk}/change/"
+
+
+def values(**changes: Any) -> dict[str, str]:
+    """What the form posts."""
+    given = {"target": "default", "role": "", "enabled": "on", "note": "", **PoolProfile().values(), **changes}
+    return {name: str(value) for name, value in given.items()}
+
+
+def errors_at(page: str, field: str) -> str:
+    """The text of the error list in the row of ``field``."""
+    row = re.search(
+        rf'<div class="form-row[^"]*field-{field}[^"]*">(.*?)</div>\s*(?=<div class="form-row|</fieldset>)', page, re.S
+    )
+    assert row, f"no row for {field}"
+    found = re.search(r'<ul class="errorlist"[^>]*>(.*?)</ul>', row[1], re.S)
+    return re.sub(r"<[^>]+>", "", found[1]).strip() if found else ""
+
+
+# -- saving -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_save_is_a_revision_with_its_author(operator: Client, profile: PoolProfile) -> None:
+    answer = operator.post(change(profile), values(max_size=12, note="more room", seen_revision=1))
+    assert answer.status_code == 302
+    profile.refresh_from_db()
+    assert (profile.max_size, profile.revision, profile.updated_by) == (12, 2, "operator")
+    revision = ProfileRevision.objects.get(number=2)
+    assert (revision.author, revision.changes, revision.reason) == ("operator", {"max_size": [10, 12]}, "more room")
+    assert Event.objects.filter(author="operator", message__contains="max_size 10 → 12").exists()
+
+
+def test_target_and_role_of_a_profile_stay(operator: Client, profile: PoolProfile) -> None:
+    operator.post(change(profile), values(target="other", role="web"))
+    profile.refresh_from_db()
+    assert (profile.target, profile.role) == ("default", "")
+
+
+def test_a_deleted_profile_is_deleted_by_somebody(operator: Client, profile: PoolProfile) -> None:
+    operator.post(f"{LIST}{profile.pk}/delete/", {"post": "yes"})
+    assert not PoolProfile.objects.exists()
+    assert Event.objects.filter(author="operator", message__contains="deleted").count() == 1
+
+
+def test_the_bulk_delete_action_is_heard_of_too(operator: Client, profile: PoolProfile) -> None:
+    data = {"action": "delete_selected", "_selected_action": [profile.pk], "post": "yes"}
+    operator.post(LIST, data)
+    assert not PoolProfile.objects.exists()
+    assert Event.objects.filter(author="operator", message__contains="deleted").count() == 1
+
+
+def test_an_edit_of_somebody_else_is_not_overwritten_unseen(operator: Client, profile: PoolProfile) -> None:
+    profile.max_size = 20
+    save_profile(profile, "bob")
+    mine = values(max_size=12, seen_revision=1)
+    answer = operator.post(change(profile), mine)
+    page = answer.content.decode()
+    assert "bob saved revision 2 of this profile while you were editing." in page
+    profile.refresh_from_db()
+    assert profile.max_size == 20
+    # The page that said so lets the operator insist.
+    seen = re.search(r'name="seen_revision" value="(\d+)"', page)
+    assert seen is not None
+    assert operator.post(change(profile), {**mine, "seen_revision": seen[1]}).status_code == 302
+    profile.refresh_from_db()
+    assert profile.max_size == 12
+
+
+# -- refusing ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "reason"),
+    [
+        ("min_size", {"min_size": 11, "max_size": 10}, "11 is more than max_size (10)"),
+        ("max_size", {"max_size": 0}, "0 is not between 1 and 10000"),
+        ("max_size", {"max_size": -1}, "greater than or equal to 0"),
+        ("max_size", {"max_size": ""}, "This field is required."),
+        ("max_size", {"max_size": "many"}, "Enter a whole number."),
+        ("budget", {"budget": -1}, "greater than or equal to 0"),
+        ("budget", {"budget": 1, "min_size": 2}, "less than the min_size (2)"),
+        ("max_waiting", {"max_waiting": -1}, "greater than or equal to 0"),
+        ("connection_timeout", {"connection_timeout": 0}, "is not between 0.05 and"),
+        ("connection_timeout", {"connection_timeout": "nan"}, "Enter a number."),
+        ("idle_timeout", {"idle_timeout": -1}, "is not between 0 and"),
+        ("max_lifetime", {"max_lifetime": -1}, "is not between 0 and"),
+        ("reconnect_timeout", {"reconnect_timeout": 0}, "is not between 1 and"),
+        ("validate_after_idle", {"validate_after_idle": -1}, "is not between 0 and"),
+        ("keepalive_interval", {"keepalive_interval": -1}, "is not between 0 and"),
+        ("leak_threshold", {"leak_threshold": -1}, "is not between 0 and"),
+        ("health_check_interval", {"health_check_interval": 0}, "is not between 1 and"),
+        ("pool_mode", {"pool_mode": "telepathy"}, "telepathy is not one of the available choices"),
+        ("validation", {"validation": "hope"}, "hope is not one of the available choices"),
+        ("validation_query", {"validation_query": "DELETE FROM auth_user"}, "is not one SELECT statement"),
+        ("validation_query", {"validation_query": "SELECT 1; DROP TABLE x"}, "more than one statement"),
+        ("target", {"target": "nowhere"}, "“nowhere” is no target of this site; there are default."),
+        ("target", {"target": ""}, "This field is required."),
+        ("role", {"role": "king"}, "king is not one of the available choices"),
+    ],
+)
+def test_a_refusal_stands_at_its_field(operator: Client, field: str, wrong: dict[str, Any], reason: str) -> None:
+    answer = operator.post(ADD, values(**wrong))
+    assert answer.status_code == 200
+    page = answer.content.decode()
+    assert reason in errors_at(page, field).replace("&#x27;", "'")
+    assert "Please correct the error below." in page  # one mistake, one message
+    assert not PoolProfile.objects.exists()
+
+
+def test_a_second_profile_for_the_same_processes_is_refused(operator: Client, profile: PoolProfile) -> None:
+    page = operator.post(ADD, values()).content.decode()
+    assert "There is already a profile for this target and role; edit that one." in page
+
+
+def test_more_than_the_server_has_room_for_is_saved_with_a_warning(operator: Client, profile: PoolProfile) -> None:
+    HealthCheck.objects.create(
+        target="default", state="ok", message="well", server_used=30, server_max=100, server_reserved=3, ours=10
+    )
+    beat(uid="one")
+    beat(uid="two")
+    page = operator.post(change(profile), values(max_size=38), follow=True).content.decode()
+    assert 'class="warning"' not in page
+    page = operator.post(change(profile), values(max_size=60), follow=True).content.decode()
+    assert 'class="warning"' in page
+    assert (
+        "2 processes \N{MULTIPLICATION SIGN} 60 = 120 connections is more than the 77 that the server leaves free"
+        in page
+    )
+    profile.refresh_from_db()
+    assert profile.max_size == 60
+
+
+# -- the list ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_shows_what_the_fleet_makes_of_each_profile(operator: Client, profile: PoolProfile) -> None:
+    worker = PoolProfile(target="default", role="worker")
+    save_profile(worker, "ann")
+    off = PoolProfile(target="default", role="command", enabled=False)
+    save_profile(off, "ann")
+    now = PoolSnapshot("default", used=2, idle=3, pending=1)
+    beat(followed(now, profile), uid="one")
+    beat(now, uid="two")
+    beat(followed(now, worker), uid="three", role="worker")
+    page = operator.get(LIST).content.decode()
+    rows = re.findall(r"<tr><td class=.action-checkbox.*?</tr>", page, re.S)
+    said = {re.search(r"poolprofile/(\d+)/", row)[1]: " ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in rows}  # type: ignore[index]
+    assert "applied 1 of 2 4 / 6 / 2" in said[str(profile.pk)]
+    assert "applied 1 of 1 2 / 3 / 1" in said[str(worker.pk)]
+    assert "not enabled \N{EN DASH}" in said[str(off.pk)]
+
+
+def test_without_a_row_the_bootstrap_settings_can_be_made_one(operator: Client) -> None:
+    page = operator.get(LIST).content.decode()
+    assert "One target has no profile yet" in page
+    assert operator.get(f"{LIST}bootstrap/").status_code == 405
+    assert operator.post(f"{LIST}bootstrap/").status_code == 302
+    made = PoolProfile.objects.get()
+    assert (made.target, made.updated_by) == ("default", "operator")
+    assert made.spec() == own_pool().bootstrap
+    assert "has no profile yet" not in operator.get(LIST).content.decode()
+
+
+# -- actions ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["recycle", "pause", "resume"])
+def test_an_action_asks_first_and_then_orders_once_a_target(operator: Client, profile: PoolProfile, kind: str) -> None:
+    web = PoolProfile(target="default", role="web")
+    save_profile(web, "ann")
+    beat()
+    data: dict[str, Any] = {"action": kind, "_selected_action": [profile.pk, web.pk]}
+    page = operator.post(LIST, data).content.decode()
+    assert '<th scope="row">default</th><td>all processes: 1 now</td>' in page
+    assert not Command.objects.exists()
+    assert operator.post(LIST, {**data, "confirmed": "yes"}).status_code == 302
+    command = Command.objects.get()
+    assert (command.kind, command.target, command.process, command.author) == (kind, "default", "", "operator")
+
+
+def test_a_profile_is_duplicated_for_a_role_once(operator: Client, profile: PoolProfile) -> None:
+    data: dict[str, Any] = {"action": "duplicate", "_selected_action": [profile.pk]}
+    assert 'name="role"' in operator.post(LIST, data).content.decode()
+    page = operator.post(LIST, {**data, "confirmed": "yes", "role": "worker"}, follow=True).content.decode()
+    assert "Created default (worker)." in page
+    copy = PoolProfile.objects.get(role="worker")
+    assert copy.values() == profile.values()
+    page = operator.post(LIST, {**data, "confirmed": "yes", "role": "worker"}, follow=True).content.decode()
+    assert "has a profile for the role worker already; edit that one." in page
+    assert PoolProfile.objects.count() == 2
+
+
+# -- rights -----------------------------------------------------------------------------------------------------------
+
+
+def test_who_may_only_view_sees_all_and_changes_nothing(viewer: Client, profile: PoolProfile) -> None:
+    page = viewer.get(change(profile)).content.decode()
+    assert all(f"field-{name}" in page for name in FIELDS)
+    assert 'name="max_size"' not in page
+    assert 'name="_save"' not in page
+    history = viewer.get(f"{LIST}{profile.pk}/history/")
+    assert history.status_code == 200
+    assert "Restore" not in history.content.decode()
+    revision = ProfileRevision.objects.get()
+    listed = viewer.get(LIST).content.decode()
+    assert "applied" in listed or "no process yet" in listed
+    assert '<option value="pause">' not in listed
+
+    assert viewer.post(change(profile), values(max_size=3)).status_code == 403
+    assert viewer.post(f"{LIST}bootstrap/").status_code == 403
+    assert viewer.post(f"/admin/poolmgr/profilerevision/{revision.pk}/restore/").status_code == 403
+    viewer.post(LIST, {"action": "pause", "_selected_action": [profile.pk], "confirmed": "yes"})
+    viewer.post(LIST, {"action": "duplicate", "_selected_action": [profile.pk], "confirmed": "yes", "role": "web"})
+    assert not Command.objects.exists()
+    assert PoolProfile.objects.count() == 1
+    profile.refresh_from_db()
+    assert profile.revision == 1
+
+
+@pytest.mark.parametrize("model", ["profilerevision", "event", "healthcheck", "command"])
+def test_nobody_edits_the_past(operator: Client, profile: PoolProfile, model: str) -> None:
+    HealthCheck.objects.create(target="default", state="warning", message="slow", connect_time=1.5)
+    Command.objects.create(kind="pause", target="default", expires_at="2026-01-01T00:00Z")
+    rows = {
+        "profilerevision": ProfileRevision, "event": Event, "healthcheck": HealthCheck, "command": Command,
+    }[model].objects.all()  # type: ignore[attr-defined]  # fmt: skip
+    base = f"/admin/poolmgr/{model}/"
+    assert operator.get(base).status_code == 200
+    page = operator.get(f"{base}{rows[0].pk}/change/").content.decode()
+    assert 'name="_save"' not in page
+    assert operator.get(f"{base}add/").status_code == 403
+    assert operator.post(f"{base}{rows[0].pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+def test_forms_are_refused_without_a_csrf_token(profile: PoolProfile, django_user_model: type[User]) -> None:
+    client = signed_in(person("boss", superuser=True), enforce_csrf_checks=True)
+    for page in (change(profile), LIST, f"{LIST}bootstrap/"):
+        assert client.post(page, values(max_size=3)).status_code == 403

@@ -1,0 +1,232 @@
+"""The agent through what goes wrong: Redis away, the control database away, not migrated, silent; forks and test databases."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from django.db import connections
+
+from poolmgr.control import profiles
+from poolmgr.control.fleet import read_fleet
+from poolmgr.control.store import get_store
+from poolmgr.models import PoolProfile, Process
+from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+
+from .control_fleet import TestFleet, wait_for
+
+
+def options(**more: Any) -> dict[str, Any]:
+    return {"NAMESPACE": f"t{uuid.uuid4().hex[:8]}", "POLL_INTERVAL": 0.5, "HEARTBEAT_INTERVAL": 0.3, **more}
+
+
+@pytest.fixture
+def make_fleet(transactional_db: None, postgres: EmbeddedPostgres, settings: Any) -> Iterator[Callable[..., TestFleet]]:
+    made: list[TestFleet] = []
+
+    def make(**more: Any) -> TestFleet:
+        poolmgr = options(**more)
+        settings.POOLMGR = {**poolmgr, "AGENT": False}
+        made.append(TestFleet(postgres, poolmgr))
+        return made[-1]
+
+    yield make
+    for fleet in made:
+        fleet.stop()
+
+
+def works_on(members: list[Any]) -> None:
+    for member in members:
+        last = member.end()
+        assert last["failed"] == []
+        assert last["worked"] > 20
+
+
+def test_without_redis_the_site_works_on_and_says_so(  # P11
+    make_fleet: Callable[..., TestFleet], make_redis: Callable[[], EmbeddedRedis]
+) -> None:
+    server = make_redis()
+    fleet = make_fleet(REDIS_URL=server.url())
+    members = fleet.start(2)
+    wait_for(lambda: len(read_fleet().processes) == 2 and read_fleet().store == "redis")
+    server.stop()
+    # Edits arrive by the poll, heartbeats through rows, and the page says why it is slower.
+    profiles.save_profile(PoolProfile(target="default", min_size=1, max_size=6), "operator")
+    for member in members:
+        wait_for(lambda member=member: member.first(max_size=6), 10)
+    seen = wait_for(lambda: (f := read_fleet()).store == "database" and len(f.processes) == 2 and f, 15)
+    assert f"Redis at 127.0.0.1:{server.port} can't be reached" in seen.store_error
+    server.restart()
+    wait_for(lambda: (f := read_fleet()).store == "redis" and len(f.processes) == 2 and not f.store_error, 15)
+    works_on(members)
+
+
+def test_control_database_that_is_down_costs_no_heartbeat_and_no_settings(  # P11
+    make_fleet: Callable[..., TestFleet], redis_server: EmbeddedRedis, make_postgres: Callable[..., EmbeddedPostgres]
+) -> None:
+    server = make_postgres()
+    url = server.create_database("site")
+    fleet = make_fleet(REDIS_URL=redis_server.url())
+    environment = {"DATABASE_URL": url, "TEST_THREADS": "0"}
+    (member,) = fleet.start(1, **environment)
+    # Installed but not migrated: the bootstrap settings rule, and the fleet says what is missing.
+    beat = wait_for(lambda: (p := read_fleet().processes) and p[0].problems and p[0], 10)
+    assert beat.problems == ("The tables of poolmgr are not in the control database; run manage.py migrate.",)
+    assert beat.pools[0].profile == "bootstrap"
+    server.stop("immediate")
+    get_store().notify()
+    beat = wait_for(lambda: "nothing listens" in " ".join((b := read_fleet().processes[0]).problems) and b, 10)
+    server.restart()
+    assert member.process.poll() is None
+    wait_for(lambda: "not in the control database" in " ".join(read_fleet().processes[0].problems), 15)
+
+
+def test_silent_control_database_does_not_silence_the_heartbeat(  # P8
+    make_fleet: Callable[..., TestFleet], redis_server: EmbeddedRedis, make_postgres: Callable[..., EmbeddedPostgres]
+) -> None:
+    server = make_postgres()
+    url = server.create_database("site")
+    fleet = make_fleet(REDIS_URL=redis_server.url(), PROCESS_TTL=20)
+    fleet.start(1, DATABASE_URL=url, TEST_THREADS="0")
+    wait_for(lambda: read_fleet().processes, 10)
+    stopped = [server.pid, *(child.pid for child in psutil.Process(server.pid).children(recursive=True))]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        get_store().notify()
+        began = time.time()
+        beat = wait_for(lambda: (p := read_fleet().processes) and p[0].problems and p[0].at > began + 0.5 and p[0], 18)
+        assert beat.problems
+    finally:
+        for pid in reversed(stopped):
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_tables_that_appear_are_followed(
+    make_fleet: Callable[..., TestFleet], redis_server: EmbeddedRedis, make_postgres: Callable[..., EmbeddedPostgres]
+) -> None:
+    server = make_postgres()
+    url = server.create_database("site")
+    fleet = make_fleet(REDIS_URL=redis_server.url())
+    environment = {**fleet.environment, "DATABASE_URL": url}
+    (member,) = fleet.start(1, DATABASE_URL=url)
+    wait_for(lambda: (p := read_fleet().processes) and p[0].problems)
+    subprocess.run([sys.executable, "manage.py", "migrate", "poolmgr", "-v0"], env=environment, check=True, timeout=60)
+    with psycopg.connect(url, autocommit=True) as connection:
+        names = PoolProfile(target="default", min_size=1, max_size=7).values()
+        columns = ", ".join(names)
+        connection.execute(
+            f"INSERT INTO poolmgr_poolprofile (target, role, enabled, note, revision, updated_at, updated_by, {columns})"
+            f" VALUES ('default', '', true, '', 1, now(), '', {', '.join(['%s'] * len(names))})",
+            list(names.values()),
+        )
+    wait_for(lambda: member.first(max_size=7), 10)
+    works_on([member])
+
+
+def test_forked_child_has_its_own_agent(
+    make_fleet: Callable[..., TestFleet], redis_server: EmbeddedRedis
+) -> None:  # P3
+    fleet = make_fleet(REDIS_URL=redis_server.url())
+    program = """
+import os, sys, time, django; django.setup()
+from django.db import connection
+def query():
+    with connection.cursor() as cursor: cursor.execute("SELECT 1")
+    connection.close()
+query()
+if not os.fork():
+    query()
+    time.sleep(30)
+    os._exit(0)
+query()
+time.sleep(30)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], env=fleet.environment, start_new_session=True)
+    try:
+        seen = wait_for(lambda: (p := read_fleet().processes) and len(p) == 2 and p, 10)
+        assert len({beat.pid for beat in seen}) == 2
+        assert not set(seen[0].pools[0].backend_pids) & set(seen[1].pools[0].backend_pids)
+        assert parent.pid in {beat.pid for beat in seen}
+    finally:
+        os.killpg(parent.pid, signal.SIGKILL)
+        parent.wait(10)
+
+
+def test_budget_of_the_fleet_is_kept_while_processes_come_and_die(  # P6
+    make_fleet: Callable[..., TestFleet], redis_server: EmbeddedRedis
+) -> None:
+    fleet = make_fleet(REDIS_URL=redis_server.url(), PROCESS_TTL=3)
+    pool = {"min_size": 1, "max_size": 8, "budget": 8, "timeout": 20}
+    environment = {"TEST_POOL": json.dumps(pool), "TEST_THREADS": "8", "TEST_SLEEP": "0.05"}
+    first = fleet.start(1, **environment)
+    # Alone it may have everything.
+    wait_for(lambda: (first[0].last.get("limit") or 0) == 8, 15)
+    others = fleet.start(2, **environment)
+    peak = watch_connections(5.0)
+    assert peak <= 8 + len(others), "more than the budget and the floor of each newcomer"
+    first[0].kill()
+    wait_for(lambda: max(other.last.get("limit", 0) for other in others) > 1, 15)
+    assert watch_connections(2.0) <= 8
+    works_on(others)
+
+
+def watch_connections(seconds: float) -> int:
+    """The most connections that the fleet's processes had to this test's database at once."""
+    deadline, most = time.monotonic() + seconds, 0
+    while time.monotonic() < deadline:
+        with connections["default"].cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s"
+                " AND pid <> pg_backend_pid()",
+                ["%pg_sleep%"],
+            )
+            most = max(most, cursor.fetchone()[0])
+        time.sleep(0.05)
+    return most
+
+
+def test_shares_without_redis(make_fleet: Callable[..., TestFleet]) -> None:  # P6
+    fleet = make_fleet()
+    pool = json.dumps({"min_size": 1, "max_size": 8, "budget": 8})
+    members = fleet.start(2, TEST_POOL=pool)
+    for member in members:
+        wait_for(lambda member=member: member.last.get("limit") == 4, 15)
+    works_on(members)
+    wait_for(lambda: not Process.objects.exists(), 5)
+
+
+def test_test_databases_come_and_go_under_a_busy_agent(
+    redis_server: EmbeddedRedis, make_fleet: Callable[..., TestFleet]
+) -> None:
+    fleet = make_fleet(REDIS_URL=redis_server.url(), POLL_INTERVAL=0.1)
+    program = """
+import django; django.setup()
+from django.db import connection
+from django.test.utils import setup_databases, teardown_databases
+for turn in range(3):
+    made = setup_databases(verbosity=0, interactive=False)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM poolmgr_poolprofile")
+    connection.close()
+    teardown_databases(made, verbosity=0)
+print("gone")
+"""
+    environment = {
+        **fleet.environment,
+        "DATABASE_URL": fleet.environment["DATABASE_URL"].replace("/test_", "/test_again_"),
+    }
+    with psycopg.connect(fleet.environment["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute("CREATE DATABASE test_again_site")
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip() == "gone", done.stderr

@@ -1,0 +1,309 @@
+"""The dashboard: who sees it, what it says, and that it says nothing it must not."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from poolmgr.control.profiles import save_profile
+from poolmgr.metrics.snapshot import Holder
+from poolmgr.models import Command, Event, HealthCheck, PoolProfile
+
+from .console import beat, followed, own_fleet, own_pool, person, signed_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PAGES = ("/pools/", "/pools/fragment/", "/pools/fleet.json", "/pools/confirm/?kind=recycle&target=default")
+
+
+@pytest.fixture(autouse=True)
+def _fleet(settings: Any, redis_server: Any) -> None:
+    own_fleet(settings, redis_server)
+
+
+@pytest.fixture
+def operator() -> User:
+    return person("operator", superuser=True)
+
+
+@pytest.fixture
+def viewer() -> User:
+    return person("viewer", "view_poolprofile")
+
+
+# -- who may ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_strangers_go_to_the_login(page: str) -> None:
+    answer = Client().get(page)
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/admin/login/?next=/pools/")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_people_who_are_no_staff_are_refused_with_the_reason(page: str) -> None:
+    answer = signed_in(person("customer", "view_poolprofile", "change_poolprofile", staff=False)).get(page)
+    assert answer.status_code == 403
+    assert "This page is for staff" in answer.content.decode()
+
+
+def test_staff_without_the_permission_is_told_which_one() -> None:
+    answer = signed_in(person("clerk")).get("/pools/")
+    assert answer.status_code == 403
+    assert "poolmgr.view_poolprofile" in answer.content.decode()
+
+
+def test_who_may_only_view_sees_everything_and_cannot_act(viewer: User) -> None:
+    beat()
+    client = signed_in(viewer)
+    page = client.get("/pools/").content.decode()
+    assert "default" in page
+    assert "/pools/confirm/" not in page
+    assert client.get("/pools/confirm/?kind=recycle&target=default").status_code == 403
+    assert client.post("/pools/command/", {"kind": "recycle", "target": "default"}).status_code == 403
+    assert not Command.objects.exists()
+
+
+# -- acting -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_confirmation_names_target_and_scope_and_orders_nothing(operator: User) -> None:
+    mine = beat()
+    client = signed_in(operator)
+    everywhere = client.get("/pools/confirm/?kind=pause&target=default").content.decode()
+    assert "Pause “default”?" in everywhere
+    assert "all processes: 1 now" in everywhere
+    here = client.get("/pools/confirm/", {"kind": "recycle", "target": "default", "process": mine.uid}).content.decode()
+    assert f"this process: {mine.host}:{mine.pid}" in here
+    assert not Command.objects.exists()
+
+
+@pytest.mark.parametrize("kind", ["recycle", "pause", "resume"])
+def test_a_confirmed_command_is_kept_with_its_author(operator: User, kind: str) -> None:
+    mine = beat()
+    answer = signed_in(operator).post("/pools/command/", {"kind": kind, "target": "default", "process": mine.uid})
+    assert answer.status_code == 302
+    command = Command.objects.get()
+    assert (command.kind, command.target, command.process, command.author) == (kind, "default", mine.uid, "operator")
+    page = signed_in(operator).get("/pools/").content.decode()
+    assert "0 of 1 done" in page
+
+
+def test_a_pause_that_a_resume_overtook_is_not_shown_as_running(operator: User) -> None:
+    beat()
+    client = signed_in(operator)
+    for kind in ("pause", "recycle", "resume"):
+        client.post("/pools/command/", {"kind": kind, "target": "default"})
+    lines = re.findall(r"pm-progress-(\w+)", client.get("/pools/").content.decode())
+    assert lines == ["running", "running", "overruled"]
+
+
+def test_commands_are_refused_without_a_csrf_token(operator: User) -> None:
+    beat()
+    answer = signed_in(operator, enforce_csrf_checks=True).post(
+        "/pools/command/", {"kind": "pause", "target": "default"}
+    )
+    assert answer.status_code == 403
+    assert not Command.objects.exists()
+
+
+def test_commands_are_orders_by_post_alone(operator: User) -> None:
+    assert signed_in(operator).get("/pools/command/?kind=pause&target=default").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("order", "reason"),
+    [
+        ({"kind": "explode", "target": "default"}, "“explode” is no command; there are recycle, pause, resume."),
+        ({"kind": "pause", "target": "nowhere"}, "There is no target “nowhere”."),
+        ({"kind": "pause", "target": "default", "process": "gone"}, "That process is gone"),
+        ({}, "is no command"),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_refused_with_the_reason(
+    operator: User, order: dict[str, str], reason: str
+) -> None:
+    beat()
+    for answer in (
+        signed_in(operator).post("/pools/command/", order),
+        signed_in(operator).get("/pools/confirm/", order),
+    ):
+        assert answer.status_code == 400
+        assert reason in answer.content.decode()
+    assert not Command.objects.exists()
+
+
+# -- what it says -----------------------------------------------------------------------------------------------------
+
+
+def test_it_says_what_the_pool_does_and_which_settings_it_follows(viewer: User) -> None:
+    profile = PoolProfile(target="default", max_size=7)
+    save_profile(profile, "operator")
+    HealthCheck.objects.create(
+        target="default", state="ok", message="The server answers.", connect_time=0.0042, query_time=0.0003,
+        server_used=1031, server_max=2003, server_reserved=3, ours=22, server_version="18.0",
+    )  # fmt: skip
+    pool = replace(followed(own_pool().snapshot(), profile), max_size=7, limit=7, used=3, idle=2, oldest_checkout=12.3)
+    beat(pool)
+    beat(replace(pool, revision=0, profile="bootstrap", used=0), uid="other", role="worker", pid=4712)
+    page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
+    assert "1 of 2" in page
+    assert "should follow profile" in page
+    assert '<span class="pm-big">3</span> <span class="pm-of">of 14</span>' in page
+    assert "<strong>1,031</strong> of 2,000 connections used, <strong>22</strong> ours" in page
+    assert "4.2 ms" in page
+    assert '<strong title="12.300000 seconds">12 s</strong>' in page
+
+
+def test_what_nobody_measured_is_a_dash_and_not_a_zero(viewer: User) -> None:
+    beat(replace(own_pool().snapshot(), used=0, holders=(), recent_wait_time=type(own_pool().snapshot().wait_time)()))
+    page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
+    assert '<dt>Wait p95</dt> <dd><span class="pm-big">\N{EN DASH}</span></dd>' in page
+    assert "Nobody has checked this server yet." in page
+
+
+def test_without_a_process_it_says_what_to_do_next(viewer: User) -> None:
+    page = signed_in(viewer).get("/pools/").content.decode()
+    assert "No process has opened a pool yet." in page
+    assert "manage.py poolcheck" in page
+
+
+def test_without_recent_checks_it_names_celery(viewer: User) -> None:
+    beat()
+    HealthCheck.objects.create(target="default", state="ok", message="well")
+    assert "No recent health check" not in signed_in(viewer).get("/pools/").content.decode()
+    HealthCheck.objects.update(at=timezone.now() - timezone.timedelta(minutes=10))
+    page = signed_in(viewer).get("/pools/").content.decode()
+    assert "No recent health check" in page
+    assert "Celery worker" in page
+
+
+def test_with_redis_down_it_answers_and_says_what_is_lost(viewer: User, make_redis: Any, settings: Any) -> None:  # P11
+    server = make_redis()
+    settings.POOLMGR = {**settings.POOLMGR, "REDIS_URL": server.url()}
+    beat()
+    client = signed_in(viewer)
+    assert client.get("/pools/").status_code == 200
+    server.stop()
+    began = time.monotonic()
+    page = client.get("/pools/").content.decode()
+    assert time.monotonic() - began < 5
+    assert "take up to 5 s to reach every process" in page
+
+
+def test_fleet_json_holds_every_process_and_target(viewer: User) -> None:
+    mine = beat()
+    data = signed_in(viewer).get("/pools/fleet.json").json()
+    assert [each["uid"] for each in data["processes"]] == [mine.uid]
+    assert data["processes"][0]["pools"][0]["target"] == "default"
+    [target] = data["targets"]
+    assert target["target"] == "default"
+    assert target["capacity"] == own_pool().snapshot().limit
+    assert set(target["wait"]) == {"count", "p50", "p95", "p99"}
+    assert data["store"] == "redis"
+    assert abs(data["at"] - time.time()) < 60
+
+
+# -- what it must not say ---------------------------------------------------------------------------------------------
+
+HOSTILE = "\"><img src=x onerror=alert(1)>'<script>alert(2)</script>&{{7*7}}"
+
+
+def test_hostile_names_are_text_and_not_markup(operator: User) -> None:
+    Event.objects.create(kind="command", target=HOSTILE, author=HOSTILE, message=HOSTILE)
+    HealthCheck.objects.create(target=HOSTILE, state="critical", message=HOSTILE)
+    holder = Holder(thread=HOSTILE, seconds=5, backend_pid=1, pinned=HOSTILE)
+    pool = replace(
+        own_pool().snapshot(), target=HOSTILE, address=HOSTILE, used=1, holders=(holder,), last_error=HOSTILE,
+        pool_mode=HOSTILE, profile=HOSTILE, kind=HOSTILE,
+    )  # fmt: skip
+    mine = beat(pool, uid=HOSTILE[:60], host=HOSTILE, name=HOSTILE, problems=(HOSTILE,))
+    client = signed_in(operator)
+    for page in ("/pools/", "/pools/fragment/"):
+        text = client.get(page).content.decode()
+        assert "<img" not in text
+        assert "<script>alert" not in text
+        assert "&lt;img src=x" in text
+    order = {"kind": "pause", "target": HOSTILE, "process": mine.uid}
+    text = client.get("/pools/confirm/", order).content.decode()
+    assert "<img" not in text
+    assert client.post("/pools/command/", order).status_code == 302
+    assert "<img" not in client.get("/pools/").content.decode()
+
+
+def test_no_page_holds_a_secret(operator: User) -> None:  # P13
+    beat()
+    secrets = {
+        django_settings.DATABASES["default"]["PASSWORD"],
+        django_settings.SECRET_KEY,
+        django_settings.POOLMGR["REDIS_URL"].split("@")[0].rpartition(":")[2],
+    }
+    client = signed_in(operator)
+    pages = [*PAGES, "/admin/", "/admin/poolmgr/", "/admin/poolmgr/poolprofile/", "/admin/poolmgr/poolprofile/add/"]
+    for page in pages:
+        text = client.get(page).content.decode()
+        assert [secret for secret in secrets if len(secret) > 3 and secret in text] == [], page
+
+
+def test_the_browser_may_load_only_our_own_files(viewer: User) -> None:
+    beat()
+    answer = signed_in(viewer).get("/pools/")
+    policy = answer["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    page = answer.content.decode()
+    assert " style=" not in page
+    assert "<style" not in page
+    assert " onclick=" not in page
+    assert "<script>" not in page
+    assert "no-store" in answer["Cache-Control"]
+
+
+def test_a_redis_that_hangs_costs_the_page_one_timeout(
+    operator: User, make_redis: Any, settings: Any
+) -> None:  # P8, P11
+    server = make_redis()
+    settings.POOLMGR = {**settings.POOLMGR, "REDIS_URL": server.url()}
+    beat()
+    client = signed_in(operator)
+    for _ in range(8):
+        client.post("/pools/command/", {"kind": "recycle", "target": "default"})
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        answers = [client.get(page).status_code for page in ("/pools/", "/admin/poolmgr/command/")]
+        took = time.monotonic() - began
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert answers == [200, 200]
+    assert took < 6
+
+
+def test_it_says_why_connections_were_pinned_most_frequent_first(operator: User) -> None:
+    seen = own_pool().snapshot()
+    beat(replace(seen, pins={"SET": 2}), uid="one")
+    beat(replace(seen, pins={"SET": 1, "temporary table": 9}), uid="two")
+    page = signed_in(operator).get("/pools/").content.decode()
+    assert page.index("<b>9</b> temporary table") < page.index("<b>3</b> SET")
+
+
+def test_an_edit_in_sql_shows_as_not_yet_applied(operator: User) -> None:
+    profile = PoolProfile(target="default")
+    save_profile(profile, "operator")
+    seen = replace(own_pool().snapshot(), profile=f"profile {profile.pk}", revision=profile.revision)
+    beat(replace(seen, settings=profile.values()))
+    assert "<strong>1 of 1</strong>" in signed_in(operator).get("/pools/").content.decode()
+    PoolProfile.objects.update(idle_timeout=77)
+    assert "<strong>0 of 1</strong>" in signed_in(operator).get("/pools/").content.decode()

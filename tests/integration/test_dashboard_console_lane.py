@@ -1,0 +1,94 @@
+"""The console answers when nobody else gets a connection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from poolmgr.control.profiles import save_profile
+from poolmgr.exceptions import PoolExhausted, PoolPaused
+from poolmgr.models import Command, PoolProfile
+from poolmgr.pools.managed import ManagedPool
+
+from .console import Browserless, beat, own_fleet, own_pool, person
+
+
+@pytest.fixture
+def console(live_server: Any, settings: Any, redis_server: Any) -> Browserless:
+    own_fleet(settings, redis_server)
+    return Browserless(live_server.url, person("operator", superuser=True))
+
+
+@pytest.fixture
+def profile(console: Browserless) -> PoolProfile:
+    made = PoolProfile(target="default", max_size=5)
+    save_profile(made, "operator")
+    return made
+
+
+@pytest.fixture
+def exhausted(console: Browserless, profile: PoolProfile) -> Iterator[ManagedPool]:
+    """This process's pool, which the live server's threads share, with every connection checked out."""
+    pool = own_pool()
+    connection.close()
+    taken = [pool.checkout(5) for _ in range(pool.snapshot().limit)]
+    with pytest.raises(PoolExhausted):
+        pool.checkout(0.1)
+    beat()
+    yield pool
+    for each in taken:
+        pool.give_back(each)
+
+
+@pytest.fixture
+def paused(console: Browserless, profile: PoolProfile) -> Iterator[ManagedPool]:
+    pool = own_pool()
+    connection.close()
+    pool.pause()
+    with pytest.raises(PoolPaused):
+        pool.checkout(0.1)
+    beat()
+    yield pool
+    pool.resume()
+
+
+PAGES = (
+    "/pools/", "/pools/fragment/", "/pools/fleet.json", "/pools/confirm/?kind=recycle&target=default", "/admin/",
+    "/admin/poolmgr/poolprofile/", "/admin/poolmgr/poolprofile/add/", "/admin/poolmgr/event/",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("trouble", ["exhausted", "paused"])
+def test_every_page_answers(trouble: str, console: Browserless, request: pytest.FixtureRequest) -> None:  # P10
+    request.getfixturevalue(trouble)
+    began = time.monotonic()
+    assert {page: console.get(page)[0] for page in PAGES} == dict.fromkeys(PAGES, 200)
+    assert time.monotonic() - began < 10
+    state, page = console.get("/pools/")
+    assert state == 200
+    assert ("Paused" if trouble == "paused" else "connections in use") in page
+
+
+@pytest.mark.parametrize("trouble", ["exhausted", "paused"])
+def test_the_operator_can_act(
+    trouble: str, console: Browserless, profile: PoolProfile, request: pytest.FixtureRequest
+) -> None:  # P10
+    request.getfixturevalue(trouble)
+    state, _page = console.post("/pools/command/", kind="resume", target="default")
+    assert state == 302
+    values = {name: str(value) for name, value in profile.values().items()}
+    state, page = console.post(
+        f"/admin/poolmgr/poolprofile/{profile.pk}/change/", **{**values, "max_size": "6", "enabled": "on"}
+    )
+    assert state == 302, page
+    # Read on the lane that the test is about: in this thread the pool has nothing to give.
+    _state, listed = console.get("/admin/poolmgr/poolprofile/")
+    assert "1 to 6" in listed or "2 to 6" in listed
+    _state, events = console.get("/admin/poolmgr/event/")
+    assert "max_size 5 → 6" in events
+    _state, orders = console.get("/admin/poolmgr/command/")
+    assert Command.Kind.RESUME in orders

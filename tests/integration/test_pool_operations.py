@@ -1,0 +1,229 @@
+"""Pause, resume, recycle, restart, return: what an operator and a borrower may do to a pool."""
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import psycopg
+import pytest
+
+from poolmgr.exceptions import PoolClosed, PoolPaused
+from poolmgr.pools.managed import ManagedPool
+from tests.pools import backends, give_back, hold, kill_backends, managed_pool, wait_in_thread
+from tests.waiting import until
+
+MakePool = Callable[..., ManagedPool]
+
+
+def test_pause_lets_requests_wait_and_resume_serves_them(make_pool: MakePool) -> None:
+    pool = make_pool(max_size=2)
+    give_back(pool, hold(pool, 2))
+    pool.pause()
+    results: list[Any] = []
+    threads = [wait_in_thread(pool, results) for _ in range(3)]
+    assert results == []
+    assert pool.snapshot().status == "paused"
+    pool.resume()
+    until(lambda: len(results) == 2)
+    give_back(pool, [results[0]])
+    for thread in threads:
+        thread.join()
+    assert all(isinstance(each, psycopg.Connection) for each in results)
+    give_back(pool, results[1:])
+
+
+def test_a_request_fails_at_its_own_timeout_in_a_paused_pool_and_says_so(make_pool: MakePool) -> None:  # P9
+    pool = make_pool()
+    pool.pause()
+    with pytest.raises(PoolPaused, match="the pool is paused"):
+        pool.checkout(timeout=0.1)
+    pool.resume()
+    with pool.connection() as conn:
+        conn.execute("SELECT 1")
+
+
+def test_a_return_to_a_paused_pool_serves_nobody(make_pool: MakePool) -> None:
+    pool = make_pool(max_size=1)
+    held = hold(pool, 1)
+    results: list[Any] = []
+    thread = wait_in_thread(pool, results)
+    pool.pause()
+    give_back(pool, held)
+    assert results == []
+    assert pool.snapshot().idle == 1
+    pool.resume()
+    thread.join()
+    give_back(pool, results)
+
+
+def test_recycle_replaces_every_connection_idle_and_used(make_pool: MakePool, pool_url: str) -> None:
+    pool = make_pool(min_size=3, max_size=4)
+    until(lambda: pool.snapshot().idle == 3)
+    held = hold(pool, 1)
+    before = backends(pool_url)
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(pool.recycle(timeout=10)))
+    thread.start()
+    until(lambda: len(before & backends(pool_url)) == 1)
+    give_back(pool, held)
+    thread.join()
+    assert (results[0].remaining, results[0].failed) == (0, "")
+    until(lambda: not before & backends(pool_url))
+    assert pool.snapshot().generation == 2
+    until(lambda: pool.snapshot().idle >= 3)
+
+
+def test_recycle_under_load_fails_nobody_and_never_exceeds_max_size(make_pool: MakePool, pool_url: str) -> None:  # P6
+    pool = make_pool(min_size=4, max_size=4)
+    until(lambda: pool.snapshot().idle == 4)
+    before, errors, most, stop = backends(pool_url), [], [0], threading.Event()
+
+    def load() -> None:
+        while not stop.is_set():
+            try:
+                with pool.connection() as conn:
+                    conn.execute("SELECT 1")
+                most[0] = max(most[0], pool.snapshot().size)
+            except Exception as ex:
+                errors.append(ex)
+
+    threads = [threading.Thread(target=load) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        assert pool.recycle(timeout=20).remaining == 0
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert not before & backends(pool_url)
+    assert most[0] <= 4
+
+
+def test_recycle_with_the_server_down_keeps_working_connections_and_says_why(make_postgres: Callable[..., Any]) -> None:
+    server = make_postgres()
+    pool = managed_pool(server.create_database("recycled"), min_size=1, max_size=2)
+    until(lambda: pool.snapshot().idle == 1)
+    pid = pool.snapshot().backend_pids
+    pool.given["password"] = "wrong"  # type: ignore[attr-defined]
+    report = pool.recycle(timeout=5)
+    assert report.failed == "the server refuses the password"
+    with pool.connection() as conn:
+        assert (conn.info.backend_pid,) == pid
+    pool.close()
+
+
+def test_a_restart_costs_idle_connections_but_no_query(make_pool: MakePool, pool_url: str) -> None:  # P7
+    pool = make_pool(max_size=5, connection_timeout=5)
+    give_back(pool, hold(pool, 5))
+    kill_backends(pool_url)
+    until(lambda: not backends(pool_url))
+    began = monotonic()
+    with pool.connection() as conn:
+        conn.execute("SELECT 1")
+    assert monotonic() - began < 1.0
+    until(lambda: pool.snapshot().found_dead == 5)
+
+
+def test_idle_connections_that_died_are_noticed_without_a_checkout(make_pool: MakePool, pool_url: str) -> None:  # P7
+    pool = make_pool(min_size=2, max_size=2)
+    until(lambda: pool.snapshot().idle == 2)
+    before = backends(pool_url)
+    kill_backends(pool_url)
+    until(lambda: len(backends(pool_url) - before) == 2)
+    until(lambda: pool.snapshot().idle == 2)
+
+
+def test_an_open_transaction_is_rolled_back_at_return(make_pool: MakePool) -> None:  # P2
+    pool = make_pool(max_size=1)
+    conn = pool.checkout()
+    conn.execute("CREATE TABLE IF NOT EXISTS undone (a int)")
+    conn.execute("BEGIN")
+    conn.execute("INSERT INTO undone VALUES (1)")
+    pool.give_back(conn)
+    with pool.connection() as again:
+        assert again.info.backend_pid == conn.info.backend_pid
+        assert again.execute("SELECT count(*) FROM undone").fetchone() == (0,)
+        again.execute("DROP TABLE undone")
+
+
+def test_a_connection_returned_in_the_middle_of_a_statement_is_closed(make_pool: MakePool) -> None:  # P3
+    pool = make_pool(max_size=1)
+    conn = pool.checkout()
+    pid = conn.info.backend_pid
+    conn.pgconn.send_query(b"SELECT pg_sleep(30)")
+    pool.give_back(conn)
+    with pool.connection() as again:
+        assert again.info.backend_pid != pid
+        again.execute("SELECT 1")
+
+
+def test_a_connection_broken_in_use_is_replaced(make_pool: MakePool, pool_url: str) -> None:  # P4
+    pool = make_pool(max_size=1)
+    conn = pool.checkout()
+    kill_backends(pool_url)
+    with pytest.raises(psycopg.OperationalError):
+        conn.execute("SELECT 1")
+    pool.give_back(conn)
+    with pool.connection() as again:
+        again.execute("SELECT 1")
+    assert pool.snapshot().size == 1
+
+
+def test_returning_twice_is_harmless(make_pool: MakePool) -> None:  # P3
+    pool = make_pool(max_size=2)
+    conn = pool.checkout()
+    pool.give_back(conn)
+    pool.give_back(conn)
+    first, second = pool.checkout(), pool.checkout()
+    assert first is not second
+    give_back(pool, [first, second])
+
+
+def test_what_a_dead_thread_held_comes_back_within_5_seconds(make_pool: MakePool) -> None:  # P4
+    pool = make_pool(max_size=1)
+    thread = threading.Thread(target=pool.checkout)
+    thread.start()
+    thread.join()
+    with pool.connection(timeout=5) as conn:
+        conn.execute("SELECT 1")
+    assert pool.snapshot().reclaimed == 1
+    assert pool.snapshot().size == 1
+
+
+def test_a_thread_that_python_did_not_start_is_not_taken_for_dead_while_it_runs(make_pool: MakePool) -> None:  # P3
+    import _thread
+
+    pool = make_pool(max_size=1)
+    held, leave, left = threading.Event(), threading.Event(), threading.Event()
+
+    def foreign() -> None:
+        conn = pool.checkout()
+        held.set()
+        leave.wait(20)
+        pool.give_back(conn)
+        left.set()
+
+    _thread.start_new_thread(foreign, ())
+    assert held.wait(5)
+    rounds = pool.history
+    until(lambda: len(rounds._past) >= 1)
+    assert pool.snapshot().reclaimed == 0
+    leave.set()
+    assert left.wait(5)
+    assert pool.snapshot().idle == 1
+
+
+def test_a_closed_pool_says_so_to_those_who_wait_and_to_those_who_come(make_pool: MakePool) -> None:  # P9
+    pool = make_pool(max_size=1)
+    held = hold(pool, 1)
+    results: list[Any] = []
+    thread = wait_in_thread(pool, results)
+    pool.close()
+    thread.join()
+    assert isinstance(results[0], PoolClosed)
+    with pytest.raises(PoolClosed):
+        pool.checkout()
+    pool.give_back(held[0])
+    assert held[0].closed

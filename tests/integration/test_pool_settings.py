@@ -1,0 +1,272 @@
+"""Each setting of a profile has its effect on a live pool, at once."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from time import monotonic
+from typing import Any
+
+import psycopg
+import pytest
+
+from poolmgr.exceptions import PoolExhausted, TooManyWaiting
+from poolmgr.pools.managed import ManagedPool
+from poolmgr.pools.plan import Action
+from tests.pools import backends, change, give_back, hold, wait_in_thread
+from tests.waiting import until
+
+MakePool = Callable[..., ManagedPool]
+
+
+def test_min_size_is_kept_warm_and_raised_live(make_pool: MakePool) -> None:  # P5
+    pool = make_pool(min_size=2, max_size=5)
+    until(lambda: pool.snapshot().idle == 2)
+    assert change(pool, min_size=4) is Action.RESIZE
+    until(lambda: pool.snapshot().idle == 4)
+
+
+def test_max_size_bounds_the_server_connections(make_pool: MakePool, pool_url: str) -> None:  # P6
+    pool = make_pool(max_size=3)
+    held = hold(pool, 3)
+    with pytest.raises(PoolExhausted):
+        pool.checkout(timeout=0.1)
+    assert len(backends(pool_url)) == 3
+    give_back(pool, held)
+
+
+def test_raising_max_size_serves_those_who_wait_already(make_pool: MakePool) -> None:  # P5
+    pool = make_pool(max_size=1)
+    held = hold(pool, 1)
+    results: list[Any] = []
+    threads = [wait_in_thread(pool, results) for _ in range(2)]
+    change(pool, max_size=3)
+    for thread in threads:
+        thread.join()
+    assert all(isinstance(each, psycopg.Connection) for each in results)
+    give_back(pool, held + results)
+
+
+def test_lowering_max_size_closes_idle_connections_now_and_used_ones_as_they_return(  # P5
+    make_pool: MakePool, pool_url: str
+) -> None:
+    pool = make_pool(max_size=6)
+    held = hold(pool, 6)
+    give_back(pool, held[:3])
+    change(pool, max_size=2)
+    assert pool.snapshot().idle == 0
+    until(lambda: len(backends(pool_url)) == 3)
+    give_back(pool, held[3:])
+    until(lambda: len(backends(pool_url)) == 2)
+    assert pool.snapshot().size == 2
+
+
+def test_raising_min_size_never_opens_more_than_max_size(make_pool: MakePool) -> None:  # P6
+    pool = make_pool(min_size=0, max_size=4)
+    held = hold(pool, 4)
+    change(pool, min_size=4)
+    assert pool.snapshot().size == 4
+    give_back(pool, held)
+    assert pool.snapshot().size == 4
+
+
+def test_connection_timeout_is_the_wait_before_pool_exhausted(make_pool: MakePool) -> None:  # P8 P9
+    pool = make_pool(max_size=1, connection_timeout=20)
+    held = hold(pool, 1)
+    change(pool, connection_timeout=0.2)
+    began = monotonic()
+    with pytest.raises(
+        PoolExhausted, match=r"within 0\.2 s: pool exhausted \(1 in use, 0 idle, .* held longest by MainThread"
+    ):
+        pool.checkout()
+    assert 0.15 < monotonic() - began < 5
+    give_back(pool, held)
+
+
+def test_max_waiting_refuses_at_once_beyond_it(make_pool: MakePool) -> None:  # P9
+    pool = make_pool(max_size=1)
+    held = hold(pool, 1)
+    change(pool, max_waiting=1)
+    results: list[Any] = []
+    thread = wait_in_thread(pool, results)
+    with pytest.raises(TooManyWaiting, match="1 requests wait already"):
+        pool.checkout(timeout=30)
+    give_back(pool, held)
+    thread.join()
+    give_back(pool, results)
+
+
+def test_idle_timeout_closes_what_is_unused_down_to_min_size(make_pool: MakePool, pool_url: str) -> None:
+    pool = make_pool(min_size=1, max_size=5)
+    give_back(pool, hold(pool, 5))
+    assert pool.snapshot().idle == 5
+    change(pool, idle_timeout=0.2)
+    until(lambda: len(backends(pool_url)) == 1)
+    assert pool.snapshot().idle == 1
+
+
+def test_light_traffic_keeps_only_the_connection_used_last(make_pool: MakePool) -> None:
+    pool = make_pool(max_size=4)
+    give_back(pool, hold(pool, 4))
+    used = set()
+    for _ in range(8):
+        with pool.connection() as conn:
+            used.add(conn.info.backend_pid)
+    assert len(used) == 1
+
+
+def test_max_lifetime_replaces_connections_that_got_old(make_pool: MakePool, pool_url: str) -> None:
+    pool = make_pool(min_size=2, max_size=3, max_lifetime=1.0)
+    until(lambda: pool.snapshot().idle == 2)
+    first = backends(pool_url)
+    until(lambda: not first & backends(pool_url), timeout=20)
+    until(lambda: pool.snapshot().idle == 2)
+
+
+def test_max_lifetime_zero_keeps_connections(make_pool: MakePool) -> None:
+    pool = make_pool(max_lifetime=0)
+    with pool.connection() as conn:
+        assert conn.entry.expires > monotonic() + 86_400
+
+
+def test_validation_query_runs_at_every_checkout_in_mode_query(make_pool: MakePool, pool_url: str) -> None:
+    pool = make_pool(max_size=1, validation="query", validation_query="SELECT 41 + 1")
+    with pool.connection() as conn:
+        pid = conn.info.backend_pid
+    with pool.connection() as conn:
+        assert conn.info.backend_pid == pid
+        with psycopg.connect(pool_url) as other:
+            row = other.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone()
+    assert row == ("SELECT 41 + 1",)
+
+
+def test_a_connection_that_fails_the_validation_query_is_replaced(make_pool: MakePool) -> None:  # P7
+    pool = make_pool(max_size=1)
+    with pool.connection() as conn:
+        pid = conn.info.backend_pid
+        conn.execute("SET test.mark = 'old'")
+    query = "SELECT 1 / (CASE current_setting('test.mark', true) WHEN 'old' THEN 0 ELSE 1 END)"
+    change(pool, validation="query", validation_query=query)
+    with pool.connection() as conn:
+        assert conn.info.backend_pid != pid
+    assert pool.snapshot().found_dead == 1
+
+
+def test_a_validation_query_that_no_connection_passes_is_reported_and_costs_no_connects(
+    make_pool: MakePool, caplog: pytest.LogCaptureFixture
+) -> None:  # P5
+    pool = make_pool(max_size=1)
+    with pool.connection():
+        pass
+    change(pool, validation="query", validation_query="SELECT a FROM no_such_table")
+    for _ in range(5):
+        with pool.connection() as conn:
+            conn.execute("SELECT 1")
+    assert pool.snapshot().created == 2
+    assert "fails on a fresh connection" in caplog.text
+
+
+def test_validate_after_idle_asks_a_connection_that_was_unused_for_long(  # P7
+    make_pool: MakePool, pool_url: str
+) -> None:
+    pool = make_pool(max_size=1, validate_after_idle=0.1)
+    with pool.connection() as conn:
+        conn.execute("SELECT 'mine'")
+        pid, entry = conn.info.backend_pid, conn.entry
+    until(lambda: monotonic() - entry.idle_since > 0.1)
+    with pool.connection(), psycopg.connect(pool_url) as other:
+        row = other.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone()
+    assert row == ("SELECT 1",)
+
+
+def test_validation_off_hands_out_a_dead_connection_as_it_says(make_pool: MakePool, pool_url: str) -> None:
+    pool = make_pool(max_size=1, validation="off")
+    with pool.connection() as conn:
+        pid = conn.info.backend_pid
+    with psycopg.connect(pool_url, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    conn = pool.checkout()
+    with pytest.raises(psycopg.OperationalError):
+        conn.execute("SELECT 1")
+    pool.give_back(conn)
+
+
+def test_keepalive_interval_asks_idle_connections(make_pool: MakePool, pool_url: str) -> None:
+    pool = make_pool(max_size=1, keepalive_interval=0.2, validation_query="SELECT 'alive'")
+    with pool.connection() as conn:
+        pid = conn.info.backend_pid
+
+    def last_query() -> str:
+        with psycopg.connect(pool_url) as other:
+            row = other.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone()
+        return str(row[0]) if row else ""
+
+    until(lambda: last_query() == "SELECT 'alive'")
+    assert pool.snapshot().idle == 1
+
+
+def test_leak_threshold_logs_the_holder_once_with_its_stack(
+    make_pool: MakePool, caplog: pytest.LogCaptureFixture
+) -> None:  # P4
+    pool = make_pool(leak_threshold=0.2)
+    with caplog.at_level(logging.WARNING, "poolmgr.pool"), pool.connection():
+        until(lambda: "has held connection" in caplog.text)
+        text = caplog.text
+        assert pool.snapshot().leaks == 1
+    assert "MainThread has held connection" in text
+    assert "test_leak_threshold_logs_the_holder_once" in text
+
+
+def test_reconnect_timeout_and_lifetimes_reach_the_pool_in_place(make_pool: MakePool) -> None:
+    pool = make_pool()
+    inner = pool.pool
+    assert change(pool, reconnect_timeout=12, max_lifetime=99, max_waiting=3, connection_timeout=4) is Action.TUNE
+    assert pool.pool is inner
+    assert (inner.reconnect_timeout, inner.max_lifetime, inner.max_waiting, inner.timeout) == (12, 99, 3, 4)
+
+
+def test_a_lease_caps_the_pool_whatever_the_profile_says(make_pool: MakePool) -> None:  # P6
+    pool = make_pool(min_size=2, max_size=8)
+    pool.limit(1)
+    until(lambda: pool.snapshot().size == 1)
+    held = hold(pool, 1)
+    with pytest.raises(PoolExhausted):
+        pool.checkout(timeout=0.1)
+    change(pool, max_size=9)
+    assert pool.snapshot().limit == 1
+    pool.limit(None)
+    held += hold(pool, 8)
+    give_back(pool, held)
+
+
+def test_settings_are_applied_without_replacing_a_connection_or_failing_a_query(  # P5
+    make_pool: MakePool, pool_url: str
+) -> None:
+    pool = make_pool(min_size=4, max_size=4)
+    until(lambda: pool.snapshot().idle == 4)
+    before, errors, stop = backends(pool_url), [], threading.Event()
+
+    def load() -> None:
+        while not stop.is_set():
+            try:
+                with pool.connection() as conn:
+                    conn.execute("SELECT 1")
+            except Exception as ex:
+                errors.append(ex)
+
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for number in range(40):
+        change(pool, max_size=4 + number // 10, connection_timeout=5.0 + number, max_waiting=100 + number)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert before <= backends(pool_url)
+
+
+def test_equal_settings_do_nothing(make_pool: MakePool) -> None:
+    pool = make_pool()
+    assert pool.apply(replace(pool.desired, revision=7)).action is Action.KEEP
+    assert pool.snapshot().revision == 7

@@ -1,0 +1,174 @@
+"""``manage.py poolcheck`` as an operator and a monitoring program run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import psycopg
+import pytest
+
+from poolmgr.control.fleet import read_fleet
+from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+
+from .control_fleet import TestFleet, wait_for
+
+
+def poolcheck(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "manage.py", "poolcheck", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def environment(site_environment: dict[str, str], redis_server: EmbeddedRedis) -> dict[str, str]:
+    poolmgr = {"REDIS_URL": redis_server.url(), "NAMESPACE": f"t{uuid.uuid4().hex[:8]}", "HEARTBEAT_INTERVAL": 0.3}
+    return {
+        **site_environment,
+        "DJANGO_SETTINGS_MODULE": "tests.integration.control_settings",
+        "TEST_POOLMGR": json.dumps(poolmgr),
+    }
+
+
+def test_all_is_well(environment: dict[str, str]) -> None:
+    done = poolcheck(environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:3] == ["TARGET", "STATE", "PROCESSES"]
+    assert lines[1].split()[:2] == ["default", "ok"]
+    assert lines[-1].startswith("OK: ")
+    assert "\x1b" not in done.stdout
+
+
+def test_fleet_is_read_and_json_is_for_programs(
+    environment: dict[str, str], postgres: EmbeddedPostgres, settings: Any
+) -> None:
+    settings.POOLMGR = {**json.loads(environment["TEST_POOLMGR"]), "AGENT": False}
+    fleet = TestFleet(postgres, json.loads(environment["TEST_POOLMGR"]))
+    try:
+        fleet.start(2)
+        wait_for(lambda: len(read_fleet().processes) == 2)
+        done = poolcheck(environment, "--json")
+        found = json.loads(done.stdout)
+        assert (done.returncode, found["state"], found["store"]) == (0, "ok", "redis")
+        (target,) = found["targets"]
+        assert target["fleet"]["processes"] >= 2
+        assert target["check"]["server_max"] == 100
+        assert target["check"]["ours"] >= 2
+        assert target["fleet"]["wait_p95"] is not None
+    finally:
+        fleet.stop()
+
+
+def test_unknown_target(environment: dict[str, str]) -> None:
+    done = poolcheck(environment, "defualt")
+    assert done.returncode == 3
+    assert "There is no target 'defualt'; known are: default." in done.stdout
+
+
+def with_url(environment: dict[str, str], **parts: Any) -> dict[str, str]:
+    url = urlsplit(environment["DATABASE_URL"])
+    given = {"user": url.username, "password": url.password, "host": url.hostname, "port": url.port, **parts}
+    made = "postgresql://{user}:{password}@{host}:{port}".format(**given) + url.path
+    return {**environment, "DATABASE_URL": made}
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"password": "wrong-secret"}, "The server refuses the password"),
+        ({"host": "nowhere.invalid"}, "The host name can't be resolved"),
+        ({"port": 1}, "Nothing listens at the address"),
+    ],
+)
+def test_each_trouble_has_its_own_sentence(environment: dict[str, str], parts: dict[str, Any], said: str) -> None:  # P9
+    began = time.monotonic()
+    done = poolcheck(with_url(environment, **parts), "--timeout", "3")
+    # The interpreter's start and end are not the check's.
+    assert time.monotonic() - began < 3 + 4
+    assert done.returncode == 2
+    assert f"{said}: " in done.stdout
+    assert "wrong-secret" not in done.stdout + done.stderr  # P13
+
+
+def test_database_that_does_not_exist(environment: dict[str, str]) -> None:  # P9
+    done = poolcheck({**environment, "DATABASE_URL": environment["DATABASE_URL"].rsplit("/", 1)[0] + "/nothing"})
+    assert done.returncode == 2
+    assert "The database does not exist: " in done.stdout
+
+
+def test_full_server(environment: dict[str, str], make_postgres: Callable[..., EmbeddedPostgres]) -> None:  # P9
+    server = make_postgres(max_connections=6)
+    url = server.create_database("site")
+    holders: list[psycopg.Connection[Any]] = []
+    with pytest.raises(psycopg.OperationalError):
+        while True:
+            holders.append(psycopg.connect(url))
+    done = poolcheck({**environment, "DATABASE_URL": url})
+    for each in holders:
+        each.close()
+    assert done.returncode == 2
+    assert "The server has no connection slot left: " in done.stdout
+
+
+def test_silent_server_is_told_within_the_timeout(  # P8
+    environment: dict[str, str], make_postgres: Callable[..., EmbeddedPostgres]
+) -> None:
+    server = make_postgres()
+    url = server.create_database("site")
+    stopped = [server.pid, *(child.pid for child in psutil.Process(server.pid).children(recursive=True))]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        done = poolcheck({**environment, "DATABASE_URL": url}, "--timeout", "1")
+        took = time.monotonic() - began
+    finally:
+        for pid in reversed(stopped):
+            os.kill(pid, signal.SIGCONT)
+    assert done.returncode == 2
+    assert "The server does not answer within 1 s" in done.stdout
+    assert took < 1 + 6
+
+
+def test_not_migrated(environment: dict[str, str], make_postgres: Callable[..., EmbeddedPostgres]) -> None:  # P1
+    url = make_postgres().create_database("site")
+    done = poolcheck({**environment, "DATABASE_URL": url})
+    assert done.returncode == 1
+    assert "run manage.py migrate" in done.stdout
+    assert "default  ok" in done.stdout
+
+
+def test_redis_that_is_down_is_a_warning(environment: dict[str, str]) -> None:  # P11
+    poolmgr = {**json.loads(environment["TEST_POOLMGR"]), "REDIS_URL": "redis://:secret@127.0.0.1:1/0"}
+    done = poolcheck({**environment, "TEST_POOLMGR": json.dumps(poolmgr)})
+    assert done.returncode == 1
+    assert "WARNING: Redis at 127.0.0.1:1 can't be reached: heartbeats go through the control database" in done.stdout
+    assert "secret" not in done.stdout + done.stderr
+
+
+def test_watch_until_interrupted(environment: dict[str, str]) -> None:
+    command = [sys.executable, "manage.py", "poolcheck", "--json", "--watch", "0.2"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        rounds = [json.loads(process.stdout.readline()) for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert [each["state"] for each in rounds] == ["ok"] * 3
+    assert rounds[0]["at"] < rounds[1]["at"] < rounds[2]["at"]
+
+
+@pytest.mark.parametrize("bad", ["0", "soon", "-1", "nan"])
+def test_bad_seconds(environment: dict[str, str], bad: str) -> None:
+    done = poolcheck(environment, f"--timeout={bad}")
+    assert done.returncode != 0
+    assert "is not a number of seconds from 0.1 to 3600" in done.stderr

@@ -1,0 +1,155 @@
+"""Loading and searching on the real server, through the ORM."""
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test import override_settings
+
+from poolsite.docsearch import loading
+from poolsite.docsearch.embedding import DIMENSIONS
+from poolsite.docsearch.models import Document
+from poolsite.docsearch.search import Query, search
+from poolsite.docsearch.standard_library import docstrings
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """A part of the library, so that a test loads in a moment."""
+    chosen = list(docstrings(frozenset({"tempfile", "json", "shutil", "queue"})))
+    monkeypatch.setattr(loading, "docstrings", lambda: iter(chosen))
+    return chosen
+
+
+def test_load_twice_writes_once(few):
+    heard = []
+    first = loading.load_documents(lambda done, total: heard.append((done, total)))
+    assert (first.written, first.unchanged, first.removed) == (len(few), 0, 0)
+    assert heard[0] == (0, len(few))
+    assert heard[-1] == (len(few), len(few))
+    again = loading.load_documents()
+    assert (again.written, again.unchanged, again.removed) == (0, len(few), 0)
+    assert Document.objects.count() == len(few)
+
+
+def test_changed_texts_are_written_and_gone_ones_removed(few):
+    loading.load_documents()
+    Document.objects.filter(qualname="mkdtemp").update(digest="another")
+    gone = few.pop()
+    result = loading.load_documents()
+    assert (result.written, result.removed) == (1, 1)
+    assert not Document.objects.filter(module=gone.module, qualname=gone.qualname).exists()
+
+
+def wrong_size(texts):
+    return [[0.5] * 3 for _ in texts]
+
+
+def test_an_embedder_of_the_wrong_size_is_refused(few):
+    with (
+        override_settings(DOCSEARCH_EMBEDDER=f"{__name__}.wrong_size"),
+        pytest.raises(ValueError, match=f"vectors of 3 numbers; allowed: {DIMENSIONS}"),
+    ):
+        loading.load_documents()
+
+
+def test_the_index_is_there_after_a_load(few):
+    loading.load_documents()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'docsearch_embedding'")
+        [[definition]] = cursor.fetchall()
+    assert "hnsw" in definition
+    assert "vector_cosine_ops" in definition
+
+
+def test_nearest_first(few):
+    loading.load_documents()
+    answer = search(Query("temporary directory", 5))
+    # Their order differs between versions of Python, as their texts do.
+    assert {"tempfile.TemporaryDirectory", "tempfile.mkdtemp"} <= {document.name for document in answer.documents}
+    similarities = [document.similarity for document in answer.documents]
+    assert similarities == sorted(similarities, reverse=True)
+    assert answer.checkout_ms >= 0
+    assert answer.query_ms > 0
+
+
+def test_command_says_what_it_did(few, capsys):
+    call_command("load_documents")
+    assert f"{len(few)} documents: {len(few)} written" in capsys.readouterr().out
+
+
+class TestPages:
+    @pytest.fixture(autouse=True)
+    def loaded(self, few):
+        loading.load_documents()
+
+    def test_api(self, client):
+        answer = client.get("/api/search", {"q": "make a queue", "limit": "3"})
+        found = answer.json()
+        assert answer.status_code == 200
+        assert len(found["results"]) == 3
+        assert found["checkout_ms"] >= 0
+        assert found["query_ms"] > 0
+        assert {"name", "kind", "signature", "similarity", "text", "url"} == set(found["results"][0])
+
+    @pytest.mark.parametrize(
+        ("asked", "said"),
+        [
+            ({}, "q is empty"),
+            ({"q": "  \t"}, "q is empty"),
+            ({"q": "\0"}, "q is empty"),
+            ({"q": "x" * 201}, "q has 201 characters"),
+            ({"q": "x", "limit": "0"}, "limit is '0'"),
+            ({"q": "x", "limit": "51"}, "limit is '51'"),
+            ({"q": "x", "limit": "²"}, "limit is"),
+            ({"q": "x", "limit": "1; DROP TABLE"}, "limit is"),
+        ],
+    )
+    def test_bad_input_is_a_clear_400(self, client, asked, said):
+        answer = client.get("/api/search", asked)
+        assert answer.status_code == 400
+        assert said in answer.json()["error"]
+        assert "Allowed:" in answer.json()["error"]
+
+    @pytest.mark.parametrize(
+        "text", ["'; DROP TABLE docsearch_document; --", "%s %(x)s", "日本語", "<script>", "\ud800"]
+    )
+    def test_odd_queries_are_only_text(self, client, text):
+        answer = client.get("/api/search", {"q": text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")})
+        assert answer.status_code == 200
+
+    def test_only_reading(self, client):
+        assert client.post("/api/search", {"q": "x"}).status_code == 405
+        assert client.post("/").status_code == 405
+
+    def test_page(self, client):
+        page = client.get("/", {"q": "temporary directory"})
+        text = page.content.decode()
+        assert page.status_code == 200
+        assert "tempfile.TemporaryDirectory" in text
+        assert "Checkout" in text
+        assert "Vector query" in text
+
+    def test_page_without_a_question(self, client):
+        assert "Try" in client.get("/").content.decode()
+
+    def test_page_says_what_is_wrong(self, client):
+        page = client.get("/", {"q": "y" * 300})
+        assert page.status_code == 400
+        assert "q has 300 characters" in page.content.decode()
+
+    def test_what_visitors_type_is_escaped(self, client):
+        text = client.get("/", {"q": '"><script>alert(1)</script>'}).content.decode()
+        assert "<script" not in text
+
+    def test_strict_policy_and_nothing_inline_or_from_elsewhere(self, client):
+        page = client.get("/", {"q": "json"})
+        policy = page.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        text = page.content.decode()
+        assert " style=" not in text
+        assert "<style" not in text
+        assert "<script" not in text
+        assert not [part for part in text.split('src="')[1:] if not part.startswith("/static/")]

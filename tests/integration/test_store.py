@@ -1,0 +1,206 @@
+"""Both fleet stores keep the same promises; Redis also pushes and leases."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from poolmgr.control.store import StoreDown, get_store
+from poolmgr.control.store.base import Claim, FleetStore
+from poolmgr.control.store.redis import RedisStore
+from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
+from poolsite.demo.servers import EmbeddedRedis
+
+from .control_fleet import wait_for
+
+
+@pytest.fixture(params=["redis", "database"])
+def store(request: pytest.FixtureRequest, transactional_db: None, settings: Any) -> Iterator[FleetStore]:
+    settings.POOLMGR = {"NAMESPACE": f"t{uuid.uuid4().hex[:8]}", "PROCESS_TTL": 1, "HEARTBEAT_INTERVAL": 0.3}
+    if request.param == "redis":
+        settings.POOLMGR = {**settings.POOLMGR, "REDIS_URL": request.getfixturevalue("redis_server").url()}
+    made = get_store()
+    assert made.name == request.param
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def redis_store(redis_server: EmbeddedRedis, settings: Any) -> Iterator[RedisStore]:
+    settings.POOLMGR = {"NAMESPACE": f"t{uuid.uuid4().hex[:8]}", "PROCESS_TTL": 1, "HEARTBEAT_INTERVAL": 0.3}
+    made = RedisStore(redis_server.url())
+    yield made
+    made.close()
+
+
+def beat(uid: str, role: str = "web", **values: Any) -> ProcessBeat:
+    return ProcessBeat(uid=uid, host="h", pid=1, role=role, started=1.0, at=time.time(), **values)
+
+
+def test_last_beat_of_every_process(store: FleetStore) -> None:
+    store.beat(beat("b", "worker"))
+    store.beat(beat("a"))
+    last = beat("a", pools=(PoolSnapshot("default", used=3),))
+    store.beat(last)
+    assert [each.uid for each in store.processes()] == ["a", "b"]
+    assert store.processes()[0] == last
+
+
+def test_forgotten_at_once(store: FleetStore) -> None:
+    store.beat(beat("a"))
+    store.forget("a")
+    assert store.processes() == ()
+    assert store.sweep() == ()
+
+
+def test_silent_process_is_dead_and_swept_once(store: FleetStore) -> None:
+    store.beat(beat("a"))
+    wait_for(lambda: not store.processes(), 5)
+    assert store.sweep() == ("a",)
+    assert store.sweep() == ()
+
+
+def test_wake_ends_the_wait(store: FleetStore) -> None:
+    store.wait(0.5)  # a subscription's confirmation counts as news
+    began = time.monotonic()
+    timer = threading.Timer(0.1, store.wake)
+    timer.start()
+    assert store.wait(10)
+    assert time.monotonic() - began < 2
+    timer.join()
+    store.wait(0.1)
+    assert not store.wait(0.05)
+
+
+def test_notify_reaches_others(redis_store: RedisStore, redis_server: EmbeddedRedis) -> None:
+    other = RedisStore(redis_server.url())
+    while other.wait(0.1):
+        pass  # its subscription stands
+    redis_store.notify()
+    assert other.wait(5)
+    other.close()
+
+
+def test_redis_that_is_down_is_said_without_its_password(settings: Any) -> None:  # P13
+    store = RedisStore("redis://user:hunter2@127.0.0.1:1/0")
+    began = time.monotonic()
+    for call in (store.processes, store.notify, store.sweep, lambda: store.beat(beat("a")), lambda: store.forget("a")):
+        with pytest.raises(StoreDown, match=r"Redis at 127\.0\.0\.1:1 can't be reached") as caught:
+            call()
+        assert "hunter2" not in str(caught.value)
+    store.wake()
+    assert store.wait(5)  # the wake before it
+    assert not store.wait(0.1)
+    assert time.monotonic() - began < 3
+
+
+def test_wrong_password_of_redis(redis_server: EmbeddedRedis) -> None:
+    wrong = f"redis://:wrong@127.0.0.1:{redis_server.port}/0"
+    with pytest.raises(StoreDown, match="refuses the credentials"):
+        RedisStore(wrong).processes()
+
+
+def test_silent_redis_costs_little(make_redis: Callable[[], EmbeddedRedis]) -> None:  # P8
+    server = make_redis()
+    store = RedisStore(server.url())
+    store.beat(beat("a"))
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        with pytest.raises(StoreDown, match="does not answer"):
+            store.processes()
+        assert time.monotonic() - began < 4
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def test_redis_that_comes_back_is_used_again(make_redis: Callable[[], EmbeddedRedis]) -> None:  # P11
+    server = make_redis()
+    store, other = RedisStore(server.url()), RedisStore(server.url())
+    store.beat(beat("a"))
+    store.wait(0.2)
+    server.restart()
+    assert wait_for(lambda: _answers(store), 10)
+    # Whoever reconnects takes it for news, since it may have missed some.
+    assert wait_for(lambda: store.wait(0.2), 10)
+    while store.wait(0.2):
+        pass
+    other.notify()
+    assert store.wait(5)
+
+
+def _answers(store: RedisStore) -> bool:
+    try:
+        store.beat(beat("a"))
+    except StoreDown:
+        return False
+    return bool(store.processes())
+
+
+def claim(uid: str, want: int, force: int = 0, held: int = 0, budget: int = 10) -> Claim:
+    return Claim("default", uid, force, held, want, budget)
+
+
+def test_leases_never_exceed_the_budget(redis_store: RedisStore) -> None:  # P6
+    leases = redis_store.leases
+    assert leases is not None
+    assert leases.renew(claim("a", 6)) == 6
+    assert leases.renew(claim("b", 6)) == 4
+    assert leases.renew(claim("c", 6)) == 0
+    # Given back, but still held: the room is not there yet.
+    assert leases.renew(claim("a", 2, force=2, held=5)) == 2
+    assert leases.renew(claim("c", 6)) == 1
+    assert leases.renew(claim("a", 2, force=2, held=2)) == 2
+    assert leases.renew(claim("c", 6, force=1, held=1)) == 4
+
+
+def test_lowered_budget_is_room_only_when_it_is_free(redis_store: RedisStore) -> None:  # P6
+    leases = redis_store.leases
+    assert leases is not None
+    leases.renew(claim("a", 8))
+    # Told to go down to 3, a has 8 in force until it says otherwise.
+    assert leases.renew(claim("a", 8, force=8, held=8, budget=3)) == 3
+    assert leases.renew(claim("b", 3, budget=3)) == 0
+    assert leases.renew(claim("a", 3, force=3, held=1, budget=3)) == 3
+
+
+def test_dead_processes_lease_expires(redis_store: RedisStore) -> None:  # P6
+    leases = redis_store.leases
+    assert leases is not None
+    leases.renew(claim("dead", 10))
+    assert leases.renew(claim("b", 5)) == 0
+    wait_for(lambda: leases.renew(claim("b", 5)) == 5, 5)
+
+
+def test_redis_that_lost_its_memory_learns_what_is_held_first(redis_store: RedisStore) -> None:  # P6
+    leases = redis_store.leases
+    assert leases is not None
+    leases.renew(claim("a", 8))
+    redis_store._client.flushdb()
+    leases.renew(claim("b", 2, force=2, held=2))
+    assert leases.renew(claim("a", 8, force=8, held=8)) == 8
+    assert leases.renew(claim("b", 5, force=2, held=2)) == 2
+
+
+def test_many_at_once_keep_to_the_budget(redis_server: EmbeddedRedis, redis_store: RedisStore) -> None:  # P6
+    granted: dict[str, int] = {}
+
+    def ask(uid: str) -> None:
+        store = RedisStore(redis_server.url())
+        assert store.leases is not None
+        granted[uid] = store.leases.renew(claim(uid, 4, budget=17))
+        store.close()
+
+    threads = [threading.Thread(target=ask, args=[f"p{number}"]) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(granted.values()) == 17

@@ -1,0 +1,229 @@
+"""What Celery does for the fleet: checks, rolling recycles that survive their worker, samples, tidying up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from poolmgr import tasks
+from poolmgr.control import commands, rolling, upkeep
+from poolmgr.control.access import control_database
+from poolmgr.control.fleet import read_fleet
+from poolmgr.control.store import get_store
+from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.models import Acknowledgement, Command, Event, HealthCheck, PoolProfile, Sample
+from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+
+from .control_fleet import TestFleet, wait_for
+
+
+@pytest.fixture
+def fleet(
+    transactional_db: None, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, settings: Any
+) -> Iterator[TestFleet]:
+    poolmgr = {
+        "NAMESPACE": f"t{uuid.uuid4().hex[:8]}", "POLL_INTERVAL": 60.0, "HEARTBEAT_INTERVAL": 0.3, "COMMAND_TTL": 5.0,
+        "REDIS_URL": redis_server.url(),
+    }  # fmt: skip
+    settings.POOLMGR = {**poolmgr, "AGENT": False}
+    made = TestFleet(postgres, poolmgr)
+    yield made
+    made.stop()
+
+
+def pids() -> set[int]:
+    return {pid for beat in read_fleet().processes for pool in beat.pools for pid in pool.backend_pids}
+
+
+def test_check_is_stored_with_what_the_server_says(fleet: TestFleet) -> None:
+    fleet.start(2)
+    wait_for(lambda: len(pids()) >= 2)
+    assert tasks.check_target("default").startswith("default is ok: ")
+    check = HealthCheck.objects.get()
+    assert check.state == "ok"
+    assert (check.server_max, check.server_reserved) == (100, 3)
+    assert check.ours >= 2
+    assert check.server_used >= check.ours
+    assert 0 < check.connect_time < 1
+    assert 0 < check.query_time < 1
+    assert check.server_version.startswith("18")
+    assert Event.objects.get(kind="health").message.startswith("ok: ")
+    seen = read_fleet().targets[0].last_health
+    assert seen is not None
+    assert (seen.message, seen.at, seen.ours) == (check.message, check.at, check.ours)
+
+
+def test_two_checks_at_once_make_one_row(fleet: TestFleet) -> None:
+    run_at_once(lambda: tasks.check_target("default"), 4)
+    assert HealthCheck.objects.count() == 1
+
+
+def run_at_once(what: Any, count: int) -> None:
+    def run() -> None:
+        with control_database():
+            what()
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_interval_of_the_profile_counts_from_the_next_tick_on(fleet: TestFleet) -> None:
+    profile = PoolProfile.objects.create(target="default", health_check_interval=60)
+    assert upkeep.targets_due() == ("default",)
+    tasks.check_target("default")
+    HealthCheck.objects.update(at=timezone.now() - timedelta(seconds=20))
+    assert upkeep.targets_due() == ()
+    profile.health_check_interval = 15
+    profile.save()
+    assert upkeep.targets_due() == ("default",)
+
+
+def test_rolling_recycle_replaces_every_connection_one_process_after_another(fleet: TestFleet) -> None:
+    members = fleet.start(3)
+    before = wait_for(lambda: len(read_fleet().processes) == 3 and pids())
+    assert tasks.recycle("default", "operator") == "3 of 3 processes recycled default."
+    wait_for(lambda: not before & pids())
+    run = Command.objects.get(process=Command.ROLLING)
+    progress = commands.progress(run)
+    assert (progress.done, progress.failed, progress.running, progress.total) == (3, 0, 0, 3)
+    # One after another: each was ordered after the one before had answered.
+    orders = list(Command.objects.exclude(pk=run.pk).order_by("id"))
+    for earlier, later in pairwise(orders):
+        assert earlier.acknowledgements.get().at <= later.created_at
+    for member in members:
+        assert member.end()["failed"] == []
+
+
+def test_rolling_recycle_goes_on_where_a_dead_worker_left_off(fleet: TestFleet) -> None:
+    fleet.start(3)
+    beats = wait_for(lambda: len(p := read_fleet().processes) == 3 and p)
+    with control_database():
+        run = rolling.order("default", "operator")
+    # What a worker leaves that dies in the middle: one done, one under way, one to come; its lease has run out.
+    done = Acknowledgement.objects.get(command=run, process=beats[0].uid)
+    done.state = "done"
+    done.save()
+    Acknowledgement.objects.filter(command=run, process=beats[1].uid).update(state="running")
+    commands.send("recycle", "default", "operator", beats[1].uid)
+    assert [each.pk for each in rolling.abandoned()] == [run.pk]
+    assert tasks.recycle("default") == "3 of 3 processes recycled default."
+    asked = Command.objects.exclude(pk=run.pk).values_list("process", flat=True)
+    assert sorted(asked) == sorted(beat.uid for beat in beats[1:])
+    assert rolling.abandoned() == ()
+
+
+def test_rolling_recycle_passes_over_processes_that_died(fleet: TestFleet) -> None:
+    fleet.start(1)
+    wait_for(lambda: read_fleet().processes)
+    with control_database():
+        run = rolling.order("default", "operator")
+        Acknowledgement.objects.create(command=run, process="gone", state="waiting")
+    assert tasks.recycle("default") == "2 of 2 processes recycled default."
+    assert "ended by itself" in Acknowledgement.objects.get(process="gone").message
+
+
+def test_process_that_never_answers_fails_and_does_not_stop_the_rest(fleet: TestFleet) -> None:
+    fleet.start(1)
+    wait_for(lambda: read_fleet().processes)
+    deaf = ProcessBeat("deaf", "h", 1, "web", 1.0, 1.0, pools=read_fleet().processes[0].pools)
+    get_store().beat(deaf)
+    assert tasks.recycle("default") == "1 of 2 processes recycled default; 1 failed."
+    assert (
+        Acknowledgement.objects.get(command__process=Command.ROLLING, process="deaf").message == "no answer within 5 s"
+    )
+
+
+def test_two_drivers_at_once_recycle_once(fleet: TestFleet) -> None:
+    fleet.start(2)
+    wait_for(lambda: len(read_fleet().processes) == 2)
+    said: list[str] = []
+    run_at_once(lambda: said.append(rolling.drive("default", "operator")), 3)
+    assert said.count("2 of 2 processes recycled default.") == 1
+    assert said.count("Another worker recycles default already.") == 2
+    assert Command.objects.filter(process=Command.ROLLING).count() == 1
+    assert Command.objects.exclude(process=Command.ROLLING).count() == 2
+
+
+def test_samples_are_taken_once_an_interval(fleet: TestFleet) -> None:
+    fleet.start(1)
+    wait_for(lambda: read_fleet().processes)
+    run_at_once(upkeep.take_samples, 4)
+    upkeep.take_samples()
+    sample = Sample.objects.get()
+    assert (sample.target, sample.processes) == ("default", 1)
+    assert sample.capacity == 4
+
+
+def test_prune_keeps_what_is_young_and_the_pause_that_holds(fleet: TestFleet, settings: Any) -> None:
+    settings.POOLMGR = {**settings.POOLMGR, "SAMPLE_RETENTION": 60, "EVENT_RETENTION": 60}
+    pause = commands.send("pause", "default", "operator")
+    old = commands.send("recycle", "default", "operator")
+    tasks.check_target("default")
+    long_ago = timezone.now() - timedelta(hours=1)
+    Command.objects.update(expires_at=long_ago)
+    Event.objects.update(at=long_ago)
+    HealthCheck.objects.update(at=long_ago)
+    young = commands.send("recycle", "default", "operator")
+    tasks.prune()
+    assert set(Command.objects.values_list("pk", flat=True)) == {pause.pk, young.pk}
+    assert old.pk not in {pause.pk, young.pk}
+    assert HealthCheck.objects.count() == 0
+    assert Event.objects.count() == 1
+
+
+def test_sweep_records_a_process_that_died_without_a_word(fleet: TestFleet, settings: Any) -> None:
+    settings.POOLMGR = {**settings.POOLMGR, "PROCESS_TTL": 1}
+    get_store().beat(ProcessBeat("h-1-x", "h", 1, "web", 1.0, 1.0))
+    wait_for(lambda: not get_store().processes(), 5)
+    run_at_once(upkeep.sweep, 3)
+    assert [event.message for event in Event.objects.all()] == [
+        "Process h-1-x ended without a word; no heartbeat for 1 s."
+    ]
+
+
+def test_tick_through_a_real_worker(fleet: TestFleet) -> None:
+    fleet.start(1)
+    wait_for(lambda: read_fleet().processes)
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", "poolsite", "worker", "-c", "1", "--loglevel", "WARNING", "-Q", "celery"],
+        env={**fleet.environment, "REDIS_URL": fleet.poolmgr["REDIS_URL"]}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        program = "import django; django.setup(); from poolmgr.tasks import tick; tick.delay()"
+        environment = {**fleet.environment, "REDIS_URL": fleet.poolmgr["REDIS_URL"]}
+        subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=30)
+        wait_for(lambda: HealthCheck.objects.exists() and Sample.objects.exists(), 30)
+        wait_for(lambda: "worker" in {beat.role for beat in read_fleet().processes})
+    finally:
+        worker.terminate()
+        worker.wait(20)
+
+
+def test_tasks_work_without_celery(site_environment: dict[str, str]) -> None:  # P11
+    program = """
+import sys
+sys.modules["celery"] = None
+import os
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["poolmgr"], DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+)
+import django; django.setup()
+from poolmgr import tasks
+print(tasks.check_target.__name__, sorted(tasks.beat_schedule()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert done.stdout.strip() == "check_target ['poolmgr-prune', 'poolmgr-sweep', 'poolmgr-tick']", done.stderr

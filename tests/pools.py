@@ -1,0 +1,93 @@
+"""Making managed pools on a real server, without Django in between."""
+
+import threading
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+
+from poolmgr.pools.desired import Desired
+from poolmgr.pools.liveness import default_parameters
+from poolmgr.pools.managed import ManagedPool
+from poolmgr.pools.plan import Action
+from poolmgr.pools.spec import make_spec
+from tests.waiting import until
+
+
+def parameters(url: str) -> dict[str, Any]:
+    """A postgresql:// URL as psycopg's keyword arguments."""
+    got = urlsplit(url)
+    return {
+        "host": got.hostname,
+        "port": got.port,
+        "user": got.username,
+        "password": unquote(got.password or ""),
+        "dbname": got.path[1:],
+    }
+
+
+def managed_pool(url: str, target: str = "test", configure: Any = None, **settings: Any) -> ManagedPool:
+    """An open pool; close it."""
+    spec = make_spec({"min_size": 0, **settings})
+    given = parameters(url)
+    # Read at every connect, so that a test may change it: a rotated password, another port.
+    pool = ManagedPool(
+        target,
+        spec,
+        lambda: default_parameters({**given, "autocommit": True}, spec.connection_timeout),
+        configure,
+        f"{given['host']}:{given['port']}/{given['dbname']}",
+    )
+    pool.given = given  # type: ignore[attr-defined]
+    pool.open()
+    return pool
+
+
+def backends(url: str, database: str | None = None) -> set[int]:
+    """The server processes of other client sessions in a database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        rows = connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
+            " AND pid <> pg_backend_pid()",
+            [database or connection.info.dbname],
+        )
+        return {row[0] for row in rows}
+
+
+def kill_backends(url: str) -> None:
+    """End every other session in the database, as a restart or an impatient operator does."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+
+
+def change(pool: ManagedPool, **settings: Any) -> Action:
+    spec = make_spec({**pool.spec.to_dict(), **settings})
+    return pool.apply(Desired(spec, "profile 1", pool.desired.revision + 1)).action
+
+
+def hold(pool: ManagedPool, number: int) -> list[Any]:
+    return [pool.checkout() for _ in range(number)]
+
+
+def give_back(pool: ManagedPool, held: list[Any]) -> None:
+    for conn in held:
+        pool.give_back(conn)
+
+
+def wait_in_thread(pool: ManagedPool, results: list[Any], timeout: float = 10.0) -> threading.Thread:
+    """A request that has begun to wait when this returns."""
+    pending = pool.snapshot().pending
+
+    def ask() -> None:
+        try:
+            results.append(pool.checkout(timeout))
+        except Exception as ex:
+            results.append(ex)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    until(lambda: pool.snapshot().pending > pending or results, "the request to wait")
+    return thread

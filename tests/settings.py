@@ -1,0 +1,22 @@
+"""The site's settings on the servers of this test run. Importing this starts them: the settings hold their addresses."""
+
+import os
+
+from .servers import RUN_MARK, servers
+
+# A process that a test started finds its addresses in the environment, and must not start servers of its own.
+if RUN_MARK not in os.environ:
+    _servers = servers()
+    os.environ.update(
+        SECRET_KEY="only-for-tests-only-for-tests-only-for-tests",
+        ALLOWED_HOSTS="testserver,localhost,127.0.0.1",
+        DATABASE_URL=_servers.postgres.url("site"),
+        REDIS_URL=_servers.redis.url(),
+        # The tests' client speaks plain HTTP.
+        HTTPS="0",
+    )
+
+from poolsite.settings import *  # noqa: F403
+
+# Hashing slowly is the point of a password hasher, and not of a test that logs in.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

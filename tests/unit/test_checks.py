@@ -1,0 +1,111 @@
+"""System checks: each finds its mistake, says what to do, and is silent about sound settings."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from poolmgr import checks
+
+Configure = Callable[..., None]
+
+
+@pytest.fixture
+def configure(monkeypatch: pytest.MonkeyPatch) -> Configure:
+    """configure(OPTIONS={...}, …): a default database with these settings."""
+
+    def apply(**values: Any) -> None:
+        changed = deepcopy(connections.settings)
+        changed["default"].update(values)
+        monkeypatch.setattr(connections, "settings", changed)
+
+    return apply
+
+
+def ids(check: Callable[..., Any]) -> list[str]:
+    found = check()
+    assert all(each.hint for each in found)
+    return [each.id for each in found]
+
+
+def test_sound_settings_pass_every_check() -> None:
+    for check in (checks.check_setting, checks.check_databases, checks.check_celery, checks.check_console_lane):
+        assert ids(check) == []
+
+
+def test_a_wrong_poolmgr_setting_is_an_error(settings: Any) -> None:
+    settings.POOLMGR = {"POLL_INTERVALL": 5}
+    assert ids(checks.check_setting) == ["poolmgr.E001"]
+    assert "unknown key 'POLL_INTERVALL'; allowed are" in checks.check_setting()[0].msg
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("POLL_INTERVAL", 0, "POOLMGR['POLL_INTERVAL'] is 0, but must be a number of seconds from 0.1 to 300"),
+        ("POLL_INTERVAL", "5", "POOLMGR['POLL_INTERVAL'] is '5', but must be a number"),
+        ("ROLE", "webb", "POOLMGR['ROLE'] is 'webb', but must be None or one of web, worker, command"),
+        ("CONTROL_DATABASE", "nope", "POOLMGR['CONTROL_DATABASE'] is 'nope', but must be an alias"),
+        ("REDIS_URL", "http://:secret@x", "POOLMGR['REDIS_URL'] is a value that is not shown, but must be"),
+        ("AGENT", "yes", "POOLMGR['AGENT'] is 'yes', but must be True or False"),
+        ("PROCESS_TTL", 3, "must be more than twice HEARTBEAT_INTERVAL"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_key_and_what_is_allowed(
+    settings: Any, key: str, value: object, words: str
+) -> None:
+    settings.POOLMGR = {key: value}
+    [found] = checks.check_setting()
+    assert words in found.msg
+    assert "secret" not in found.msg  # P13
+
+
+def test_wrong_pool_settings_are_an_error(configure: Configure) -> None:
+    configure(OPTIONS={"pool": {"max_size": 0}})
+    [found] = checks.check_databases()
+    assert found.id == "poolmgr.E002"
+    assert "DATABASES['default']['OPTIONS']['pool']: max_size: 0 is not between 1 and" in found.msg
+
+
+def test_conn_max_age_is_warned_of(configure: Configure) -> None:
+    configure(CONN_MAX_AGE=60, OPTIONS={})
+    assert ids(checks.check_databases) == ["poolmgr.W001"]
+    configure(CONN_MAX_AGE=60, OPTIONS={"pool": True})
+    assert ids(checks.check_databases) == ["poolmgr.E003"]
+
+
+def test_atomic_requests_defeat_transaction_mode(configure: Configure) -> None:
+    configure(ATOMIC_REQUESTS=True, OPTIONS={"pool": {"pool_mode": "transaction"}})
+    assert ids(checks.check_databases) == ["poolmgr.W002"]
+    configure(ATOMIC_REQUESTS=True, OPTIONS={"pool": {"pool_mode": "session"}})
+    assert ids(checks.check_databases) == []
+
+
+def test_server_side_cursors_and_prepared_statements_behind_pgbouncer_are_warned_of(configure: Configure) -> None:
+    configure(PORT="6432")
+    assert ids(checks.check_databases) == ["poolmgr.W004"]
+    configure(PORT=6432, DISABLE_SERVER_SIDE_CURSORS=True)
+    assert ids(checks.check_databases) == []
+    configure(PORT=6432, DISABLE_SERVER_SIDE_CURSORS=True, OPTIONS={"prepare_threshold": 5})
+    assert ids(checks.check_databases) == ["poolmgr.W004"]
+
+
+def test_a_native_pool_that_celery_would_close_around_each_task_is_warned_of(configure: Configure) -> None:
+    configure(ENGINE="django.db.backends.postgresql", OPTIONS={"pool": True})
+    assert ids(checks.check_celery) == ["poolmgr.W005"]
+    configure(ENGINE="django.db.backends.postgresql", OPTIONS={})
+    assert ids(checks.check_celery) == []
+
+
+@pytest.mark.parametrize(
+    "middleware",
+    [
+        [],
+        ["django.contrib.sessions.middleware.SessionMiddleware", "poolmgr.middleware.ConsoleLaneMiddleware"],
+    ],
+)
+def test_a_console_without_its_lane_is_warned_of(settings: Any, middleware: list[str]) -> None:  # P10
+    settings.MIDDLEWARE = middleware
+    assert ids(checks.check_console_lane) == ["poolmgr.W003"]

@@ -1,0 +1,110 @@
+"""The pure parts of control: who a process is, what it follows, what it may hold."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from poolmgr.control import identity
+from poolmgr.control.budget import even_share
+from poolmgr.control.desired import follow, wishes
+from poolmgr.exceptions import ConfigurationError
+from poolmgr.metrics.snapshot import Ack, Holder, PoolSnapshot, ProcessBeat
+from poolmgr.models import PoolProfile
+from poolmgr.pools.desired import Desired
+from poolmgr.pools.spec import PoolSpec
+
+
+@pytest.mark.parametrize(
+    ("argv", "role"),
+    [
+        (["/venv/bin/gunicorn", "site.wsgi"], "web"),
+        (["/venv/lib/python3.11/site-packages/gunicorn/__main__.py", "site.wsgi"], "web"),
+        (["uvicorn", "site.asgi:application", "--workers", "2"], "web"),
+        (["/usr/bin/daphne", "site.asgi"], "web"),
+        (["hypercorn", "site.asgi"], "web"),
+        (["manage.py", "runserver", "8001"], "web"),
+        (["/venv/bin/celery", "-A", "site", "worker", "-c", "2"], "worker"),
+        (["/venv/lib/celery/__main__.py", "-A", "site", "beat"], "worker"),
+        (["celery", "-A", "site", "inspect", "ping"], "command"),
+        (["manage.py", "migrate"], "command"),
+        (["django-admin", "shell"], "command"),
+        (["worker.py", "worker"], "command"),
+        ([""], "command"),
+        ([], "command"),
+    ],
+)
+def test_role_from_the_command_line(argv: list[str], role: str) -> None:
+    assert identity.role_of(argv) == role
+
+
+def test_role_that_is_set_wins(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POOLMGR_ROLE", "worker")
+    assert identity.role() == "worker"
+    settings.POOLMGR = {"ROLE": "web"}
+    assert identity.role() == "web"
+
+
+def test_role_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POOLMGR_ROLE", "wbe")
+    with pytest.raises(ConfigurationError, match="POOLMGR_ROLE is 'wbe', but must be one of web, worker, command"):
+        identity.role()
+
+
+def test_uid_is_the_processs_own_after_a_fork() -> None:  # P3
+    mine = identity.process_uid()
+    assert identity.process_uid() == mine
+    assert len(mine) <= 64
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, identity.process_uid().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(reading, 100).decode()
+    assert theirs != mine
+    assert f"-{child}-" in theirs
+
+
+def profile(pk: int, role: str = "", **values: Any) -> PoolProfile:
+    return PoolProfile(pk=pk, target="default", role=role, revision=pk, **values)
+
+
+def test_profile_for_the_role_wins() -> None:
+    rows = (profile(1), profile(2, "web"), profile(3, "worker", enabled=False))
+    assert follow(rows, "web")["default"].pk == 2
+    assert follow(rows, "worker")["default"].pk == 1
+    assert follow(rows, "command")["default"].pk == 1
+    assert follow((profile(1, enabled=False),), "web") == {}
+
+
+def test_invalid_row_stops_only_its_own_target() -> None:
+    good = PoolProfile(pk=8, target="other", max_size=3, revision=1)
+    bad = profile(1, max_size=0)
+    last = {"default": Desired(PoolSpec(max_size=5), "profile 1", 4)}
+    found = wishes((bad, good), "web", last)
+    assert found.desired["default"] is last["default"]
+    assert found.desired["other"].spec.max_size == 3
+    assert "max_size" in found.invalid["default"]
+    assert "default" not in wishes((bad, good), "web", {}).desired
+
+
+@pytest.mark.parametrize(("budget", "count"), [(10, 3), (3, 5), (7, 7), (100, 1)])
+def test_even_shares_add_up_to_the_budget(budget: int, count: int) -> None:  # P6
+    uids = tuple(f"p{number}" for number in range(count))
+    shares = [even_share(budget, uid, uids) for uid in uids]
+    assert sum(shares) == budget
+    assert max(shares) - min(shares) <= 1
+
+
+def test_beats_of_mixed_versions_read_each_other() -> None:
+    beat = ProcessBeat(
+        uid="u", host="h", pid=1, role="web", started=1.0, at=2.0, acks=(Ack(1, "done"),), problems=("p",),
+        pools=(PoolSnapshot("default", holders=(Holder("t", 1.0, 2),), backend_pids=(3,)),),
+    )  # fmt: skip
+    data = beat.to_dict()
+    assert ProcessBeat.from_dict(data) == beat
+    data["news"] = data["pools"][0]["news"] = 1
+    assert ProcessBeat.from_dict(data) == beat

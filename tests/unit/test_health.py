@@ -1,0 +1,60 @@
+"""Verdicts: which figures lead to which state, and that the sentence carries them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from poolmgr.metrics.health import Verdict, judge_server, verdict_of, worst
+from poolmgr.metrics.histogram import Histogram
+from poolmgr.metrics.snapshot import PoolSnapshot
+
+WELL = PoolSnapshot(target="default", max_size=10, limit=10, used=3, idle=2, connection_timeout=10.0)
+
+
+def waits(seconds: float, count: int) -> PoolSnapshot:
+    histogram = Histogram()
+    for _ in range(count):
+        histogram.add(seconds)
+    return replace(WELL, recent_wait_time=histogram.freeze())
+
+
+def test_ok_says_the_figures() -> None:
+    assert verdict_of(WELL) == Verdict("ok", "3 of 10 connections in use, 2 idle, nobody waits.")
+
+
+@pytest.mark.parametrize(
+    ("pool", "state", "said"),
+    [
+        (replace(WELL, recent_timeouts=1), "critical", "1 request got no connection in the last minute"),
+        (replace(WELL, recent_timeouts=4, pending=2), "critical", "4 requests got no connection"),
+        (replace(WELL, used=0, idle=0, last_error="nothing listens"), "critical", "can be opened: nothing listens."),
+        (replace(WELL, last_error="the server is full."), "warning", "New connections fail: the server is full;"),
+        (replace(WELL, pending=1), "warning", "1 request waits"),
+        (replace(WELL, status="paused", pending=3), "warning", "Paused; 3 requests wait for the resume"),
+        (replace(WELL, status="paused", recent_timeouts=3), "warning", "Paused"),
+        (replace(WELL, status="closed"), "unknown", "closed"),
+        (waits(4.0, 100), "warning", "fail at 10 s"),
+        (waits(4.0, 3), "ok", "nobody waits"),
+        (waits(0.01, 100), "ok", "nobody waits"),
+    ],
+)
+def test_rules(pool: PoolSnapshot, state: str, said: str) -> None:
+    verdict = verdict_of(pool)
+    assert verdict.state == state
+    assert said in verdict.sentence
+
+
+@pytest.mark.parametrize(("used", "state"), [(10, "ok"), (78, "warning"), (95, "critical"), (97, "critical")])
+def test_server_fills_up(used: int, state: str) -> None:
+    verdict = judge_server(used, 100, 3)
+    assert verdict.state == state
+    assert f"{used} of 97" in verdict.sentence
+
+
+def test_not_to_know_is_worse_than_a_warning() -> None:
+    found = [Verdict("ok", ""), Verdict("unknown", "?"), Verdict("warning", "")]
+    assert worst(found).state == "unknown"
+    assert worst([*found, Verdict("critical", "")]).state == "critical"
+    assert worst([]).state == "unknown"

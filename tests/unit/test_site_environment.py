@@ -1,0 +1,87 @@
+"""Settings from the environment: what is wrong is named, with what is allowed and without secrets."""
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from poolsite import environment as env
+
+ENGINE = "poolmgr.backends.postgresql"
+
+
+@pytest.fixture
+def given(monkeypatch):
+    def set_(value):
+        monkeypatch.setenv("THING", value)
+        return "THING"
+
+    return set_
+
+
+def test_required(monkeypatch):
+    monkeypatch.delenv("THING", raising=False)
+    with pytest.raises(ImproperlyConfigured, match="THING is not set"):
+        env.text("THING")
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1", True), ("Yes", True), ("off", False), ("", True)])
+def test_flags(given, value, expected):
+    assert env.flag(given(value), True) is expected
+
+
+@pytest.mark.parametrize(
+    ("read", "value"),
+    [
+        (lambda name: env.flag(name, True), "maybe"),
+        (lambda name: env.number(name, 1), "-3"),
+        (lambda name: env.number(name, 1, minimum=2), "1"),
+        (lambda name: env.number(name, 1), "many"),
+        (lambda name: env.choice(name, "a", ("a", "b")), "c"),
+    ],
+)
+def test_bad_values_name_key_value_and_what_is_allowed(given, read, value):
+    name = given(value)
+    with pytest.raises(ImproperlyConfigured) as error:
+        read(name)
+    assert all(part in str(error.value) for part in ("THING", value, "Allowed:"))
+
+
+def test_database(given):
+    url = "postgresql://us%40er:p%2Fw@db.example.org:6432/na%20me?sslmode=require"
+    database = env.database(given(url), ENGINE, {"max_size": 4})
+    assert database["ENGINE"] == ENGINE
+    assert (database["USER"], database["PASSWORD"], database["NAME"]) == ("us@er", "p/w", "na me")
+    assert (database["HOST"], database["PORT"], database["CONN_MAX_AGE"]) == ("db.example.org", "6432", 0)
+    assert database["OPTIONS"] == {"sslmode": "require", "pool": {"max_size": 4}}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://user:hunter2@host/db",
+        "postgresql://user:hunter2@host:port/db",
+        "postgresql://user:hunter2@host",
+        "user:hunter2@host",
+        "postgresql://user:hunter2@[half/db",
+    ],
+)
+def test_bad_urls_are_refused_without_showing_the_password(given, url):
+    with pytest.raises(ImproperlyConfigured, match="THING") as error:
+        env.database(given(url), ENGINE, {})
+    assert "hunter2" not in str(error.value)
+    assert "Allowed: postgresql://" in str(error.value)
+
+
+def test_redis(given, monkeypatch):
+    assert env.redis_url(given("unix:///run/redis.sock")) == "unix:///run/redis.sock"
+    assert env.redis_url(given("rediss://:hunter2@host:6380/1")).startswith("rediss")
+    with pytest.raises(ImproperlyConfigured, match=r"Allowed: redis://") as error:
+        env.redis_url(given("http://:hunter2@host"))
+    assert "hunter2" not in str(error.value)
+    monkeypatch.delenv("THING")
+    assert env.redis_url("THING") == ""
+
+
+def test_secret_key(given):
+    with pytest.raises(ImproperlyConfigured, match="THING has 5 characters") as error:
+        env.secret_key(given("short"))
+    assert "short" not in str(error.value)
