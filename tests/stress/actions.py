@@ -190,7 +190,7 @@ def write(request: Request) -> None:
     """Nested blocks that commit or fail; the rows tell afterwards whether anything was lost or doubled."""
     world, random = request.world, request.random
     fails = random.random() < 0.3
-    certain = False
+    certain = doomed = False
     try:
         with transaction.atomic(ALIAS), world.owning(request.look(), request.token):
             request.mine.add("transaction")
@@ -211,6 +211,8 @@ def write(request: Request) -> None:
                 certain = True
                 fail()
             certain = False
+            # Where a connection dies as a savepoint is rolled back, Django keeps the error to itself and commits nothing.
+            doomed = transaction.get_rollback(ALIAS)
     except ZeroDivisionError:
         pass
     except Error:
@@ -219,8 +221,9 @@ def write(request: Request) -> None:
             world.uncertain += 1
         raise
     else:
+        world.note(world.done, "doomed" if doomed else "committed")
         with world.lock:
-            world.committed += 1
+            world.committed += not doomed
     finally:
         request.mine.discard("transaction")
     assert certain == fails
