@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from psycopg.pq import TransactionStatus
 
 from poolmgr.pools import housekeeping
-from poolmgr.pools.ledger import PooledConnection
+from poolmgr.pools.ledger import EXTENDS, PooledConnection
 from poolmgr.pools.liveness import PATIENCE, ask
 
 if TYPE_CHECKING:
+    from poolmgr.pools.elastic import ElasticPool
     from poolmgr.pools.managed import ManagedPool
 
 logger = logging.getLogger("poolmgr.pool")
@@ -83,11 +84,19 @@ def clean(managed: ManagedPool, conn: PooledConnection) -> None:
         pool.fill()
         managed.count(closed=1)
         return
+    if EXTENDS in entry.pins:
+        _greet_all_again(pool)
     entry.pins.clear()
     entry.held = 0
     entry.greeted = None
     managed.count(cleaned=1)
     pool._add_to_pool(conn)
+
+
+def _greet_all_again(pool: ElasticPool) -> None:
+    with pool._lock:
+        for other in list(pool.living):
+            other.entry.greeted = None
 
 
 def _expect_idle(conn: PooledConnection) -> None:

@@ -1,6 +1,6 @@
 """psycopg_pool's ConnectionPool with what an operator needs: sizes that change now, pause, last-used-first, quick retry.
 
-Private names of psycopg_pool 3.3 used here, in managed.py and in its neighbours (requirements pin the range): ``_lock
+Private names of psycopg_pool 3.3 used here, in managed.py and in their neighbours (requirements pin the range): ``_lock
 _pool _waiting _nconns _nconns_min _min_size _max_size _closed _stats _sched _reset _open _open_implicit
 _pool_full_event _REQUESTS_ERRORS _REQUESTS_QUEUED _REQUESTS_WAIT_MS _REQUESTS_NUM _check_open_getconn _check_size
 _get_ready_connection _getconn_unchecked _maybe_grow_pool _add_to_pool _connect _close_connection``, of
@@ -16,36 +16,14 @@ abandoned cursor, and so return its connection, in the middle of a section that 
 from __future__ import annotations
 
 from collections.abc import Callable
-from queue import SimpleQueue
-from threading import RLock
 from time import monotonic
 from typing import Any
-from weakref import WeakSet
 
-from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
-from psycopg_pool.pool import AddConnection, MaintenanceTask, WaitingClient
+from psycopg_pool import PoolTimeout, TooManyRequests
+from psycopg_pool.pool import AddConnection, WaitingClient
 
-from poolmgr.exceptions import AuthenticationFailed
-from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.ledger import Entry, PooledConnection
-
-#: While somebody waits, a failed connect is tried again after this many seconds; psycopg_pool's pauses double from 1 s.
-RETRY_WHILE_WAITED = 0.25
-
-
-class Resting(MaintenanceTask):
-    """A failed connect that waits for its next try, and can be called forward when a borrower comes."""
-
-    def __init__(self, pool: ElasticPool, task: AddConnection) -> None:
-        super().__init__(pool)
-        self.task = task
-
-    def _run(self, pool: Any) -> None:
-        with pool._lock:
-            if self not in pool.resting:
-                return
-            pool.resting.discard(self)
-        self.task._run(pool)
+from poolmgr.pools.connecting import RETRY_WHILE_WAITED, ConnectingPool
+from poolmgr.pools.ledger import PooledConnection
 
 
 class Place(WaitingClient[PooledConnection]):
@@ -59,7 +37,7 @@ class Place(WaitingClient[PooledConnection]):
         self.asked = asked
 
 
-class ElasticPool(ConnectionPool[PooledConnection]):
+class ElasticPool(ConnectingPool):
     """``on_connect`` is told the seconds of each connect, or the error."""
 
     def __init__(
@@ -67,28 +45,14 @@ class ElasticPool(ConnectionPool[PooledConnection]):
     ) -> None:
         opened = kwargs.pop("open", None)
         kwargs.setdefault("connection_class", PooledConnection)
-        super().__init__(*args, open=False, **kwargs)
-        self._lock = RLock()
+        super().__init__(*args, on_connect=on_connect, **kwargs)
         self.paused = False
-        self.generation = 1
-        #: Every open connection, also one that is neither idle nor checked out because a worker has it.
-        self.living: WeakSet[PooledConnection] = WeakSet()
-        self.connecting: list[float] = []  # when each connect under way began
-        self.resting: set[Resting] = set()
-        self.last_error: Exception | None = None
-        self.last_error_at = 0.0
-        self.on_connect = on_connect
         self.on_get: Callable[[float | None], PooledConnection] | None = None
         self.on_put: Callable[[PooledConnection], None] | None = None
         self.on_lend: Callable[[PooledConnection, Any, float], None] | None = None
         self._open_implicit = opened is None
         if opened is not False:
             self._open()
-
-    def _start_workers(self) -> None:
-        # Unlike psycopg_pool's own queue it takes a task from a finaliser that runs in the middle of another put().
-        self._tasks = SimpleQueue()  # type: ignore[assignment]
-        super()._start_workers()
 
     # -- checkout -----------------------------------------------------------------------------------------------------
 
@@ -162,80 +126,12 @@ class ElasticPool(ConnectionPool[PooledConnection]):
             self._call_forward()
         super()._maybe_grow_pool()
 
-    def _call_forward(self) -> None:
-        """Let one failed connect try again now, or as soon as the last failure is not quite fresh."""
-        resting = self.resting.pop()
-        fresh = AddConnection(self, growing=resting.task.growing)
-        delay = self.last_error_at + RETRY_WHILE_WAITED - monotonic()
-        if delay <= 0:
-            self.run_task(fresh)
-        else:
-            self.resting.add(again := Resting(self, fresh))
-            super().schedule_task(again, delay)
-
     def putconn(self, conn: PooledConnection) -> None:
         """Return a connection by psycopg_pool's own call, as code written for it does."""
         if self.on_put is not None and getattr(conn, "_pool", None) is self:
             self.on_put(conn)
         else:
             super().putconn(conn)
-
-    # -- connecting ---------------------------------------------------------------------------------------------------
-
-    def schedule_task(self, task: MaintenanceTask, delay: float) -> None:
-        if isinstance(task, AddConnection):
-            task = Resting(self, task)
-            with self._lock:
-                self.resting.add(task)
-                if self._waiting:
-                    # One try at this pace is enough, however many connections are missing.
-                    delay = min(delay, RETRY_WHILE_WAITED * len(self.resting))
-        super().schedule_task(task, delay)
-
-    def _connect(self, timeout: float | None = None) -> PooledConnection:
-        began = monotonic()
-        with self._lock:
-            self.connecting.append(began)
-            generation = self.generation
-        error: Exception | None = None
-        try:
-            conn = super()._connect(timeout)
-            conn.entry = Entry(conn.fileno(), conn.info.backend_pid, generation, monotonic())
-            conn.entry.expires = conn._expire_at
-            self.living.add(conn)
-            return conn
-        except Exception as ex:
-            error = ex
-            raise
-        finally:
-            took = monotonic() - began
-            with self._lock:
-                self.connecting.remove(began)
-                self.last_error = error
-                self.last_error_at = began + took if error else 0.0
-                hopeless = self._take_hopeless(error) if error else []
-            for waiter in hopeless:
-                waiter.fail(error)
-            if self.on_connect:
-                self.on_connect(took, error)
-
-    def _close_connection(self, conn: PooledConnection) -> None:
-        super()._close_connection(conn)
-        self.living.discard(conn)
-
-    def connects_slowly(self, seconds: float) -> bool:
-        """Whether a connect has been under way for longer."""
-        with self._lock:
-            return bool(self.connecting) and monotonic() - min(self.connecting) >= seconds
-
-    def _take_hopeless(self, error: Exception) -> list[Any]:
-        """The waiters that no retry will help: the server refuses us, and no connection of ours lives."""
-        alive = self._nconns - len(self.connecting) - len(self.resting) - 1
-        if alive > 0 or diagnose(error).cls is not AuthenticationFailed:
-            return []
-        waiting = list(self._waiting)
-        self._waiting.clear()
-        return waiting
 
     # -- sizes --------------------------------------------------------------------------------------------------------
 

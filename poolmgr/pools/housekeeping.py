@@ -14,7 +14,7 @@ from weakref import ref
 from psycopg_pool.pool import MaintenanceTask
 
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.ledger import Entry, PooledConnection, is_alive, name_of, stack_of
+from poolmgr.pools.ledger import Entry, PooledConnection, has_left, is_alive, name_of, stack_of
 from poolmgr.pools.liveness import PATIENCE, ask
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def look_after(managed: ManagedPool) -> None:
 
 
 def _reclaim(managed: ManagedPool) -> None:
-    """Take back what a thread held that ended without closing.
+    """Take back what a thread held that ended without closing, or that rests after its request ended.
 
     Such a connection is closed rather than cleaned: whatever still refers to it must not reach its next owner.
     """
@@ -100,17 +100,19 @@ def _reclaim(managed: ManagedPool) -> None:
         held = [(conn, conn.entry.owner) for conn in managed.out]
     frames = sys._current_frames() if held else {}
     for conn, owner in held:
-        if owner is None or is_alive(owner, frames):
+        if owner is None or not has_left(conn.entry, owner, frames):
             continue
         with managed.pool._lock:
-            if conn.entry.owner is not owner:
+            # Looked at again: a thread that rested may have gone back to work, for which it needs this lock.
+            if conn.entry.owner is not owner or not has_left(conn.entry, owner, sys._current_frames()):
                 continue
             conn.entry.owner = None
             conn.entry.epoch += 1
             managed.out.discard(conn)
             managed.counts["reclaimed"] += 1
             managed.counts["closed"] += 1
-        logger.warning("pool %r: %s ended without giving its connection back", managed.target, name_of(owner))
+        how = "held it after its request was over" if is_alive(owner, frames) else "ended without giving it back"
+        logger.warning("pool %r: a connection is taken back: %s %s", managed.target, name_of(owner), how)
         in_worker(managed.pool, partial(managed.pool.forget, conn))
 
 

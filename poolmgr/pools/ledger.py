@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread
 import ctypes
 import select
 import sys
@@ -14,24 +15,30 @@ from typing import Any
 import psycopg
 from psycopg import IsolationLevel
 
+#: The pin of whoever made an extension, whose types the pool's other connections don't know yet.
+EXTENDS = "new extension"
+
 
 class Entry:
     """The pool's record of one physical connection, reachable as ``connection.entry``.
 
     ``owner``, ``since``, ``epoch`` and ``idle_since`` are guarded by the pool's lock. ``cursors``, ``held`` (open
-    cursors that outlive a transaction), ``transactions`` (begun or ended so far), ``pins`` and ``greeted`` belong to
-    the owner's thread, and to the pool while nobody owns the connection. ``greeted`` holds who was told that this
-    connection was created. ``late`` takes, from any thread, one element for each cursor that was finalised outside the
-    owner's thread.
+    cursors that outlive a transaction), ``transactions`` (begun or ended so far), ``begun`` (the borrower said BEGIN),
+    ``pins``, ``greeted`` and ``guest_of`` belong to the owner's thread, and to the pool while nobody owns the connection.
+    ``greeted`` holds who was told that this connection was created; ``guest_of`` is the request, with its attribute
+    ``over``, for which a thread that is not the request's own has taken it. ``late`` takes, from any thread, one element
+    for each cursor that was finalised outside the owner's thread.
     """
 
     __slots__ = (
         "asked_at",
+        "begun",
         "cursors",
         "epoch",
         "expires",
         "generation",
         "greeted",
+        "guest_of",
         "has_news",
         "held",
         "idle_since",
@@ -56,6 +63,8 @@ class Entry:
         self.cursors = 0
         self.held = 0
         self.transactions = 0
+        self.begun = False
+        self.guest_of: Any = None
         self.late: list[None] = []
         self.pins: set[str] = set()
         self.greeted: list[Any] | None = None
@@ -125,6 +134,23 @@ def is_alive(owner: Any, frames: dict[int, Any]) -> bool:
     if isinstance(owner, threading.Thread):
         return owner.is_alive()
     return not owner.dead
+
+
+#: What an executor's thread runs when it has nothing to do.
+_RESTING = getattr(getattr(concurrent.futures.thread, "_worker", None), "__code__", None)
+
+
+def has_left(entry: Entry, owner: Any, frames: dict[int, Any]) -> bool:
+    """Whether ``owner`` will not give this connection back.
+
+    It has ended, or it is an executor's thread that rests after the request it worked for is over.
+    """
+    if not is_alive(owner, frames):
+        return True
+    if entry.guest_of is None or not entry.guest_of.over:
+        return False
+    frame = frames.get(getattr(owner, "ident", None) or -1)
+    return frame is not None and frame.f_code is _RESTING
 
 
 def name_of(owner: Any) -> str:

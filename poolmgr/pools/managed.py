@@ -17,12 +17,11 @@ from psycopg.pq import TransactionStatus
 from poolmgr.exceptions import CheckoutError, PoolClosed, TooManyWaiting
 from poolmgr.metrics.histogram import Histogram
 from poolmgr.metrics.snapshot import PoolSnapshot
-from poolmgr.pools import cleaning, explain, housekeeping, inherited, view
+from poolmgr.pools import cleaning, explain, housekeeping, inherited, validation, view
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.elastic import ElasticPool
 from poolmgr.pools.housekeeping import Recycled
 from poolmgr.pools.ledger import PooledConnection, owner_function
-from poolmgr.pools.liveness import PATIENCE, NoAnswer, ask, has_hung_up
 from poolmgr.pools.plan import Action, Plan, plan
 from poolmgr.pools.spec import PoolSpec
 
@@ -66,7 +65,7 @@ class ManagedPool:
         self.pins: Counter[str] = Counter()
         self.history = view.History()
         self._limit: int | None = None
-        self._wrong_query = ""
+        self.wrong_query = ""  # a validation query that fails on every connection
         self._current_owner = owner_function()
         self.pool = ElasticPool(
             kwargs=connect_kwargs,
@@ -77,9 +76,10 @@ class ManagedPool:
             **self._sizes(bootstrap),
         )
         self._lock = self.pool._lock
-        self._site_s_check = (passed or {}).get("check")
-        if self._site_s_check not in (None, ElasticPool.check_connection):
-            self._fault = self._fault_by_site  # type: ignore[method-assign]
+        check = (passed or {}).get("check")
+        self._fault = (
+            validation.fault if check is None or check == ElasticPool.check_connection else validation.with_check(check)
+        )
         self.pool.on_get, self.pool.on_put, self.pool.on_lend = self.checkout, self.give_back, self._lend
         self.changed = Condition(self.pool._lock)
         self.kept = False
@@ -137,7 +137,7 @@ class ManagedPool:
                     self.wait_time.add(now - asked)
         if conn is not None:
             conn._pool = pool
-            if not (fault := self._fault(conn, asked, timeout)):
+            if not (fault := self._fault(self, conn, asked, timeout)):
                 return conn
             self._discard(conn, fault)
         return self._checkout_slowly(asked, timeout)
@@ -174,6 +174,11 @@ class ManagedPool:
                 self.pins.update(entry.pins)
         cleaning.put_away(self, conn)
 
+    def took_back(self, conn: PooledConnection) -> bool:
+        """Whether a borrower's connection was reclaimed from under them."""
+        with self._lock:
+            return conn.entry.owner is None
+
     def try_checkout(self) -> PooledConnection | None:
         """An idle connection if one is there at once, otherwise None."""
         with self._lock:
@@ -193,64 +198,6 @@ class ManagedPool:
         finally:
             self.give_back(conn)
 
-    def _fault(self, conn: PooledConnection, now: float, timeout: float | None) -> str:
-        """What is wrong with a connection just taken: a look at its socket, and a question where one is due.
-
-        Empty when it works, ``hung up``, ``silent`` or ``refused`` when not.
-        """
-        spec = self.spec
-        if spec.validation == "off":
-            return ""
-        entry = conn.entry
-        news = entry.has_news(0)
-        doubtful = spec.validate_after_idle and now - entry.idle_since >= spec.validate_after_idle
-        if not news and not doubtful and spec.validation == "socket":
-            return ""
-        # At most half of what is left, so that a connection that is silent leaves time to try another.
-        left = spec.connection_timeout if timeout is None else timeout
-        try:
-            if news and has_hung_up(conn):
-                return "hung up"
-            ask(conn, spec.validation_query, monotonic() + min(PATIENCE, left / 2))
-        except NoAnswer:
-            return "silent"
-        except Exception as ex:
-            return "" if self._is_only_the_query(conn, ex) else "refused"
-        except BaseException:  # the borrower is being stopped, as by a KeyboardInterrupt
-            self.give_back(conn)
-            raise
-        return ""
-
-    def _fault_by_site(self, conn: PooledConnection, now: float, timeout: float | None) -> str:
-        """As ``_fault``, and then what the site's own ``check`` says: it raises where the connection won't do."""
-        if fault := ManagedPool._fault(self, conn, now, timeout):
-            return fault
-        assert self._site_s_check is not None
-        try:
-            self._site_s_check(conn)
-        except Exception as ex:
-            logger.info("pool %r: the site's check refuses a connection: %s", self.target, ex)
-            return "refused"
-        except BaseException:
-            self.give_back(conn)
-            raise
-        return ""
-
-    def _is_only_the_query(self, conn: PooledConnection, error: Exception) -> bool:
-        """Whether a failed validation is the query's own fault: a fresh connection that the server answers fails it too.
-
-        Else a slip in the query would cost every checkout a connect.
-        """
-        query = self.spec.validation_query
-        if conn.pgconn.transaction_status != _IDLE:
-            return False
-        if self._wrong_query != query and conn.entry.epoch == 0:
-            self._wrong_query = query
-            logger.warning(
-                "pool %r: the validation query %r fails on a fresh connection: %s", self.target, query, error
-            )
-        return self._wrong_query == query
-
     def _checkout_slowly(self, asked: float, timeout: float | None) -> PooledConnection:
         if timeout is None:
             timeout = self.spec.connection_timeout
@@ -268,7 +215,7 @@ class ManagedPool:
             except Exception as ex:  # what a failed connect passes on to those who wait
                 raise self._failed("checkout_errors", explain.refused(self, ex)) from ex
             now = monotonic()
-            if not (fault := self._fault(conn, now, deadline - now)):
+            if not (fault := self._fault(self, conn, now, deadline - now)):
                 return conn
             self._discard(conn, fault)
 

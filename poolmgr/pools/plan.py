@@ -9,12 +9,11 @@ from poolmgr.pools.spec import FIELDS, PoolSpec
 
 
 class Action(Enum):
-    """From cheap to dear: nothing, change plain attributes, change sizes in place, replace the pool."""
+    """From cheap to dear: nothing, change plain attributes, change sizes in place."""
 
     KEEP = "keep"
     TUNE = "tune"
     RESIZE = "resize"
-    SWAP = "swap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +28,12 @@ class Plan:
 _SIZES = frozenset({"min_size", "max_size"})
 
 
-def plan(old: PoolSpec, new: PoolSpec, *, connection_changed: bool = False) -> Plan:
-    """The cheapest way from ``old`` to ``new``.
-
-    Only changed connection parameters need new connections; everything a profile holds is applied in place.
-    """
+def plan(old: PoolSpec, new: PoolSpec) -> Plan:
+    """The cheapest way from ``old`` to ``new``; everything that a profile holds is applied in place."""
     changes: dict[str, tuple[object, object]] = {
         name: (getattr(old, name), getattr(new, name)) for name in FIELDS if getattr(old, name) != getattr(new, name)
     }
     listed = ", ".join(f"{name} {before} → {after}" for name, (before, after) in changes.items())
-    if connection_changed:
-        return Plan(Action.SWAP, changes, "connection parameters changed: the pool is replaced")
     if not changes:
         return Plan(Action.KEEP, changes, "nothing changed")
     if changes.keys() & _SIZES:

@@ -287,6 +287,20 @@ def test_a_raw_begin_holds_until_the_commit(small_pool: Small, mode: str) -> Non
     assert Document.objects.count() == documents_before
 
 
+def test_work_does_not_go_on_outside_of_a_raw_transaction_that_broke(small_pool: Small) -> None:  # P7
+    """Code that ignores the error would commit, statement by statement, what it means to roll back."""
+    small_pool("transaction", max_size=2)
+    query("BEGIN")
+    pid = backend_pid()
+    run_in_thread(lambda: query("SELECT pg_terminate_backend(%s)", pid))
+    for _ in range(3):
+        with pytest.raises(OperationalError):
+            query("SELECT 1")
+    connection.close()
+    assert query("SELECT 1") == [(1,)]
+    assert not is_held()
+
+
 @both
 def test_on_commit_hooks_run_without_the_connection_and_may_query_or_raise(small_pool: Small, mode: str) -> None:
     pool = small_pool(mode)
@@ -345,6 +359,33 @@ def test_connection_created_fires_once_for_each_physical_connection(small_pool: 
         connection.close()
         assert run_in_thread(lambda: query("SHOW application_name")) == [("set by a hook",)]
         assert fired == [1, 1]
+    finally:
+        connection_created.disconnect(created)
+
+
+@both
+def test_every_connection_is_greeted_again_after_a_new_extension(small_pool: Small, mode: str) -> None:
+    """What listens to connection_created registers the extension's types, as Django does for hstore."""
+    pool = small_pool(mode, max_size=2)
+    greeted: list[int] = []
+
+    def created(connection: Any, **kwargs: Any) -> None:
+        greeted.append(connection.connection.info.backend_pid)
+
+    connection_created.connect(created)
+    try:
+        with pool.connection(), pool.connection():
+            before = pool.snapshot().cleaned
+        query("CREATE EXTENSION IF NOT EXISTS vector")
+        pid = backend_pid()
+        other = run_in_thread(backend_pid)
+        assert pid != other
+        connection.close()
+        until(lambda: pool.snapshot().cleaned > before, "the cleaning")
+        greeted.clear()
+        with transaction.atomic():
+            again = backend_pid()
+            assert {again, run_in_thread(backend_pid)} == {pid, other} == set(greeted)
     finally:
         connection_created.disconnect(created)
 

@@ -105,6 +105,5 @@ def test_everything_but_a_size_is_tuned_in_place(field: str) -> None:  # P5
     assert made.changes.keys() == {field}
 
 
-def test_sizes_are_changed_in_place_and_only_connection_parameters_replace_connections() -> None:  # P5
+def test_sizes_are_changed_in_place() -> None:  # P5
     assert plan(PoolSpec(), make_spec({"max_size": 20})).action is Action.RESIZE
-    assert plan(PoolSpec(), PoolSpec(), connection_changed=True).action is Action.SWAP

@@ -59,6 +59,7 @@ class Reporting:
         if found := reasons(query, self._conn):
             if BEGINS in found:
                 entry.transactions += 1
+                entry.begun = True
                 if self._wrapper is not None and self._wrapper.pool_mode == "statement":
                     self._wrapper.refuse_transaction("a statement that begins a transaction")
                 found -= {BEGINS}

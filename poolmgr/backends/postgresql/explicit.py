@@ -19,7 +19,7 @@ _FREE = (TransactionStatus.IDLE, TransactionStatus.UNKNOWN)
 class ExplicitWays(native.DatabaseWrapper):
     """The part of ``Pooled`` that ``poolmgr.api`` calls."""
 
-    _mode: str | None
+    _keeps: bool
     _direct: bool
     _unpooled: int
     _pinned: int
@@ -42,7 +42,7 @@ class ExplicitWays(native.DatabaseWrapper):
 
     def _unpin(self) -> None:
         conn = self.connection
-        if conn is None or self._mode == "session" or self._why_not_release(ignore_pins=True):
+        if conn is None or self._keeps or self._why_not_release(ignore_pins=True):
             return
         if conn.entry is not None:
             self._return(conn)

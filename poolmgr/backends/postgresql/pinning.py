@@ -12,6 +12,8 @@ from typing import Any
 
 from psycopg import sql
 
+from poolmgr.pools.ledger import EXTENDS
+
 #: What marks the statements that begin a transaction. It pins nothing, since libpq tells when it is over.
 BEGINS = "transaction"
 
@@ -43,6 +45,7 @@ _IN_TEXT = (
     ("setseed", "SET"),
     ("set_limit", "SET"),
     ("dblink_connect", "dblink"),
+    ("create extension", EXTENDS),
 )
 _TEMPORARY = re.compile(r"\b(create|into)\b[^;]*\b(temp|temporary)\b|\bpg_temp\b")
 _XACT_LOCKS_ONLY = re.compile(r"pg_(try_)?advisory_(?!xact_)")

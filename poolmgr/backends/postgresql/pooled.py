@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from asyncio import _get_running_loop
 from threading import get_ident
 from typing import Any
 
-from django.db import connections
-from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base as native
 from django.db.backends.postgresql.psycopg_any import IsolationLevel, register_tzloader
 from django.db.backends.signals import connection_created
@@ -20,12 +17,12 @@ from psycopg.pq import Format, TransactionStatus
 from poolmgr.backends.postgresql.creation import DatabaseCreation
 from poolmgr.backends.postgresql.cursors import HELD, ServerSideCursor
 from poolmgr.backends.postgresql.explicit import ExplicitWays
-from poolmgr.backends.postgresql.lifecycle import in_request, wrappers
-from poolmgr.backends.postgresql.making import address, isolation_level, make_pool
+from poolmgr.backends.postgresql.finding import PoolOfAlias
+from poolmgr.backends.postgresql.lifecycle import Request, latest_request, wrappers
+from poolmgr.backends.postgresql.making import isolation_level
 from poolmgr.backends.postgresql.transactions import Transactions
 from poolmgr.exceptions import PoolmgrError
 from poolmgr.pools import registry
-from poolmgr.pools.elastic import ElasticPool
 from poolmgr.pools.lane import on_console_lane
 from poolmgr.pools.ledger import Entry
 from poolmgr.pools.liveness import default_parameters
@@ -33,7 +30,8 @@ from poolmgr.pools.managed import ManagedPool
 
 _ENSURE_CONNECTION = native.DatabaseWrapper.ensure_connection
 _IDLE = TransactionStatus.IDLE
-#: Nothing is left to hold on to: a broken connection goes back too, so that the next statement gets another.
+#: Nothing is left to hold on to: a broken connection goes back too, so that the next statement gets another. Not after a
+#: BEGIN: who ignores the error must not go on outside of the transaction.
 _BROKEN = TransactionStatus.UNKNOWN
 #: A server-side cursor that nobody can use any more is for the pool to clean.
 _FORGOTTEN = {HELD}
@@ -47,7 +45,7 @@ class _ErrorWrapper(DatabaseErrorWrapper):
             super().__exit__(exc_type, exc_value, traceback)
 
 
-class Pooled(ExplicitWays, Transactions, native.DatabaseWrapper):
+class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
     """Mixed into a PostgreSQL ``DatabaseWrapper``.
 
     Without a ``pool`` key in ``OPTIONS`` the pool has its default settings; ``"pool": False`` means no pool. The
@@ -61,6 +59,8 @@ class Pooled(ExplicitWays, Transactions, native.DatabaseWrapper):
         super().__init__(*args, **kwargs)
         self._managed: ManagedPool | None = None
         self._mode: str | None = None
+        self._keeps = False  # in session mode: the connection stays until it is closed
+        self._guest_of: Request | None = None  # the request of another thread, for which it was taken
         self._direct = False  # the present connection is none of the pool's
         self._unpooled = 0  # depth of unpooled()
         self._pinned = 0  # depth of pinned()
@@ -70,48 +70,6 @@ class Pooled(ExplicitWays, Transactions, native.DatabaseWrapper):
     @cached_property
     def wrap_database_errors(self) -> DatabaseErrorWrapper:
         return _ErrorWrapper(self)
-
-    # -- the pool -----------------------------------------------------------------------------------------------------
-
-    @property
-    def managed_pool(self) -> ManagedPool | None:
-        """This alias's pool in this process, made at first use; None where ``OPTIONS["pool"]`` is False."""
-        managed = self._managed
-        if managed is None or managed.retired:
-            managed = self._managed = self._find_pool()
-        return managed
-
-    @property
-    def pool(self) -> ElasticPool | None:
-        """What Django's own code looks at: the psycopg_pool, or None while the connection is a direct one."""
-        managed = None if self._direct else self.managed_pool
-        return None if managed is None else managed.pool
-
-    @property
-    def pool_mode(self) -> str:
-        """The mode of the work under way: ``session``, ``transaction`` or ``statement``."""
-        managed = self.managed_pool
-        return self._mode or ("session" if managed is None else managed.spec.pool_mode)
-
-    def _find_pool(self) -> ManagedPool | None:
-        options = self.settings_dict["OPTIONS"].get("pool", True)
-        if options is False or self.alias == NO_DB_ALIAS:
-            return None
-        found = registry.get(self.alias)
-        if found is not None and found.address != address(self.settings_dict):
-            if self.settings_dict is not connections.settings.get(self.alias):
-                return None  # another database under a borrowed alias
-            registry.close(self.alias)
-        return registry.get_or_make(self.alias, lambda: make_pool(type(self)(self.settings_dict, self.alias)))
-
-    def close_pool(self) -> None:
-        """Close this alias's pool; the next query makes a new one.
-
-        Celery's Django fixup calls this around every task, so as not to share a native pool with the children it forks.
-        Ours are dropped by the child itself, so that call has nothing to do.
-        """
-        if not sys._getframe(1).f_globals.get("__name__", "").startswith("celery."):
-            registry.close(self.alias)
 
     # -- checkout -----------------------------------------------------------------------------------------------------
 
@@ -145,6 +103,15 @@ class Pooled(ExplicitWays, Transactions, native.DatabaseWrapper):
             self._mode = managed.spec.pool_mode
         entry = conn.entry
         entry.cursors = 0
+        entry.begun = False
+        request = latest_request()
+        if request is None or request.thread == get_ident():
+            self._guest_of = entry.guest_of = None
+            self._keeps = self._mode == "session"
+        else:
+            # The end of the request closes nothing here, so that to keep it would be for as long as the thread lives.
+            self._guest_of = entry.guest_of = request
+            self._keeps = False
         if entry.late:
             entry.late.clear()
         if self._pinned:
@@ -209,9 +176,20 @@ class Pooled(ExplicitWays, Transactions, native.DatabaseWrapper):
                     else:
                         # The short way: cursor() has looked for a running event loop already.
                         self._take()
+                elif self._guest_of is not None:
+                    self._visit_again()
                 return self._prepare_cursor(self.create_cursor(name))  # type: ignore[attr-defined]
         finally:
             self._busy -= 1
+
+    def _visit_again(self) -> None:
+        """Before an executor's thread uses what session state made it keep: it may be over with that, or another's."""
+        managed = self._managed
+        if managed is None or self.in_atomic_block:
+            return
+        if managed.took_back(self.connection) or self._guest_of is not latest_request():
+            self.close()
+            self._take()
 
     def create_cursor(self, name: str | None = None) -> Any:
         conn = self.connection
@@ -235,7 +213,7 @@ class Pooled(ExplicitWays, Transactions, native.DatabaseWrapper):
         conn = self.connection
         if (
             conn is None
-            or self._mode == "session"
+            or self._keeps
             or self.in_atomic_block
             or not self.autocommit
             or self._busy
@@ -247,12 +225,13 @@ class Pooled(ExplicitWays, Transactions, native.DatabaseWrapper):
         if entry.cursors > len(entry.late) or (entry.pins and entry.pins != _FORGOTTEN):
             return
         status = conn.pgconn.transaction_status
-        if status == _IDLE or status == _BROKEN:  # noqa: SIM109  the hot path
+        if status == _IDLE or (status == _BROKEN and not entry.begun):
             self._return(conn)
 
     def _return(self, conn: Any) -> None:
         self.connection = None
-        if not in_request.get():
+        request = latest_request()
+        if request is None or request.over or self._guest_of is not None:
             self._mode = None
         pool, managed = conn._pool, self._managed
         if managed is not None and pool is managed.pool:

@@ -1,8 +1,7 @@
-"""uvicorn serves the views to clients that stay and clients that leave: python -m tests.faults.programs.asgi [VIEW ...]"""
+"""uvicorn serves the views to clients that stay and clients that leave: python -m tests.faults.programs.asgi"""
 
 import asyncio
 import logging
-import sys
 import time
 from typing import Any
 
@@ -50,7 +49,7 @@ async def main() -> None:
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     told: dict[str, Any] = {"before": len(sessions())}
-    kinds = ["/sync", "/async", "/atomic", "/stream", "/sync-stream", "/failing", *sys.argv[1:]]
+    kinds = ["/sync", "/async", "/atomic", "/stream", "/sync-stream", "/failing", "/thread", "/thread-state"]
     most, done = 0, asyncio.Event()
 
     async def watch() -> None:
@@ -68,7 +67,9 @@ async def main() -> None:
     left = await everybody(port, ["/slow", "/slow-query", "/stream?endless"] * 3, leave_after=0.4)
     told["left"] = len([answer for answer in left if answer == "left"])
     told["quiet_after_leaving"] = round(await quiet(), 2)
-    told["after"] = [answer.split()[1] for answer in await everybody(port, ["/async", "/sync"] * 4)]
+    told["after"] = [
+        answer.split()[1] for answer in await everybody(port, ["/async", "/sync", "/thread", "/thread-state"] * 4)
+    ]
     await quiet()
     done.set()
     await watching

@@ -30,6 +30,17 @@ async def thread_view(request: HttpRequest) -> HttpResponse:
     return HttpResponse(str(await sync_to_async(query, thread_sensitive=False)()))
 
 
+async def thread_state_view(request: HttpRequest) -> HttpResponse:
+    """As `thread_view`, with session state that keeps the connection beyond the call."""
+
+    def work() -> Any:
+        assert query("SHOW statement_timeout") == "0", "what another request left"
+        query("SET statement_timeout = 54321")
+        return query()
+
+    return HttpResponse(str(await sync_to_async(work, thread_sensitive=False)()))
+
+
 async def slow_view(request: HttpRequest) -> HttpResponse:
     """Queries, then waits for something that never comes: the client will have gone."""
     await ask()
@@ -82,6 +93,7 @@ urlpatterns = [
     path("sync", sync_view),
     path("async", async_view),
     path("thread", thread_view),
+    path("thread-state", thread_state_view),
     path("slow", slow_view),
     path("slow-query", slow_query_view),
     path("atomic", atomic_view),

@@ -1,0 +1,62 @@
+"""From a Django connection to the pool of its alias in this process."""
+
+from __future__ import annotations
+
+import sys
+
+from django.db import connections
+from django.db.backends.base.base import NO_DB_ALIAS
+from django.db.backends.postgresql import base as native
+
+from poolmgr.backends.postgresql.making import address, make_pool
+from poolmgr.pools import registry
+from poolmgr.pools.elastic import ElasticPool
+from poolmgr.pools.managed import ManagedPool
+
+
+class PoolOfAlias(native.DatabaseWrapper):
+    """The part of ``Pooled`` that knows its pool."""
+
+    _managed: ManagedPool | None
+    _mode: str | None
+    _direct: bool
+
+    @property
+    def managed_pool(self) -> ManagedPool | None:
+        """This alias's pool in this process, made at first use; None where ``OPTIONS["pool"]`` is False."""
+        managed = self._managed
+        if managed is None or managed.retired:
+            managed = self._managed = self._find_pool()
+        return managed
+
+    @property
+    def pool(self) -> ElasticPool | None:
+        """What Django's own code looks at: the psycopg_pool, or None while the connection is a direct one."""
+        managed = None if self._direct else self.managed_pool
+        return None if managed is None else managed.pool
+
+    @property
+    def pool_mode(self) -> str:
+        """The mode of the work under way: ``session``, ``transaction`` or ``statement``."""
+        managed = self.managed_pool
+        return self._mode or ("session" if managed is None else managed.spec.pool_mode)
+
+    def _find_pool(self) -> ManagedPool | None:
+        options = self.settings_dict["OPTIONS"].get("pool", True)
+        if options is False or self.alias == NO_DB_ALIAS:
+            return None
+        found = registry.get(self.alias)
+        if found is not None and found.address != address(self.settings_dict):
+            if self.settings_dict is not connections.settings.get(self.alias):
+                return None  # another database under a borrowed alias
+            registry.close(self.alias)
+        return registry.get_or_make(self.alias, lambda: make_pool(type(self)(self.settings_dict, self.alias)))
+
+    def close_pool(self) -> None:
+        """Close this alias's pool; the next query makes a new one.
+
+        Celery's Django fixup calls this around every task, so as not to share a native pool with the children it forks.
+        Ours are dropped by the child itself, so that call has nothing to do.
+        """
+        if not sys._getframe(1).f_globals.get("__name__", "").startswith("celery."):
+            registry.close(self.alias)
