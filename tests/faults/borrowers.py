@@ -1,4 +1,4 @@
-"""Three ways to borrow from a pool, told apart by what a test may expect: bare, and Django's two modes."""
+"""Four ways to borrow from a pool, told apart by what a test may expect: bare, and Django's three modes."""
 
 import time
 import traceback
@@ -171,7 +171,25 @@ class TransactionBorrower(DjangoBorrower):
         return self.ask(statement)[0]
 
 
-WAYS: dict[str, type[Borrower]] = {each.way: each for each in (Borrower, DjangoBorrower, TransactionBorrower)}
+class StatementBorrower(TransactionBorrower):
+    """The backend in statement mode, which allows no transaction: an open cursor alone holds the connection."""
+
+    way = "statement"
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Callable[[str], Any]]:
+        with connections[ALIAS].cursor() as cursor:
+
+            def ask(statement: str) -> Any:
+                cursor.execute(statement)
+                return cursor.fetchone() if cursor.description else None
+
+            yield ask
+
+
+WAYS: dict[str, type[Borrower]] = {
+    each.way: each for each in (Borrower, DjangoBorrower, TransactionBorrower, StatementBorrower)
+}
 
 
 def database(url: str, pool: dict[str, Any]) -> dict[str, Any]:

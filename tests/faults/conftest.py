@@ -60,7 +60,7 @@ def proxy(server: EmbeddedPostgres) -> Iterator[Proxy]:
 def borrow(
     request: pytest.FixtureRequest, server: EmbeddedPostgres, proxy: Proxy, settings: Any, django_db_blocker: Any
 ) -> Iterator[Callable[..., Borrower]]:
-    """borrow(max_size=2, …): a pool behind the proxy, borrowed from in each of the three ways."""
+    """borrow(max_size=2, …): a pool behind the proxy, borrowed from in each of the four ways."""
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
     agent.stop()
     made: list[Borrower] = []

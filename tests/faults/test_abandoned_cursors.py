@@ -3,19 +3,23 @@
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 from django.db import connections, transaction
 
+import poolmgr
 from tests.faults.borrowers import ALIAS, DjangoBorrower
 from tests.waiting import until
 
 pytestmark = [
     pytest.mark.faults,
-    pytest.mark.parametrize("borrow", ["session", "transaction"], indirect=True),
     pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning"),
 ]
+
+each_mode = pytest.mark.parametrize("borrow", ["session", "transaction", "statement"], indirect=True)
+with_transactions = pytest.mark.parametrize("borrow", ["session", "transaction"], indirect=True)
 
 Borrow = Callable[..., DjangoBorrower]
 
@@ -33,12 +37,18 @@ def rows() -> Iterator[Any]:
         cursor.close()
 
 
+def held(borrower: DjangoBorrower) -> AbstractContextManager[Any]:
+    """One connection for the block, by a transaction where the mode allows one."""
+    return poolmgr.pinned(ALIAS) if borrower.way == "statement" else transaction.atomic(ALIAS)
+
+
 def as_garbage(generator: Iterator[Any]) -> None:
     """Leave it to the garbage collector alone."""
     cycle: list[Any] = [generator]
     cycle.append(cycle)
 
 
+@each_mode
 def test_one_that_is_open_when_its_connection_goes_back_is_cleaned_away(borrow: Borrow) -> None:  # P2
     borrower = borrow(max_size=1)
     kept = rows()
@@ -49,6 +59,7 @@ def test_one_that_is_open_when_its_connection_goes_back_is_cleaned_away(borrow: 
     borrower.recovers()
 
 
+@each_mode
 def test_one_that_is_collected_after_its_checkout_reaches_no_later_one(borrow: Borrow) -> None:  # P3
     borrower = borrow(max_size=1)
     gc.disable()
@@ -58,7 +69,7 @@ def test_one_that_is_collected_after_its_checkout_reaches_no_later_one(borrow: B
         as_garbage(generator)
         del generator
         connections[ALIAS].close()
-        with transaction.atomic(ALIAS):
+        with held(borrower):
             borrower.ask("SELECT 1")
             gc.collect()
             # A CLOSE of a cursor that is not there would have spoilt this transaction.
@@ -69,6 +80,7 @@ def test_one_that_is_collected_after_its_checkout_reaches_no_later_one(borrow: B
     borrower.recovers()
 
 
+@with_transactions
 def test_one_that_is_collected_in_a_later_transaction_does_not_spoil_it(borrow: Borrow) -> None:  # P3
     borrower = borrow(max_size=1)
     kept = []
@@ -91,9 +103,10 @@ def test_one_that_is_collected_in_a_later_transaction_does_not_spoil_it(borrow: 
     borrower.recovers()
 
 
+@each_mode
 def test_one_that_is_collected_in_the_middle_of_a_statement_does_not_wait_for_itself(borrow: Borrow) -> None:  # P8
     borrower = borrow(max_size=1)
-    with transaction.atomic(ALIAS):
+    with held(borrower):
         for _ in range(3):
             generator = rows()
             next(generator)
@@ -108,9 +121,10 @@ def test_one_that_is_collected_in_the_middle_of_a_statement_does_not_wait_for_it
     borrower.recovers()
 
 
+@each_mode
 def test_one_that_is_collected_in_another_thread_runs_nothing_there(borrow: Borrow) -> None:  # P3
     borrower = borrow(max_size=1)
-    with transaction.atomic(ALIAS):
+    with held(borrower):
         kept = [rows()]
         next(kept[0])
         connections[ALIAS].inc_thread_sharing()
@@ -124,12 +138,13 @@ def test_one_that_is_collected_in_another_thread_runs_nothing_there(borrow: Borr
     borrower.recovers()
 
 
+@each_mode
 def test_a_loop_that_is_left_early_gives_back_at_once(borrow: Borrow) -> None:  # P4
     borrower = borrow(max_size=1)
     for _ in rows():
         break
     assert borrower.request(OPEN_CURSORS) == 0
-    if borrower.way == "transaction":
+    if borrower.way != "session":
         until(lambda: borrower.pool.snapshot().used == 0, timeout=2)
         assert borrower.pool.snapshot().cleaned == 0
     connections[ALIAS].close()

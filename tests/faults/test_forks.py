@@ -7,7 +7,7 @@ import pytest
 
 pytestmark = pytest.mark.faults
 
-MODES = ["session", "transaction"]
+MODES = ["session", "transaction", "statement"]
 
 Run = Callable[..., dict[str, Any]]
 
@@ -37,6 +37,7 @@ def test_a_fork_while_a_connection_is_borrowed_shares_neither_it_nor_its_state(f
     assert told == {"child": {"answer": [False, "4MB"], "status": 0}, "same": True, "state": "7MB"}
 
 
+@pytest.mark.parametrize("fork", ["session", "transaction"], indirect=True)
 def test_a_fork_inside_atomic_leaves_the_transaction_to_the_parent(fork: Fork) -> None:  # P3
     told = fork("in_atomic")
     # The child's count sees nothing of the transaction, or its commit: it is asked after the parent waited for it.

@@ -1,7 +1,7 @@
 """The server or the way to it breaks: what a borrower gets, by when, and how the pool comes back by itself.
 
-Each test runs on a bare pool and through Django's backend in session and in transaction mode. The error budget of each
-is stated in it; where nothing is said the budget is zero failed queries.
+Each test runs on a bare pool and through Django's backend in session, transaction and statement mode. The error budget of
+each is stated in it; where nothing is said the budget is zero failed queries.
 """
 
 import os
@@ -141,7 +141,7 @@ def test_a_backend_killed_in_mid_query_fails_that_query_only(borrow: Borrow) -> 
 def test_a_restart_in_mid_transaction_fails_that_transaction_only(
     borrow: Borrow, server: EmbeddedPostgres
 ) -> None:  # P4 P7
-    """Error budget: the transactions under way."""
+    """Error budget: the transactions under way; in statement mode, which has none, the cursors that are open."""
     borrower = borrow(max_size=3)
     borrower.warm(3)
     with pytest.raises(LOST), borrower.borrowed() as ask:

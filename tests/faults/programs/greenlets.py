@@ -9,11 +9,11 @@ from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
 
-from tests.faults.programs.site import configure, query, report, sessions  # noqa: E402
+from tests.faults.programs.site import configure, held, query, report, sessions  # noqa: E402
 
 configure()
 
-from django.db import connection, transaction  # noqa: E402
+from django.db import connection  # noqa: E402
 
 import poolmgr  # noqa: E402
 
@@ -28,7 +28,7 @@ def quiet(within: float = 5.0) -> float:
 def compete(number: int) -> Any:
     try:
         if number % 2:
-            with transaction.atomic():
+            with held():
                 query("SELECT pg_sleep(0.01)")
                 return query()
         query("SELECT pg_sleep(0.01)")
@@ -38,7 +38,7 @@ def compete(number: int) -> Any:
 
 
 def hold() -> None:
-    with transaction.atomic():
+    with held():
         query()
         gevent.sleep(30)
 

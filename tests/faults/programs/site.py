@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import AbstractContextManager
 from typing import Any
 
 
@@ -19,6 +20,15 @@ def query(statement: str = "SELECT pg_backend_pid()") -> Any:
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetchone()[0] if cursor.description else None
+
+
+def held() -> AbstractContextManager[Any]:
+    """One connection for the block, by a transaction where the mode allows one."""
+    from django.db import transaction
+
+    import poolmgr
+
+    return poolmgr.pinned() if poolmgr.pool().spec.pool_mode == "statement" else transaction.atomic()
 
 
 def sessions() -> set[int]:
