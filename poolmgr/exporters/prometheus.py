@@ -32,7 +32,7 @@ _COUNTERS: tuple[tuple[str, str, Callable[[PoolSnapshot], float]], ...] = (
     ("closed_total", "Connections closed.", lambda pool: pool.closed),
     ("found_dead_total", "Connections found dead before a checkout.", lambda pool: pool.found_dead),
     ("cleaned_total", "Connections cleaned of session state.", lambda pool: pool.cleaned),
-    ("reclaimed_total", "Connections taken back from threads that ended or whose request is over.", lambda pool: pool.reclaimed),
+    ("reclaimed_total", "Connections whose thread ended or outlived its request.", lambda pool: pool.reclaimed),
 )
 _HISTOGRAMS: tuple[tuple[str, str, Callable[[PoolSnapshot], Distribution]], ...] = (
     ("wait_time_seconds", "From asking for a connection to getting it.", lambda pool: pool.wait_time),
