@@ -22,7 +22,6 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.faults
 
-both = pytest.mark.parametrize("mode", ["session", "transaction"])
 each_mode = pytest.mark.parametrize("mode", ["session", "transaction", "statement"])
 
 
@@ -82,7 +81,7 @@ def test_greenlets_share_a_small_pool_and_killed_ones_give_back(program: Any, mo
 # -- ASGI -----------------------------------------------------------------------------------------------------------------
 
 
-@both
+@each_mode
 def test_asgi_requests_of_every_kind_give_back_also_when_the_client_leaves(program: Any, mode: str) -> None:  # P4
     told = program("asgi", max_size=4, pool_mode=mode)
     assert told["answers"] == ["200", "500"]
@@ -119,7 +118,7 @@ def running(command: list[str], environment: dict[str, str], log: Path) -> Itera
 
 
 @pytest.mark.parametrize("kind", ["prefork", "threads"])
-@both
+@pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_celery_tasks_share_their_process_s_connections(  # P3 P6
     postgres: Any, redis_server: Any, tmp_path: Path, kind: str, mode: str
 ) -> None:

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import connection, transaction
+from django.db import connection
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 
-from tests.faults.programs.site import query
+from tests.faults.programs.site import held, query
 
 ask = sync_to_async(query)
 
@@ -55,7 +55,7 @@ async def slow_query_view(request: HttpRequest) -> HttpResponse:
 
 async def atomic_view(request: HttpRequest) -> HttpResponse:
     def work() -> Any:
-        with transaction.atomic():
+        with held():
             query()
             time.sleep(0.01)
             return query()
