@@ -106,8 +106,8 @@ class RedisStore:
     def wake(self) -> None:
         self._woken.set()
         # To this process alone; the subscription's socket is what its wait() sleeps on, or the event without Redis.
-        # While the interpreter ends, parts of the client are gone already: then nobody sleeps any more either.
-        with suppress(redis.RedisError, OSError, AttributeError):
+        # The sleeper may be awake and close the client meanwhile, and while the interpreter ends parts of it are gone.
+        with suppress(redis.RedisError, OSError, ValueError, AttributeError):
             self._client.publish(self._own_channel(), "")
 
     def _own_channel(self) -> str:
