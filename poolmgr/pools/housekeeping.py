@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from weakref import ref
 from psycopg_pool.pool import MaintenanceTask
 
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.ledger import Entry, PooledConnection, has_left, is_alive, name_of, stack_of
+from poolmgr.pools.ledger import Entry, PooledConnection, has_left, is_alive, name_of, running, stack_of
 from poolmgr.pools.liveness import PATIENCE, ask
 
 if TYPE_CHECKING:
@@ -98,20 +97,20 @@ def _reclaim(managed: ManagedPool) -> None:
     """
     with managed.pool._lock:
         held = [(conn, conn.entry.owner) for conn in managed.out]
-    frames = sys._current_frames() if held else {}
+    codes = running() if held else {}
     for conn, owner in held:
-        if owner is None or not has_left(conn.entry, owner, frames):
+        if owner is None or not has_left(conn.entry, owner, codes):
             continue
         with managed.pool._lock:
             # Looked at again: a thread that rested may have gone back to work, for which it needs this lock.
-            if conn.entry.owner is not owner or not has_left(conn.entry, owner, sys._current_frames()):
+            if conn.entry.owner is not owner or not has_left(conn.entry, owner, running()):
                 continue
             conn.entry.owner = None
             conn.entry.epoch += 1
             managed.out.discard(conn)
             managed.counts["reclaimed"] += 1
             managed.counts["closed"] += 1
-        how = "held it after its request was over" if is_alive(owner, frames) else "ended without giving it back"
+        how = "held it after its request was over" if is_alive(owner, codes) else "ended without giving it back"
         logger.warning("pool %r: a connection is taken back: %s %s", managed.target, name_of(owner), how)
         in_worker(managed.pool, partial(managed.pool.forget, conn))
 

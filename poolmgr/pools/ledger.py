@@ -10,6 +10,8 @@ import threading
 import traceback
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
+from types import CodeType
 from typing import Any
 
 import psycopg
@@ -126,31 +128,43 @@ def owner_function() -> Callable[[], Any]:
     return threading.current_thread
 
 
-def is_alive(owner: Any, frames: dict[int, Any]) -> bool:
-    """Whether ``owner`` still runs; ``frames`` is ``sys._current_frames()``."""
+def running() -> dict[int, CodeType]:
+    """What each thread runs at present, by its identifier.
+
+    The frames themselves are let go of at once: a frame that is kept keeps what its function had, such as a cursor that
+    closes when it is forgotten.
+    """
+    frames = sys._current_frames()
+    codes = dict(zip(frames, map(_code, frames.values()), strict=True))
+    frames.clear()  # among them the present one, which refers to this dictionary
+    return codes
+
+
+def is_alive(owner: Any, codes: dict[int, CodeType]) -> bool:
+    """Whether ``owner`` still runs, given what ``running()`` returned."""
     if isinstance(owner, threading._DummyThread):
         # A thread that Python did not start always claims to be alive.
-        return owner.ident in frames
+        return owner.ident in codes
     if isinstance(owner, threading.Thread):
         return owner.is_alive()
     return not owner.dead
 
 
+_code = attrgetter("f_code")
 #: What an executor's thread runs when it has nothing to do.
 _RESTING = getattr(getattr(concurrent.futures.thread, "_worker", None), "__code__", None)
 
 
-def has_left(entry: Entry, owner: Any, frames: dict[int, Any]) -> bool:
-    """Whether ``owner`` will not give this connection back.
+def has_left(entry: Entry, owner: Any, codes: dict[int, CodeType]) -> bool:
+    """Whether ``owner`` will not give this connection back, given what ``running()`` returned.
 
     It has ended, or it is an executor's thread that rests after the request it worked for is over.
     """
-    if not is_alive(owner, frames):
+    if not is_alive(owner, codes):
         return True
     if entry.guest_of is None or not entry.guest_of.over:
         return False
-    frame = frames.get(getattr(owner, "ident", None) or -1)
-    return frame is not None and frame.f_code is _RESTING
+    return _RESTING is not None and codes.get(getattr(owner, "ident", None) or -1) is _RESTING
 
 
 def name_of(owner: Any) -> str:

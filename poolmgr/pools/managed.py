@@ -213,7 +213,8 @@ class ManagedPool:
             except psycopg_pool.PoolClosed:
                 raise PoolClosed(f"the pool of {self.target!r} is closed", self.target) from None
             except Exception as ex:  # what a failed connect passes on to those who wait
-                raise self._failed("checkout_errors", explain.refused(self, ex)) from ex
+                # The pool remembers it: a traceback would keep alive what the borrower and its callers had.
+                raise self._failed("checkout_errors", explain.refused(self, ex)) from ex.with_traceback(None)
             now = monotonic()
             if not (fault := self._fault(self, conn, now, deadline - now)):
                 return conn

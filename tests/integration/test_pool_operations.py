@@ -1,14 +1,17 @@
 """Pause, resume, recycle, restart, return: what an operator and a borrower may do to a pool."""
 
+import gc
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
 import psycopg
 import pytest
 
-from poolmgr.exceptions import PoolClosed, PoolPaused
+from poolmgr.exceptions import AuthenticationFailed, PoolClosed, PoolPaused
+from poolmgr.pools import housekeeping
 from poolmgr.pools.managed import ManagedPool
 from tests.pools import backends, give_back, hold, kill_backends, managed_pool, wait_in_thread
 from tests.waiting import until
@@ -190,6 +193,68 @@ def test_what_a_dead_thread_held_comes_back_within_5_seconds(make_pool: MakePool
         conn.execute("SELECT 1")
     assert pool.snapshot().reclaimed == 1
     assert pool.snapshot().size == 1
+
+
+class Local:
+    """Something that a function has, which ends with the function."""
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_a_look_at_the_threads_keeps_nothing_of_what_they_had(make_pool: MakePool, no_collector: None) -> None:  # P4
+    pool = make_pool(max_size=1)
+    held, leave = threading.Event(), threading.Event()
+    local: list[Any] = []
+
+    def work() -> None:
+        # As an iterator that is left early: it closes its cursor when the last that refers to it is gone.
+        own = Local()
+        local.append(weakref.ref(own))
+        held.set()
+        leave.wait(20)
+
+    def borrow() -> None:
+        with pool.connection():
+            work()
+
+    thread = threading.Thread(target=borrow)
+    thread.start()
+    assert held.wait(5)
+    housekeeping.look_after(pool)
+    assert pool.snapshot().reclaimed == 0
+    leave.set()
+    thread.join()
+    assert local[0]() is None
+
+
+def test_an_error_that_the_pool_remembers_keeps_nothing_of_those_who_met_it(  # P4
+    make_pool: MakePool, no_collector: None
+) -> None:
+    pool = make_pool(connection_timeout=10.0)
+    pool.given["user"] = "nobody_of_this_name"  # type: ignore[attr-defined]
+    local: list[Any] = []
+
+    def work() -> None:
+        own = Local()
+        local.append(weakref.ref(own))
+        try:
+            pool.checkout()
+        except AuthenticationFailed:
+            return
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert pool.pool.last_error is not None
+    assert [each() for each in local] == [None] * 4
 
 
 def test_a_thread_that_python_did_not_start_is_not_taken_for_dead_while_it_runs(make_pool: MakePool) -> None:  # P3
