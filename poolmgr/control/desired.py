@@ -9,6 +9,7 @@ from poolmgr.control.access import control_alias
 from poolmgr.exceptions import InvalidSpec
 from poolmgr.models import PoolProfile
 from poolmgr.pools.desired import Desired
+from poolmgr.pools.spec import query_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,18 @@ def follow(profiles: tuple[PoolProfile, ...], role: str) -> dict[str, PoolProfil
     return {
         **{profile.target: profile for profile in enabled if not profile.role},
         **{profile.target: profile for profile in enabled if profile.role == role},
+    }
+
+
+def validation_queries(profiles: tuple[PoolProfile, ...]) -> dict[str, str]:
+    """By target, the query by which its health is checked: of the profile for any role, else of the first for one.
+
+    A query that was made wrong in SQL is left out.
+    """
+    return {
+        profile.target: profile.validation_query
+        for profile in sorted(profiles, key=lambda profile: profile.role, reverse=True)
+        if profile.enabled and not query_error(profile.validation_query)
     }
 
 

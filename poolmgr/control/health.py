@@ -17,9 +17,12 @@ from poolmgr.models import Event, HealthCheck
 from poolmgr.pools import registry
 
 
-def check_target(target: str, timeout: float = 5.0) -> HealthCheck:
-    """Check a target by a connection of its own, within about ``timeout`` seconds: an unsaved result. Never raises."""
-    probe = Probe(target, timeout)
+def check_target(target: str, timeout: float = 5.0, query: str | None = None) -> HealthCheck:
+    """Check a target by a connection of its own, within about ``timeout`` seconds: an unsaved result. Never raises.
+
+    ``query`` is the validation query, by default that of this process's pool or of the bootstrap settings.
+    """
+    probe = Probe(target, timeout, lambda: query)
     return probe.result(our_pids(target, read_beats()[0]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic, perf_counter
@@ -17,6 +17,7 @@ from poolmgr.metrics.health import Verdict, judge_server, worst
 from poolmgr.models import HealthCheck
 from poolmgr.pools import registry
 from poolmgr.pools.diagnosis import diagnose
+from poolmgr.pools.liveness import NoAnswer, validate
 
 #: Seconds above which a connect or a query that should take milliseconds is worth a warning.
 SLOW = 1.0
@@ -35,9 +36,11 @@ class Probe:
     """A check under way; it begins at once.
 
     In a thread, since looking up a host name can't be given a deadline. The thread ends by its own timeouts.
+    ``query``, called in that thread, gives the validation query; None means that of this process's pool or of the
+    bootstrap settings.
     """
 
-    def __init__(self, target: str, timeout: float) -> None:
+    def __init__(self, target: str, timeout: float, query: Callable[[], str | None]) -> None:
         self._target = target
         self._timeout = timeout
         self._deadline = monotonic() + timeout
@@ -53,7 +56,8 @@ class Probe:
         self._parameters = {**wrapper.get_connection_params(), "connect_timeout": max(2, round(timeout))}
         pool = registry.get(target)
         spec = pool.spec if pool else bootstrap_spec(target)
-        self._query = spec.validation_query if spec else "SELECT 1"
+        self._query = query
+        self._own_query = spec.validation_query if spec else "SELECT 1"
         Thread(target=self._run, name="poolmgr-probe", daemon=True).start()
 
     def result(self, ours: Iterable[int]) -> HealthCheck:
@@ -77,8 +81,9 @@ class Probe:
             with psycopg.connect(**self._parameters, autocommit=True) as connection:
                 check.connect_time = perf_counter() - began
                 self._connection = connection
+                query = self._query() or self._own_query
                 began = perf_counter()
-                connection.execute(self._query)
+                failed = self._validate(connection, query)
                 check.query_time = perf_counter() - began
                 with connection.cursor(row_factory=tuple_row) as cursor:
                     row: Any = cursor.execute(_FIGURES).fetchone()
@@ -86,13 +91,24 @@ class Probe:
             # The probe's own connection is gone by the time that anybody reads this.
             check.server_used = len(pids) - 1
             check.server_version = version[:50]
-            verdict = _judge(check)
+            verdict = worst([_judge(check), *failed])
             check.state, check.message = verdict.state, verdict.sentence
         except Exception as error:  # whatever keeps it from an answer is the result
             found = diagnose(error)
             sentence = found.sentence[:1].upper() + found.sentence[1:].rstrip(".")
             check.state, check.message = "critical", f"{sentence}: {self._address}."
         self._results.put((check, pids))
+
+    def _validate(self, connection: psycopg.Connection[Any], query: str) -> list[Verdict]:
+        try:
+            validate(connection, query, self._deadline)
+        except NoAnswer:
+            raise
+        except psycopg.OperationalError as error:
+            if connection.closed:
+                raise
+            return [Verdict("critical", f"The validation query fails: {diagnose(error).sentence} ({self._address}).")]
+        return []
 
 
 def _judge(check: HealthCheck) -> Verdict:

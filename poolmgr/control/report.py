@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic, time
 from typing import Any
 
+from django.db.utils import Error as DatabaseError
+
 from poolmgr.control.access import control_database
+from poolmgr.control.desired import read_profiles, validation_queries
 from poolmgr.control.fleet import Fleet, TargetView, read_fleet
 from poolmgr.control.health import our_pids
 from poolmgr.control.probe import Probe
@@ -39,8 +45,16 @@ class Report:
 def make_report(targets: tuple[str, ...] = (), timeout: float = 5.0) -> Report:
     """Check ``targets``, or all that are known, within about ``timeout`` seconds altogether. Never raises."""
     deadline = monotonic() + timeout
-    probes = {target: Probe(target, timeout) for target in targets or known_targets()}
-    fleet = _fleet_by(deadline, timeout)
+    queries: Future[dict[str, str]] = Future()
+
+    def query_of(target: str) -> str | None:
+        # Where the profiles can't be read soon, the settings' own query has to do.
+        with suppress(TimeoutError):
+            return queries.result(timeout / 2).get(target)
+        return None
+
+    probes = {target: Probe(target, timeout, partial(query_of, target)) for target in targets or known_targets()}
+    fleet = _fleet_by(deadline, timeout, queries)
     views = {view.target: view for view in fleet.targets if view.processes}
     reports = []
     for target, probe in probes.items():
@@ -55,11 +69,15 @@ def make_report(targets: tuple[str, ...] = (), timeout: float = 5.0) -> Report:
     return Report(worst(verdicts), tuple(reports), fleet)
 
 
-def _fleet_by(deadline: float, timeout: float) -> Fleet:
+def _fleet_by(deadline: float, timeout: float, queries: Future[dict[str, str]]) -> Fleet:
     results: SimpleQueue[Fleet] = SimpleQueue()
 
     def read() -> None:
         with control_database():
+            try:
+                queries.set_result(validation_queries(read_profiles()))
+            except DatabaseError:
+                queries.set_result({})  # which the fleet then says
             results.put(read_fleet())
 
     # The control database may be the one that went silent, and its connect_timeout is longer than our patience.

@@ -12,6 +12,7 @@ from django.utils import timezone
 from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, try_lock
 from poolmgr.control.commands import record
+from poolmgr.control.desired import read_profiles, validation_queries
 from poolmgr.control.fleet import TargetView, read_fleet
 from poolmgr.control.health import check_target, is_due, store_check
 from poolmgr.control.store import get_store
@@ -32,7 +33,8 @@ def check_and_store(target: str) -> HealthCheck | None:
     with transaction.atomic(using=control_alias()):
         if not try_lock(f"check:{target}") or not is_due(target, _JUST):
             return None
-        return store_check(check_target(target))
+        query = validation_queries(read_profiles()).get(target)
+        return store_check(check_target(target, query=query))
 
 
 def targets_due() -> tuple[str, ...]:

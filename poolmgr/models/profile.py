@@ -107,7 +107,10 @@ class PoolProfile(models.Model):
     validation_query = models.CharField(
         max_length=500,
         default=_D.validation_query,
-        help_text=_("One SELECT that shows that a connection works. Default SELECT 1. Live."),
+        help_text=_(
+            "One SELECT that shows that a connection works. It runs in a transaction that only reads and is rolled back, "
+            "so that it leaves nothing behind. Default SELECT 1. Live."
+        ),
     )
     validate_after_idle = models.FloatField(
         default=_D.validate_after_idle,

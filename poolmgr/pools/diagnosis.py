@@ -49,21 +49,34 @@ _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
     (
         ServerDown,
         "the server closed the connection",
-        r"closed the connection unexpectedly|connection reset|eof detected",
+        r"closed the connection unexpectedly|connection reset|eof detected|terminating connection",
     ),
 )
 _KNOWN = tuple((re.compile(pattern, re.IGNORECASE), cls, sentence) for cls, sentence, pattern in _WORDS)
 
 
 def diagnose(error: BaseException) -> Diagnosis:
-    """Classify the error of a connect."""
+    """Classify the error of a connect, or of a query of ours on a connection.
+
+    What the server says of a query is not repeated: it may quote what the query read. libpq's own words, without an
+    SQLSTATE, say what failed in a connect.
+    """
     text = str(error)
     if isinstance(error, errors.ConnectionTimeout):
         return Diagnosis(ServerDown, "the server does not answer")
     for pattern, cls, sentence in _KNOWN:
         if pattern.search(text):
             return Diagnosis(cls, sentence)
+    if state := getattr(error, "sqlstate", None):
+        return Diagnosis(ServerDown, f"the server refuses with SQLSTATE {state} ({_name_of(state)})")
     return Diagnosis(ServerDown, scrub(text.strip().splitlines()[-1][:200]) if text.strip() else type(error).__name__)
+
+
+def _name_of(state: str) -> str:
+    try:
+        return errors.lookup(state).__name__
+    except KeyError:
+        return "unknown"
 
 
 def scrub(text: str) -> str:

@@ -213,10 +213,16 @@ class ElasticPool(ConnectingPool):
                 self._maybe_grow_pool()
         self._close_connection(conn)
 
-    def take_idle(self, wanted: Callable[[PooledConnection], bool], most: int | None = None) -> list[PooledConnection]:
-        """Take the idle connections that are ``wanted``, longest idle first; their places stay counted."""
+    def take_idle(
+        self,
+        wanted: Callable[[PooledConnection], bool],
+        most: int | None = None,
+        first: Callable[[PooledConnection], float] | None = None,
+    ) -> list[PooledConnection]:
+        """Take idle connections that are ``wanted``, longest idle or least by ``first`` first; their places stay counted."""
         with self._lock:
-            taken = [conn for conn in self._pool if wanted(conn)][:most]
+            found = [conn for conn in self._pool if wanted(conn)]
+            taken = (sorted(found, key=first) if first else found)[:most]
             for conn in taken:
                 self._pool.remove(conn)
             self._nconns_min = min(self._nconns_min, len(self._pool))

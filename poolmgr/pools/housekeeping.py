@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -14,7 +15,8 @@ from psycopg_pool.pool import MaintenanceTask
 
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.ledger import Entry, PooledConnection, has_left, is_alive, name_of, running, stack_of
-from poolmgr.pools.liveness import PATIENCE, ask
+from poolmgr.pools.liveness import PATIENCE, validate
+from poolmgr.pools.validation import is_only_the_query
 
 if TYPE_CHECKING:
     from poolmgr.pools.elastic import ElasticPool
@@ -86,7 +88,7 @@ def look_after(managed: ManagedPool) -> None:
     managed.count(found_dead=sweep(managed))
     _shrink(managed, now)
     _renew_one(managed)
-    _keep_alive_one(managed, now)
+    _keep_alive_some(managed, now)
     managed.pool.fill()
 
 
@@ -199,23 +201,30 @@ def replace(managed: ManagedPool, conn: PooledConnection) -> Exception | None:
     return error
 
 
-def _keep_alive_one(managed: ManagedPool, now: float) -> None:
+def _keep_alive_some(managed: ManagedPool, now: float) -> None:
     interval = managed.spec.keepalive_interval
-    if interval:
-        due = managed.pool.take_idle(lambda c: now - max(c.entry.idle_since, c.entry.asked_at) > interval, 1)
-        for conn in due:
-            in_worker(managed.pool, partial(_keep_alive, managed, conn))
+    if not interval:
+        return
+
+    def due_at(conn: PooledConnection) -> float:
+        return max(conn.entry.idle_since, conn.entry.asked_at) + interval
+
+    # As few as keep up: those that are asked serve nobody meanwhile.
+    enough = ceil(len(managed.pool._pool) * INTERVAL / interval)
+    for conn in managed.pool.take_idle(lambda conn: due_at(conn) < now, enough, first=due_at):
+        in_worker(managed.pool, partial(_keep_alive, managed, conn))
 
 
 def _keep_alive(managed: ManagedPool, conn: PooledConnection) -> None:
     pool, entry = managed.pool, conn.entry
     try:
-        ask(conn, managed.spec.validation_query, monotonic() + PATIENCE)
+        validate(conn, managed.spec.validation_query, monotonic() + PATIENCE)
     except Exception as ex:
-        logger.info("pool %r: an idle connection was lost: %s", managed.target, ex)
-        managed.count(found_dead=1)
-        _drop(managed, [conn])
-        return
+        if not is_only_the_query(managed, conn, ex):
+            logger.info("pool %r: an idle connection was lost: %s", managed.target, diagnose(ex).sentence)
+            managed.count(found_dead=1)
+            _drop(managed, [conn])
+            return
     entry.asked_at = monotonic()
     with pool._lock:
         wanted = bool(pool._waiting) or pool._nconns > pool._max_size or pool._closed

@@ -24,12 +24,12 @@ def ask(connection: psycopg.Connection[Any], statement: str, deadline: float) ->
     ``deadline`` is on the monotonic clock. psycopg's own ``execute`` has no deadline, so that one black-holed
     connection would hold its caller for the minutes that TCP takes to notice.
 
-    Raises ``NoAnswer`` past the deadline and ``psycopg.OperationalError`` when the statement fails.
+    Raises ``NoAnswer`` past the deadline and ``psycopg.OperationalError`` with its ``sqlstate`` when the statement fails.
     """
     pgconn = connection.pgconn
     pgconn.send_query(statement.encode())
     poller = select.poll() if hasattr(select, "poll") else None
-    error = ""
+    error: psycopg.OperationalError | None = None
     while True:
         pgconn.flush()
         while pgconn.is_busy():
@@ -41,9 +41,29 @@ def ask(connection: psycopg.Connection[Any], statement: str, deadline: float) ->
         if result is None:
             break
         if result.status in _FAILED:
-            error = result.error_message.decode(errors="replace").strip()
-    if error:
-        raise psycopg.OperationalError(error)
+            error = psycopg.OperationalError(result.error_message.decode(errors="replace").strip())
+            error.sqlstate = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode() or None
+    if error is not None:
+        raise error
+
+
+def validate(connection: psycopg.Connection[Any], query: str, deadline: float) -> None:
+    """Run a validation query, in one round trip, so that it changes nothing, neither data nor the session.
+
+    Raises as ``ask()``; the connection is in no transaction afterwards if it works at all.
+    """
+    if query == "SELECT 1":
+        ask(connection, query, deadline)
+        return
+    try:
+        # On lines of its own: a comment at its end must not swallow what follows.
+        ask(connection, f"BEGIN READ ONLY;\n{query}\n;ROLLBACK", deadline)
+    except NoAnswer:
+        raise
+    except psycopg.OperationalError:
+        if connection.pgconn.transaction_status == pq.TransactionStatus.INERROR:
+            ask(connection, "ROLLBACK", deadline)
+        raise
 
 
 _FAILED = frozenset({pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE})

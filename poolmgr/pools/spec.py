@@ -89,18 +89,29 @@ def _error(name: str, value: Any) -> str:
 
 
 _ONE_SELECT = re.compile(r"\s*select\b", re.IGNORECASE)
+#: What a transaction that only reads refuses anyway, and what it can't undo.
+_MORE_THAN_READS = re.compile(
+    r"\b(into|for\s+(?:no\s+key\s+update|update|key\s+share|share)|set_config|nextval|setval|setseed|set_limit"
+    r"|pg_(?:try_)?advisory\w*|pg_notify|pg_terminate_backend|pg_cancel_backend|pg_reload_conf|pg_sleep\w*"
+    r"|pg_(?:switch|create|drop|promote|logical|replication)\w*|pg_read\w*|pg_ls\w*|lo_\w+|dblink\w*"
+    r"|query_to_xml\w*|cursor_to_xml\w*|table_to_xml\w*)\b",
+    re.IGNORECASE,
+)
 
 
 def query_error(query: Any) -> str:
     """Why ``query`` can't be a validation query, or an empty string.
 
-    A validation query runs on connections that belong to nobody yet, so it must be one plain SELECT.
+    A validation query runs on connections that belong to nobody yet, so it must be one plain SELECT that leaves nothing
+    behind. Whatever passes here is run by ``liveness.validate()`` in a transaction that only reads.
     """
     if not isinstance(query, str) or not _ONE_SELECT.match(query):
         return f"{query!r} is not one SELECT statement, such as SELECT 1"
     body = query.strip().removesuffix(";")
     if ";" in body:
         return f"{query!r} has more than one statement; use one SELECT, such as SELECT 1"
+    if found := _MORE_THAN_READS.search(query):
+        return f"{query!r} does more than read ({found.group()}); use one plain SELECT, such as SELECT 1"
     if "\x00" in query or len(query) > 500:
         return "the query must be at most 500 characters of plain text"
     return ""

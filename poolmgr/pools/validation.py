@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.pq import TransactionStatus
 
+from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.ledger import PooledConnection
-from poolmgr.pools.liveness import PATIENCE, NoAnswer, ask, has_hung_up
+from poolmgr.pools.liveness import PATIENCE, NoAnswer, has_hung_up, validate
 
 if TYPE_CHECKING:
     from poolmgr.pools.managed import ManagedPool
@@ -39,11 +40,11 @@ def fault(managed: ManagedPool, conn: PooledConnection, now: float, timeout: flo
     try:
         if news and has_hung_up(conn):
             return "hung up"
-        ask(conn, spec.validation_query, monotonic() + min(PATIENCE, left / 2))
+        validate(conn, spec.validation_query, monotonic() + min(PATIENCE, left / 2))
     except NoAnswer:
         return "silent"
     except Exception as ex:
-        return "" if _is_only_the_query(managed, conn, ex) else "refused"
+        return "" if is_only_the_query(managed, conn, ex) else "refused"
     except BaseException:  # the borrower is being stopped, as by a KeyboardInterrupt
         managed.give_back(conn)
         raise
@@ -69,7 +70,7 @@ def with_check(check: Callable[[Any], None]) -> Fault:
     return fault_by_site
 
 
-def _is_only_the_query(managed: ManagedPool, conn: PooledConnection, error: Exception) -> bool:
+def is_only_the_query(managed: ManagedPool, conn: PooledConnection, error: Exception) -> bool:
     """Whether a failed validation is the query's own fault: a fresh connection that the server answers fails it too.
 
     Else a slip in the query would cost every checkout a connect.
@@ -79,5 +80,6 @@ def _is_only_the_query(managed: ManagedPool, conn: PooledConnection, error: Exce
         return False
     if managed.wrong_query != query and conn.entry.epoch == 0:
         managed.wrong_query = query
-        logger.warning("pool %r: the validation query %r fails on a fresh connection: %s", managed.target, query, error)
+        why = diagnose(error).sentence
+        logger.warning("pool %r: the validation query %r fails on a fresh connection: %s", managed.target, query, why)
     return managed.wrong_query == query

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from poolmgr.control.fleet import read_fleet
+from poolmgr.models import PoolProfile
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 
 from .control_fleet import TestFleet, wait_for
@@ -103,6 +104,13 @@ def test_database_that_does_not_exist(environment: dict[str, str]) -> None:  # P
     done = poolcheck({**environment, "DATABASE_URL": environment["DATABASE_URL"].rsplit("/", 1)[0] + "/nothing"})
     assert done.returncode == 2
     assert "The database does not exist: " in done.stdout
+
+
+def test_validation_query_of_the_profile(environment: dict[str, str]) -> None:
+    PoolProfile.objects.create(target="default", validation_query="SELECT nothing_of_that_name")
+    done = poolcheck(environment)
+    assert done.returncode == 2
+    assert "The validation query fails: the server refuses with SQLSTATE 42703 (UndefinedColumn)" in done.stdout
 
 
 def test_full_server(environment: dict[str, str], make_postgres: Callable[..., EmbeddedPostgres]) -> None:  # P9

@@ -62,6 +62,16 @@ def test_check_is_stored_with_what_the_server_says(fleet: TestFleet) -> None:
     assert (seen.message, seen.at, seen.ours) == (check.message, check.at, check.ours)
 
 
+def test_a_check_asks_the_profile_s_validation_query(fleet: TestFleet) -> None:
+    PoolProfile.objects.create(target="default", validation_query="SELECT nothing_of_that_name")
+    tasks.check_target("default")
+    check = HealthCheck.objects.get()
+    assert check.state == "critical"
+    assert check.message.startswith("The validation query fails: the server refuses with SQLSTATE 42703")
+    # What else the server says is told all the same.
+    assert check.server_max == 100
+
+
 def test_two_checks_at_once_make_one_row(fleet: TestFleet) -> None:
     run_at_once(lambda: tasks.check_target("default"), 4)
     assert HealthCheck.objects.count() == 1

@@ -64,6 +64,10 @@ def test_a_setting_given_under_both_its_names_is_refused() -> None:
         ("validation_query", "DELETE FROM x", "is not one SELECT statement"),
         ("validation_query", "SELECT 1; DROP TABLE x", "has more than one statement"),
         ("validation_query", "", "is not one SELECT statement"),
+        ("validation_query", "SELECT set_config('a.b', 'c', false)", "does more than read (set_config)"),
+        ("validation_query", "SELECT * INTO x FROM y", "does more than read (INTO)"),
+        ("validation_query", "SELECT pg_advisory_lock(1)", "does more than read (pg_advisory_lock)"),
+        ("validation_query", "SELECT 1 FROM x FOR UPDATE", "does more than read (FOR UPDATE)"),
         ("validation_query", "SELECT " + "1" * 600, "at most 500 characters"),
     ],
 )
