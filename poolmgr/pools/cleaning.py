@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psycopg.pq import TransactionStatus
 
 from poolmgr.pools import housekeeping
-from poolmgr.pools.ledger import EXTENDS, PooledConnection
+from poolmgr.pools.connection import PooledConnection
+from poolmgr.pools.ledger import EXTENDS
 from poolmgr.pools.liveness import PATIENCE, ask
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ def clean(managed: ManagedPool, conn: PooledConnection) -> None:
     pool, entry = managed.pool, conn.entry
     try:
         ask(conn, "DISCARD ALL", monotonic() + PATIENCE)
-        _forget_prepared(conn)
-        conn.isolation_level = conn.read_only = conn.deferrable = None
+        conn.make_anew()
         if pool._reset:
             pool._reset(conn)
         managed._configure_new(conn)
@@ -102,9 +102,3 @@ def _greet_all_again(pool: ElasticPool) -> None:
 def _expect_idle(conn: PooledConnection) -> None:
     if conn.pgconn.transaction_status != TransactionStatus.IDLE:
         raise RuntimeError("the connection was left inside a transaction")
-
-
-def _forget_prepared(conn: Any) -> None:
-    # psycopg must not go on using statements that DISCARD ALL dropped, nor deallocate them once more.
-    conn._prepared.clear()
-    conn._prepared._to_flush.clear()

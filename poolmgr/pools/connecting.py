@@ -16,8 +16,9 @@ from psycopg_pool import ConnectionPool
 from psycopg_pool.pool import AddConnection, MaintenanceTask
 
 from poolmgr.exceptions import AuthenticationFailed
+from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.ledger import Entry, PooledConnection
+from poolmgr.pools.ledger import Entry
 
 #: While somebody waits, a failed connect is tried again after this many seconds; psycopg_pool's pauses double from 1 s.
 RETRY_WHILE_WAITED = 0.25
@@ -87,8 +88,9 @@ class ConnectingPool(ConnectionPool[PooledConnection]):
         error: Exception | None = None
         try:
             conn = super()._connect(timeout)
-            conn.entry = Entry(conn.fileno(), conn.info.backend_pid, generation, monotonic())
-            conn.entry.expires = conn._expire_at
+            entry = Entry(conn.fileno(), conn.info.backend_pid, generation, monotonic())
+            entry.expires = conn._expire_at
+            conn.enter(entry)
             self.living.add(conn)
             return conn
         except Exception as ex:

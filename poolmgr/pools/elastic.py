@@ -5,7 +5,7 @@ _pool _waiting _nconns _nconns_min _min_size _max_size _closed _stats _sched _re
 _pool_full_event _REQUESTS_ERRORS _REQUESTS_QUEUED _REQUESTS_WAIT_MS _REQUESTS_NUM _check_open_getconn _check_size
 _get_ready_connection _getconn_unchecked _maybe_grow_pool _add_to_pool _connect _close_connection``, of
 ``psycopg_pool.pool`` the classes ``AddConnection``, ``MaintenanceTask`` and ``WaitingClient``, and on connections
-``_pool _expire_at``. Of psycopg: ``_prepared`` in cleaning.py.
+``_pool _expire_at``. Of psycopg: ``_prepared _notice_handlers _notify_handlers`` and the setters that connection.py extends.
 
 The law of the lock: every attribute named above, and ``paused``, ``generation``, ``connecting``, ``resting``,
 ``last_error`` and ``last_error_at`` are read for decisions and written only with ``_lock`` held; nothing that may block
@@ -23,7 +23,7 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 from psycopg_pool.pool import AddConnection, WaitingClient
 
 from poolmgr.pools.connecting import RETRY_WHILE_WAITED, ConnectingPool
-from poolmgr.pools.ledger import PooledConnection
+from poolmgr.pools.connection import PooledConnection, pooled
 
 
 class Place(WaitingClient[PooledConnection]):
@@ -44,7 +44,7 @@ class ElasticPool(ConnectingPool):
         self, *args: Any, on_connect: Callable[[float, Exception | None], None] | None = None, **kwargs: Any
     ) -> None:
         opened = kwargs.pop("open", None)
-        kwargs.setdefault("connection_class", PooledConnection)
+        kwargs["connection_class"] = pooled(kwargs.get("connection_class", PooledConnection))
         super().__init__(*args, on_connect=on_connect, **kwargs)
         self.paused = False
         self.on_get: Callable[[float | None], PooledConnection] | None = None
@@ -200,8 +200,6 @@ class ElasticPool(ConnectingPool):
             self.paused = False
             while self._waiting and self._pool:
                 self.hand_on(self._pool.pop())
-                if self._pool and not self._waiting:
-                    break
             if self._waiting:
                 self._maybe_grow_pool()
 

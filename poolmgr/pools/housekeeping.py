@@ -13,8 +13,9 @@ from weakref import ref
 
 from psycopg_pool.pool import MaintenanceTask
 
+from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.ledger import Entry, PooledConnection, has_left, is_alive, name_of, running, stack_of
+from poolmgr.pools.ledger import Entry, has_left, is_alive, name_of, running, stack_of
 from poolmgr.pools.liveness import PATIENCE, validate
 from poolmgr.pools.validation import is_only_the_query
 

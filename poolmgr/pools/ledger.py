@@ -14,9 +14,6 @@ from operator import attrgetter
 from types import CodeType
 from typing import Any
 
-import psycopg
-from psycopg import IsolationLevel
-
 #: The pin of whoever made an extension, whose types the pool's other connections don't know yet.
 EXTENDS = "new extension"
 
@@ -72,29 +69,6 @@ class Entry:
         self.greeted: list[Any] | None = None
         self.leak_reported = -1
         self.asked_at = 0.0
-
-
-class PooledConnection(psycopg.Connection[Any]):
-    """A connection that knows its ledger entry, and pins itself when a borrower changes how transactions begin."""
-
-    entry: Entry
-
-    def _set_isolation_level(self, value: IsolationLevel | None) -> None:
-        super()._set_isolation_level(value)
-        self._pin("transaction characteristics")
-
-    def _set_read_only(self, value: bool | None) -> None:
-        super()._set_read_only(value)
-        self._pin("transaction characteristics")
-
-    def _set_deferrable(self, value: bool | None) -> None:
-        super()._set_deferrable(value)
-        self._pin("transaction characteristics")
-
-    def _pin(self, reason: str) -> None:
-        # While psycopg_pool configures a new connection there is no entry yet.
-        if entry := getattr(self, "entry", None):
-            entry.pins.add(reason)
 
 
 def watch(fileno: int) -> Callable[[int], Any]:

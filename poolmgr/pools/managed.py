@@ -18,10 +18,11 @@ from poolmgr.exceptions import CheckoutError, PoolClosed, TooManyWaiting
 from poolmgr.metrics.histogram import Histogram
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools import cleaning, explain, housekeeping, inherited, validation, view
+from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.elastic import ElasticPool
 from poolmgr.pools.housekeeping import Recycled
-from poolmgr.pools.ledger import PooledConnection, owner_function
+from poolmgr.pools.ledger import owner_function
 from poolmgr.pools.plan import Action, Plan, plan
 from poolmgr.pools.spec import PoolSpec
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.pq import TransactionStatus
 
+from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.ledger import PooledConnection
 from poolmgr.pools.liveness import PATIENCE, NoAnswer, has_hung_up, validate
 
 if TYPE_CHECKING:

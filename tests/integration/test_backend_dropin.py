@@ -1,15 +1,17 @@
 """What code written for Django's native pool relies on, as Django's own tests and its users' libraries do."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_origin
 from unittest import mock
 
+import psycopg
 import psycopg_pool
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+from psycopg.rows import dict_row
 
 from poolmgr.exceptions import PoolExhausted, TooManyWaiting
 from poolmgr.pools.managed import ManagedPool
@@ -109,6 +111,33 @@ def test_a_check_of_the_site_s_own_is_asked_at_every_checkout(small_pool: Small)
                 pids.append(conn.info.backend_pid)
         assert checked == [pids[0], pids[0], pids[1], pids[1]]
         assert pids[0] != pids[1] == pids[2]
+    finally:
+        pool.close()
+
+
+class TracedConnection(psycopg.Connection[Any]):
+    """As a tracing library has it."""
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        self.traced = True
+        return super().cursor(*args, **kwargs)
+
+
+@pytest.mark.parametrize("given", [TracedConnection, psycopg.Connection, psycopg.Connection[Any]])
+def test_a_connection_class_of_the_site_s_own_is_used(small_pool: Small, given: Any) -> None:  # P1, P2
+    spec, passed = from_options({"min_size": 0, "max_size": 1, "timeout": 3, "connection_class": given})
+    pool = ManagedPool("classed", spec, connection.get_connection_params, passed=passed)
+    pool.open()
+    try:
+        with pool.connection() as conn:
+            assert isinstance(conn, get_origin(given) or given)
+            conn.execute("SET statement_timeout = 54321")
+            conn.row_factory = dict_row
+        with pool.connection() as again:
+            assert again is conn
+            # No cursor of ours has looked at the first statement, but the attribute was seen.
+            assert again.execute("SHOW statement_timeout").fetchone() == ("0",)
+        assert getattr(conn, "traced", False) == (given is TracedConnection)
     finally:
         pool.close()
 
