@@ -7,19 +7,23 @@ from dataclasses import dataclass, fields
 from time import time
 
 from django.db.utils import Error as DatabaseError
+from django.utils import timezone
 
 from poolmgr.control.access import control_alias, sentence_of, sheltered
 from poolmgr.control.desired import follow, label, read_profiles
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.targets import known_targets
-from poolmgr.metrics.health import Checked, Figures, Verdict, judge
+from poolmgr.metrics.health import Checked, Figures, Verdict, judge, worst
 from poolmgr.metrics.histogram import Distribution, merge
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.models import HealthCheck, PoolProfile
+from poolmgr.pools.spec import PoolSpec
 
 Profiles = tuple[PoolProfile, ...]
 
+#: Seconds between checks where no pool tells.
+_CHECKED = PoolSpec().health_check_interval
 #: What is lost with Redis.
 _WITHOUT_PUSH = ": heartbeats go through the control database, and processes find changes at their next poll."
 
@@ -31,6 +35,8 @@ class TargetView:
     ``capacity`` is what all processes may open now, ``max_size`` the largest of a single one. ``applied`` counts the
     processes that follow the newest settings, and all of them. ``paused`` is true when any process is. ``pins`` counts,
     by reason, the returns of connections that session state had tied to their borrower, since the pools were made.
+    ``of_pools`` is the verdict on the pools alone, ``verdict`` the worse of it and of the last health check, unless that
+    is not ``health_fresh``.
     """
 
     target: str
@@ -51,7 +57,9 @@ class TargetView:
     applied: tuple[int, int]
     profiles: tuple[str, ...]
     verdict: Verdict
+    of_pools: Verdict
     last_health: Checked | None
+    health_fresh: bool
     paused: bool
     pins: dict[str, int]
 
@@ -116,6 +124,10 @@ def _view(target: str, beats: tuple[ProcessBeat, ...], profiles: Profiles | None
     pools = [pool for _, pool in owners]
     current = sum(_is_current(pool, beat.role, profiles, pools) for beat, pool in owners)
     figures = _sum(pools, current, tuple(dict.fromkeys(problem for beat, _ in owners for problem in beat.problems)))
+    of_pools = judge(figures) if pools else Verdict("unknown", "No live process has this pool open.")
+    interval = min((pool.settings.get("health_check_interval", _CHECKED) for pool in pools), default=_CHECKED)
+    fresh = health is not None and health.is_fresh(interval, timezone.now())
+    told = [Verdict(health.state, health.message)] if health is not None and fresh else []
     return TargetView(
         target=target,
         kind=pools[0].kind if pools else "postgresql",
@@ -134,8 +146,10 @@ def _view(target: str, beats: tuple[ProcessBeat, ...], profiles: Profiles | None
         use=merge(pool.recent_use_time for pool in pools),
         applied=(current, len(pools)),
         profiles=tuple(sorted({pool.profile for pool in pools})),
-        verdict=judge(figures) if pools else Verdict("unknown", "No live process has this pool open."),
+        verdict=worst([of_pools, *told]),
+        of_pools=of_pools,
         last_health=health,
+        health_fresh=fresh,
         paused=bool(figures.paused),
         pins=dict(sum((Counter(pool.pins) for pool in pools), Counter())),
     )

@@ -61,7 +61,7 @@ def make_report(targets: tuple[str, ...] = (), timeout: float = 5.0) -> Report:
         check = probe.result(our_pids(target, fleet.processes))
         found = [Verdict(check.state, check.message)]
         if view := views.get(target):
-            found.append(view.verdict)
+            found.append(view.of_pools)
         reports.append(TargetReport(target, worst(found), check, views.get(target)))
     verdicts = [report.verdict for report in reports]
     if fleet.store_error:
@@ -134,8 +134,8 @@ def _view_as_dict(view: TargetView) -> dict[str, Any]:
         for percent in (50, 95, 99)
     }
     return {
-        "state": view.verdict.state,
-        "message": view.verdict.sentence,
+        "state": view.of_pools.state,
+        "message": view.of_pools.sentence,
         **{name: getattr(view, name) for name in figures},
         **times,
         "applied": {"current": view.applied[0], "of": view.applied[1]},

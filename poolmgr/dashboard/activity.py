@@ -78,6 +78,8 @@ def _command(command: Command, fleet: Fleet, places: Mapping[str, str], overrule
     else:
         state = "running"
     said = _("%(done)s of %(total)s done") % {"done": number(progress.done), "total": number(progress.total)}
+    if not progress.total:
+        said = _("no process has answered")
     if progress.failed:
         said = _("%(said)s, %(failed)s failed") % {"said": said, "failed": number(progress.failed)}
     failures: tuple[str, ...] = ()

@@ -10,8 +10,6 @@ from django.utils.translation import gettext as _
 from poolmgr.control.fleet import TargetView
 from poolmgr.dashboard.present import DASH, Figure, ago, number, share, timed
 
-#: A check is old when three of its intervals passed, but never before this many seconds.
-_OLD = 90.0
 _NONE = Figure(DASH)
 
 
@@ -35,7 +33,7 @@ class ServerLine:
     version: str = ""
 
 
-def server_line(view: TargetView, interval: float = 30.0) -> ServerLine:
+def server_line(view: TargetView) -> ServerLine:
     check = view.last_health
     if check is None:
         return ServerLine("unknown", _("Nobody has checked this server yet."), "", old=True)
@@ -46,7 +44,7 @@ def server_line(view: TargetView, interval: float = 30.0) -> ServerLine:
         state=check.state,
         message=check.message,
         checked=ago(age),
-        old=age > max(_OLD, 3 * interval),
+        old=not view.health_fresh,
         used=number(check.server_used),
         most=number(room or None),
         ours=number(check.ours),

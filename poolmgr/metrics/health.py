@@ -18,6 +18,8 @@ WAIT_SHARE = 0.25
 ENOUGH_WAITS = 20
 #: Shares of the server's usable connections. The last tenth is what a deploy or a second fleet needs to start at all.
 SERVER_WARNING, SERVER_CRITICAL = 0.8, 0.95
+#: A check is old when three of its intervals passed, but never before this many seconds.
+OLD = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,10 @@ class Checked:
     server_reserved: int | None = None
     ours: int | None = None
     server_version: str = ""
+
+    def is_fresh(self, interval: float, now: datetime) -> bool:
+        """Whether it still says something, where checks are made every ``interval`` seconds."""
+        return (now - self.at).total_seconds() <= max(OLD, 3 * interval)
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,6 +179,22 @@ def test_without_a_process_it_says_what_to_do_next(viewer: User) -> None:
     assert "manage.py poolcheck" in page
 
 
+def test_all_is_not_well_while_the_last_check_found_the_server_in_trouble(viewer: User) -> None:
+    beat()
+    client = signed_in(viewer)
+    assert "All is well" in client.get("/pools/").content.decode()
+    HealthCheck.objects.create(target="default", state="critical", message="The server is nearly full: 96 of 97.")
+    page = client.get("/pools/").content.decode()
+    assert "All is well" not in page
+    assert "default: The server is nearly full: 96 of 97." in page
+    # What was found long ago says nothing of now, unless nobody was to look again before.
+    HealthCheck.objects.update(at=timezone.now() - timezone.timedelta(minutes=10))
+    assert "All is well" in client.get("/pools/").content.decode()
+    pool = own_pool().snapshot()
+    beat(replace(pool, settings={**pool.settings, "health_check_interval": 300.0}))
+    assert "All is well" not in client.get("/pools/").content.decode()
+
+
 def test_without_recent_checks_it_names_celery(viewer: User) -> None:
     beat()
     HealthCheck.objects.create(target="default", state="ok", message="well")

@@ -119,7 +119,7 @@ def _milliseconds(seconds: float | None) -> str:
 
 
 def _sentences(report: TargetReport) -> tuple[str, ...]:
-    seen = report.view.verdict.sentence if report.view else "No live process has this pool open."
+    seen = report.view.of_pools.sentence if report.view else "No live process has this pool open."
     return (report.check.message, seen) if report.check.state != "unknown" else (report.check.message,)
 
 
