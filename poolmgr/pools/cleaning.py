@@ -10,8 +10,9 @@ from psycopg.pq import TransactionStatus
 
 from poolmgr.pools import housekeeping
 from poolmgr.pools.connection import PooledConnection
-from poolmgr.pools.ledger import EXTENDS
+from poolmgr.pools.ledger import EXTENDS, INDELIBLE
 from poolmgr.pools.liveness import PATIENCE, ask
+from poolmgr.pools.work import in_worker
 
 if TYPE_CHECKING:
     from poolmgr.pools.elastic import ElasticPool
@@ -25,11 +26,13 @@ _OPEN = frozenset({TransactionStatus.INTRANS, TransactionStatus.INERROR})
 def put_away(managed: ManagedPool, conn: PooledConnection) -> None:
     """Roll back, clean, replace or close a connection that its borrower has just given up."""
     pool, entry = managed.pool, conn.entry
+    if EXTENDS in entry.pins:
+        _greet_all_again(pool)
     if conn.pgconn.transaction_status in _OPEN:
         _roll_back(managed, conn)
     elif conn.pgconn.transaction_status == TransactionStatus.ACTIVE and not pool._closed:
         logger.warning("pool %r: a connection came back in the middle of a statement and is closed", managed.target)
-        housekeeping.in_worker(pool, lambda: _break_off(managed, conn))
+        in_worker(pool, lambda: _break_off(managed, conn))
         return
     if pool._closed:
         pool._close_connection(conn)
@@ -38,15 +41,26 @@ def put_away(managed: ManagedPool, conn: PooledConnection) -> None:
         pool.forget(conn)
         managed.count(closed=1, found_dead=housekeeping.sweep(managed))
         pool.fill()
+    elif conn.is_entangled:
+        logger.warning("pool %r: a connection came back in the middle of a psycopg block and is closed", managed.target)
+        _dispose(managed, conn)
+    elif not entry.pins.isdisjoint(INDELIBLE):
+        in_worker(pool, lambda: _dispose(managed, conn))
     else:
         if not conn.autocommit:
             conn.autocommit = True
-        if housekeeping.is_old(pool, entry):
-            housekeeping.in_worker(pool, lambda: housekeeping.replace(managed, conn))
-        elif entry.pins or pool._reset:
-            housekeeping.in_worker(pool, lambda: clean(managed, conn))
+        if entry.pins or pool._reset:
+            in_worker(pool, lambda: clean(managed, conn))
+        elif housekeeping.is_old(pool, entry):
+            in_worker(pool, lambda: housekeeping.replace(managed, conn))
         else:
             pool._add_to_pool(conn)
+
+
+def _dispose(managed: ManagedPool, conn: PooledConnection) -> None:
+    managed.pool.forget(conn)
+    managed.count(closed=1)
+    managed.pool.fill()
 
 
 def _break_off(managed: ManagedPool, conn: PooledConnection) -> None:
@@ -55,14 +69,13 @@ def _break_off(managed: ManagedPool, conn: PooledConnection) -> None:
         conn.cancel_safe(timeout=PATIENCE)
     except Exception as ex:
         logger.info("pool %r: a statement could not be cancelled: %s", managed.target, ex)
-    managed.pool.forget(conn)
-    managed.count(closed=1)
-    managed.pool.fill()
+    _dispose(managed, conn)
 
 
 def _roll_back(managed: ManagedPool, conn: PooledConnection) -> None:
     try:
         ask(conn, "ROLLBACK", monotonic() + PATIENCE)
+        conn.rolled_back()
     except Exception as ex:
         logger.warning("pool %r: a rollback failed, the connection is closed: %s", managed.target, ex)
         conn.close()
@@ -80,17 +93,17 @@ def clean(managed: ManagedPool, conn: PooledConnection) -> None:
         _expect_idle(conn)
     except Exception as ex:
         logger.warning("pool %r: cleaning failed, the connection is replaced: %s", managed.target, ex)
-        pool.forget(conn)
-        pool.fill()
-        managed.count(closed=1)
+        _dispose(managed, conn)
         return
-    if EXTENDS in entry.pins:
-        _greet_all_again(pool)
     entry.pins.clear()
     entry.held = 0
     entry.greeted = None
     managed.count(cleaned=1)
-    pool._add_to_pool(conn)
+    if housekeeping.is_old(pool, entry):
+        # Only now: where the connect fails, this one stays in service.
+        housekeeping.replace(managed, conn)
+    else:
+        pool._add_to_pool(conn)
 
 
 def _greet_all_again(pool: ElasticPool) -> None:

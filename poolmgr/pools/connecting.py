@@ -5,8 +5,11 @@ The law of the lock in elastic.py holds here too.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from queue import SimpleQueue
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
 from threading import RLock
 from time import monotonic
 from typing import Any
@@ -22,6 +25,17 @@ from poolmgr.pools.ledger import Entry
 
 #: While somebody waits, a failed connect is tried again after this many seconds; psycopg_pool's pauses double from 1 s.
 RETRY_WHILE_WAITED = 0.25
+
+
+_ours: set[str] = set()
+
+
+def _not_of_growing(record: logging.LogRecord) -> bool:
+    """psycopg_pool says that it grows with its lock held, under which nothing may wait for a log handler's lock."""
+    return not (record.msg.startswith("growing pool") and isinstance(record.args, tuple) and record.args[0] in _ours)
+
+
+logging.getLogger("psycopg.pool").addFilter(_not_of_growing)
 
 
 class Resting(MaintenanceTask):
@@ -53,6 +67,10 @@ class ConnectingPool(ConnectionPool[PooledConnection]):
         self.last_error: Exception | None = None
         self.last_error_at = 0.0
         self.on_connect = on_connect
+        # The garbage collector may be at work while this thread holds any lock there is: it only leaves a note.
+        self._lost: SimpleQueue[None] = SimpleQueue()
+        self._note_loss = partial(self._lost.put, None)
+        _ours.add(self.name)
 
     def _start_workers(self) -> None:
         # Unlike psycopg_pool's own queue it takes a task from a finaliser that runs in the middle of another put().
@@ -90,7 +108,7 @@ class ConnectingPool(ConnectionPool[PooledConnection]):
             conn = super()._connect(timeout)
             entry = Entry(conn.fileno(), conn.info.backend_pid, generation, monotonic())
             entry.expires = conn._expire_at
-            conn.enter(entry)
+            conn.enter(entry, self._note_loss)
             self.living.add(conn)
             return conn
         except Exception as ex:
@@ -109,8 +127,28 @@ class ConnectingPool(ConnectionPool[PooledConnection]):
                 self.on_connect(took, error)
 
     def _close_connection(self, conn: PooledConnection) -> None:
+        conn.left()
         super()._close_connection(conn)
         self.living.discard(conn)
+
+    def _return_connection(self, conn: PooledConnection, from_getconn: bool) -> None:
+        if conn.closed:
+            conn.left()  # its place is the one's that psycopg_pool connects instead
+        super()._return_connection(conn, from_getconn)
+
+    def take_back_lost(self) -> int:
+        """Give up the places of connections that nobody had any more, as after an exception that came from a signal."""
+        number = 0
+        with suppress(Empty):
+            while True:
+                self._lost.get_nowait()
+                number += 1
+        if number:
+            with self._lock:
+                self._nconns -= number
+                if self._waiting:
+                    self._maybe_grow_pool()
+        return number
 
     def connects_slowly(self, seconds: float) -> bool:
         """Whether a connect has been under way for longer."""

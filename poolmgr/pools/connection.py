@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from operator import attrgetter
 from typing import Any, get_origin
+from weakref import finalize
 
 import psycopg
 from psycopg import IsolationLevel
@@ -15,6 +17,7 @@ from poolmgr.pools.ledger import Entry
 _CHARACTERISTICS = "transaction characteristics"
 _ATTRIBUTE = "attribute of the connection"
 _HANDLER = "notice or notify handler"
+_PIPELINE = "pipeline mode"
 
 
 def _pinning(name: str) -> Any:
@@ -52,11 +55,18 @@ class PooledConnection(psycopg.Connection[Any]):
     prepare_threshold = _pinning_too("prepare_threshold")
     prepared_max = _pinning_too("prepared_max")
 
-    def enter(self, entry: Entry) -> None:
-        """Begin to keep account of it, as it is now."""
+    def enter(self, entry: Entry, on_loss: Callable[[], object]) -> None:
+        """Begin to keep account of it, as it is now. ``on_loss`` is called should it be collected before it ``left()``."""
         self._made = {name: getattr(self, name) for name in _ATTRIBUTES}
         self._made_handlers = self._notice_handlers[:], self._notify_handlers[:]
         self.entry = entry
+        self._loss = finalize(self, on_loss)
+        self._loss.atexit = False
+
+    def left(self) -> None:
+        """Its place in the pool was given up, or given to another."""
+        if hasattr(self, "_loss"):
+            self._loss.detach()
 
     def make_anew(self) -> None:
         """Forget what borrowers have set, and what psycopg knows of prepared statements; the pins stay as they are."""
@@ -65,10 +75,35 @@ class PooledConnection(psycopg.Connection[Any]):
         for name, value in self._made.items():
             setattr(self, name, value)
         self._notice_handlers[:], self._notify_handlers[:] = self._made_handlers
+        self._drop_notifications()
         # The server has dropped them: they must be neither used nor deallocated once more.
         self._prepared.clear()
         self._prepared._to_flush.clear()
         self.entry.pins = pins
+
+    def _drop_notifications(self) -> None:
+        # What came for a channel that is no longer listened to, and that nobody has read.
+        while self.pgconn.notifies():
+            pass
+        if self._notifies_backlog:
+            self._notifies_backlog.clear()
+
+    def rolled_back(self) -> None:
+        """Tell psycopg of a ROLLBACK that it did not send: statements prepared in the transaction may be gone."""
+        self._prepared.clear()
+
+    @property
+    def is_entangled(self) -> bool:
+        """Whether psycopg is in the middle of something of a borrower's that only that borrower's code could end."""
+        return bool(self._num_transactions or self._tpc or self._pipeline)
+
+    @contextmanager
+    def pipeline(self) -> Iterator[Any]:
+        self._pin(_PIPELINE)
+        with super().pipeline() as pipeline:
+            yield pipeline
+        if (entry := getattr(self, "entry", None)) and not self._pipeline:
+            entry.pins.discard(_PIPELINE)
 
     def add_notice_handler(self, callback: Callable[[Any], None]) -> None:
         super().add_notice_handler(callback)
@@ -96,10 +131,10 @@ class PooledConnection(psycopg.Connection[Any]):
 
 
 @cache
-def pooled(given: Any) -> type[PooledConnection]:
-    """A connection class of the site's own as one of ours."""
+def pooled(given: Any, ours: type[PooledConnection] = PooledConnection) -> type[PooledConnection]:
+    """A connection class of the site's own as one that is also ``ours``."""
     theirs: type[Any] = get_origin(given) or given
-    return theirs if issubclass(theirs, PooledConnection) else type(theirs.__name__, (PooledConnection, theirs), {})
+    return theirs if issubclass(theirs, ours) else type(theirs.__name__, (ours, theirs), {})
 
 
 _ATTRIBUTES = ("row_factory", "cursor_factory", "server_cursor_factory", "prepare_threshold", "prepared_max")

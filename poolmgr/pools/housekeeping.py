@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import ref
-
-from psycopg_pool.pool import MaintenanceTask
 
 from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.ledger import Entry, has_left, is_alive, name_of, running, stack_of
+from poolmgr.pools.ledger import Entry
 from poolmgr.pools.liveness import PATIENCE, validate
+from poolmgr.pools.owners import name_of, stack_of
+from poolmgr.pools.reclaiming import reclaim
 from poolmgr.pools.validation import is_only_the_query
+from poolmgr.pools.work import in_worker
 
 if TYPE_CHECKING:
     from poolmgr.pools.elastic import ElasticPool
@@ -35,22 +36,6 @@ class Recycled:
     replaced: int
     remaining: int
     failed: str = ""
-
-
-class _Work(MaintenanceTask):
-    """A piece of I/O for one of the pool's workers."""
-
-    def __init__(self, pool: ElasticPool, work: Callable[[], object]) -> None:
-        super().__init__(pool)
-        self.work = work
-
-    def _run(self, pool: Any) -> None:
-        self.work()
-
-
-def in_worker(pool: ElasticPool, work: Callable[[], object]) -> None:
-    """Have one of the pool's workers do ``work``."""
-    pool.run_task(_Work(pool, work))
 
 
 class _Tick:
@@ -84,38 +69,13 @@ def look_after(managed: ManagedPool) -> None:
     """One round."""
     now = monotonic()
     managed.history.note(managed, now)
-    _reclaim(managed)
+    reclaim(managed)
     _report_leaks(managed, now)
     managed.count(found_dead=sweep(managed))
     _shrink(managed, now)
     _renew_one(managed)
     _keep_alive_some(managed, now)
     managed.pool.fill()
-
-
-def _reclaim(managed: ManagedPool) -> None:
-    """Take back what a thread held that ended without closing, or that rests after its request ended.
-
-    Such a connection is closed rather than cleaned: whatever still refers to it must not reach its next owner.
-    """
-    with managed.pool._lock:
-        held = [(conn, conn.entry.owner) for conn in managed.out]
-    codes = running() if held else {}
-    for conn, owner in held:
-        if owner is None or not has_left(conn.entry, owner, codes):
-            continue
-        with managed.pool._lock:
-            # Looked at again: a thread that rested may have gone back to work, for which it needs this lock.
-            if conn.entry.owner is not owner or not has_left(conn.entry, owner, running()):
-                continue
-            conn.entry.owner = None
-            conn.entry.epoch += 1
-            managed.out.discard(conn)
-            managed.counts["reclaimed"] += 1
-            managed.counts["closed"] += 1
-        how = "held it after its request was over" if is_alive(owner, codes) else "ended without giving it back"
-        logger.warning("pool %r: a connection is taken back: %s %s", managed.target, name_of(owner), how)
-        in_worker(managed.pool, partial(managed.pool.forget, conn))
 
 
 def _report_leaks(managed: ManagedPool, now: float) -> None:

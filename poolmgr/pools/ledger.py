@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import concurrent.futures.thread
 import ctypes
 import select
-import sys
-import threading
-import traceback
 from collections.abc import Callable
 from functools import partial
-from operator import attrgetter
-from types import CodeType
 from typing import Any
 
 #: The pin of whoever made an extension, whose types the pool's other connections don't know yet.
 EXTENDS = "new extension"
+#: Pins whose traces no DISCARD ALL removes: such a connection is replaced.
+LIBRARY, SEED, DBLINK = "LOAD", "random seed", "dblink"
+INDELIBLE = frozenset({LIBRARY, SEED, DBLINK})
 
 
 class Entry:
@@ -92,60 +89,3 @@ class _Watched(ctypes.Structure):
 # load every checkout would then stand in line for the interpreter while it holds a connection that others wait for.
 # gevent has no hand in it either: its poll() would switch greenlets inside the pool's lock.
 _poll: Any = ctypes.PyDLL(None).poll if hasattr(select, "poll") else None
-
-
-def owner_function() -> Callable[[], Any]:
-    """What tells who checks out: the greenlet where gevent patched threads, the thread otherwise."""
-    if (monkey := sys.modules.get("gevent.monkey")) and monkey.is_module_patched("threading"):
-        current: Callable[[], Any] = sys.modules["greenlet"].getcurrent
-        return current
-    return threading.current_thread
-
-
-def running() -> dict[int, CodeType]:
-    """What each thread runs at present, by its identifier.
-
-    The frames themselves are let go of at once: a frame that is kept keeps what its function had, such as a cursor that
-    closes when it is forgotten.
-    """
-    frames = sys._current_frames()
-    codes = dict(zip(frames, map(_code, frames.values()), strict=True))
-    frames.clear()  # among them the present one, which refers to this dictionary
-    return codes
-
-
-def is_alive(owner: Any, codes: dict[int, CodeType]) -> bool:
-    """Whether ``owner`` still runs, given what ``running()`` returned."""
-    if isinstance(owner, threading._DummyThread):
-        # A thread that Python did not start always claims to be alive.
-        return owner.ident in codes
-    if isinstance(owner, threading.Thread):
-        return owner.is_alive()
-    return not owner.dead
-
-
-_code = attrgetter("f_code")
-#: What an executor's thread runs when it has nothing to do.
-_RESTING = getattr(getattr(concurrent.futures.thread, "_worker", None), "__code__", None)
-
-
-def has_left(entry: Entry, owner: Any, codes: dict[int, CodeType]) -> bool:
-    """Whether ``owner`` will not give this connection back, given what ``running()`` returned.
-
-    It has ended, or it is an executor's thread that rests after the request it worked for is over.
-    """
-    if not is_alive(owner, codes):
-        return True
-    if entry.guest_of is None or not entry.guest_of.over:
-        return False
-    return _RESTING is not None and codes.get(getattr(owner, "ident", None) or -1) is _RESTING
-
-
-def name_of(owner: Any) -> str:
-    return str(getattr(owner, "name", None) or f"greenlet {id(owner):x}")
-
-
-def stack_of(owner: Any) -> str:
-    """The owner's present stack as text; empty when it has none."""
-    frame = sys._current_frames().get(getattr(owner, "ident", None) or -1) or getattr(owner, "gr_frame", None)
-    return "".join(traceback.format_stack(frame)) if frame else ""

@@ -57,13 +57,17 @@ def validate(connection: psycopg.Connection[Any], query: str, deadline: float) -
         return
     try:
         # On lines of its own: a comment at its end must not swallow what follows.
-        ask(connection, f"BEGIN READ ONLY;\n{query}\n;ROLLBACK", deadline)
+        ask(connection, f"BEGIN READ ONLY;\n{query}\n;{_UNDO}", deadline)
     except NoAnswer:
         raise
     except psycopg.OperationalError:
         if connection.pgconn.transaction_status == pq.TransactionStatus.INERROR:
-            ask(connection, "ROLLBACK", deadline)
+            ask(connection, _UNDO, deadline)
         raise
+
+
+#: Locks of the session outlive its transactions, and nobody has the connection who could have taken one.
+_UNDO = "ROLLBACK; SELECT pg_advisory_unlock_all()"
 
 
 _FAILED = frozenset({pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE})

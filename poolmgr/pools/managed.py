@@ -22,7 +22,7 @@ from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.elastic import ElasticPool
 from poolmgr.pools.housekeeping import Recycled
-from poolmgr.pools.ledger import owner_function
+from poolmgr.pools.owners import owner_function
 from poolmgr.pools.plan import Action, Plan, plan
 from poolmgr.pools.spec import PoolSpec
 
@@ -174,6 +174,12 @@ class ManagedPool:
             if entry.pins:
                 self.pins.update(entry.pins)
         cleaning.put_away(self, conn)
+
+    def lend_on(self, conn: PooledConnection, owner: Any) -> None:
+        """Note another owner of a connection that is checked out than the thread that has done so."""
+        with self._lock:
+            if conn.entry.owner is not None:
+                conn.entry.owner = owner
 
     def took_back(self, conn: PooledConnection) -> bool:
         """Whether a borrower's connection was reclaimed from under them."""

@@ -91,10 +91,10 @@ def _error(name: str, value: Any) -> str:
 _ONE_SELECT = re.compile(r"\s*select\b", re.IGNORECASE)
 #: What a transaction that only reads refuses anyway, and what it can't undo.
 _MORE_THAN_READS = re.compile(
-    r"\b(into|for\s+(?:no\s+key\s+update|update|key\s+share|share)|set_config|nextval|setval|setseed|set_limit"
+    r"(u&\"|\b(?:into|for\s+(?:no\s+key\s+update|update|key\s+share|share)|set_config|nextval|setval|setseed|set_limit"
     r"|pg_(?:try_)?advisory\w*|pg_notify|pg_terminate_backend|pg_cancel_backend|pg_reload_conf|pg_sleep\w*"
     r"|pg_(?:switch|create|drop|promote|logical|replication)\w*|pg_read\w*|pg_ls\w*|lo_\w+|dblink\w*"
-    r"|query_to_xml\w*|cursor_to_xml\w*|table_to_xml\w*)\b",
+    r"|pg_stat_reset\w*|query_to_xml\w*|cursor_to_xml\w*|table_to_xml\w*)\b)",
     re.IGNORECASE,
 )
 

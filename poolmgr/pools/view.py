@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from poolmgr.metrics.histogram import Distribution
 from poolmgr.metrics.snapshot import Holder, PoolSnapshot
 from poolmgr.pools import explain
-from poolmgr.pools.ledger import name_of
+from poolmgr.pools.owners import name_of
 
 if TYPE_CHECKING:
     from poolmgr.pools.managed import ManagedPool

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
 import pytest
 from django.core.signals import request_finished, request_started
 from django.db import (
@@ -21,7 +20,6 @@ from django.db import (
 from django.db.backends.signals import connection_created
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
-from psycopg.rows import dict_row
 
 import poolmgr
 from poolmgr.exceptions import ModeError, PoolExhausted, ReleaseError
@@ -526,35 +524,6 @@ def test_a_role_and_transaction_characteristics_do_not_cross(small_pool: Small, 
     connection.close()
     documents(1)
     assert Document.objects.count() == 1
-
-
-@both
-def test_what_a_borrower_sets_on_the_connection_itself_does_not_cross(small_pool: Small, mode: str) -> None:  # P2
-    pool = small_pool(mode)
-    heard: list[str] = []
-    with connection.cursor():
-        raw = connection.connection
-        raw.row_factory = dict_row
-        raw.cursor_factory = psycopg.RawCursor
-        raw.prepare_threshold = 0
-        raw.add_notice_handler(lambda notice: heard.append(notice.message_primary))
-        raw.add_notify_handler(lambda notify: heard.append(notify.payload))
-    assert is_held(), "what is set on the connection must pin"
-    connection.close()
-
-    def use_it() -> Any:
-        with connection.cursor() as cursor:
-            cursor.execute("DO $$ BEGIN RAISE NOTICE 'overheard'; END $$")
-            cursor.execute("LISTEN news")
-            cursor.execute("NOTIFY news, 'overheard'")
-            cursor.execute("SELECT 1, %s", [2])
-            kept = connection.connection
-            assert kept is raw
-            return cursor.fetchall(), kept.prepare_threshold
-
-    assert run_in_thread(use_it) == ([(1, 2)], None)
-    assert heard == []
-    assert pool.snapshot().pins["attribute of the connection"] >= 1
 
 
 def test_cleaning_keeps_what_the_settings_configured(small_pool: Small) -> None:  # P2

@@ -149,13 +149,14 @@ def test_a_validation_query_changes_nothing(make_pool: MakePool, pool_url: str) 
         )
         other.execute(
             "CREATE FUNCTION mark() RETURNS text LANGUAGE plpgsql AS"
-            " 'BEGIN RETURN set_config(''test.mark'', ''left'', false); END'"
+            " 'BEGIN PERFORM pg_advisory_lock(4242); RETURN set_config(''test.mark'', ''left'', false); END'"
         )
     pool = make_pool(max_size=1, validation="query", validation_query="SELECT mark() -- whatever it was made for")
     with pool.connection():
         pass
     with pool.connection() as conn:
         assert conn.execute("SELECT coalesce(current_setting('test.mark', true), '')").fetchone() == ("",)
+        assert conn.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
     change(pool, validation_query="SELECT visit()")
     with pool.connection() as conn:
         assert conn.execute("SELECT count(*) FROM visits").fetchone() == (0,)

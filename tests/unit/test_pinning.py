@@ -36,6 +36,28 @@ from poolmgr.backends.postgresql.pinning import BEGINS, reasons
         ("SELECT nextval('s')", "sequence"),
         ("SELECT setval('s', 9)", "sequence"),
         ("DO $$ BEGIN PERFORM set_config('a.b', 'c', false); END $$", "DO block"),
+        ("-- job; step 2\nSET app.x = 'a'", "SET"),
+        ("/* a; b */ SET app.x = 'a'", "SET"),
+        ("/* a /* b */ c */ SET app.x = 'a'", "SET"),
+        ("SELECT '/*'; /* ; */ SET app.x = 'a'", "SET"),
+        ("SELECT E'\\''; SET app.x = E'\\'--'", "SET"),
+        ('SELECT 1 AS "--"; SET app.x = 1', "SET"),
+        ("SELECT $a$ -- $$ $a$; SET app.x = 1", "SET"),
+        ("SET local.x = 'a'", "SET"),
+        ("SET transaction.x = 'a'", "SET"),
+        ("UPDATE pg_settings SET setting = '12345kB' WHERE name = 'work_mem'", "SET"),
+        ("SELECT set_config('app.x', 'a, true)', false)", "SET"),
+        ("/*;*/PREPARE p AS SELECT 1", "PREPARE"),
+        ("-- a; b\nLISTEN zz", "LISTEN"),
+        ("-- x; y\nDECLARE c CURSOR WITH HOLD FOR SELECT 1", "cursor WITH HOLD"),
+        ("DECLARE c CURSOR WITH /**/ HOLD FOR SELECT 1", "cursor WITH HOLD"),
+        ("CREATE /* ; */ TEMP TABLE t (a int)", "temporary table"),
+        ("CREATE OR REPLACE TEMP VIEW v AS SELECT 1", "temporary table"),
+        ("SELECT 1 INTO/*;*/ TEMP t", "temporary table"),
+        ("SELECT U&\"set\\005fconfig\"('app.x', 'a', false)", "name with escapes"),
+        ("SELECT setseed(0.5)", "random seed"),
+        ("CREATE EXTENSION IF NOT EXISTS vector", "new extension"),
+        ("SELECT 'without; an end", "statement that can't be read"),
     ],
 )
 def test_session_state_is_seen(statement: str, reason: str) -> None:  # P2
@@ -53,6 +75,13 @@ def test_session_state_is_seen(statement: str, reason: str) -> None:  # P2
         "INSERT INTO templates (name) VALUES (%s) RETURNING id",
         "CREATE TABLE temperature (a int)",
         "SELECT temp FROM weather",
+        "INSERT INTO weather (place, temp) VALUES (%s, %s)",
+        "CREATE TABLE weather (temp int)",
+        "INSERT INTO notes VALUES ('; SET x = 1')",
+        "INSERT INTO notes VALUES ('-- create temp table')",
+        "SELECT 'it''s; begin', \"set; me\", $$;begin$$ -- ; set x = 1",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ DECLARE x int; BEGIN RETURN 1; END $$",
+        "SELECT * FROM pg_settings",
         "UPDATE t SET a = 1",
         "SET LOCAL search_path TO tenant",
         "SET TRANSACTION READ ONLY",
@@ -73,7 +102,21 @@ def test_ordinary_statements_pin_nothing(statement: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", ["BEGIN", "begin isolation level serializable", "START TRANSACTION", "/* x */BEGIN;SELECT 1"]
+    "statement",
+    [
+        "BEGIN",
+        "begin isolation level serializable",
+        "START TRANSACTION",
+        "/* x */BEGIN;SELECT 1",
+        "/* job; step */ BEGIN",
+    ],
 )
 def test_a_transaction_that_sql_begins_is_told_apart(statement: str) -> None:
     assert reasons(statement) == {BEGINS}
+
+
+def test_the_look_at_a_long_statement_takes_its_length_and_not_its_square() -> None:  # P8
+    words = "('put into the template', 'create'), " * 100_000
+    assert reasons(f"INSERT INTO t VALUES {words}('temp')") == frozenset()
+    assert reasons("INSERT INTO t VALUES " + "into create temperature " * 100_000) == frozenset()
+    assert reasons("SELECT " + "'" * 300_001 + " -- " + "/*" * 100_000) == frozenset({"statement that can't be read"})

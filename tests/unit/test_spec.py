@@ -68,6 +68,8 @@ def test_a_setting_given_under_both_its_names_is_refused() -> None:
         ("validation_query", "SELECT * INTO x FROM y", "does more than read (INTO)"),
         ("validation_query", "SELECT pg_advisory_lock(1)", "does more than read (pg_advisory_lock)"),
         ("validation_query", "SELECT 1 FROM x FOR UPDATE", "does more than read (FOR UPDATE)"),
+        ("validation_query", "SELECT pg_stat_reset()", "does more than read (pg_stat_reset)"),
+        ("validation_query", 'SELECT U&"pg_\\0061dvisory_lock"(1)', 'does more than read (U&")'),
         ("validation_query", "SELECT " + "1" * 600, "at most 500 characters"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import get_ident
 from typing import Any
 
@@ -56,6 +58,7 @@ class Reporting:
                 return
         elif entry.epoch != self._epoch:
             raise InterfaceError("this cursor's connection went back to the pool; open a new cursor")
+        self._conn.announced = True
         if found := reasons(query, self._conn):
             if BEGINS in found:
                 entry.transactions += 1
@@ -73,13 +76,16 @@ class Reporting:
         self._look(query)
         return super().executemany(query, *args, **kwargs)  # type: ignore[misc]
 
-    def stream(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+    def stream(self, query: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        # Looked at when it begins to run, which may be long after the call.
         self._look(query)
-        return super().stream(query, *args, **kwargs)  # type: ignore[misc]
+        yield from super().stream(query, *args, **kwargs)  # type: ignore[misc]
 
-    def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+    @contextmanager
+    def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         self._look(statement)
-        return super().copy(statement, *args, **kwargs)  # type: ignore[misc]
+        with super().copy(statement, *args, **kwargs) as copy:  # type: ignore[misc]
+            yield copy
 
     def close(self) -> None:
         entry = self._entry
@@ -205,6 +211,10 @@ class Fetching(Reporting):
     def __next__(self) -> Any:
         self._check()
         return super().__next__()  # type: ignore[misc]
+
+    def scroll(self, value: int, mode: str = "relative") -> None:
+        self._check()
+        super().scroll(value, mode=mode)  # type: ignore[misc]
 
 
 class ServerSideCursor(Fetching, native.ServerSideCursor):

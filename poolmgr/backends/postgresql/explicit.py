@@ -42,24 +42,26 @@ class ExplicitWays(native.DatabaseWrapper):
 
     def _unpin(self) -> None:
         conn = self.connection
-        if conn is None or self._keeps or self._why_not_release(ignore_pins=True):
+        if getattr(conn, "entry", None) is None or self._keeps or self._why_not_release(ignore_pins=True):
             return
-        if conn.entry is not None:
-            self._return(conn)
+        self._return(conn)
 
     @contextmanager
     def released(self) -> Iterator[None]:
         """Hold no connection for the block, such as around a slow call; the next query takes one again.
 
-        Raises ``ReleaseError`` inside ``atomic()``, or when an open cursor or session state needs the connection.
+        Raises ``ReleaseError`` inside ``atomic()``, or when an open cursor or session state needs the connection. Inside
+        ``unpooled()`` there is nothing to give back.
         """
-        self._let_go("released()")
+        if not self._unpooled:
+            self._let_go("released()")
         yield
 
     @contextmanager
     def unpooled(self) -> Iterator[None]:
         """A connection of one's own for the block, outside the pool and its limits. Raises as ``released()``."""
-        self._let_go("unpooled()")
+        if not self._unpooled:
+            self._let_go("unpooled()")
         self._unpooled += 1
         try:
             yield
@@ -75,21 +77,20 @@ class ExplicitWays(native.DatabaseWrapper):
                 f"{what} is refused inside atomic() on database {self.alias!r}: the transaction needs its connection"
             )
         if self.connection is not None:
-            if not self._direct and (reason := self._why_not_release()):
+            if reason := self._why_not_release():
                 raise ReleaseError(f"{what} is refused on database {self.alias!r}: {reason}")
             self.close()
 
     def _why_not_release(self, ignore_pins: bool = False) -> str:
         """What needs the connection, or an empty string."""
         entry: Entry | None = getattr(self.connection, "entry", None)
-        if self.in_atomic_block or not self.autocommit:
+        if self.in_atomic_block or not self.autocommit or self.connection.pgconn.transaction_status not in _FREE:
             return "a transaction is open"
         if entry is None:
-            return "its connection is not from the pool"
+            # A direct one, whose session state is nobody else's.
+            return ""
         if entry.cursors > len(entry.late):
             return "a cursor is open; close it first"
-        if self.connection.pgconn.transaction_status not in _FREE:
-            return "a transaction is open"
         if not ignore_pins and (entry.pins or self._pinned):
             return f"its session state would be lost ({', '.join(sorted(entry.pins)) or 'pinned()'})"
         return ""

@@ -8,7 +8,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
 
 from poolmgr.backends.postgresql.cursors import ServerBindingServerSideCursor, reporting
+from poolmgr.backends.postgresql.watched import WatchedConnection
 from poolmgr.exceptions import ConfigurationError
+from poolmgr.pools.connection import pooled
 from poolmgr.pools.elastic import ElasticPool
 from poolmgr.pools.liveness import default_parameters
 from poolmgr.pools.managed import ManagedPool
@@ -47,6 +49,7 @@ def make_pool(template: Any) -> ManagedPool:
             conn.isolation_level = level
         template._configure_connection(conn)
 
+    passed["connection_class"] = pooled(passed.get("connection_class", WatchedConnection), WatchedConnection)
     made = ManagedPool(alias, spec, connect_kwargs, configure, address(got), passed)
     return made
 

@@ -1,7 +1,7 @@
 """What a statement leaves behind in its session: a cheap look at its words, never a parse.
 
-A false alarm costs one cleaning; a miss would let one borrower see another's state. So the look errs to alarm: a word
-inside a literal counts. State that is changed inside a stored function can't be seen: ``poolmgr.pinned()`` is for that.
+A false alarm costs one cleaning; a miss would let one borrower see another's state. So the look errs to alarm. State that
+is changed inside a stored function can't be seen: ``poolmgr.pinned()`` is for that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from psycopg import sql
 
-from poolmgr.pools.ledger import EXTENDS
+from poolmgr.backends.postgresql.skeleton import skeleton
+from poolmgr.pools.ledger import DBLINK, EXTENDS, LIBRARY, SEED
 
 #: What marks the statements that begin a transaction. It pins nothing, since libpq tells when it is over.
 BEGINS = "transaction"
@@ -27,31 +28,40 @@ _FIRST_WORDS = {
     "declare": "cursor WITH HOLD",
     "listen": "LISTEN",
     "unlisten": "LISTEN",
-    "load": "LOAD",
+    "load": LIBRARY,
     "do": "DO block",
 }
+#: Nobody can tell from the text.
+_UNREADABLE = "statement that can't be read"
 _BEGIN_WORDS = frozenset({"begin", "start"})
-#: SET that ends with the transaction.
-_LOCAL = re.compile(r"set\s+(local|constraints|transaction)\b")
+#: SET that ends with the transaction; ``SET local.name`` is a setting of that name.
+_LOCAL = re.compile(r"set\s+(local|constraints|transaction)\b(?!\s*\.)")
 _TWO_PHASE = re.compile(r"prepare\s+transaction\b")
 _WITH_HOLD = re.compile(r"\bwith\s+hold\b")
 _IN_TEXT = (
     ("set_config", "SET"),
+    ("pg_settings", "SET"),
     ("pg_advisory_", "advisory lock"),
     ("pg_try_advisory_", "advisory lock"),
     ("nextval", "sequence"),
     ("setval", "sequence"),
     ("temp", "temporary table"),
-    ("setseed", "SET"),
+    ("setseed", SEED),
     ("set_limit", "SET"),
-    ("dblink_connect", "dblink"),
-    ("create extension", EXTENDS),
+    ("dblink_connect", DBLINK),
+    ("extension", EXTENDS),
+    ('u&"', "name with escapes"),
 )
-_TEMPORARY = re.compile(r"\b(create|into)\b[^;]*\b(temp|temporary)\b|\bpg_temp\b")
+_TEMPORARY = re.compile(
+    r"\bcreate\s+(or\s+replace\s+)?((global|local)\s+)?temp(orary)?\s"
+    r"|\binto\s+((global|local)\s+)?temp(orary)?\s+[\w\"]"
+    r"|\bpg_temp\b"
+)
+_EXTENSION = re.compile(r"\bcreate\s+extension\b")
 _XACT_LOCKS_ONLY = re.compile(r"pg_(try_)?advisory_(?!xact_)")
-_SET_CONFIG_LOCAL = re.compile(r"set_config\s*\([^()]*,\s*(true|'t(rue)?')\s*\)")
-_LEADING = re.compile(r"(?:\s+|--[^\n]*\n?|/\*.*?\*/|\()*", re.DOTALL)
-_WORD = re.compile(r"[a-z_]+")
+_SET_CONFIG_LOCAL = re.compile(r"set_config\s*\([^()]*,\s*true\s*\)")
+_UPDATE = re.compile(r"\bupdate\b")
+_WORD = re.compile(r"[\s(]*([a-z_]+)")
 _LONG = 4096
 
 
@@ -65,19 +75,21 @@ def reasons(query: Any, connection: Any = None) -> frozenset[str]:
     elif isinstance(query, sql.Composable):
         query = query.as_string(connection)
     elif not isinstance(query, str):
-        query = str(query)
+        return frozenset({_UNREADABLE})
     # Long statements are bulk inserts that differ each time: to remember them would cost memory for nothing.
     return _remembered(query) if len(query) <= _LONG else _look(query)
 
 
 def _look(query: str) -> frozenset[str]:
     text = query.lower()
-    found = {
-        reason
-        for part in (text.split(";") if ";" in text else (text,))
-        if (reason := _reason_by_first_word(part)) is not None
-    }
-    found.update(reason for token, reason in _IN_TEXT if token in text and _is_meant(token, text))
+    # In the whole of it, since the server may execute what stands in a literal.
+    told = [each for each in _IN_TEXT if each[0] in text]
+    # Most statements are one, without a comment: their first word is all there is to see.
+    shown = skeleton(text) if told or any(mark in text for mark in (";", "--", "/*")) else text
+    found = {_UNREADABLE} if shown is None else set()
+    shown = text if shown is None else shown
+    found.update(reason for part in shown.split(";") if (reason := _reason_by_first_word(part)) is not None)
+    found.update(reason for token, reason in told if _is_meant(token, text, shown))
     return frozenset(found)
 
 
@@ -85,28 +97,31 @@ _remembered = lru_cache(maxsize=2048)(_look)
 
 
 def _reason_by_first_word(part: str) -> str | None:
-    start = _LEADING.match(part)
-    word = _WORD.match(part, start.end() if start else 0)
-    if word is None:
+    found = _WORD.match(part)
+    if found is None:
         return None
-    if word.group() in _BEGIN_WORDS:
+    word, rest = found.group(1), part[found.start(1) :]
+    if word in _BEGIN_WORDS:
         return BEGINS
-    reason = _FIRST_WORDS.get(word.group())
-    rest = part[word.start() :]
+    reason = _FIRST_WORDS.get(word)
     if reason == "SET" and _LOCAL.match(rest):
         return None
     if reason == "PREPARE" and _TWO_PHASE.match(rest):
         return None
-    if word.group() == "declare" and not _WITH_HOLD.search(rest):
+    if word == "declare" and not _WITH_HOLD.search(rest):
         return None
     return reason
 
 
-def _is_meant(token: str, text: str) -> bool:
+def _is_meant(token: str, text: str, shown: str) -> bool:
     if token == "temp":
-        return _TEMPORARY.search(text) is not None
+        return _TEMPORARY.search(shown) is not None
+    if token == "extension":
+        return _EXTENSION.search(shown) is not None
+    if token == "pg_settings":
+        return _UPDATE.search(shown) is not None
     if "advisory" in token:
         return _XACT_LOCKS_ONLY.search(text) is not None
     if token == "set_config":
-        return len(_SET_CONFIG_LOCAL.findall(text)) < text.count("set_config")
+        return len(_SET_CONFIG_LOCAL.findall(shown)) < text.count("set_config")
     return True

@@ -27,6 +27,7 @@ from poolmgr.pools.lane import on_console_lane
 from poolmgr.pools.ledger import Entry
 from poolmgr.pools.liveness import default_parameters
 from poolmgr.pools.managed import ManagedPool
+from poolmgr.pools.owners import Sharers
 
 _ENSURE_CONNECTION = native.DatabaseWrapper.ensure_connection
 _IDLE = TransactionStatus.IDLE
@@ -64,8 +65,13 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         self._direct = False  # the present connection is none of the pool's
         self._unpooled = 0  # depth of unpooled()
         self._pinned = 0  # depth of pinned()
-        self._busy = 0  # a section that the garbage collector must not release the connection in
+        self._busy = 0  # depth of sections that the garbage collector must not release the connection in
         wrappers.add(self)
+
+    @cached_property
+    def isolation_level(self) -> IsolationLevel:
+        """As Django's, which sets it at connect: here another wrapper may have done that."""
+        return isolation_level(self) or IsolationLevel.READ_COMMITTED
 
     @cached_property
     def wrap_database_errors(self) -> DatabaseErrorWrapper:
@@ -104,8 +110,11 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         entry = conn.entry
         entry.cursors = 0
         entry.begun = False
+        thread = get_ident()
+        if thread != self._thread_ident:  # type: ignore[attr-defined]
+            managed.lend_on(conn, Sharers(self))
         request = latest_request()
-        if request is None or request.thread == get_ident():
+        if request is None or request.thread == thread:
             self._guest_of = entry.guest_of = None
             self._keeps = self._mode == "session"
         else:
@@ -126,7 +135,6 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         try:
             if entry.greeted != connection_created.receivers:
                 greeted = connection_created.receivers[:]
-                self.isolation_level = isolation_level(self) or IsolationLevel.READ_COMMITTED
                 self.__dict__.setdefault("pg_version", self.connection.info.server_version)
                 pins = set(entry.pins)
                 self.init_connection_state()
@@ -271,6 +279,7 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         """
         if self.in_atomic_block:
             return
+        self._busy = 0  # which an exception out of a signal handler may have left
         never = self.settings_dict["CONN_MAX_AGE"] is None and "pool" in self.settings_dict["OPTIONS"]
         self._mode = self._mode if never else None
         if self.connection is not None and not self._direct and not never:

@@ -18,9 +18,12 @@ class Transactions(native.DatabaseWrapper):
     release_if_free: Any
 
     def get_autocommit(self) -> bool:
-        """As Django's, but without taking a connection only to ask."""
-        if self.connection is None and self.managed_pool is not None:
-            return bool(self.settings_dict["AUTOCOMMIT"])
+        """As Django's, but without taking a connection only to ask.
+
+        Where a connection begins with autocommit off, ``atomic()`` must find it so before it begins.
+        """
+        if self.connection is None and self.settings_dict["AUTOCOMMIT"] and self.managed_pool is not None:
+            return True
         return bool(super().get_autocommit())
 
     def set_autocommit(self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False) -> None:

@@ -1,0 +1,28 @@
+"""A connection that notices statements which no cursor of ours has looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from poolmgr.pools.connection import PooledConnection
+
+#: psycopg's generators that run what a borrower asks for.
+_RUNS = frozenset({"_execute_gen", "_executemany_gen_no_pipeline", "_executemany_gen_pipeline", "_stream_send_gen"})
+_RUNS |= {"_start_copy_gen", "_declare_gen"}
+
+
+class WatchedConnection(PooledConnection):
+    """``announced`` is set by a cursor of ours that has looked at the statement which comes next.
+
+    A cursor of another class, made by ``psycopg.ClientCursor(connection)`` and the like, announces nothing: its statements
+    pin, whatever they are.
+    """
+
+    announced = False
+
+    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        if gen.__name__ in _RUNS:
+            if not self.announced:
+                self._pin("cursor of another class")
+            self.announced = False
+        return super().wait(gen, *args, **kwargs)

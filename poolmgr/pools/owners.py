@@ -1,0 +1,116 @@
+"""Who holds a connection, whether they still run, and what they are at."""
+
+from __future__ import annotations
+
+import concurrent.futures.thread
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from operator import attrgetter
+from types import CodeType
+from typing import Any
+from weakref import ref
+
+from poolmgr.pools.ledger import Entry
+
+
+class _Here(threading.local):
+    """What each thread keeps of itself; it is gone when the thread is."""
+
+    owner: Any
+
+
+_here = _Here()
+
+
+class _Mark:
+    """Lives as long as the thread that keeps it."""
+
+
+class Stranger:
+    """A thread that Python did not start. Python takes a later one with the same identifier for the same thread."""
+
+    def __init__(self, thread: threading.Thread) -> None:
+        self.name, self.ident = thread.name, thread.ident
+        _here.mark = mark = _Mark()
+        self._mark = ref(mark)
+
+    @property
+    def dead(self) -> bool:
+        return self._mark() is None
+
+
+class Sharers:
+    """Whichever threads use the Django connection ``wrapper``, which is not the present thread's alone."""
+
+    name = "threads that share a Django connection"
+
+    def __init__(self, wrapper: Any) -> None:
+        self._wrapper, self._held = ref(wrapper), ref(wrapper.connection)
+
+    @property
+    def dead(self) -> bool:
+        wrapper = self._wrapper()
+        return wrapper is None or wrapper.connection is not self._held()
+
+
+def owner_function() -> Callable[[], Any]:
+    """What tells who checks out: the greenlet where gevent patched threads, the thread otherwise."""
+    if (monkey := sys.modules.get("gevent.monkey")) and monkey.is_module_patched("threading"):
+        current: Callable[[], Any] = sys.modules["greenlet"].getcurrent
+        return current
+    return _current_thread
+
+
+def _current_thread() -> Any:
+    try:
+        return _here.owner
+    except AttributeError:
+        thread = threading.current_thread()
+        _here.owner = Stranger(thread) if isinstance(thread, threading._DummyThread) else thread
+        return _here.owner
+
+
+def running() -> dict[int, CodeType]:
+    """What each thread runs at present, by its identifier.
+
+    The frames themselves are let go of at once: a frame that is kept keeps what its function had, such as a cursor that
+    closes when it is forgotten.
+    """
+    frames = sys._current_frames()
+    codes = dict(zip(frames, map(_code, frames.values()), strict=True))
+    frames.clear()  # among them the present one, which refers to this dictionary
+    return codes
+
+
+def is_alive(owner: Any) -> bool:
+    """Whether ``owner`` still runs."""
+    return owner.is_alive() if isinstance(owner, threading.Thread) else not owner.dead
+
+
+_code = attrgetter("f_code")
+#: What an executor's thread runs when it has nothing to do.
+_RESTING = getattr(getattr(concurrent.futures.thread, "_worker", None), "__code__", None)
+
+
+def has_left(entry: Entry, owner: Any, codes: dict[int, CodeType]) -> bool:
+    """Whether ``owner`` will not give this connection back, given what ``running()`` returned.
+
+    It has ended, or it is an executor's thread that rests after the request it worked for is over.
+    """
+    if not is_alive(owner):
+        return True
+    if entry.guest_of is None or not entry.guest_of.over:
+        return False
+    return _RESTING is not None and codes.get(getattr(owner, "ident", None) or -1) is _RESTING
+
+
+def name_of(owner: Any) -> str:
+    return str(getattr(owner, "name", None) or f"greenlet {id(owner):x}")
+
+
+def stack_of(owner: Any) -> str:
+    """The owner's present stack as text; empty when it has none."""
+    frame = sys._current_frames().get(getattr(owner, "ident", None) or -1) or getattr(owner, "gr_frame", None)
+    return "".join(traceback.format_stack(frame)) if frame else ""

@@ -1,0 +1,70 @@
+"""Connections that nobody will give back: how they are noticed, and what becomes of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any
+
+from poolmgr.pools.connection import PooledConnection
+from poolmgr.pools.owners import has_left, is_alive, name_of, running
+from poolmgr.pools.work import in_worker
+
+if TYPE_CHECKING:
+    from poolmgr.pools.managed import ManagedPool
+
+logger = logging.getLogger("poolmgr.pool")
+
+
+def reclaim(managed: ManagedPool) -> None:
+    """Take back what a borrower holds that has ended, that rests after its request, or that has lost hold of it.
+
+    Such a connection is closed rather than cleaned: whatever still refers to it must not reach its next owner.
+    """
+    if lost := managed.pool.take_back_lost():
+        managed.count(reclaimed=lost, closed=lost)
+        logger.warning("pool %r: %d lost by borrowers that were interrupted, and replaced", managed.target, lost)
+    for conn in _dropped(managed):
+        _take_back(managed, conn, lambda: True, "somebody dropped it without giving it back")
+    with managed.pool._lock:
+        held = [(conn, conn.entry.owner) for conn in managed.out]
+    codes = running() if held else {}
+    for conn, owner in held:
+        if owner is not None and has_left(conn.entry, owner, codes):
+            what = "held it after its request was over" if is_alive(owner) else "ended without giving it back"
+            _take_back(managed, conn, partial(_left, conn, owner), f"{name_of(owner)} {what}")
+
+
+def _left(conn: PooledConnection, owner: Any) -> bool:
+    """Asked again with the lock held: a thread that rested may have gone back to work, for which it needs the lock."""
+    return conn.entry.owner is owner and has_left(conn.entry, owner, running())
+
+
+def _take_back(managed: ManagedPool, conn: PooledConnection, really: Callable[[], bool], why: str) -> None:
+    with managed.pool._lock:
+        if conn not in managed.out or not really():
+            return
+        conn.entry.owner = None
+        conn.entry.epoch += 1
+        managed.out.discard(conn)
+        managed.counts["reclaimed"] += 1
+        managed.counts["closed"] += 1
+    logger.warning("pool %r: a connection is taken back: %s", managed.target, why)
+    in_worker(managed.pool, partial(managed.pool.forget, conn))
+
+
+def _references(items: Iterable[Any]) -> list[int]:
+    return [getrefcount(each) for each in items]
+
+
+#: How many references there are to what nobody has but the set that it is in. Counted, since Pythons differ in it.
+_ALONE = _references({object()})[0]
+
+
+def _dropped(managed: ManagedPool) -> list[PooledConnection]:
+    """What is checked out and that nobody refers to any more, as after an exception out of a signal handler."""
+    with managed.pool._lock:
+        counted = zip(managed.out, _references(managed.out), strict=True)
+        return [conn for conn, references in counted if references <= _ALONE]

@@ -1,0 +1,25 @@
+"""Pieces of I/O for a pool's workers, so that neither borrowers nor the scheduler wait for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from psycopg_pool.pool import MaintenanceTask
+
+if TYPE_CHECKING:
+    from poolmgr.pools.elastic import ElasticPool
+
+
+class _Work(MaintenanceTask):
+    def __init__(self, pool: ElasticPool, work: Callable[[], object]) -> None:
+        super().__init__(pool)
+        self.work = work
+
+    def _run(self, pool: Any) -> None:
+        self.work()
+
+
+def in_worker(pool: ElasticPool, work: Callable[[], object]) -> None:
+    """Have one of the pool's workers do ``work``."""
+    pool.run_task(_Work(pool, work))

@@ -1,0 +1,129 @@
+"""What a borrower lost hold of, or took along when it ended, comes back."""
+
+import _thread
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from django.core.signals import request_finished, request_started
+from django.db import Error, connection, transaction
+
+from poolmgr.pools.housekeeping import look_after
+from poolmgr.pools.managed import ManagedPool
+from tests.integration.backend import query
+from tests.pools import give_back, hold
+from tests.waiting import until
+
+MakePool = Callable[..., ManagedPool]
+
+
+def test_a_later_thread_with_the_same_identifier_is_not_taken_for_the_one_that_ended(make_pool: MakePool) -> None:  # P4
+    pool = make_pool(max_size=2)
+    idents: list[int] = []
+    stay, live = threading.Event(), threading.Event()
+
+    def first() -> None:
+        idents.append(threading.get_ident())
+        pool.kept_by_first = pool.checkout()  # type: ignore[attr-defined]
+
+    def second() -> None:
+        idents.append(threading.get_ident())
+        live.set()
+        stay.wait(20)
+
+    _thread.start_new_thread(first, ())
+    until(lambda: pool.snapshot().used == 1)
+    try:
+        # The system gives a new thread what the last one had.
+        for _ in range(50):
+            live.clear()
+            _thread.start_new_thread(second, ())
+            live.wait(5)
+            if idents[-1] == idents[0]:
+                break
+        until(lambda: pool.snapshot().used == 0)
+    finally:
+        stay.set()
+
+
+def test_a_connection_that_its_borrower_dropped_comes_back(  # P4
+    make_pool: MakePool, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = make_pool(max_size=2)
+    kept = pool.checkout()
+    pool.checkout()
+    assert pool.snapshot().used == 2
+    until(lambda: pool.snapshot().used == 1)
+    assert "dropped it" in caplog.text
+    look_after(pool)
+    assert pool.snapshot().used == 1
+    assert kept.execute("SELECT 1").fetchone() == (1,)
+    pool.give_back(kept)
+
+
+class Interrupted(Exception):
+    """As Celery's SoftTimeLimitExceeded: raised by a signal handler wherever the main thread is at."""
+
+
+class Armed:
+    """Set ``on`` and the main thread is interrupted at an odd moment, once."""
+
+    on = False
+
+
+@pytest.fixture
+def armed() -> Iterator[Armed]:
+    armed, ended = Armed(), threading.Event()
+
+    def interrupt(signum: int, frame: Any) -> None:
+        if armed.on:
+            armed.on = False
+            raise Interrupted
+
+    def ring() -> None:
+        random = Random(7)
+        while not ended.wait(random.uniform(0.0001, 0.002)):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    thread = threading.Thread(target=ring)
+    thread.start()
+    yield armed
+    armed.on = False
+    ended.set()
+    thread.join()
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_exceptions_out_of_signal_handlers_cost_no_place(  # P3, P4
+    small_pool: Callable[..., ManagedPool], armed: Armed, mode: str
+) -> None:
+    pool = small_pool(mode, max_size=3)
+
+    def work() -> None:
+        try:
+            armed.on = True
+            while True:
+                request_started.send(sender=None)
+                query("SELECT 1")
+                with transaction.atomic():
+                    query("SELECT 1")
+                request_finished.send(sender=None)
+        finally:
+            armed.on = False
+
+    for _ in range(300):
+        # An Error where what was interrupted in its middle is broken.
+        with pytest.raises((Interrupted, Error)):
+            work()
+        # Django's own account of its transactions is broken too: only the end of the process, or this, sets it right.
+        connection.in_atomic_block, connection.savepoint_ids, connection.atomic_blocks = False, [], []
+        connection.close()
+    until(lambda: pool.snapshot().used == 0 and pool.pool._nconns == len(pool.pool.living))
+    held = hold(pool, 3)
+    assert len({conn.info.backend_pid for conn in held}) == 3
+    give_back(pool, held)
