@@ -205,11 +205,12 @@ class ElasticPool(ConnectingPool):
 
     def forget(self, conn: PooledConnection) -> None:
         """Close a connection that nobody owns and give up its place, so that a waiter may have a fresh one."""
+        # In this order: the server should not see the fresh one before the old one has gone.
+        self._close_connection(conn)
         with self._lock:
             self._nconns -= 1
             if self._waiting:
                 self._maybe_grow_pool()
-        self._close_connection(conn)
 
     def take_idle(
         self,
