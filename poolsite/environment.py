@@ -82,14 +82,18 @@ def redis_url(name: str = "REDIS_URL") -> str:
 
 
 def _url(name: str, schemes: tuple[str, ...], example: str) -> dict[str, Any]:
+    value = text(name)
     try:
-        url = urlsplit(text(name))
+        url = urlsplit(value)
         port = url.port
     except ValueError:
         # The value is left out on purpose: it holds a password.
         raise ImproperlyConfigured(f"{name} is not a URL, or its port is not a number. Allowed: {example}") from None
+    # Without the slashes, or with one too many, the password would count as a part of the path, which messages show.
+    if not value.lower().startswith(f"{url.scheme}://") or (not url.netloc and "@" in url.path):
+        raise ImproperlyConfigured(f"{name} has no scheme://host. Allowed: {example}")
     if url.scheme not in schemes:
-        raise ImproperlyConfigured(f"{name} starts with {url.scheme or 'no scheme'}://. Allowed: {example}")
+        raise ImproperlyConfigured(f"{name} starts with {url.scheme}://. Allowed: {example}")
     return {
         "username": unquote(url.username or ""),
         "password": unquote(url.password or ""),

@@ -62,6 +62,9 @@ def test_database(given):
         "postgresql://user:hunter2@host",
         "user:hunter2@host",
         "postgresql://user:hunter2@[half/db",
+        "postgresql:user:hunter2@host/db",
+        "postgresql:/user:hunter2@host/db",
+        "postgresql:///user:hunter2@host/db",
     ],
 )
 def test_bad_urls_are_refused_without_showing_the_password(given, url):
