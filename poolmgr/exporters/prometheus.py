@@ -15,6 +15,7 @@ from poolmgr.metrics.snapshot import PoolSnapshot
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _STATES = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
 _PREFIX = "db_client_connection_"
+_TARGET = "db_client_connection_pool_name"
 
 _Labels = tuple[tuple[str, str], ...]
 _Pools = tuple[tuple[_Labels, PoolSnapshot], ...]
@@ -46,7 +47,7 @@ def render(fleet: Fleet) -> str:
     pools: _Pools = tuple(
         (
             (
-                ("db_client_connection_pool_name", pool.target),
+                (_TARGET, pool.target),
                 ("role", beat.role),
                 ("process", f"{beat.host}:{beat.pid}"),
             ),
@@ -92,11 +93,11 @@ def _targets(fleet: Fleet) -> Iterator[str]:
     yield "# HELP poolmgr_target_state The verdict: 0 ok, 1 warning, 2 critical, 3 unknown."
     yield "# TYPE poolmgr_target_state gauge"
     for view in fleet.targets:
-        yield _line("poolmgr_target_state", (("target", view.target),), _STATES[view.verdict.state])
+        yield _line("poolmgr_target_state", ((_TARGET, view.target),), _STATES[view.verdict.state])
     yield "# HELP poolmgr_processes Live processes that hold a pool to the target."
     yield "# TYPE poolmgr_processes gauge"
     for view in fleet.targets:
-        yield _line("poolmgr_processes", (("target", view.target),), view.processes)
+        yield _line("poolmgr_processes", ((_TARGET, view.target),), view.processes)
 
 
 def _head(name: str, kind: str, text: str) -> Iterable[str]:

@@ -58,6 +58,14 @@ def test_every_figure_of_a_pool_is_there_under_opentelemetrys_names() -> None:
         assert f"# TYPE db_client_connection_{name}" in text
 
 
+def test_a_target_has_the_same_label_in_every_series() -> None:
+    beat()
+    figures = [line for line in scrape().content.decode().splitlines() if not line.startswith("#")]
+    assert {"poolmgr_target_state", "poolmgr_processes"} <= {line.partition("{")[0] for line in figures}
+    for line in figures:
+        assert '{db_client_connection_pool_name="default"' in line
+
+
 def test_every_line_is_wellformed_also_with_a_hostile_target_name() -> None:
     from dataclasses import replace
 
