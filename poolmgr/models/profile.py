@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -166,9 +167,19 @@ class PoolProfile(models.Model):
         """The settings as a valid ``PoolSpec``. Raises ``InvalidSpec`` for a row that was made wrong in SQL."""
         return make_spec(self.values(), where=f"profile {self.pk} ({self})")
 
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        try:
+            super().clean_fields(exclude)
+        except ValidationError as error:
+            # Of a number that is too large for the column too, clean() says what the setting allows: one reason is enough.
+            rest = {name: found for name, found in error.error_dict.items() if name not in self._errors()}
+            if rest:
+                raise ValidationError(rest) from None
+
     def clean(self) -> None:
-        values = self.values()
-        known = {name: value for name, value in values.items() if value is not None}
-        found = errors_in({**_D.to_dict(), **known})
-        if found:
+        if found := self._errors():
             raise ValidationError(dict(found))
+
+    def _errors(self) -> dict[str, str]:
+        known = {name: value for name, value in self.values().items() if value is not None}
+        return errors_in({**_D.to_dict(), **known})

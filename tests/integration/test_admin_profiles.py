@@ -56,12 +56,16 @@ def values(**changes: Any) -> dict[str, str]:
 
 def errors_at(page: str, field: str) -> str:
     """The text of the error list in the row of ``field``."""
+    return re.sub(r"<[^>]+>", "", error_list_at(page, field)).strip()
+
+
+def error_list_at(page: str, field: str) -> str:
     row = re.search(
         rf'<div class="form-row[^"]*field-{field}[^"]*">(.*?)</div>\s*(?=<div class="form-row|</fieldset>)', page, re.S
     )
     assert row, f"no row for {field}"
     found = re.search(r'<ul class="errorlist"[^>]*>(.*?)</ul>', row[1], re.S)
-    return re.sub(r"<[^>]+>", "", found[1]).strip() if found else ""
+    return found[1] if found else ""
 
 
 # -- saving -----------------------------------------------------------------------------------------------------------
@@ -121,6 +125,10 @@ def test_an_edit_of_somebody_else_is_not_overwritten_unseen(operator: Client, pr
     [
         ("min_size", {"min_size": 11, "max_size": 10}, "11 is more than max_size (10)"),
         ("max_size", {"max_size": 0}, "0 is not between 1 and 10000"),
+        ("max_size", {"max_size": 10**20}, f"{10**20} is not between 1 and 10000"),
+        ("min_size", {"min_size": 10**20}, f"{10**20} is not between 0 and 10000"),
+        ("budget", {"budget": 10**20}, f"{10**20} is not between 0 and 1000000"),
+        ("max_waiting", {"max_waiting": 10**20}, f"{10**20} is not between 0 and 1000000"),
         ("max_size", {"max_size": -1}, "greater than or equal to 0"),
         ("max_size", {"max_size": ""}, "This field is required."),
         ("max_size", {"max_size": "many"}, "Enter a whole number."),
@@ -150,6 +158,7 @@ def test_a_refusal_stands_at_its_field(operator: Client, field: str, wrong: dict
     assert answer.status_code == 200
     page = answer.content.decode()
     assert reason in errors_at(page, field).replace("&#x27;", "'")
+    assert len(re.findall("<li>", error_list_at(page, field))) == 1
     assert "Please correct the error below." in page  # one mistake, one message
     assert not PoolProfile.objects.exists()
 
