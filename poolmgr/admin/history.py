@@ -126,16 +126,17 @@ class RevisionAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        extra = {"may_restore": _may_restore(request), **(extra_context or {})}
+        revision = self.get_object(request, object_id)
+        extra = {"may_restore": revision and _may_restore(request, revision), **(extra_context or {})}
         return super().change_view(request, object_id, form_url, extra)
 
     def restore_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Show what would change; change it on POST."""
-        if not _may_restore(request):
-            raise PermissionDenied
         revision = self.get_queryset(request).filter(pk=pk).first()
         if revision is None:
             raise Http404(_("There is no such revision."))
+        if not _may_restore(request, revision):
+            raise PermissionDenied
         if request.method == "POST":
             return self._restore(request, revision)
         profile = _profile_of(revision)
@@ -166,9 +167,10 @@ class RevisionAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(reverse(f"{self.admin_site.name}:poolmgr_poolprofile_history", args=[profile.pk]))
 
 
-def _may_restore(request: HttpRequest) -> bool:
+def _may_restore(request: HttpRequest, revision: ProfileRevision) -> bool:
     # Restoring is an edit, and of a deleted profile an addition.
-    return request.user.has_perm("poolmgr.change_poolprofile")
+    right = "change" if _profile_of(revision) else "add"
+    return request.user.has_perm(f"poolmgr.{right}_poolprofile")
 
 
 def _profile_of(revision: ProfileRevision) -> PoolProfile | None:

@@ -72,6 +72,21 @@ def test_a_deleted_profile_can_be_restored(operator: Client, profile: PoolProfil
     assert (made.target, made.max_size, made.revision) == ("default", 20, 4)
 
 
+def test_a_deleted_profile_is_restored_only_by_who_may_add_one(profile: PoolProfile) -> None:
+    editor = signed_in(person("editor", "view_profilerevision", "view_poolprofile", "change_poolprofile"))
+    revision = f"/admin/poolmgr/profilerevision/{ProfileRevision.objects.get(number=2).pk}/change/"
+    assert restore_of(2) in editor.get(revision).content.decode()
+    delete_profile(profile, "bob")
+    assert restore_of(2) not in editor.get(revision).content.decode()
+    assert editor.get(restore_of(2)).status_code == 403
+    assert editor.post(restore_of(2)).status_code == 403
+    assert not PoolProfile.objects.exists()
+    adder = signed_in(person("adder", "view_profilerevision", "view_poolprofile", "add_poolprofile"))
+    assert adder.post(restore_of(2)).status_code == 302
+    assert adder.post(restore_of(1)).status_code == 403  # from now on an edit
+    assert PoolProfile.objects.get().max_size == 20
+
+
 def test_settings_that_are_no_longer_allowed_are_not_restored(operator: Client, profile: PoolProfile) -> None:
     old = ProfileRevision.objects.get(number=1)
     old.values["max_size"] = 0
