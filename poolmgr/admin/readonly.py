@@ -52,6 +52,9 @@ class AcknowledgementInline(admin.TabularInline):  # type: ignore[type-arg]
     extra = 0
     can_delete = False
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).using(control_alias())
+
     def has_add_permission(self, request: HttpRequest, obj: Command | None = None) -> bool:
         return False
 

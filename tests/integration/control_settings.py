@@ -8,4 +8,6 @@ from poolsite.settings import DATABASES
 
 POOLMGR = json.loads(os.environ["TEST_POOLMGR"])
 DATABASES["default"]["OPTIONS"]["pool"] = json.loads(os.environ.get("TEST_POOL", '{"min_size": 1, "max_size": 4}'))
+if "TEST_CONTROL" in os.environ:
+    DATABASES["control"] = {**DATABASES["default"], "NAME": os.environ["TEST_CONTROL"]}
 CELERY_TASK_ALWAYS_EAGER = False
