@@ -11,6 +11,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 
 from poolmgr.conf import conf
+from poolmgr.control.store import get_store
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.pools.spec import PoolSpec, from_options
 
@@ -27,6 +28,8 @@ def _pooled() -> dict[str, dict[str, Any]]:
 def check_setting(**kwargs: Any) -> list[CheckMessage]:
     try:
         conf()
+        # Made and not connected: only redis-py knows which options its URLs may have.
+        get_store()
     except ConfigurationError as ex:
         return [Error(str(ex), hint="Correct POOLMGR in the settings.", id="poolmgr.E001")]
     return []

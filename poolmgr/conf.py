@@ -49,16 +49,22 @@ def _seconds(least: float, most: float) -> tuple[Callable[[Any], bool], str]:
 def _is_redis_url(value: Any) -> bool:
     if value is None:
         return True
-    return isinstance(value, str) and urlsplit(value).scheme in {"redis", "rediss", "unix"}
+    if not isinstance(value, str) or not value.startswith(("redis://", "rediss://", "unix://")):
+        return False
+    try:
+        # The port is looked at only when it is asked for.
+        return urlsplit(value).port != 0
+    except ValueError:
+        return False
 
 
 #: Keys whose values no message may repeat.
 _SECRET = frozenset({"REDIS_URL", "METRICS_TOKEN"})
 _YEAR = 365 * 86_400.0
 _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "REDIS_URL": (_is_redis_url, "None or a URL that starts with redis://, rediss:// or unix://"),
+    "REDIS_URL": (_is_redis_url, "None or a URL such as redis://:password@host:6379/0, rediss://host or unix:///path"),
     "NAMESPACE": (lambda v: isinstance(v, str) and v.isidentifier(), "a name of letters, digits and underscores"),
-    "CONTROL_DATABASE": (lambda v: v in settings.DATABASES, "an alias of settings.DATABASES"),
+    "CONTROL_DATABASE": (lambda v: isinstance(v, str) and v in settings.DATABASES, "an alias of settings.DATABASES"),
     "ROLE": (lambda v: v is None or v in ROLES, f"None or one of {', '.join(ROLES)}"),
     "AGENT": (lambda v: isinstance(v, bool), "True or False"),
     "METRICS_TOKEN": (
@@ -81,7 +87,9 @@ def conf() -> Conf:
 
     Raises ``ConfigurationError`` that names the key, its value and what is allowed.
     """
-    given = getattr(settings, "POOLMGR", None) or {}
+    given = getattr(settings, "POOLMGR", None)
+    if given is None:
+        given = {}
     if not isinstance(given, dict):
         raise ConfigurationError(f"POOLMGR is {given!r}, but must be a dict")
     names = [each.name for each in fields(Conf)]

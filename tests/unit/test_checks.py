@@ -49,6 +49,17 @@ def test_a_wrong_poolmgr_setting_is_an_error(settings: Any) -> None:
         ("ROLE", "webb", "POOLMGR['ROLE'] is 'webb', but must be None or one of web, worker, command"),
         ("CONTROL_DATABASE", "nope", "POOLMGR['CONTROL_DATABASE'] is 'nope', but must be an alias"),
         ("REDIS_URL", "http://:secret@x", "POOLMGR['REDIS_URL'] is a value that is not shown, but must be"),
+        (
+            "REDIS_URL",
+            "redis://:secret@127.0.0.1:port/0",
+            "POOLMGR['REDIS_URL'] is a value that is not shown, but must be",
+        ),
+        ("REDIS_URL", "redis://:secret@[::1", "POOLMGR['REDIS_URL'] is a value that is not shown, but must be"),
+        ("REDIS_URL", "redis:secret@127.0.0.1", "POOLMGR['REDIS_URL'] is a value that is not shown, but must be"),
+        ("REDIS_URL", "redis://:secret@h?foo=bar", "POOLMGR['REDIS_URL'] is a value that is not shown, but must be"),
+        ("REDIS_URL", "redis://:secret@h?db=one", "POOLMGR['REDIS_URL'] is a value that is not shown, but must be"),
+        ("CONTROL_DATABASE", [], "POOLMGR['CONTROL_DATABASE'] is [], but must be an alias"),
+        ("CONTROL_DATABASE", {}, "POOLMGR['CONTROL_DATABASE'] is {}, but must be an alias"),
         ("AGENT", "yes", "POOLMGR['AGENT'] is 'yes', but must be True or False"),
         ("PROCESS_TTL", 3, "must be more than twice HEARTBEAT_INTERVAL"),
     ],
@@ -60,6 +71,13 @@ def test_a_wrong_value_is_told_with_its_key_and_what_is_allowed(
     [found] = checks.check_setting()
     assert words in found.msg
     assert "secret" not in found.msg  # P13
+
+
+@pytest.mark.parametrize("given", [[], "", 0, False])
+def test_a_poolmgr_that_is_no_dict_is_an_error_also_when_it_is_empty(settings: Any, given: object) -> None:
+    settings.POOLMGR = given
+    [found] = checks.check_setting()
+    assert found.msg == f"POOLMGR is {given!r}, but must be a dict"
 
 
 def test_wrong_pool_settings_are_an_error(configure: Configure) -> None:

@@ -17,7 +17,7 @@ __all__ = ["FleetStore", "StoreDown", "get_store"]
 def get_store() -> FleetStore:
     """This process's store: Redis where ``POOLMGR["REDIS_URL"]`` is set, else the control database.
 
-    Raises ``ConfigurationError`` when redis-py is missing.
+    Raises ``ConfigurationError`` when redis-py is missing or does not understand the URL.
     """
     return _store(conf().REDIS_URL, conf().NAMESPACE, os.getpid())
 

@@ -18,6 +18,7 @@ from poolmgr.conf import conf
 from poolmgr.control.identity import process_uid
 from poolmgr.control.store.base import Leases, StoreDown, in_order
 from poolmgr.control.store.leases import RedisLeases
+from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.snapshot import ProcessBeat
 
 #: Seconds. Whoever reads the fleet would rather be told that Redis is away than wait for it.
@@ -39,13 +40,23 @@ class RedisStore:
         self._index = prefix + "processes"
         self._changed = prefix + "changed"
         # redis-py would retry for seconds by default; one retry serves for a connection that the server had closed.
-        self._client: Any = redis.Redis.from_url(
-            url,
-            socket_connect_timeout=_CONNECT,
-            socket_timeout=_ANSWER,
-            retry=Retry(NoBackoff(), 1),
-            health_check_interval=15,
-        )
+        try:
+            self._client: Any = redis.Redis.from_url(
+                url,
+                socket_connect_timeout=_CONNECT,
+                socket_timeout=_ANSWER,
+                retry=Retry(NoBackoff(), 1),
+                health_check_interval=15,
+            )
+            # Made and not connected: what redis-py does not know, it would otherwise refuse at every use.
+            pool = self._client.connection_pool
+            pool.connection_class(**pool.connection_kwargs)
+        except (ValueError, TypeError, redis.RedisError):
+            # Without the cause: it may quote the URL.
+            raise ConfigurationError(
+                "POOLMGR['REDIS_URL'] is a value that is not shown, but must be a URL that redis-py understands, with no "
+                "other options after the ? than redis-py's own"
+            ) from None
         self.leases: Leases | None = RedisLeases(self._client, prefix, self._or_down)
         self._ear: Any = None
         self._deaf_until = 0.0
