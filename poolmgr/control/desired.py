@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from poolmgr.control.access import control_alias
@@ -61,6 +62,20 @@ def validation_queries(profiles: tuple[PoolProfile, ...]) -> dict[str, str]:
         for profile in sorted(profiles, key=lambda profile: profile.role, reverse=True)
         if profile.enabled and not query_error(profile.validation_query)
     }
+
+
+def check_intervals(profiles: tuple[PoolProfile, ...]) -> dict[str, float]:
+    """By target, the seconds between two health checks: the shortest that an enabled profile asks for.
+
+    A row that was made wrong in SQL asks for nothing.
+    """
+    asked: dict[str, float] = {}
+    for profile in profiles:
+        with suppress(InvalidSpec):
+            if profile.enabled:
+                seconds = profile.spec().health_check_interval
+                asked[profile.target] = min(seconds, asked.get(profile.target, seconds))
+    return asked
 
 
 def label(profile: PoolProfile) -> str:

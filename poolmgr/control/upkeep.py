@@ -12,13 +12,14 @@ from django.utils import timezone
 from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, try_lock
 from poolmgr.control.commands import record
-from poolmgr.control.desired import read_profiles, validation_queries
+from poolmgr.control.desired import check_intervals, read_profiles, validation_queries
 from poolmgr.control.fleet import TargetView, read_fleet
 from poolmgr.control.health import check_target, is_due, store_check
 from poolmgr.control.store import get_store
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.targets import bootstrap_spec, known_targets
-from poolmgr.models import Command, Event, HealthCheck, PoolProfile, Sample
+from poolmgr.models import Command, Event, HealthCheck, Sample
+from poolmgr.pools.spec import PoolSpec
 
 log = logging.getLogger("poolmgr.tasks")
 
@@ -45,13 +46,9 @@ def targets_due() -> tuple[str, ...]:
 
 def _intervals() -> dict[str, float]:
     """Seconds between checks by target: the shortest that an enabled profile asks for, else the bootstrap settings'."""
-    found = {target: spec.health_check_interval for target in known_targets() if (spec := bootstrap_spec(target))}
-    rows = PoolProfile.objects.using(control_alias()).filter(enabled=True)
-    asked: dict[str, float] = {}
-    for target, seconds in rows.values_list("target", "health_check_interval"):
-        asked[target] = min(seconds, asked.get(target, seconds))
-    # A row made in SQL may hold anything.
-    return {target: max(1.0, asked.get(target, found.get(target, 30.0))) for target in known_targets()}
+    found = {target: bootstrap_spec(target) or PoolSpec() for target in known_targets()}
+    asked = check_intervals(read_profiles())
+    return {target: asked.get(target, spec.health_check_interval) for target, spec in found.items()}
 
 
 def take_samples() -> int:

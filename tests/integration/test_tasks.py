@@ -100,6 +100,18 @@ def test_interval_of_the_profile_counts_from_the_next_tick_on(fleet: TestFleet) 
     assert upkeep.targets_due() == ("default",)
 
 
+def test_a_row_that_was_made_wrong_in_sql_stops_no_check(fleet: TestFleet) -> None:
+    PoolProfile.objects.create(target="default")
+    tasks.check_target("default")
+    HealthCheck.objects.update(at=timezone.now() - timedelta(seconds=20))
+    for wrong in (float("inf"), float("-inf"), float("nan"), 0.0, 1e300):
+        PoolProfile.objects.update(health_check_interval=wrong)
+        # The bootstrap settings' 30 s.
+        assert upkeep.targets_due() == ()
+    HealthCheck.objects.update(at=timezone.now() - timedelta(seconds=40))
+    assert upkeep.targets_due() == ("default",)
+
+
 def test_rolling_recycle_replaces_every_connection_one_process_after_another(fleet: TestFleet) -> None:
     members = fleet.start(3)
     before = wait_for(lambda: len(read_fleet().processes) == 3 and pids())
