@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from poolmgr.models.author import AuthorField
+
 
 class Command(models.Model):
     """An order to the pools of a target: in all processes, or in the one whose uid is ``process``.
@@ -23,7 +25,7 @@ class Command(models.Model):
     kind = models.CharField(max_length=10, choices=Kind.choices)
     target = models.CharField(max_length=200)
     process = models.CharField(max_length=64, blank=True, help_text=_("Empty for all processes."))
-    author = models.CharField(max_length=150, blank=True)
+    author = AuthorField()
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     expires_at = models.DateTimeField()
 

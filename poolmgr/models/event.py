@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from poolmgr.models.author import AuthorField
+
 
 class Event(models.Model):
     """One line of the audit log. ``author`` is empty where no person acted."""
@@ -17,7 +19,7 @@ class Event(models.Model):
 
     kind = models.CharField(max_length=10, choices=Kind.choices)
     target = models.CharField(max_length=200, blank=True)
-    author = models.CharField(max_length=150, blank=True)
+    author = AuthorField()
     message = models.CharField(max_length=500)
     at = models.DateTimeField(auto_now_add=True, db_index=True)
 

@@ -10,6 +10,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from poolmgr.conf import ROLES
+from poolmgr.models.author import AuthorField
 from poolmgr.pools.spec import FIELDS, POOL_MODES, VALIDATIONS, PoolSpec, errors_in, make_spec
 
 _D = PoolSpec()
@@ -143,7 +144,7 @@ class PoolProfile(models.Model):
     )
     revision = models.PositiveIntegerField(default=0, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
-    updated_by = models.CharField(max_length=150, blank=True, editable=False)
+    updated_by = AuthorField(editable=False)
 
     class Meta:
         ordering = ["target", "role"]

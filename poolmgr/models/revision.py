@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from poolmgr.models.author import AuthorField
+
 
 class ProfileRevision(models.Model):
     """One saved state of a profile. It outlives the profile, so that a deleted one can be restored too.
@@ -18,7 +20,7 @@ class ProfileRevision(models.Model):
     values = models.JSONField()
     changes = models.JSONField(default=dict)
     reason = models.CharField(max_length=200, blank=True)
-    author = models.CharField(max_length=150, blank=True)
+    author = AuthorField()
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

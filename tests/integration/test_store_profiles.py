@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError
 
-from poolmgr.control import profiles
+from poolmgr.control import commands, profiles, rolling
 from poolmgr.exceptions import InvalidSpec
 from poolmgr.models import Event, HealthCheck, PoolProfile, ProfileRevision
 
@@ -78,6 +78,19 @@ def test_revision_that_is_not_valid_any_more_is_refused() -> None:
     revision.values["max_size"] = 0
     with pytest.raises(InvalidSpec, match="max_size"):
         profiles.restore(revision, "ann")
+
+
+def test_a_user_with_a_very_long_name_can_do_everything() -> None:
+    name = "x" * 300
+    profile = PoolProfile(target="default", max_size=5)
+    profiles.save_profile(profile, name)
+    command = commands.send("recycle", "default", name)
+    run = rolling.order("default", name)
+    profiles.restore(ProfileRevision.objects.get(), name)
+    profiles.delete_profile(profile, name)
+    for each in (ProfileRevision.objects.get(), command, run, *Event.objects.all()):
+        each.refresh_from_db()
+        assert each.author == name[:254]
 
 
 def test_duplicate_for_a_role() -> None:
