@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 
 import psycopg
 from django.db import connections, transaction
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Now
 from django.db.utils import DatabaseError
 
 from poolmgr.conf import conf
@@ -35,6 +38,11 @@ def control_database() -> Iterator[str]:
         finally:
             if not connections[alias].in_atomic_block:
                 connections[alias].close()
+
+
+def from_now(duration: timedelta) -> CombinedExpression:
+    """A time by the control database's own clock: those of the fleet's hosts may disagree."""
+    return Now() + duration
 
 
 @contextmanager

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import transaction
-from django.utils import timezone
 
 from poolmgr.conf import conf
-from poolmgr.control.access import control_alias
+from poolmgr.control.access import control_alias, from_now
 from poolmgr.control.push import notify_after_commit
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.models import Acknowledgement, Command, Event
@@ -38,9 +37,10 @@ def send(kind: str, target: str, author: str, process: str = "") -> Command:
             target=target,
             process=process,
             author=author,
-            expires_at=timezone.now() + timedelta(seconds=conf().COMMAND_TTL),
+            expires_at=from_now(timedelta(seconds=conf().COMMAND_TTL)),
         )
         command.save(using=control_alias())
+        command.refresh_from_db(using=control_alias(), fields=["expires_at"])
         record(Event.Kind.COMMAND, target, author, str(command))
         notify_after_commit()
     return command

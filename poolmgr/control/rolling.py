@@ -10,11 +10,12 @@ import time
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from poolmgr.conf import conf
-from poolmgr.control.access import control_alias, control_database, try_lock
+from poolmgr.control.access import control_alias, control_database, from_now, try_lock
 from poolmgr.control.commands import record, send
 from poolmgr.control.fleet import read_beats
 from poolmgr.models import Acknowledgement, Command, Event
@@ -47,8 +48,9 @@ def order(target: str, author: str) -> Command:
         run = unfinished().filter(target=target).first()
         if run is None:
             run = Command(kind=Command.Kind.RECYCLE, target=target, process=Command.ROLLING, author=author)
-            run.expires_at = timezone.now()
+            run.expires_at = from_now(timedelta())
             run.save(using=alias)
+            run.refresh_from_db(using=alias, fields=["expires_at"])
             uids = [beat.uid for beat in read_beats()[0] if any(pool.target == target for pool in beat.pools)]
             plan = [Acknowledgement(command=run, process=uid, state=_State.WAITING) for uid in uids]
             Acknowledgement.objects.using(alias).bulk_create(plan)
@@ -65,7 +67,7 @@ def unfinished() -> QuerySet[Command]:
 
 def abandoned() -> tuple[Command, ...]:
     """Runs whose driver is gone, or that nobody has begun to drive. Raises ``django.db.Error``."""
-    return tuple(unfinished().filter(expires_at__lte=timezone.now()))
+    return tuple(unfinished().filter(expires_at__lte=Now()))
 
 
 def drive(target: str, author: str) -> str:
@@ -87,26 +89,33 @@ def drive(target: str, author: str) -> str:
 
 
 class _Lease:
-    """The right to drive, kept by comparing and setting ``expires_at``."""
+    """The right to drive, kept by comparing and setting ``expires_at``, by the control database's clock."""
 
     def __init__(self, run: Command) -> None:
         self._run = run
         self._until: datetime = run.expires_at
+        self._renewed = 0.0
 
     def claim(self) -> bool:
-        return self._until <= timezone.now() and self._set()
+        return self._set(self._rows().filter(expires_at__lte=Now()))
 
     def renew(self) -> None:
         """Raises ``Lost``."""
-        if self._until - timezone.now() < LEASE / 2 and not self._set():
+        if time.monotonic() - self._renewed > LEASE.total_seconds() / 2 and not self._set(self._rows()):
             raise Lost
 
-    def _set(self) -> bool:
-        until = timezone.now() + LEASE
-        rows = Command.objects.using(control_alias()).filter(pk=self._run.pk, expires_at=self._until)
-        held = rows.update(expires_at=until) == 1
-        self._until = until
-        return held
+    def _rows(self) -> QuerySet[Command]:
+        return Command.objects.using(control_alias()).filter(pk=self._run.pk, expires_at=self._until)
+
+    def _set(self, rows: QuerySet[Command]) -> bool:
+        now = time.monotonic()
+        with transaction.atomic(using=control_alias()):
+            if not rows.update(expires_at=from_now(LEASE)):
+                return False
+            # In one transaction with the setting: what another driver sets must not be taken for ours.
+            self._run.refresh_from_db(using=control_alias(), fields=["expires_at"])
+        self._until, self._renewed = self._run.expires_at, now
+        return True
 
 
 def _next(run: Command) -> str:
@@ -131,21 +140,16 @@ def _one(run: Command, uid: str, lease: _Lease) -> None:
                 return _note(run, uid, answer.state, answer.message)
             if uid not in {beat.uid for beat in read_beats()[0]}:
                 return _note(run, uid, _State.DONE, "ended by itself, and its connections with it")
-            if command.expires_at <= timezone.now() and (answer is None or _is_overdue(command)):
+            # A process that began in time may finish.
+            grace = timedelta(seconds=conf().COMMAND_TTL if answer else 0)
+            if Command.objects.using(alias).filter(pk=command.pk, expires_at__lte=Now() - grace).exists():
                 return _note(run, uid, _State.FAILED, f"no answer within {conf().COMMAND_TTL:g} s")
         time.sleep(_LOOK)
 
 
-def _is_overdue(command: Command) -> bool:
-    # A process that began in time may finish.
-    return timezone.now() - command.expires_at > timedelta(seconds=conf().COMMAND_TTL)
-
-
 def _command(run: Command, uid: str) -> Command:
     """The order to one process; the one that a driver before us gave, if there is."""
-    given = Command.objects.using(control_alias()).filter(
-        Q(created_at__gte=run.created_at), kind=run.kind, target=run.target, process=uid
-    )
+    given = Command.objects.using(control_alias()).filter(pk__gt=run.pk, kind=run.kind, target=run.target, process=uid)
     return given.first() or send(run.kind, run.target, run.author, uid)
 
 

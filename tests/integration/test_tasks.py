@@ -18,6 +18,7 @@ from poolmgr import tasks
 from poolmgr.control import commands, rolling, upkeep
 from poolmgr.control.access import control_database
 from poolmgr.control.fleet import read_fleet
+from poolmgr.control.orders import orders_for
 from poolmgr.control.store import get_store
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import Acknowledgement, Command, Event, HealthCheck, PoolProfile, Sample
@@ -176,6 +177,27 @@ def test_two_drivers_at_once_recycle_once(fleet: TestFleet) -> None:
     assert said.count("Another worker recycles default already.") == 2
     assert Command.objects.filter(process=Command.ROLLING).count() == 1
     assert Command.objects.exclude(process=Command.ROLLING).count() == 2
+
+
+@pytest.mark.parametrize("seconds", [-90, 90])
+def test_clocks_that_disagree_end_no_command_and_take_no_lease(
+    fleet: TestFleet, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    real = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: real() + timedelta(seconds=seconds))
+    with control_database():
+        command = commands.send("recycle", "default", "operator")
+        assert orders_for("anybody") == (command,)
+        assert abs(command.expires_at - real() - timedelta(seconds=5)) < timedelta(seconds=2)
+        run = rolling.order("default", "operator")
+        assert rolling.abandoned() == (run,)
+        lease = rolling._Lease(run)
+        assert lease.claim()
+        # As another host sees it.
+        monkeypatch.setattr(timezone, "now", lambda: real() - timedelta(seconds=seconds))
+        assert rolling.abandoned() == ()
+        assert not rolling._Lease(Command.objects.get(pk=run.pk)).claim()
+        lease.renew()
 
 
 def test_samples_are_taken_once_an_interval(fleet: TestFleet) -> None:
