@@ -44,6 +44,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
         cleaned = super().clean()
         seen = self.cleaned_data.get("seen_revision")
         if self.instance.pk and seen is not None:
+            # For the sentence; save_profile() looks again under its lock.
             now = PoolProfile.objects.using(control_alias()).filter(pk=self.instance.pk).first()
             if now is not None and now.revision != seen:
                 # The next attempt overwrites: by then the operator knows.

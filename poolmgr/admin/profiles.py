@@ -130,7 +130,8 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: PoolProfile, form: Any, change: bool) -> None:
-        profiles.save_profile(obj, request.user.get_username(), reason=obj.note)
+        seen = form.cleaned_data.get("seen_revision") if change else None
+        profiles.save_profile(obj, request.user.get_username(), reason=obj.note, seen=seen)
         if obj.enabled and (warning := profiles.server_room_warning(obj)):
             self.message_user(request, warning, messages.WARNING)
 
@@ -156,6 +157,19 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
             **(extra_context or {}),
         }
         return super().changelist_view(request, extra)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except profiles.EditedMeanwhile:
+            # Nothing is saved. What came between the form's look and the save, the form sees at its second look.
+            return super().changeform_view(request, object_id, form_url, extra_context)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -12,10 +12,12 @@ from poolmgr.control.commands import record
 from poolmgr.control.push import notify_after_commit
 from poolmgr.control.room import server_room_warning
 from poolmgr.control.targets import bootstrap_spec, known_targets
+from poolmgr.exceptions import PoolmgrError
 from poolmgr.models import Event, PoolProfile, ProfileRevision
 from poolmgr.pools.spec import FIELDS
 
 __all__ = [
+    "EditedMeanwhile",
     "bootstrap_profiles",
     "delete_profile",
     "duplicate_for_role",
@@ -26,15 +28,25 @@ __all__ = [
 ]
 
 
-def save_profile(profile: PoolProfile, author: str, reason: str = "") -> ProfileRevision | None:
+class EditedMeanwhile(PoolmgrError):
+    """Somebody saved or deleted the profile after the revision that was to be changed."""
+
+
+def save_profile(
+    profile: PoolProfile, author: str, reason: str = "", seen: int | None = None
+) -> ProfileRevision | None:
     """Save a profile, new or changed; None when its content is what the row holds already.
 
-    Raises ``django.db.IntegrityError`` when another row has the same target and role.
+    ``seen`` is the revision that the author saw; None overwrites any. Raises ``EditedMeanwhile`` when the row has another
+    by now, and ``django.db.IntegrityError`` when another row has the same target and role.
     """
     alias = control_alias()
     with transaction.atomic(using=alias):
-        # Two people who save at once do so one after the other.
+        # Two people who save at once do so one after the other, and the second gets to know.
         before = PoolProfile.objects.using(alias).select_for_update().filter(pk=profile.pk).first()
+        if seen is not None and (before is None or before.revision != seen):
+            now = f"revision {before.revision}" if before else "gone"
+            raise EditedMeanwhile(f"{profile} is {now}, but the edit was made on revision {seen}")
         changes = _changes(before, profile)
         if before is not None and not changes:
             profile.save(using=alias, update_fields=["note"])

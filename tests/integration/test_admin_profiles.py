@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+import threading
+from typing import Any, LiteralString
 
+import psycopg
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 
 from poolmgr.control.profiles import save_profile
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.models import Command, Event, HealthCheck, PoolProfile, ProfileRevision
 from poolmgr.pools.spec import FIELDS
+from poolsite.demo.servers import EmbeddedPostgres
+from tests.waiting import until
 
 from .console import beat, followed, own_fleet, own_pool, person, signed_in
 
@@ -115,6 +120,41 @@ def test_an_edit_of_somebody_else_is_not_overwritten_unseen(operator: Client, pr
     assert operator.post(change(profile), {**mine, "seen_revision": seen[1]}).status_code == 302
     profile.refresh_from_db()
     assert profile.max_size == 12
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "said"),
+    [
+        (
+            "UPDATE poolmgr_poolprofile SET max_size = 20, revision = 2, updated_by = 'bob'",
+            "bob saved revision 2 of this profile while you were editing.",
+        ),
+        ("DELETE FROM poolmgr_poolprofile", "Perhaps it was deleted?"),
+    ],
+)
+def test_of_two_who_save_at_the_same_moment_the_second_hears_of_the_first(
+    operator: Client, profile: PoolProfile, postgres: EmbeddedPostgres, meanwhile: LiteralString, said: str
+) -> None:
+    pages: list[str] = []
+
+    def save() -> None:
+        answer = operator.post(change(profile), values(max_size=12, seen_revision=1), follow=True)
+        pages.append(answer.content.decode())
+        connection.close()
+
+    with psycopg.connect(postgres.url(str(connection.settings_dict["NAME"]))) as other:
+        # Not committed, so that the second's form can't see it.
+        other.execute(meanwhile)
+        saving = threading.Thread(target=save)
+        saving.start()
+        with psycopg.connect(other.info.dsn, password=other.info.password, autocommit=True) as looking:
+            waiting = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+            until(lambda: looking.execute(waiting, [other.info.backend_pid]).fetchone())
+    saving.join()
+    assert said in pages[0]
+    found = PoolProfile.objects.first()
+    assert found is None or (found.max_size, found.revision) == (20, 2)
+    assert not ProfileRevision.objects.filter(number=2).exists()
 
 
 # -- refusing ---------------------------------------------------------------------------------------------------------
