@@ -12,7 +12,8 @@ from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools import registry
 from poolmgr.pools.managed import ManagedPool
 
-#: What a process takes without asking: with nothing it could not serve, or even ask whom to wait for.
+#: What a process takes without asking: with nothing it could not serve, or even ask whom to wait for. More processes
+#: than the budget has connections exceed it, which the verdict then says.
 FLOOR = 1
 #: Seconds for which a process keeps the room of its last peak before it gives it back.
 KEEP = 30.0

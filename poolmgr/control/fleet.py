@@ -10,6 +10,7 @@ from django.db.utils import Error as DatabaseError
 from django.utils import timezone
 
 from poolmgr.control.access import control_alias, sentence_of, sheltered
+from poolmgr.control.budget import FLOOR
 from poolmgr.control.desired import follow, label, read_profiles
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.control.store.database import DatabaseStore
@@ -156,6 +157,7 @@ def _view(target: str, beats: tuple[ProcessBeat, ...], profiles: Profiles | None
 
 
 def _sum(pools: list[PoolSnapshot], current: int, problems: tuple[str, ...]) -> Figures:
+    budgets = [budget for pool in pools if (budget := pool.settings.get("budget", 0))]
     return Figures(
         used=sum(pool.used for pool in pools),
         idle=sum(pool.idle for pool in pools),
@@ -171,6 +173,8 @@ def _sum(pools: list[PoolSnapshot], current: int, problems: tuple[str, ...]) -> 
         last_error=max(pools, key=lambda pool: pool.last_error_at).last_error if pools else "",
         behind=len(pools) - current,
         problems=problems,
+        budget=min(budgets, default=0),
+        floors=(len(budgets), FLOOR),
     )
 
 

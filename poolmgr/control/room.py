@@ -1,4 +1,4 @@
-"""Whether the server has room for what a profile would let the fleet open."""
+"""Whether the server, and the budget, have room for what a profile would let the fleet open."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from datetime import timedelta
 from django.db.utils import Error as DatabaseError
 from django.utils import timezone
 
+from poolmgr.control.budget import FLOOR
 from poolmgr.control.fleet import last_check, read_fleet
 from poolmgr.control.health import check_target
 from poolmgr.control.targets import known_targets
+from poolmgr.metrics.health import over_budget
 from poolmgr.models import HealthCheck, PoolProfile
 
 #: A stored check this old says too little of the server's present load.
@@ -19,16 +21,23 @@ _PROBE = 2.0
 
 
 def server_room_warning(profile: PoolProfile) -> str:
-    """A sentence with the sum, when all processes together could open more than the server leaves free; else "".
+    """Sentences with the figures, when all processes together could open more than the server leaves free, or than the
+    profile's budget; else "".
 
-    Nothing is said when the server does not tell.
+    Nothing is said of the server when it does not tell.
     """
+    followers, rest = _processes(profile)
+    unkept = over_budget(profile.budget, followers, FLOOR)
+    said = (f"{unkept}; raise it or run fewer." if unkept else "", _of_the_server(profile, followers, rest))
+    return " ".join(filter(None, said))
+
+
+def _of_the_server(profile: PoolProfile, followers: int, rest: int) -> str:
     check = _figures(profile.target)
     if check is None or check.server_max is None or check.server_used is None:
         return ""
     reserved, others = check.server_reserved or 0, max(0, check.server_used - (check.ours or 0))
     room = check.server_max - reserved - others
-    followers, rest = _processes(profile)
     wanted = followers * profile.max_size + rest
     sum_said = f"{followers} {'process' if followers == 1 else 'processes'} × {profile.max_size}"  # noqa: RUF001
     if rest:

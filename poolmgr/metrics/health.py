@@ -74,6 +74,8 @@ class Figures:
     last_error: str = ""
     behind: int = 0
     problems: tuple[str, ...] = ()
+    budget: int = 0
+    floors: tuple[int, int] = (0, 0)  # the processes that share the budget, and what each may hold whatever it is
 
 
 def verdict_of(pool: PoolSnapshot) -> Verdict:
@@ -120,12 +122,22 @@ def judge(figures: Figures) -> Verdict:
         return Verdict(
             "warning", f"Requests wait long: p95 {p95:.2g} s, and they fail at {f.connection_timeout:g} s; {held}."
         )
+    if unkept := over_budget(f.budget, *f.floors):
+        return Verdict("warning", f"{unkept}; {held}.")
     if f.problems:
         return Verdict("warning", f"{_bare(f.problems[0])}.")
     if f.behind:
         late = _count(f.behind, "process does", "processes do")
         return Verdict("warning", f"{late} not follow the newest settings yet; {held}.")
     return Verdict("ok", f"{held}, {f.idle} idle, nobody waits.")
+
+
+def over_budget(budget: int, processes: int, floor: int) -> str:
+    """A sentence without its full stop, when ``processes`` that keep ``floor`` each can't keep a budget; else ""."""
+    if not budget or processes * floor <= budget:
+        return ""
+    each = _count(floor, "connection", "connections")
+    return f"{processes} processes may hold {each} each whatever the budget, and it is {budget}"
 
 
 def judge_server(used: int, most: int, reserved: int) -> Verdict:

@@ -66,7 +66,10 @@ class PoolProfile(models.Model):
     )
     budget = models.PositiveIntegerField(
         default=_D.budget,
-        help_text=_("The most connections of the whole fleet to this target; 0 sets no limit. Default 0. Live."),
+        help_text=_(
+            "The most connections of the whole fleet to this target; 0 sets no limit. Default 0. Each process may hold one "
+            "whatever the budget, so that it must not be below the number of processes. Live."
+        ),
     )
     connection_timeout = models.FloatField(
         default=_D.connection_timeout,

@@ -181,6 +181,16 @@ def test_budget_of_the_fleet_is_kept_while_processes_come_and_die(  # P6
     works_on(others)
 
 
+def test_budget_below_the_number_of_processes_is_told(  # P6
+    make_fleet: Callable[..., TestFleet], redis_server: EmbeddedRedis
+) -> None:
+    fleet = make_fleet(REDIS_URL=redis_server.url())
+    members = fleet.start(3, TEST_POOL=json.dumps({"min_size": 1, "max_size": 4, "budget": 2}))
+    said = "3 processes may hold 1 connection each whatever the budget, and it is 2; "
+    wait_for(lambda: said in (v := read_fleet().targets[0].verdict).sentence and v.state == "warning", 15)
+    works_on(members)
+
+
 def watch_connections(seconds: float) -> int:
     """The most connections that the fleet's processes had to this test's database at once."""
     deadline, most = time.monotonic() + seconds, 0

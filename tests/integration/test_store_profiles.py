@@ -8,7 +8,9 @@ import pytest
 from django.db import IntegrityError
 
 from poolmgr.control import commands, profiles, rolling
+from poolmgr.control.store.database import DatabaseStore
 from poolmgr.exceptions import InvalidSpec
+from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.models import Event, HealthCheck, PoolProfile, ProfileRevision
 
 pytestmark = pytest.mark.django_db
@@ -130,6 +132,17 @@ def test_warning_with_the_sum_when_the_server_has_no_room(values: dict[str, Any]
     )
     warning = profiles.server_room_warning(PoolProfile(target="default", **values))
     assert warning.startswith(said) if said else warning == ""
+
+
+def test_warning_when_there_are_more_processes_than_the_budget_has_connections() -> None:  # P6
+    for number in range(4):
+        beat = ProcessBeat(f"p{number}", "h", number, "web", 1.0, 1.0, pools=(PoolSnapshot("default"),))
+        DatabaseStore().beat(beat)
+    assert profiles.server_room_warning(PoolProfile(target="default", min_size=1, budget=4)) == ""
+    assert profiles.server_room_warning(PoolProfile(target="default", min_size=1, budget=2)) == (
+        "4 processes may hold 1 connection each whatever the budget, and it is 2; raise it or run fewer."
+    )
+    assert profiles.server_room_warning(PoolProfile(target="default", role="worker", budget=2)) == ""
 
 
 def test_warning_asks_the_server_where_no_check_is_stored() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from poolmgr.metrics.health import Verdict, judge_server, verdict_of, worst
+from poolmgr.metrics.health import Figures, Verdict, judge, judge_server, verdict_of, worst
 from poolmgr.metrics.histogram import Histogram
 from poolmgr.metrics.snapshot import PoolSnapshot
 
@@ -43,6 +43,17 @@ def test_ok_says_the_figures() -> None:
 def test_rules(pool: PoolSnapshot, state: str, said: str) -> None:
     verdict = verdict_of(pool)
     assert verdict.state == state
+    assert said in verdict.sentence
+
+
+@pytest.mark.parametrize(("processes", "said"), [(2, ""), (4, "4 processes may hold 1 connection each")])
+def test_a_budget_below_the_floors_of_its_processes_is_a_warning(processes: int, said: str) -> None:  # P6
+    figures = Figures(
+        used=0, idle=4, opening=0, pending=0, capacity=4, timeouts=0, connection_timeout=10.0, wait=WELL.recent_wait_time,
+        pools=processes, budget=2, floors=(processes, 1),
+    )  # fmt: skip
+    verdict = judge(figures)
+    assert verdict.state == ("warning" if said else "ok")
     assert said in verdict.sentence
 
 
