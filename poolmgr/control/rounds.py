@@ -46,6 +46,7 @@ class Agent:
         self._follower = Follower(self.uid, self._role, self._orders)
         self._budget = Budget(self.uid)
         self._store_error = ""
+        self._has_row = False
         self._beat_due = 0.0
         self._work = Lock()
         self._stopped = Event()
@@ -94,7 +95,7 @@ class Agent:
             with self._work:
                 if self._may_work():
                     # Acknowledged and reported at once: the page that sent the change waits for it.
-                    beat |= self._follower.turn(self._turn_interval(), self._lease_and_beat_in_rows)
+                    beat |= self._follower.turn(self._turn_interval(), self._tend_rows)
                 else:
                     self._follower.due = now + conf().POLL_INTERVAL
         elif self._orders.unsaved:
@@ -119,11 +120,16 @@ class Agent:
     def _beats_in_rows(self) -> bool:
         return not self._store.pushes or bool(self._store_error)
 
-    def _lease_and_beat_in_rows(self) -> None:
+    def _tend_rows(self) -> None:
         if self._beats_in_rows:
             if self._store.leases is None:
                 self._budget.share(self._others)
+            self._has_row = True
             self._rows.beat(self._report())
+        elif self._has_row:
+            # Back at Redis: a row that only grew old would be taken for a process that died.
+            self._rows.forget(self.uid)
+            self._has_row = False
 
     def _beat(self) -> None:
         """Report to Redis, where there is one; rows are written in the turn, on its connection."""
@@ -143,6 +149,8 @@ class Agent:
         else:
             if self._store_error:
                 log.info("the fleet store answers again")
+                if self._has_row:
+                    self._follower.due = 0.0
             self._store_error = ""
 
     def _report(self) -> ProcessBeat:
@@ -182,7 +190,7 @@ class Agent:
                 if self._store.leases is not None:
                     self._store.leases.give_back(self.uid, self._budget.targets)
                 self._store.forget(self.uid)
-            if self._beats_in_rows and not self._quiet:
+            if self._has_row and not self._quiet:
                 with control_database() as alias, deadline(alias, _FAREWELL):
                     self._rows.forget(self.uid)
         except Exception as error:  # the process ends; its beat expires by itself

@@ -98,8 +98,11 @@ def prune() -> int:
 def sweep() -> tuple[str, ...]:
     """Clear away processes that died without a word, with an event for each. Raises ``django.db.Error``, ``StoreDown``."""
     store = get_store()
-    dead = DatabaseStore().sweep() if store.pushes else ()
-    dead += store.sweep()
+    stores = (store, DatabaseStore()) if store.pushes else (store,)
+    # Where a process went to the other store, what it left in this one grows old and means nothing.
+    live = {beat.uid for each in stores for beat in each.processes()}
+    swept = dict.fromkeys(uid for each in stores for uid in each.sweep())
+    dead = tuple(uid for uid in swept if uid not in live)
     for uid in dead:
         record(
             Event.Kind.PROCESS,

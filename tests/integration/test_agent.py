@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from django.db import connections
 
-from poolmgr.control import profiles
+from poolmgr.control import profiles, upkeep
 from poolmgr.control.fleet import read_fleet
 from poolmgr.control.store import get_store
 from poolmgr.models import PoolProfile, Process
@@ -68,6 +68,25 @@ def test_without_redis_the_site_works_on_and_says_so(  # P11
     assert f"Redis at 127.0.0.1:{server.port} can't be reached" in seen.store_error
     server.restart()
     wait_for(lambda: (f := read_fleet()).store == "redis" and len(f.processes) == 2 and not f.store_error, 15)
+    works_on(members)
+
+
+def test_redis_that_was_silent_for_a_while_buries_nobody(  # P11
+    make_fleet: Callable[..., TestFleet], make_redis: Callable[[], EmbeddedRedis]
+) -> None:
+    server = make_redis()
+    fleet = make_fleet(REDIS_URL=server.url(), PROCESS_TTL=3)
+    members = fleet.start(2)
+    wait_for(lambda: len(read_fleet().processes) == 2)
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        wait_for(lambda: Process.objects.count() == 2, 15)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    wait_for(lambda: (f := read_fleet()).store == "redis" and len(f.processes) == 2, 15)
+    # Who is back at Redis takes its row along.
+    wait_for(lambda: not Process.objects.exists(), 15)
+    assert upkeep.sweep() == ()
     works_on(members)
 
 

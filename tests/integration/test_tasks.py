@@ -20,6 +20,7 @@ from poolmgr.control.access import control_database
 from poolmgr.control.fleet import read_fleet
 from poolmgr.control.orders import orders_for
 from poolmgr.control.store import get_store
+from poolmgr.control.store.database import DatabaseStore
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import Acknowledgement, Command, Event, HealthCheck, PoolProfile, Sample
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
@@ -235,6 +236,21 @@ def test_sweep_records_a_process_that_died_without_a_word(fleet: TestFleet, sett
     assert [event.message for event in Event.objects.all()] == [
         "Process h-1-x ended without a word; no heartbeat for 1 s."
     ]
+
+
+@pytest.mark.parametrize("into_rows", [True, False])
+def test_sweep_buries_nobody_who_went_to_the_other_store(fleet: TestFleet, settings: Any, into_rows: bool) -> None:
+    settings.POOLMGR = {**settings.POOLMGR, "PROCESS_TTL": 1}
+    left, now = (get_store(), DatabaseStore()) if into_rows else (DatabaseStore(), get_store())
+    beat = ProcessBeat("h-1-x", "h", 1, "web", 1.0, 1.0)
+    left.beat(beat)
+    wait_for(lambda: not left.processes(), 5)
+    now.beat(beat)
+    assert upkeep.sweep() == ()
+    assert not Event.objects.exists()
+    wait_for(lambda: not now.processes(), 5)
+    assert upkeep.sweep() == ("h-1-x",)
+    assert Event.objects.count() == 1
 
 
 def test_tick_through_a_real_worker(fleet: TestFleet) -> None:
