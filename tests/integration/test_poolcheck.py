@@ -175,6 +175,19 @@ def test_watch_until_interrupted(environment: dict[str, str]) -> None:
     assert rounds[0]["at"] < rounds[1]["at"] < rounds[2]["at"]
 
 
+def test_reader_that_goes_away_ends_the_watch_quietly(environment: dict[str, str]) -> None:
+    command = [sys.executable, "manage.py", "poolcheck", "--json", "--watch", "0.2"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        json.loads(process.stdout.readline())
+        process.stdout.close()
+        assert process.wait(20) == 141
+        assert process.stderr.read() == ""
+
+
 @pytest.mark.parametrize("bad", ["0", "soon", "-1", "nan"])
 def test_bad_seconds(environment: dict[str, str], bad: str) -> None:
     done = poolcheck(environment, f"--timeout={bad}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from argparse import ArgumentTypeError
 from typing import Any
@@ -15,6 +17,8 @@ from poolmgr.control.report import Report, TargetReport, as_dict, make_report
 
 #: Nagios' convention.
 EXIT = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
+#: As of a process that SIGPIPE ended, and no verdict.
+_HUNG_UP = 141
 _COLOURS = {
     "ok": make_style(fg="green"),
     "warning": make_style(fg="yellow", opts=("bold",)),
@@ -51,6 +55,16 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         agent.stand_aside()
+        try:
+            status = self._rounds(options)
+        except BrokenPipeError:
+            # Whoever read has seen enough; what is still buffered must not fail when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = _HUNG_UP
+        if status:
+            raise SystemExit(status)
+
+    def _rounds(self, options: dict[str, Any]) -> int:
         status = self._round(options)
         try:
             while options["watch"]:
@@ -58,8 +72,7 @@ class Command(BaseCommand):
                 status = self._round(options)
         except KeyboardInterrupt:
             self.stdout.write("")
-        if status:
-            raise SystemExit(status)
+        return status
 
     def _round(self, options: dict[str, Any]) -> int:
         report = make_report(tuple(dict.fromkeys(options["targets"])), options["timeout"])
@@ -69,6 +82,8 @@ class Command(BaseCommand):
             if options["watch"]:
                 self.stdout.write((_CLEAR if self.stdout.isatty() else "") + time.strftime("%H:%M:%S"))
             self._print(report)
+        # Into a pipe too, each round is written when it is made.
+        self.stdout.flush()
         return EXIT[report.verdict.state]
 
     def _print(self, report: Report) -> None:
