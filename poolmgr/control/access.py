@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django.db.utils import DatabaseError
 
 from poolmgr.conf import conf
-from poolmgr.exceptions import CheckoutError
+from poolmgr.exceptions import CheckoutError, ConfigurationError
 from poolmgr.pools.diagnosis import diagnose, scrub
 from poolmgr.pools.lane import console_lane
 
@@ -74,7 +74,9 @@ def is_unmigrated(error: BaseException) -> bool:
 
 
 def sentence_of(error: BaseException) -> str:
-    """An error of the control database as one sentence without secrets."""
+    """An error of the control database, or of its setting, as one sentence without secrets."""
+    if isinstance(error, ConfigurationError):
+        return f"{str(error).rstrip('.')}."
     if is_unmigrated(error):
         return "The tables of poolmgr are not in the control database; run manage.py migrate."
     if isinstance(error.__cause__ or error, psycopg.Error | CheckoutError):

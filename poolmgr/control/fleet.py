@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from time import time
+from typing import NamedTuple
 
 from django.db.utils import Error as DatabaseError
 from django.utils import timezone
@@ -15,6 +17,7 @@ from poolmgr.control.desired import follow, label, read_profiles
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.targets import known_targets
+from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.health import Checked, Figures, Verdict, judge, worst
 from poolmgr.metrics.histogram import Distribution, merge
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
@@ -25,6 +28,8 @@ Profiles = tuple[PoolProfile, ...]
 
 #: Seconds between checks where no pool tells.
 _CHECKED = PoolSpec().health_check_interval
+#: What is said of a target without pools: where nobody has one open, and where nobody knows.
+NOBODY, UNREAD = "No live process has this pool open.", "The fleet can't be read."
 #: What is lost with Redis.
 _WITHOUT_PUSH = ": heartbeats go through the control database, and processes find changes at their next poll."
 
@@ -67,7 +72,8 @@ class TargetView:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """``store`` names where the beats were read; ``store_error`` says what could not be read, and why."""
+    """``store`` names where the beats were read, and is empty where none could be read; ``store_error`` says what could
+    not be read, and why."""
 
     processes: tuple[ProcessBeat, ...]
     targets: tuple[TargetView, ...]
@@ -76,35 +82,55 @@ class Fleet:
     at: float
 
 
-def read_fleet() -> Fleet:
-    """Read the fleet store and the control database; either may be down, which the result then says. Never raises."""
-    beats, store, errors = read_beats()
+class Beats(NamedTuple):
+    """The live processes, the store that they were read from, if any, and a sentence for each that can't be read."""
+
+    processes: tuple[ProcessBeat, ...]
+    store: str
+    errors: tuple[str, ...]
+
+
+def read_fleet(beats: Beats | None = None) -> Fleet:
+    """Read the fleet store and the control database; either may be down, which the result then says. Never raises.
+
+    ``beats`` are those that the caller has read already.
+    """
+    beats = read_beats() if beats is None else beats
     profiles: Profiles | None = None
     health: dict[str, Checked] = {}
+    error = ""
     try:
         with sheltered():
             profiles = read_profiles()
-            targets = sorted(_targets(beats) | {profile.target for profile in profiles} | set(known_targets()))
-            health = {target: _values(check) for target in targets if (check := last_check(target))}
-    except DatabaseError as error:
-        targets = sorted(_targets(beats) | set(known_targets()))
-        errors.append(sentence_of(error))
+            health = {target: _values(check) for target in _targets(beats, profiles) if (check := last_check(target))}
+    except (DatabaseError, ConfigurationError) as trouble:
+        error = sentence_of(trouble)
+    return fleet_of(beats, profiles, health, error)
+
+
+def fleet_of(beats: Beats, profiles: Profiles | None, health: Mapping[str, Checked], error: str) -> Fleet:
+    """The picture from what could be read; ``profiles`` is None, and ``error`` says why, where the rows could not."""
+    targets = _targets(beats, profiles or ())
     views = tuple(_view(target, beats, profiles, health.get(target)) for target in targets)
-    return Fleet(beats, views, store, " ".join(dict.fromkeys(errors)), time())
+    errors = dict.fromkeys((*beats.errors, *((error,) if error else ())))
+    return Fleet(beats.processes, views, beats.store, " ".join(errors), time())
 
 
-def read_beats() -> tuple[tuple[ProcessBeat, ...], str, list[str]]:
-    """The live processes, the store that they were read from, and a sentence for each store that is down."""
+def read_beats() -> Beats:
+    """Never raises."""
     errors: list[str] = []
-    store = get_store()
+    try:
+        store = get_store()
+    except ConfigurationError as error:
+        return Beats((), "", (sentence_of(error),))
     # While Redis is away, processes beat into rows.
     for each in (store, DatabaseStore()) if store.pushes else (store,):
         try:
             with sheltered():
-                return each.processes(), each.name, errors
+                return Beats(each.processes(), each.name, tuple(errors))
         except StoreDown as error:
             errors.append(str(error).rstrip(".") + ("." if each.name == "database" else _WITHOUT_PUSH))
-    return (), store.name, errors
+    return Beats((), "", tuple(errors))
 
 
 def last_check(target: str) -> HealthCheck | None:
@@ -116,16 +142,17 @@ def _values(check: HealthCheck) -> Checked:
     return Checked(**{each.name: getattr(check, each.name) for each in fields(Checked)})
 
 
-def _targets(beats: tuple[ProcessBeat, ...]) -> set[str]:
-    return {pool.target for beat in beats for pool in beat.pools}
+def _targets(beats: Beats, profiles: Profiles) -> list[str]:
+    open_now = {pool.target for beat in beats.processes for pool in beat.pools}
+    return sorted(open_now | {profile.target for profile in profiles} | set(known_targets()))
 
 
-def _view(target: str, beats: tuple[ProcessBeat, ...], profiles: Profiles | None, health: Checked | None) -> TargetView:
-    owners = [(beat, pool) for beat in beats for pool in beat.pools if pool.target == target]
+def _view(target: str, beats: Beats, profiles: Profiles | None, health: Checked | None) -> TargetView:
+    owners = [(beat, pool) for beat in beats.processes for pool in beat.pools if pool.target == target]
     pools = [pool for _, pool in owners]
     current = sum(_is_current(pool, beat.role, profiles, pools) for beat, pool in owners)
     figures = _sum(pools, current, tuple(dict.fromkeys(problem for beat, _ in owners for problem in beat.problems)))
-    of_pools = judge(figures) if pools else Verdict("unknown", "No live process has this pool open.")
+    of_pools = judge(figures) if pools else Verdict("unknown", NOBODY if beats.store else UNREAD)
     interval = min((pool.settings.get("health_check_interval", _CHECKED) for pool in pools), default=_CHECKED)
     fresh = health is not None and health.is_fresh(interval, timezone.now())
     told = [Verdict(health.state, health.message)] if health is not None and fresh else []

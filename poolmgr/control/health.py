@@ -23,7 +23,7 @@ def check_target(target: str, timeout: float = 5.0, query: str | None = None) ->
     ``query`` is the validation query, by default that of this process's pool or of the bootstrap settings.
     """
     probe = Probe(target, timeout, lambda: query)
-    return probe.result(our_pids(target, read_beats()[0]))
+    return probe.result(our_pids(target, read_beats().processes))
 
 
 def our_pids(target: str, beats: Iterable[ProcessBeat]) -> set[int]:

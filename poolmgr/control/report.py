@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from queue import Empty, SimpleQueue
 from threading import Thread
-from time import monotonic, time
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 
-from django.db.utils import Error as DatabaseError
-
-from poolmgr.control.access import control_database
+from poolmgr.control.access import control_database, sentence_of
 from poolmgr.control.desired import read_profiles, validation_queries
-from poolmgr.control.fleet import Fleet, TargetView, read_fleet
+from poolmgr.control.fleet import Beats, Fleet, TargetView, fleet_of, read_beats, read_fleet
 from poolmgr.control.health import our_pids
 from poolmgr.control.probe import Probe
 from poolmgr.control.targets import known_targets
 from poolmgr.metrics.health import Verdict, worst
 from poolmgr.models import HealthCheck
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +65,47 @@ def make_report(targets: tuple[str, ...] = (), timeout: float = 5.0) -> Report:
         reports.append(TargetReport(target, worst(found), check, views.get(target)))
     verdicts = [report.verdict for report in reports]
     if fleet.store_error:
-        verdicts.append(Verdict("warning", fleet.store_error))
+        verdicts.append(Verdict("warning" if fleet.store else "unknown", fleet.store_error))
     return Report(worst(verdicts), tuple(reports), fleet)
 
 
 def _fleet_by(deadline: float, timeout: float, queries: Future[dict[str, str]]) -> Fleet:
-    results: SimpleQueue[Fleet] = SimpleQueue()
+    def rows() -> Fleet:
+        try:
+            queries.set_result(validation_queries(read_profiles()))
+        except Exception:  # which the fleet then says
+            queries.set_result({})
+        return read_fleet(beats.result())
 
-    def read() -> None:
-        with control_database():
-            try:
-                queries.set_result(validation_queries(read_profiles()))
-            except DatabaseError:
-                queries.set_result({})  # which the fleet then says
-            results.put(read_fleet())
-
-    # The control database may be the one that went silent, and its connect_timeout is longer than our patience.
-    Thread(target=read, name="poolmgr-report", daemon=True).start()
+    # Each in its own time: beats that Redis has told are not lost with a control database that went silent.
+    beats, fleet = _in_thread(read_beats), _in_thread(rows)
     try:
-        return results.get(timeout=max(0.001, deadline - monotonic()))
-    except Empty:
-        sentence = f"The fleet can't be read: the control database does not answer within {timeout:g} s."
-        return Fleet((), (), "", sentence, time())
+        return fleet.result(max(0.001, deadline - monotonic()))
+    except TimeoutError:
+        sentence = f"The control database does not answer within {timeout:g} s."
+    except Exception as error:
+        sentence = sentence_of(error)
+    try:
+        return fleet_of(beats.result(0), None, {}, sentence)
+    except Exception:
+        return fleet_of(Beats((), "", ()), None, {}, sentence)
+
+
+def _in_thread(read: Callable[[], _T]) -> Future[_T]:
+    """What ``read`` returns or raises, on a connection of its own, whose ``connect_timeout`` is longer than our patience."""
+    future: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            with control_database():
+                result = read()
+        except Exception as error:  # whatever it is, the report must say so
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    Thread(target=run, name="poolmgr-report", daemon=True).start()
+    return future
 
 
 def as_dict(report: Report) -> dict[str, Any]:

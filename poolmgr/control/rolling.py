@@ -51,7 +51,7 @@ def order(target: str, author: str) -> Command:
             run.expires_at = from_now(timedelta())
             run.save(using=alias)
             run.refresh_from_db(using=alias, fields=["expires_at"])
-            uids = [beat.uid for beat in read_beats()[0] if any(pool.target == target for pool in beat.pools)]
+            uids = [beat.uid for beat in read_beats().processes if any(pool.target == target for pool in beat.pools)]
             plan = [Acknowledgement(command=run, process=uid, state=_State.WAITING) for uid in uids]
             Acknowledgement.objects.using(alias).bulk_create(plan)
             record(Event.Kind.COMMAND, target, author, str(run))
@@ -138,7 +138,7 @@ def _one(run: Command, uid: str, lease: _Lease) -> None:
             answer = Acknowledgement.objects.using(alias).filter(command=command, process=uid).first()
             if answer and answer.state not in _OPEN:
                 return _note(run, uid, answer.state, answer.message)
-            if uid not in {beat.uid for beat in read_beats()[0]}:
+            if uid not in {beat.uid for beat in read_beats().processes}:
                 return _note(run, uid, _State.DONE, "ended by itself, and its connections with it")
             # A process that began in time may finish.
             grace = timedelta(seconds=conf().COMMAND_TTL if answer else 0)

@@ -188,6 +188,71 @@ def test_reader_that_goes_away_ends_the_watch_quietly(environment: dict[str, str
         assert process.stderr.read() == ""
 
 
+def test_beats_in_redis_are_told_while_the_control_database_is_silent(
+    environment: dict[str, str],
+    make_postgres: Callable[..., EmbeddedPostgres],
+    postgres: EmbeddedPostgres,
+    settings: Any,
+) -> None:
+    settings.POOLMGR = {**json.loads(environment["TEST_POOLMGR"]), "AGENT": False}
+    server = make_postgres()
+    url = server.create_database("site")
+    fleet = TestFleet(postgres, json.loads(environment["TEST_POOLMGR"]))
+    try:
+        fleet.start(1, DATABASE_URL=url)
+        wait_for(lambda: read_fleet().processes)
+        # Who has a connection goes on; nobody gets a new one.
+        os.kill(server.pid, signal.SIGSTOP)
+        done = poolcheck({**environment, "DATABASE_URL": url}, "--timeout", "2")
+        assert done.returncode == 2
+        assert done.stdout.splitlines()[1].split()[:3] == ["default", "critical", "1"]
+        assert "No live process" not in done.stdout
+        assert "The control database does not answer within 2 s." in done.stdout
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+        fleet.stop()
+
+
+def test_fleet_that_nobody_can_read_is_not_called_empty(
+    environment: dict[str, str], make_postgres: Callable[..., EmbeddedPostgres]
+) -> None:
+    server = make_postgres()
+    url = server.create_database("site")
+    poolmgr = {**json.loads(environment["TEST_POOLMGR"]), "REDIS_URL": None}
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        silent = {**environment, "DATABASE_URL": url, "TEST_POOLMGR": json.dumps(poolmgr)}
+        done = poolcheck(silent, "--timeout", "1")
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[1].split()[:3] == ["default", "critical", "-"]
+    assert "default: The fleet can't be read." in done.stdout
+    assert "No live process" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"POLL_INTERVALL": 5}, "UNKNOWN: POOLMGR has the unknown key 'POLL_INTERVALL'; allowed are "),
+        (
+            {"REDIS_URL": "redis://:hunter2@h?foo=bar"},
+            "UNKNOWN: POOLMGR['REDIS_URL'] is a value that is not shown, but ",
+        ),
+    ],
+)
+def test_wrong_setting_is_told_in_its_own_words(environment: dict[str, str], wrong: dict[str, Any], said: str) -> None:
+    poolmgr = {**json.loads(environment["TEST_POOLMGR"]), **wrong}
+    began = time.monotonic()
+    done = poolcheck({**environment, "TEST_POOLMGR": json.dumps(poolmgr)}, "--timeout", "20")
+    assert time.monotonic() - began < 15
+    assert done.returncode == 3
+    assert said in done.stdout
+    assert "default: The fleet can't be read." in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr  # P13
+
+
 @pytest.mark.parametrize("bad", ["0", "soon", "-1", "nan"])
 def test_bad_seconds(environment: dict[str, str], bad: str) -> None:
     done = poolcheck(environment, f"--timeout={bad}")

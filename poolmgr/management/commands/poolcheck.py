@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils.termcolors import make_style
 
 from poolmgr.control import agent
+from poolmgr.control.fleet import NOBODY, UNREAD, Fleet
 from poolmgr.control.report import Report, TargetReport, as_dict, make_report
 
 #: Nagios' convention.
@@ -88,14 +89,14 @@ class Command(BaseCommand):
 
     def _print(self, report: Report) -> None:
         if report.targets:
-            rows = [_HEADS, *(_row(each) for each in report.targets)]
+            rows = [_HEADS, *(_row(each, report.fleet) for each in report.targets)]
             widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
             self._print_row(rows[0], widths, "")
             for row, each in zip(rows[1:], report.targets, strict=True):
                 self._print_row(row, widths, each.verdict.state)
             self.stdout.write("")
         for each in report.targets:
-            for sentence in _sentences(each):
+            for sentence in _sentences(each, report.fleet):
                 self.stdout.write(f"{each.target}: {sentence}")
         if report.fleet.store_error:
             self.stdout.write(report.fleet.store_error)
@@ -111,11 +112,11 @@ class Command(BaseCommand):
         return _COLOURS[state](text) if state and self.style.SUCCESS("x") != "x" and self.stdout.isatty() else text
 
 
-def _row(report: TargetReport) -> tuple[str, ...]:
+def _row(report: TargetReport, fleet: Fleet) -> tuple[str, ...]:
     view, check = report.view, report.check
-    fleet: tuple[object, ...] = (_DASH,) * 6
+    figures: tuple[object, ...] = (0 if fleet.store else _DASH, *(_DASH,) * 5)
     if view:
-        fleet = (
+        figures = (
             view.processes,
             view.used,
             view.idle,
@@ -126,15 +127,16 @@ def _row(report: TargetReport) -> tuple[str, ...]:
     server = _DASH if check.server_used is None else f"{check.server_used}/{check.server_max}"
     if check.ours is not None:
         server += f" ({check.ours} ours)"
-    return tuple(map(str, (report.target, report.verdict.state, *fleet, _milliseconds(check.connect_time), server)))
+    return tuple(map(str, (report.target, report.verdict.state, *figures, _milliseconds(check.connect_time), server)))
 
 
 def _milliseconds(seconds: float | None) -> str:
     return _DASH if seconds is None else f"{seconds * 1000:.3g} ms"
 
 
-def _sentences(report: TargetReport) -> tuple[str, ...]:
-    seen = report.view.of_pools.sentence if report.view else "No live process has this pool open."
+def _sentences(report: TargetReport, fleet: Fleet) -> tuple[str, ...]:
+    nobody = NOBODY if fleet.store else UNREAD
+    seen = report.view.of_pools.sentence if report.view else nobody
     return (report.check.message, seen) if report.check.state != "unknown" else (report.check.message,)
 
 
