@@ -16,6 +16,7 @@ __all__ = [
     "AuthenticationFailed",
     "CheckoutError",
     "ConfigurationError",
+    "EditedMeanwhile",
     "InvalidSpec",
     "ModeError",
     "PoolClosed",
@@ -47,6 +48,10 @@ class InvalidSpec(ConfigurationError):
         self.errors = errors
         prefix = f"{where}: " if where else ""
         super().__init__(prefix + "; ".join(f"{field}: {message}" for field, message in errors.items()))
+
+
+class EditedMeanwhile(PoolmgrError):
+    """Somebody saved or deleted the profile after the revision that was to be changed."""
 
 
 class CheckoutError(PoolmgrError, OperationalError):

@@ -27,6 +27,7 @@ from poolmgr.admin.live import DASH, Live, live_states, state_icon
 from poolmgr.control import profiles
 from poolmgr.control.access import control_alias
 from poolmgr.control.fleet import read_fleet
+from poolmgr.exceptions import EditedMeanwhile
 from poolmgr.models import PoolProfile
 
 
@@ -167,7 +168,7 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
     ) -> HttpResponse:
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
-        except profiles.EditedMeanwhile:
+        except EditedMeanwhile:
             # Nothing is saved. What came between the form's look and the save, the form sees at its second look.
             return super().changeform_view(request, object_id, form_url, extra_context)
 

@@ -12,12 +12,11 @@ from poolmgr.control.commands import record
 from poolmgr.control.push import notify_after_commit
 from poolmgr.control.room import server_room_warning
 from poolmgr.control.targets import bootstrap_spec, known_targets
-from poolmgr.exceptions import PoolmgrError
+from poolmgr.exceptions import EditedMeanwhile
 from poolmgr.models import Event, PoolProfile, ProfileRevision
 from poolmgr.pools.spec import FIELDS
 
 __all__ = [
-    "EditedMeanwhile",
     "bootstrap_profiles",
     "delete_profile",
     "duplicate_for_role",
@@ -26,10 +25,6 @@ __all__ = [
     "save_profile",
     "server_room_warning",
 ]
-
-
-class EditedMeanwhile(PoolmgrError):
-    """Somebody saved or deleted the profile after the revision that was to be changed."""
 
 
 def save_profile(
