@@ -18,6 +18,7 @@ from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, control_database, from_now, try_lock
 from poolmgr.control.commands import record, send
 from poolmgr.control.fleet import read_beats
+from poolmgr.control.store import StoreDown, live_uids
 from poolmgr.models import Acknowledgement, Command, Event
 
 _State = Acknowledgement.State
@@ -138,13 +139,20 @@ def _one(run: Command, uid: str, lease: _Lease) -> None:
             answer = Acknowledgement.objects.using(alias).filter(command=command, process=uid).first()
             if answer and answer.state not in _OPEN:
                 return _note(run, uid, answer.state, answer.message)
-            if uid not in {beat.uid for beat in read_beats().processes}:
+            if _is_gone(uid):
                 return _note(run, uid, _State.DONE, "ended by itself, and its connections with it")
             # A process that began in time may finish.
             grace = timedelta(seconds=conf().COMMAND_TTL if answer else 0)
             if Command.objects.using(alias).filter(pk=command.pk, expires_at__lte=Now() - grace).exists():
                 return _note(run, uid, _State.FAILED, f"no answer within {conf().COMMAND_TTL:g} s")
         time.sleep(_LOOK)
+
+
+def _is_gone(uid: str) -> bool:
+    try:
+        return uid not in live_uids()
+    except StoreDown:
+        return False  # nobody knows; its answer decides, or the lack of one
 
 
 def _command(run: Command, uid: str) -> Command:

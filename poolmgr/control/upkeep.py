@@ -15,7 +15,7 @@ from poolmgr.control.commands import record
 from poolmgr.control.desired import check_intervals, read_profiles, validation_queries
 from poolmgr.control.fleet import TargetView, read_fleet
 from poolmgr.control.health import check_target, is_due, store_check
-from poolmgr.control.store import get_store
+from poolmgr.control.store import get_store, live_uids
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.targets import bootstrap_spec, known_targets
 from poolmgr.models import Command, Event, HealthCheck, Sample
@@ -98,10 +98,9 @@ def prune() -> int:
 def sweep() -> tuple[str, ...]:
     """Clear away processes that died without a word, with an event for each. Raises ``django.db.Error``, ``StoreDown``."""
     store = get_store()
-    stores = (store, DatabaseStore()) if store.pushes else (store,)
-    # Where a process went to the other store, what it left in this one grows old and means nothing.
-    live = {beat.uid for each in stores for beat in each.processes()}
-    swept = dict.fromkeys(uid for each in stores for uid in each.sweep())
+    # What a process that went to the other store left in this one grows old, and means nothing.
+    live = live_uids()
+    swept = dict.fromkeys((*store.sweep(), *(DatabaseStore().sweep() if store.pushes else ())))
     dead = tuple(uid for uid in swept if uid not in live)
     for uid in dead:
         record(

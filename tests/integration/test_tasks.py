@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -21,7 +21,7 @@ from poolmgr.control.fleet import read_fleet
 from poolmgr.control.orders import orders_for
 from poolmgr.control.store import get_store
 from poolmgr.control.store.database import DatabaseStore
-from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.models import Acknowledgement, Command, Event, HealthCheck, PoolProfile, Sample
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 
@@ -167,6 +167,18 @@ def test_process_that_never_answers_fails_and_does_not_stop_the_rest(fleet: Test
     assert (
         Acknowledgement.objects.get(command__process=Command.ROLLING, process="deaf").message == "no answer within 5 s"
     )
+
+
+def test_process_is_not_taken_for_gone_with_the_redis_that_knew_it(
+    fleet: TestFleet, settings: Any, make_redis: Callable[[], EmbeddedRedis]
+) -> None:
+    server = make_redis()
+    settings.POOLMGR = {**settings.POOLMGR, "REDIS_URL": server.url(), "COMMAND_TTL": 1}
+    get_store().beat(ProcessBeat("away", "h", 1, "web", 1.0, 1.0, pools=(PoolSnapshot("default"),)))
+    with control_database():
+        rolling.order("default", "operator")
+    server.stop()
+    assert tasks.recycle("default") == "0 of 1 processes recycled default; 1 failed."
 
 
 def test_two_drivers_at_once_recycle_once(fleet: TestFleet) -> None:

@@ -11,7 +11,7 @@ from poolmgr.control.store.base import FleetStore, StoreDown
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.exceptions import ConfigurationError
 
-__all__ = ["FleetStore", "StoreDown", "get_store"]
+__all__ = ["FleetStore", "StoreDown", "get_store", "live_uids"]
 
 
 def get_store() -> FleetStore:
@@ -20,6 +20,16 @@ def get_store() -> FleetStore:
     Raises ``ConfigurationError`` when redis-py is missing or does not understand the URL.
     """
     return _store(conf().REDIS_URL, conf().NAMESPACE, os.getpid())
+
+
+def live_uids() -> set[str]:
+    """Every process that beats in either store: while Redis is away, and a little longer, they do so in rows.
+
+    Raises ``StoreDown`` when one of them can't be read.
+    """
+    store = get_store()
+    stores = (store, DatabaseStore()) if store.pushes else (store,)
+    return {beat.uid for each in stores for beat in each.processes()}
 
 
 # By pid, since a child of a fork must not read from its parent's sockets. The parent's store is kept, unused: to drop
