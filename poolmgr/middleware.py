@@ -12,7 +12,8 @@ from django.urls import Resolver404, resolve
 
 from poolmgr.pools.lane import console_lane
 
-#: URL namespaces whose pages must answer when every pool is exhausted or paused.
+#: URL namespaces whose pages must answer when every pool is exhausted or paused. A site may give its admin and its
+#: dashboard namespaces of their own, but their application namespaces are always these.
 CONSOLES = frozenset({"admin", "poolmgr"})
 
 
@@ -47,4 +48,4 @@ def is_console(request: HttpRequest) -> bool:
         match = resolve(request.path_info, getattr(request, "urlconf", None))
     except Resolver404:
         return False
-    return bool(CONSOLES.intersection(match.namespaces))
+    return not CONSOLES.isdisjoint((*match.app_names, *match.namespaces))

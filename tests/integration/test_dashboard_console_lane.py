@@ -74,6 +74,16 @@ def test_every_page_answers(trouble: str, console: Browserless, request: pytest.
 
 
 @pytest.mark.parametrize("trouble", ["exhausted", "paused"])
+def test_an_admin_and_a_dashboard_under_other_names_answer(
+    trouble: str, console: Browserless, settings: Any, request: pytest.FixtureRequest
+) -> None:  # P10
+    settings.ROOT_URLCONF = "tests.integration.renamed_urls"
+    request.getfixturevalue(trouble)
+    pages = ("/ops/", "/ops/poolmgr/poolprofile/", "/ops/poolmgr/event/", "/watch/fleet.json")
+    assert {page: console.get(page)[0] for page in pages} == dict.fromkeys(pages, 200)
+
+
+@pytest.mark.parametrize("trouble", ["exhausted", "paused"])
 def test_the_operator_can_act(
     trouble: str, console: Browserless, profile: PoolProfile, request: pytest.FixtureRequest
 ) -> None:  # P10
