@@ -220,7 +220,9 @@ def _edited(profile: PoolProfile) -> str:
 
 
 def _edited_at(profile: PoolProfile) -> str:
-    return date_format(timezone.localtime(profile.updated_at), "SHORT_DATETIME_FORMAT")
+    at = profile.updated_at
+    # Without USE_TZ the database gives naive times, in the site's zone already.
+    return date_format(timezone.localtime(at) if timezone.is_aware(at) else at, "SHORT_DATETIME_FORMAT")
 
 
 def dashboard_url() -> str:
