@@ -193,12 +193,17 @@ class Site:
     # -- parts ---------------------------------------------------------------------------------------------------------
 
     def _take_directory(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise ProcessError(f"another demo runs with the data in {self.directory}: stop it first.") from None
+        except OSError as error:
+            raise ProcessError(
+                f"the data can't be kept in {self.directory} ({error.strerror}):"
+                " give --directory a directory that you may write to."
+            ) from None
 
     def _environment(self) -> dict[str, str]:
         database = self.options.database_url or (self.postgres.url(DATABASE) if self.postgres else "")

@@ -116,6 +116,17 @@ def test_taken_port_is_one_line(tmp_path):
     assert process.returncode == 1
 
 
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere"])
+def test_a_directory_that_can_not_be_used_is_one_line(tmp_path, place):
+    (tmp_path / "file").touch()
+    directory = tmp_path / place
+    said, _ = (process := demo(directory, "--port", str(free_port()))).communicate(timeout=30)
+    [line] = said.splitlines()
+    assert line.startswith(f"demo: the data can't be kept in {directory} (")
+    assert line.endswith("): give --directory a directory that you may write to.")
+    assert process.returncode == 1
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
