@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from poolmgr.conf import ROLES
 from poolmgr.control.desired import follow, label, read_profiles
 from poolmgr.control.fleet import Fleet
+from poolmgr.control.targets import known_targets
 from poolmgr.models import PoolProfile
 
 #: Stands where nobody measured anything.
@@ -20,7 +21,10 @@ DASH = "\N{EN DASH}"
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The pools that should follow a profile, summed; ``applied`` of ``pools`` do so at its newest revision."""
+    """The pools that should follow a profile, summed; ``applied`` of ``pools`` do so at its newest revision.
+
+    ``gone`` says that the settings do not name its target.
+    """
 
     used: int = 0
     idle: int = 0
@@ -28,6 +32,7 @@ class Live:
     pools: int = 0
     applied: int = 0
     enabled: bool = True
+    gone: bool = False
 
     @property
     def state(self) -> str:
@@ -40,7 +45,7 @@ class Live:
         if not self.enabled:
             return _("not enabled")
         if not self.pools:
-            return _("no process yet")
+            return _("target gone") if self.gone else _("no process yet")
         return _("applied %(n)s of %(all)s") % {"n": self.applied, "all": self.pools}
 
     @property
@@ -56,7 +61,10 @@ def live_states(fleet: Fleet, profiles: Iterable[PoolProfile]) -> dict[int, Live
     """By primary key, what becomes of ``profiles``."""
     rows = read_profiles()
     followed = {role: follow(rows, role) for role in ROLES}
-    found: dict[int, Live] = {profile.pk: Live(enabled=profile.enabled) for profile in profiles}
+    known = known_targets()
+    found: dict[int, Live] = {
+        profile.pk: Live(enabled=profile.enabled, gone=profile.target not in known) for profile in profiles
+    }
     for beat in fleet.processes:
         for pool in beat.pools:
             profile = followed.get(beat.role, {}).get(pool.target)

@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from poolmgr.control.fleet import Fleet, TargetView
+from poolmgr.control.targets import known_targets
 from poolmgr.dashboard.present import DASH, Figure, duration, number, share, timed
 from poolmgr.dashboard.rows import ProcessRow, process_rows
 from poolmgr.dashboard.server import ServerLine, server_line
@@ -62,9 +63,10 @@ class HolderLine:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One target with everything the page says of it."""
+    """One target with everything the page says of it. ``gone`` is one that only a profile names: nobody can act on it."""
 
     target: str
+    gone: bool
     kind: str
     address: str
     state: str
@@ -102,12 +104,14 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
     on_current, applied_of = view.applied
     pools = [pool for beat in fleet.processes for pool in beat.pools if pool.target == view.target]
     stopped = sum(pool.status == "paused" for pool in pools)
+    gone = not pools and view.target not in known_targets()
     return Card(
         target=view.target,
+        gone=gone,
         kind=view.kind,
         address=view.address,
         state=view.verdict.state,
-        sentence=view.verdict.sentence,
+        sentence=_("No pooled database alias of this site has this name any more.") if gone else view.verdict.sentence,
         paused=_paused(stopped, len(pools)),
         all_paused=0 < len(pools) == stopped,
         tiles=_tiles(view),
@@ -127,7 +131,7 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
         pins=tuple((reason, number(count)) for reason, count in sorted(view.pins.items(), key=lambda pin: -pin[1])),
         server=server_line(view),
         modes=", ".join(sorted({pool.pool_mode for pool in pools})),
-        sources=wanted.sources(view.target),
+        sources=wanted.profiles(view.target) if gone else wanted.sources(view.target),
         applied=_("%(n)s of %(all)s") % {"n": number(on_current), "all": number(applied_of)},
         drift=on_current < applied_of,
         errors=_errors(pools, view.verdict.sentence),

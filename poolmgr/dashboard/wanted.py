@@ -39,6 +39,10 @@ class Wanted:
         address = _admin("poolmgr_poolprofile_changelist")
         return (*found, Source(_("bootstrap settings of settings.DATABASES"), address))
 
+    def profiles(self, target: str) -> tuple[Source, ...]:
+        """Every profile of a target, in force or not."""
+        return tuple(_source(row) for row in self._rows if row.target == target)
+
 
 def settings_label(settings: str, revision: int) -> str:
     """Such as “profile 3 r5”, or “bootstrap” where no profile rules."""

@@ -179,6 +179,21 @@ def test_without_a_process_it_says_what_to_do_next(viewer: User) -> None:
     assert "manage.py poolcheck" in page
 
 
+def test_a_profile_whose_target_is_gone_offers_nothing_to_press(operator: User) -> None:
+    beat()
+    profile = PoolProfile(target="replica")
+    save_profile(profile, "operator")
+    client = signed_in(operator)
+    page = client.get("/pools/").content.decode()
+    card = page[page.index('data-key="target replica"') :].partition("</section>")[0]
+    assert "No pooled database alias of this site has this name any more." in card
+    assert f"/admin/poolmgr/poolprofile/{profile.pk}/change/" in card
+    assert "/pools/confirm/" not in card
+    assert "first query" not in card
+    assert "/pools/confirm/?kind=pause&amp;target=default" in page
+    assert "target gone" in client.get("/admin/poolmgr/poolprofile/").content.decode()
+
+
 def test_all_is_not_well_while_the_last_check_found_the_server_in_trouble(viewer: User) -> None:
     beat()
     client = signed_in(viewer)
