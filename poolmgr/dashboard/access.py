@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import wraps
 from urllib.parse import urlsplit
 
-from django.contrib import admin
 from django.contrib.auth.views import redirect_to_login
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
@@ -17,6 +16,7 @@ from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 
 from poolmgr.control.access import sentence_of
+from poolmgr.dashboard.frame import frame
 
 VIEW = "poolmgr.view_poolprofile"
 CHANGE = "poolmgr.change_poolprofile"
@@ -58,7 +58,7 @@ def _refusal(request: HttpRequest, permission: str) -> HttpResponse | None:
         reason = _("Your account lacks the permission “%(name)s”. Ask an administrator for it.") % {"name": permission}
     else:
         return None
-    context = {**admin.site.each_context(request), "title": _("Not allowed"), "reason": reason}
+    context = {**frame(request), "title": _("Not allowed"), "reason": reason}
     return render(request, "poolmgr/denied.html", context, status=403)
 
 
@@ -68,7 +68,7 @@ def _answer(request: HttpRequest, view: View) -> HttpResponse:
         return view(request)
     except DatabaseError as error:
         reason = sentence_of(error)
-    context = {**admin.site.each_context(request), "title": _("Connection pools"), "reason": reason}
+    context = {**frame(request), "title": _("Connection pools"), "reason": reason}
     return render(request, "poolmgr/denied.html", context, status=503)
 
 

@@ -17,8 +17,8 @@ from poolmgr.control import commands
 from poolmgr.control.fleet import Fleet, read_fleet
 from poolmgr.control.profiles import known_targets
 from poolmgr.dashboard.access import CHANGE, staff_only
+from poolmgr.dashboard.frame import frame
 from poolmgr.dashboard.present import number
-from poolmgr.dashboard.views import frame
 from poolmgr.models import Command
 
 

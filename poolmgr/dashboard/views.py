@@ -6,10 +6,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
@@ -18,6 +16,7 @@ from poolmgr.control.fleet import TargetView, read_fleet
 from poolmgr.dashboard.access import VIEW, may_act, staff_only
 from poolmgr.dashboard.activity import command_lines, event_lines
 from poolmgr.dashboard.cards import cards
+from poolmgr.dashboard.frame import frame
 from poolmgr.dashboard.headline import headline, notes
 from poolmgr.dashboard.wanted import Wanted
 
@@ -51,28 +50,6 @@ def fleet(request: HttpRequest) -> HttpResponse:
             "at": seen.at,
         }
     )
-
-
-def frame(request: HttpRequest) -> dict[str, Any]:
-    """What the admin's base template needs, without its side bar: the figures need the room."""
-    return {**admin.site.each_context(request), "is_nav_sidebar_enabled": False, "links": _links(request)}
-
-
-def _links(request: HttpRequest) -> list[tuple[str, str]]:
-    """Ways from here into the admin, as far as the site has one and the reader may go there."""
-    found = []
-    for name, model, label in (
-        ("poolprofile", "poolprofile", _("Profiles")),
-        ("event", "event", _("Events")),
-        ("healthcheck", "healthcheck", _("Health checks")),
-    ):
-        if not request.user.has_perm(f"poolmgr.view_{model}"):
-            continue
-        try:
-            found.append((label, reverse(f"admin:poolmgr_{name}_changelist")))
-        except NoReverseMatch:
-            continue
-    return found
 
 
 def _figures(request: HttpRequest) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -140,7 +141,10 @@ def test_hostile_names_run_nothing(page: Page) -> None:
 
 @pytest.mark.parametrize("width", [380, 1600])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_every_screen_and_can_be_read(page: Page, width: int, scheme: str) -> None:
+@pytest.mark.parametrize("addresses", ["poolsite.urls", "tests.integration.adminless_urls"])
+def test_it_fits_every_screen_and_can_be_read(
+    page: Page, width: int, scheme: str, addresses: str, settings: Any
+) -> None:
     pool = replace(
         own_pool().snapshot(), used=8, pending=1234, recent_timeouts=3, profile="profile 9", last_error="x " * 99
     )
@@ -148,7 +152,9 @@ def test_it_fits_every_screen_and_can_be_read(page: Page, width: int, scheme: st
     page.sign_in("operator")
     page.size(width)
     page.colours(scheme)
+    settings.ROOT_URLCONF = addresses
     page.open("/pools/")
+    assert "default" in page.text(".pm-headline")
     assert page.run("return document.documentElement.scrollWidth") <= width
     assert page.run(CONTRAST) == []
     assert page.complaints() == []

@@ -79,7 +79,7 @@ def test_an_admin_and_a_dashboard_under_other_names_answer(
 ) -> None:  # P10
     settings.ROOT_URLCONF = "tests.integration.renamed_urls"
     request.getfixturevalue(trouble)
-    pages = ("/ops/", "/ops/poolmgr/poolprofile/", "/ops/poolmgr/event/", "/watch/fleet.json")
+    pages = ("/ops/", "/ops/poolmgr/poolprofile/", "/ops/poolmgr/event/", "/watch/")
     assert {page: console.get(page)[0] for page in pages} == dict.fromkeys(pages, 200)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -15,6 +18,8 @@ from poolmgr.models import Command, Event, HealthCheck, PoolProfile, ProfileRevi
 from .console import beat, own_fleet, person, signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+TARGET = 'data-key="target default"'
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +57,50 @@ def test_every_page_works_without_time_zones(operator: User, settings: Any) -> N
     assert client.post(f"{admin}/profilerevision/{revision.pk}/restore/").status_code == 302
     shown = client.get("/pools/").content.decode()
     assert "checked just now" in shown or "s ago" in shown
+
+
+def test_the_frame_is_the_admin_that_has_addresses(operator: User, settings: Any) -> None:
+    settings.ROOT_URLCONF = "tests.integration.renamed_urls"
+    beat()
+    page = signed_in(operator).get("/watch/").content.decode()
+    assert '<a href="/ops/">Operations</a>' in page
+    assert '<a href="/ops/poolmgr/poolprofile/">Profiles</a>' in page
+
+
+def test_without_addresses_of_the_admin_the_dashboard_has_a_plain_frame(operator: User, settings: Any) -> None:
+    settings.ROOT_URLCONF = "tests.integration.adminless_urls"
+    settings.LOGIN_URL = "/login/"
+    beat()
+    client = signed_in(operator)
+    page = client.get("/pools/").content.decode()
+    assert TARGET in page
+    assert "poolmgr/plain.css" in page
+    assert "/admin/" not in page
+    assert "Pause “default”?" in client.get("/pools/confirm/?kind=pause&target=default").content.decode()
+    assert client.logout() is None
+    assert client.get("/pools/")["Location"] == "/login/?next=/pools/"
+    refused = signed_in(person("clerk")).get("/pools/")
+    assert refused.status_code == 403
+    assert "poolmgr.view_poolprofile" in refused.content.decode()
+
+
+def test_the_dashboard_works_where_the_admin_is_not_installed(
+    operator: User, settings: Any, site_environment: dict[str, str]
+) -> None:
+    beat()
+    program = [sys.executable, "-m", "tests.integration.adminless", operator.username]
+    pages = ["/pools/", "/pools/fragment/", "/pools/fleet.json", "/pools/confirm/?kind=recycle&target=default"]
+    environment = {
+        **site_environment,
+        "DJANGO_SETTINGS_MODULE": "tests.integration.adminless_settings",
+        "TEST_POOLMGR": json.dumps(settings.POOLMGR),
+    }
+    done = subprocess.run([*program, *pages], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    login, *seen, ordered = json.loads(done.stdout.splitlines()[-1])
+    assert login == [200, "the site's own login"]
+    assert [status for status, _page in seen] == [200] * len(pages)
+    assert TARGET in seen[0][1]
+    assert ordered[0] == 200
+    assert "Sent: recycle “default”" in ordered[1]
+    assert Command.objects.get().author == operator.username
