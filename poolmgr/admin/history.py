@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -16,6 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from poolmgr.admin.cells import edited, labelled, moment
 from poolmgr.admin.live import DASH
 from poolmgr.admin.readonly import ReadOnlyAdmin
 from poolmgr.control import profiles
@@ -41,7 +41,7 @@ class Line:
     pk: int
     number: int
     author: str
-    at: datetime
+    at: SafeString
     reason: str
     changes: tuple[Change, ...]
     created: bool
@@ -63,7 +63,7 @@ def _line(revision: ProfileRevision, current: int) -> Line:
         pk=revision.pk,
         number=revision.number,
         author=revision.author,
-        at=revision.created_at,
+        at=moment(revision.created_at),
         reason=revision.reason,
         changes=changes_of(revision),
         created=_created(revision),
@@ -95,17 +95,30 @@ def _text(value: Any) -> str:
 class RevisionAdmin(ReadOnlyAdmin):
     """Every revision there ever was, also of deleted profiles; each can be restored."""
 
-    list_display = ("created_at", "target", "role_name", "number", "author", "changes_shown", "reason")
+    list_display = ("when", "profile_name", "edit", "changes_shown", "reason")
     list_filter = ("target", "role")
     search_fields = ("target", "author", "reason")
     date_hierarchy = "created_at"
-    fields = ("target", "role_name", "number", "author", "created_at", "reason", "changes_shown", "values_shown")
+    fields = ("target", "role_name", "number", "author", "when", "reason", "changes_shown", "values_shown")
     readonly_fields = fields
+    empty_value_display = DASH
     change_form_template = "admin/poolmgr/profilerevision/change_form.html"
 
-    @admin.display(description=gettext_lazy("role"), ordering="role")
+    @admin.display(description=gettext_lazy("at"), ordering="created_at")
+    def when(self, revision: ProfileRevision) -> SafeString:
+        return moment(revision.created_at)
+
+    @admin.display(description=gettext_lazy("role"))
     def role_name(self, revision: ProfileRevision) -> str:
         return str(dict(PoolProfile.Role.choices).get(revision.role, revision.role))
+
+    @admin.display(description=gettext_lazy("profile"), ordering="target")
+    def profile_name(self, revision: ProfileRevision) -> str:
+        return f"{revision.target} ({self.role_name(revision)})"
+
+    @admin.display(description=gettext_lazy("revision"), ordering="number")
+    def edit(self, revision: ProfileRevision) -> SafeString:
+        return labelled(_("revision"), edited(revision.number, revision.author))
 
     @admin.display(description=gettext_lazy("changes"))
     def changes_shown(self, revision: ProfileRevision) -> SafeString:

@@ -13,14 +13,13 @@ from django.db.models import Field, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from poolmgr.admin import actions
+from poolmgr.admin.cells import edited, labelled, moment_text
 from poolmgr.admin.forms import ProfileForm, target_field
 from poolmgr.admin.history import history_page
 from poolmgr.admin.live import DASH, Live, live_states, state_icon
@@ -48,7 +47,7 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
     """Saves through ``control.profiles``, so that each save is a revision and the fleet hears of it."""
 
     form = ProfileForm
-    list_display = ("target", "role_name", "in_force", "fleet_figures", "pool_mode", "sizes", "edit")
+    list_display = ("target", "role_name", "in_force", "fleet_figures", "mode", "sizes", "edit")
     list_display_links = ("target", "role_name")
     search_fields = ("target", "note")
     actions = (actions.recycle, actions.pause, actions.resume, actions.duplicate)
@@ -87,27 +86,35 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
         return format_html('<span class="pm-nowrap">{} {}</span>', state_icon(live.state), live.sentence)
 
     @admin.display(description=gettext_lazy("in use / idle / waiting"))
-    def fleet_figures(self, profile: PoolProfile) -> str:
+    def fleet_figures(self, profile: PoolProfile) -> SafeString:
         live = _live(profile)
-        if not live.pools:
-            return DASH
-        return format_html(
-            '<span class="pm-nowrap" title="{}">{} / {} / {}</span>', live.figures, live.used, live.idle, live.pending
-        )
+        figures = f"{live.used} / {live.idle} / {live.pending}" if live.pools else DASH
+        return labelled(_("in use / idle / waiting"), figures)
+
+    @admin.display(description=gettext_lazy("pool mode"), ordering="pool_mode")
+    def mode(self, profile: PoolProfile) -> SafeString:
+        return labelled(_("pool mode"), profile.get_pool_mode_display())
 
     @admin.display(description=gettext_lazy("min and max size"), ordering="max_size")
-    def sizes(self, profile: PoolProfile) -> str:
-        return format_html('<span class="pm-nowrap">{} to {}</span>', profile.min_size, profile.max_size)
+    def sizes(self, profile: PoolProfile) -> SafeString:
+        sizes = _("%(min)s to %(max)s") % {"min": profile.min_size, "max": profile.max_size}
+        return labelled(_("min and max size"), sizes)
 
     @admin.display(description=gettext_lazy("revision"), ordering="updated_at")
     def edit(self, profile: PoolProfile) -> SafeString:
-        return format_html('<span title="{}">{}</span>', _edited_at(profile), _edited(profile))
+        who = edited(profile.revision, profile.updated_by)
+        return format_html(
+            '<span title="{}" data-label="{}">{}</span>', moment_text(profile.updated_at), _("revision"), who
+        )
 
     @admin.display(description=gettext_lazy("revision"))
     def history_line(self, profile: PoolProfile) -> str:
         if not profile.pk:
             return _("The first save makes revision 1.")
-        line = _("Revision %(edit)s, %(when)s") % {"edit": _edited(profile), "when": _edited_at(profile)}
+        line = _("Revision %(edit)s, %(when)s") % {
+            "edit": edited(profile.revision, profile.updated_by),
+            "when": moment_text(profile.updated_at),
+        }
         address = reverse(f"{self.admin_site.name}:poolmgr_poolprofile_history", args=[profile.pk])
         return format_html('{} · <a href="{}">{}</a>', line, address, _("All revisions, to compare and restore"))
 
@@ -211,18 +218,6 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
 def _live(profile: Model) -> Live:
     live = getattr(profile, "live", None)
     return live if isinstance(live, Live) else Live()
-
-
-def _edited(profile: PoolProfile) -> str:
-    if not profile.updated_by:
-        return str(profile.revision)
-    return _("%(number)s by %(who)s") % {"number": profile.revision, "who": profile.updated_by}
-
-
-def _edited_at(profile: PoolProfile) -> str:
-    at = profile.updated_at
-    # Without USE_TZ the database gives naive times, in the site's zone already.
-    return date_format(timezone.localtime(at) if timezone.is_aware(at) else at, "SHORT_DATETIME_FORMAT")
 
 
 def dashboard_url() -> str:

@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from poolmgr.admin.cells import labelled, moment
 from poolmgr.admin.live import DASH, state_icon
 from poolmgr.control import commands
 from poolmgr.control.access import control_alias
@@ -96,20 +97,32 @@ class CommandAdmin(ReadOnlyAdmin):
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    list_display = ("at", "kind", "target", "message", "author")
+    list_display = ("when", "kind", "target", "message", "who")
     list_filter = ("kind", "target")
     search_fields = ("message", "target", "author")
     date_hierarchy = "at"
 
+    @admin.display(description=gettext_lazy("at"), ordering="at")
+    def when(self, event: Event) -> SafeString:
+        return moment(event.at)
+
+    @admin.display(description=gettext_lazy("author"), ordering="author", empty_value="")
+    def who(self, event: Event) -> str:
+        return event.author
+
 
 @admin.register(HealthCheck)
 class HealthCheckAdmin(ReadOnlyAdmin):
-    list_display = ("at", "target", "state_shown", "message", "connect", "query", "server", "ours")
+    list_display = ("when", "target", "state_shown", "message", "connect", "query")
     list_filter = ("state", "target")
     search_fields = ("message", "target")
     date_hierarchy = "at"
     fields = ("target", "at", "state_shown", "message", "connect", "query", "server", "ours", "server_version")
     readonly_fields = fields
+
+    @admin.display(description=gettext_lazy("at"), ordering="at")
+    def when(self, check: HealthCheck) -> SafeString:
+        return moment(check.at)
 
     @admin.display(description=gettext_lazy("state"), ordering="state")
     def state_shown(self, check: HealthCheck) -> SafeString:
@@ -117,11 +130,11 @@ class HealthCheckAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("connect"), ordering="connect_time")
     def connect(self, check: HealthCheck) -> SafeString:
-        return _milliseconds(check.connect_time)
+        return _milliseconds(_("connect"), check.connect_time)
 
     @admin.display(description=gettext_lazy("query"), ordering="query_time")
     def query(self, check: HealthCheck) -> SafeString:
-        return _milliseconds(check.query_time)
+        return _milliseconds(_("query"), check.query_time)
 
     @admin.display(description=gettext_lazy("server connections"), ordering="server_used")
     def server(self, check: HealthCheck) -> str:
@@ -131,6 +144,5 @@ class HealthCheckAdmin(ReadOnlyAdmin):
         return _("%(used)s of %(room)s") % {"used": check.server_used, "room": room}
 
 
-def _milliseconds(seconds: float | None) -> SafeString:
-    text = DASH if seconds is None else _("%(n)s ms") % {"n": number_format(seconds * 1000, 1)}
-    return format_html('<span class="pm-nowrap">{}</span>', text)
+def _milliseconds(label: str, seconds: float | None) -> SafeString:
+    return labelled(label, DASH if seconds is None else _("%(n)s ms") % {"n": number_format(seconds * 1000, 1)})

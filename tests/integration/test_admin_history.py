@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from poolmgr.control.profiles import delete_profile, save_profile
-from poolmgr.models import PoolProfile, ProfileRevision
+from poolmgr.models import Event, HealthCheck, PoolProfile, ProfileRevision
 
 from .console import own_fleet, person, signed_in
 
@@ -47,6 +47,16 @@ def test_the_history_tells_who_changed_what_and_why(operator: Client, profile: P
     assert "to 30" in page
     assert restore_of(1) in page
     assert restore_of(3) not in page  # the one in force
+
+
+def test_checks_events_and_revisions_are_told_to_the_second(operator: Client, profile: PoolProfile) -> None:
+    check = HealthCheck.objects.create(target="default", state="ok", message="well")
+    event = Event.objects.latest("at")
+    revision = ProfileRevision.objects.latest("created_at")
+    for name, at in (("healthcheck", check.at), ("event", event.at), ("profilerevision", revision.created_at)):
+        assert f"{at:%H:%M:%S}" in operator.get(f"/admin/poolmgr/{name}/").content.decode(), name
+    history = operator.get(f"/admin/poolmgr/poolprofile/{profile.pk}/history/").content.decode()
+    assert f"{revision.created_at:%H:%M:%S}" in history
 
 
 def test_a_restore_shows_what_it_changes_and_waits_for_the_yes(operator: Client, profile: PoolProfile) -> None:
