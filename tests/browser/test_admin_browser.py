@@ -1,4 +1,4 @@
-"""The lists of the admin in a real browser: nothing is cut off."""
+"""The lists of the admin in a real browser: nothing is cut off, beside the side bar and on a phone."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def full(page: Page) -> Page:
     return page
 
 
-@pytest.mark.parametrize("width", [1280])
+@pytest.mark.parametrize("width", [375, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_list_is_cut_off(full: Page, width: int, scheme: str) -> None:
     full.size(width)
@@ -82,3 +82,16 @@ def test_sentences_have_room_beside_the_filter(full: Page) -> None:
     assert full.run(lines, full.one("#result_list tbody tr")) < 12
     full.open("/admin/poolmgr/event/")
     assert full.run(TORN, ".field-message") == []
+
+
+def test_a_phone_names_what_the_header_would(full: Page) -> None:
+    full.size(375)
+    label = "return getComputedStyle(document.querySelector(arguments[0]), '::before').content"
+    full.open("/admin/poolmgr/poolprofile/")
+    assert "in use / idle / waiting" in full.run(label, ".field-fleet_figures span")
+    assert full.one(".field-in_force").is_displayed()
+    full.open("/admin/poolmgr/healthcheck/")
+    assert "connect" in full.run(label, ".field-connect span")
+    full.open(f"/admin/poolmgr/poolprofile/{PoolProfile.objects.get(target='default').pk}/history/")
+    named = [full.run(label, f".pm-history tbody tr > :nth-child({n})") for n in range(1, 6)]
+    assert named == ['"Revision"', '"When"', '"Who"', '"What changed"', '"Why"']
