@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.request import QueryDict
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -52,7 +52,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
     try:
         order = _order(request.GET, read_fleet())
     except _Refused as refusal:
-        return HttpResponseBadRequest(str(refusal), content_type="text/plain; charset=utf-8")
+        return _refuse(request, refusal)
     question, button = _words(order)
     context = {
         **frame(request),
@@ -71,11 +71,16 @@ def command(request: HttpRequest) -> HttpResponse:
     try:
         order = _order(request.POST, read_fleet())
     except _Refused as refusal:
-        return HttpResponseBadRequest(str(refusal), content_type="text/plain; charset=utf-8")
+        return _refuse(request, refusal)
     sent = commands.send(order.kind, order.target, request.user.get_username(), order.process)
     said = _("Sent: %(kind)s “%(target)s” in %(scope)s. Its progress is at the bottom of this page.")
     messages.success(request, said % {"kind": sent.get_kind_display(), "target": order.target, "scope": order.scope})
     return redirect("poolmgr:dashboard")
+
+
+def _refuse(request: HttpRequest, refusal: _Refused) -> HttpResponse:
+    context = {**frame(request), "title": _("Nothing was ordered"), "reason": str(refusal), "back": True}
+    return render(request, "poolmgr/denied.html", context, status=400)
 
 
 def _order(data: QueryDict, fleet: Fleet) -> Order:

@@ -140,7 +140,9 @@ def test_an_order_that_makes_no_sense_is_refused_with_the_reason(
         signed_in(operator).get("/pools/confirm/", order),
     ):
         assert answer.status_code == 400
-        assert reason in answer.content.decode()
+        page = answer.content.decode()
+        assert reason in page
+        assert '<a href="/pools/">Back to the dashboard</a>' in page
     assert not Command.objects.exists()
 
 
