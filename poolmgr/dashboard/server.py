@@ -9,13 +9,17 @@ from django.utils.translation import gettext as _
 
 from poolmgr.control.fleet import TargetView
 from poolmgr.dashboard.present import DASH, Figure, ago, number, share, timed
+from poolmgr.metrics.health import Checked
 
 _NONE = Figure(DASH)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLine:
-    """The state of the server, as far as anybody looked. ``old`` means that no recent check says so."""
+    """The state of the server, as far as anybody looked. ``old`` means that no recent check says so.
+
+    ``message`` is empty where the figures, or the verdict above them, say it already.
+    """
 
     state: str
     message: str
@@ -40,9 +44,10 @@ def server_line(view: TargetView) -> ServerLine:
     age = (timezone.now() - check.at).total_seconds()
     room = (check.server_max or 0) - (check.server_reserved or 0)
     used, ours = check.server_used or 0, check.ours or 0
+    known = check.server_used is not None and room > 0
     return ServerLine(
         state=check.state,
-        message=check.message,
+        message=_message(check, known, view.verdict.sentence),
         checked=ago(age),
         old=not view.health_fresh,
         used=number(check.server_used),
@@ -51,8 +56,14 @@ def server_line(view: TargetView) -> ServerLine:
         width_ours=share(ours, max(room, used)),
         x_others=share(ours, max(room, used)),
         width_others=share(max(0, used - ours), max(room, used)),
-        known=check.server_used is not None and room > 0,
+        known=known,
         connect=timed(check.connect_time),
         query=timed(check.query_time),
         version=check.server_version,
     )
+
+
+def _message(check: Checked, known: bool, said: str) -> str:
+    if known and (check.state == "ok" or check.message == said):
+        return ""
+    return _("The last check failed.") if check.message == said else check.message

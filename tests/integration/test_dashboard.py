@@ -212,6 +212,18 @@ def test_all_is_not_well_while_the_last_check_found_the_server_in_trouble(viewer
     assert "All is well" not in client.get("/pools/").content.decode()
 
 
+def test_a_trouble_of_the_server_is_told_once_on_its_card(viewer: User) -> None:
+    beat()
+    said = "The server is nearly full: 94 of 97 server connections used (97%)."
+    HealthCheck.objects.create(target="default", state="critical", message=said, server_used=94, server_max=97)
+    card = signed_in(viewer).get("/pools/").content.decode().partition('data-key="target default"')[2]
+    assert card.partition("</section>")[0].count(said) == 1
+    HealthCheck.objects.create(target="default", state="critical", message="The server is down.")
+    card = signed_in(viewer).get("/pools/").content.decode().partition('data-key="target default"')[2]
+    assert card.partition("</section>")[0].count("The server is down.") == 1
+    assert "The last check failed." in card
+
+
 def test_without_recent_checks_it_names_celery(viewer: User) -> None:
     beat()
     HealthCheck.objects.create(target="default", state="ok", message="well")
