@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -91,12 +92,26 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+class _RoleFilter(admin.SimpleListFilter):
+    """By a role's name: the plain filter shows the empty one, any role, as an empty link."""
+
+    title = gettext_lazy("role")
+    parameter_name = "role"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(role), str(name)) for role, name in PoolProfile.Role.choices]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        role = self.value()
+        return queryset if role is None else queryset.filter(role=role)
+
+
 @admin.register(ProfileRevision)
 class RevisionAdmin(ReadOnlyAdmin):
     """Every revision there ever was, also of deleted profiles; each can be restored."""
 
     list_display = ("when", "profile_name", "edit", "changes_shown", "reason")
-    list_filter = ("target", "role")
+    list_filter = ("target", _RoleFilter)
     search_fields = ("target", "author", "reason")
     date_hierarchy = "created_at"
     fields = ("target", "role_name", "number", "author", "when", "reason", "changes_shown", "values_shown")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -57,6 +58,14 @@ def test_checks_events_and_revisions_are_told_to_the_second(operator: Client, pr
         assert f"{at:%H:%M:%S}" in operator.get(f"/admin/poolmgr/{name}/").content.decode(), name
     history = operator.get(f"/admin/poolmgr/poolprofile/{profile.pk}/history/").content.decode()
     assert f"{revision.created_at:%H:%M:%S}" in history
+
+
+def test_revisions_are_filtered_by_any_role_too(operator: Client, profile: PoolProfile) -> None:
+    save_profile(PoolProfile(target="default", role="worker"), "ann")
+    page = operator.get("/admin/poolmgr/profilerevision/").content.decode()
+    assert re.search(r'<a href="\?role=">\s*any role', page)
+    assert "3 profile revisions" in operator.get("/admin/poolmgr/profilerevision/?role=").content.decode()
+    assert "1 profile revision" in operator.get("/admin/poolmgr/profilerevision/?role=worker").content.decode()
 
 
 def test_a_restore_shows_what_it_changes_and_waits_for_the_yes(operator: Client, profile: PoolProfile) -> None:
