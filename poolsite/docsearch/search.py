@@ -25,13 +25,14 @@ class Query:
     limit: int = DEFAULT_LIMIT
 
     @classmethod
-    def parse(cls, text: str, limit: str = "") -> "Query":
+    def parse(cls, text: str, limit: str = "", name: str = "q") -> "Query":
+        """Raises BadQuery, which calls the text by ``name``."""
         # NUL is the one character that PostgreSQL's text can't hold.
         text = " ".join(text.replace("\0", " ").split())
         if not text:
-            raise BadQuery(f"q is empty. Allowed: 1 to {LONGEST_QUERY} characters.")
+            raise BadQuery(f"{name} is empty. Allowed: 1 to {LONGEST_QUERY} characters.")
         if len(text) > LONGEST_QUERY:
-            raise BadQuery(f"q has {len(text)} characters. Allowed: 1 to {LONGEST_QUERY}.")
+            raise BadQuery(f"{name} has {len(text)} characters. Allowed: 1 to {LONGEST_QUERY}.")
         if limit and not (limit.isascii() and limit.isdigit() and len(limit) < 4 and 1 <= int(limit) <= HIGHEST_LIMIT):
             raise BadQuery(f"limit is {limit[:20]!r}. Allowed: a whole number from 1 to {HIGHEST_LIMIT}.")
         return cls(text, int(limit or DEFAULT_LIMIT))

@@ -23,7 +23,7 @@ def page(request: HttpRequest) -> HttpResponse:
     status = 200
     if "q" in request.GET:
         try:
-            context["answer"] = search(Query.parse(context["q"], request.GET.get("limit", "")))
+            context["answer"] = search(Query.parse(context["q"], request.GET.get("limit", ""), "Your question"))
         except BadQuery as error:
             context["error"] = str(error)
             status = 400

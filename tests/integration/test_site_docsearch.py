@@ -137,7 +137,7 @@ class TestPages:
     def test_page_says_what_is_wrong(self, client):
         page = client.get("/", {"q": "y" * 300})
         assert page.status_code == 400
-        assert "q has 300 characters" in page.content.decode()
+        assert "Your question has 300 characters" in page.content.decode()
 
     def test_what_visitors_type_is_escaped(self, client):
         text = client.get("/", {"q": '"><script>alert(1)</script>'}).content.decode()
