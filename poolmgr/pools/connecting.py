@@ -19,7 +19,7 @@ from psycopg_pool import ConnectionPool
 from psycopg_pool.pool import AddConnection, MaintenanceTask
 
 from poolmgr.exceptions import AuthenticationFailed
-from poolmgr.pools.connection import PooledConnection
+from poolmgr.pools.connection import PooledConnection, adopt
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.ledger import Entry
 
@@ -106,6 +106,8 @@ class ConnectingPool(ConnectionPool[PooledConnection]):
         error: Exception | None = None
         try:
             conn = super()._connect(timeout)
+            if not isinstance(conn, PooledConnection):
+                adopt(conn, self.connection_class)
             entry = Entry(conn.fileno(), conn.info.backend_pid, generation, monotonic())
             entry.expires = conn._expire_at
             conn.enter(entry, self._note_loss)

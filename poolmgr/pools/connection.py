@@ -137,4 +137,13 @@ def pooled(given: Any, ours: type[PooledConnection] = PooledConnection) -> type[
     return theirs if issubclass(theirs, ours) else type(theirs.__name__, (ours, theirs), {})
 
 
-_ATTRIBUTES = ("row_factory", "cursor_factory", "server_cursor_factory", "prepare_threshold", "prepared_max")
+def adopt(conn: Any, ours: type[PooledConnection]) -> None:
+    """Make ``conn`` one of ours: what patches ``Connection.connect()`` may lose the class that it was called on."""
+    for name in _PLAIN:
+        conn.__dict__[f"_{name}"] = conn.__dict__.pop(name)
+    conn.__class__ = ours
+
+
+#: Those that are no properties in psycopg.
+_PLAIN = ("row_factory", "cursor_factory", "server_cursor_factory")
+_ATTRIBUTES = (*_PLAIN, "prepare_threshold", "prepared_max")
