@@ -85,6 +85,8 @@ def _fleet_by(deadline: float, timeout: float, queries: Future[dict[str, str]]) 
         sentence = f"The control database does not answer within {timeout:g} s."
     except Exception as error:
         sentence = sentence_of(error)
+        if not queries.done():
+            queries.set_result({})  # the checks need not wait for it
     try:
         return fleet_of(beats.result(0), None, {}, sentence)
     except Exception:

@@ -245,7 +245,7 @@ def test_wrong_setting_is_told_in_its_own_words(environment: dict[str, str], wro
     poolmgr = {**json.loads(environment["TEST_POOLMGR"]), **wrong}
     began = time.monotonic()
     done = poolcheck({**environment, "TEST_POOLMGR": json.dumps(poolmgr)}, "--timeout", "20")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 9  # half the timeout is how long a check waits for its query
     assert done.returncode == 3
     assert said in done.stdout
     assert "default: The fleet can't be read." in done.stdout
