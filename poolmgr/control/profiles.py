@@ -14,7 +14,7 @@ from poolmgr.control.room import server_room_warning
 from poolmgr.control.targets import bootstrap_spec, known_targets
 from poolmgr.exceptions import EditedMeanwhile
 from poolmgr.models import Event, PoolProfile, ProfileRevision
-from poolmgr.pools.spec import FIELDS
+from poolmgr.pools.spec import FIELDS, plainly
 
 __all__ = [
     "bootstrap_profiles",
@@ -59,7 +59,9 @@ def save_profile(
             author=author,
         )
         revision.save(using=alias)
-        what = ", ".join(f"{name} {old} → {new}" for name, (old, new) in changes.items() if old is not None)
+        what = ", ".join(
+            f"{name} {plainly(old)} → {plainly(new)}" for name, (old, new) in changes.items() if old is not None
+        )
         why = f" ({reason})" if reason else ""
         record(Event.Kind.PROFILE, profile.target, author, f"{profile} saved: {what or 'created'}{why}")
         notify_after_commit()

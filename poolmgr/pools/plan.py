@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from poolmgr.pools.spec import FIELDS, PoolSpec
+from poolmgr.pools.spec import FIELDS, PoolSpec, plainly
 
 
 class Action(Enum):
@@ -33,7 +33,7 @@ def plan(old: PoolSpec, new: PoolSpec) -> Plan:
     changes: dict[str, tuple[object, object]] = {
         name: (getattr(old, name), getattr(new, name)) for name in FIELDS if getattr(old, name) != getattr(new, name)
     }
-    listed = ", ".join(f"{name} {before} → {after}" for name, (before, after) in changes.items())
+    listed = ", ".join(f"{name} {plainly(before)} → {plainly(after)}" for name, (before, after) in changes.items())
     if not changes:
         return Plan(Action.KEEP, changes, "nothing changed")
     if changes.keys() & _SIZES:

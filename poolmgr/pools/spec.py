@@ -67,7 +67,7 @@ def errors_in(values: Mapping[str, Any]) -> dict[str, str]:
         found["min_size"] = (
             f"{values['min_size']} is more than max_size ({values['max_size']}); lower it or raise max_size"
         )
-    if not {"budget", "max_size"} & found.keys() and 0 < values["budget"] < values["min_size"]:
+    if not {"budget", "min_size"} & found.keys() and 0 < values["budget"] < values["min_size"]:
         found["budget"] = f"{values['budget']} is less than the min_size ({values['min_size']}) of a single process"
     return found
 
@@ -85,7 +85,14 @@ def _error(name: str, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         return f"{value!r} is not a number of seconds"
     lowest = _LEAST.get(name, 0.0)
-    return "" if lowest <= value <= _LONGEST else f"{value} is not between {lowest:g} and {_LONGEST:.0f} seconds"
+    if lowest <= value <= _LONGEST:
+        return ""
+    return f"{plainly(value)} is not between {lowest:g} and {_LONGEST:.0f} seconds"
+
+
+def plainly(value: Any) -> str:
+    """A setting's value as people write it: 30 and not 30.0."""
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
 
 
 _ONE_SELECT = re.compile(r"\s*select\b", re.IGNORECASE)

@@ -59,6 +59,7 @@ def test_a_setting_given_under_both_its_names_is_refused() -> None:
         ("connection_timeout", "30", "'30' is not a number of seconds"),
         ("connection_timeout", float("nan"), "nan is not a number of seconds"),
         ("idle_timeout", -5, "-5 is not between 0 and"),
+        ("idle_timeout", -5.0, "-5 is not between 0 and"),
         ("max_lifetime", float("inf"), "inf is not between 0 and"),
         ("validation", "ping", "'ping' is not one of socket, query, off"),
         ("validation_query", "DELETE FROM x", "is not one SELECT statement"),
@@ -78,6 +79,11 @@ def test_bad_values_are_refused_with_the_field_the_value_and_what_is_allowed(
 ) -> None:
     found = errors_in({**PoolSpec().to_dict(), field: value})
     assert words in found[field]
+
+
+def test_one_wrong_setting_spoils_no_look_at_another() -> None:
+    found = errors_in({**PoolSpec().to_dict(), "min_size": "many", "budget": 1})
+    assert found == {"min_size": "'many' is not a whole number"}
 
 
 def test_all_errors_are_told_at_once() -> None:
