@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 from selenium.webdriver.support.ui import Select
 
+from poolmgr.control import commands
 from poolmgr.metrics.snapshot import Holder
 from poolmgr.models import Command
 from tests.integration.console import beat, own_pool
@@ -149,6 +150,8 @@ def test_it_fits_every_screen_and_can_be_read(
         own_pool().snapshot(), used=8, pending=1234, recent_timeouts=3, profile="profile 9", last_error="x " * 99
     )
     beat(pool, host="a-rather-long-host-name-of-a-container-0123456789")
+    for kind in (Command.Kind.PAUSE, Command.Kind.RESUME):  # the longest thing to say of a command: overruled
+        commands.send(kind, "nobody has this", "a.rather.long.name.of.a.person@some.department.example.org")
     page.sign_in("operator")
     page.size(width)
     page.colours(scheme)
