@@ -13,7 +13,7 @@ from selenium.webdriver.support.ui import Select
 from poolmgr.control import commands
 from poolmgr.metrics.snapshot import Holder
 from poolmgr.models import Command
-from tests.integration.console import beat, own_pool
+from tests.integration.console import beat, calm, own_pool
 from tests.waiting import until
 
 from .conftest import Page
@@ -114,7 +114,7 @@ def test_a_session_that_ended_is_told(quick: Page) -> None:
 
 
 def test_without_scripts_it_reads_and_acts(page: Page) -> None:
-    mine = beat()
+    mine = beat(calm())
     page.sign_in("operator")
     page.scripts(False)
     page.open("/pools/")

@@ -17,6 +17,7 @@ from django.test import Client
 from poolmgr.control import agent
 from poolmgr.control.identity import host, process_uid
 from poolmgr.control.store import get_store
+from poolmgr.metrics.histogram import Distribution
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.pools.managed import ManagedPool
 
@@ -47,6 +48,11 @@ def own_pool() -> ManagedPool:
     pool = connections["default"].managed_pool  # type: ignore[attr-defined]
     assert isinstance(pool, ManagedPool)
     return pool
+
+
+def calm() -> PoolSnapshot:
+    """This process's pool without what other tests of the last minute did to it."""
+    return replace(own_pool().snapshot(), recent_timeouts=0, recent_wait_time=Distribution(), last_error="")
 
 
 def beat(*pools: PoolSnapshot, uid: str = "", role: str = "web", **more: Any) -> ProcessBeat:

@@ -19,7 +19,7 @@ from poolmgr.control.profiles import save_profile
 from poolmgr.metrics.snapshot import Holder
 from poolmgr.models import Command, Event, HealthCheck, PoolProfile
 
-from .console import beat, followed, own_fleet, own_pool, person, signed_in
+from .console import beat, calm, followed, own_fleet, own_pool, person, signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -197,7 +197,7 @@ def test_a_profile_whose_target_is_gone_offers_nothing_to_press(operator: User) 
 
 
 def test_all_is_not_well_while_the_last_check_found_the_server_in_trouble(viewer: User) -> None:
-    beat()
+    beat(calm())
     client = signed_in(viewer)
     assert "All is well" in client.get("/pools/").content.decode()
     HealthCheck.objects.create(target="default", state="critical", message="The server is nearly full: 96 of 97.")
@@ -213,7 +213,7 @@ def test_all_is_not_well_while_the_last_check_found_the_server_in_trouble(viewer
 
 
 def test_a_trouble_of_the_server_is_told_once_on_its_card(viewer: User) -> None:
-    beat()
+    beat(calm())
     said = "The server is nearly full: 94 of 97 server connections used (97%)."
     HealthCheck.objects.create(target="default", state="critical", message=said, server_used=94, server_max=97)
     card = signed_in(viewer).get("/pools/").content.decode().partition('data-key="target default"')[2]
