@@ -66,7 +66,7 @@ class AcknowledgementInline(admin.TabularInline):  # type: ignore[type-arg]
 
 @admin.register(Command)
 class CommandAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "kind", "target", "scope", "author", "answers")
+    list_display = ("when", "kind", "target", "scope", "author", "answers")
     list_filter = ("kind", "target")
     search_fields = ("target", "author", "process")
     fields = ("kind", "target", "scope", "author", "created_at", "expires_at", "progress")
@@ -75,6 +75,10 @@ class CommandAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).prefetch_related("acknowledgements")
+
+    @admin.display(description=gettext_lazy("at"), ordering="created_at")
+    def when(self, command: Command) -> SafeString:
+        return moment(command.created_at)
 
     @admin.display(description=gettext_lazy("answers"))
     def answers(self, command: Command) -> str:

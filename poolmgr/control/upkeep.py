@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Max
@@ -54,7 +54,9 @@ def _intervals() -> dict[str, float]:
 def take_samples() -> int:
     """Keep the fleet's figures of the interval that just ended, once; how many rows were made. Raises ``django.db.Error``."""
     interval = conf().SAMPLE_INTERVAL
-    at = datetime.fromtimestamp((timezone.now().timestamp() // interval - 1) * interval, UTC)
+    now = timezone.now()
+    # As aware as the site's own times are.
+    at = datetime.fromtimestamp((now.timestamp() // interval - 1) * interval, now.tzinfo)
     samples = Sample.objects.using(control_alias())
     if samples.filter(at=at).exists():
         return 0
