@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import cache
 from operator import attrgetter
@@ -16,8 +16,8 @@ from poolmgr.pools.ledger import Entry
 
 _CHARACTERISTICS = "transaction characteristics"
 _ATTRIBUTE = "attribute of the connection"
-_HANDLER = "notice or notify handler"
-_PIPELINE = "pipeline mode"
+_HANDLER = "notices or notifications"
+_BLOCK = "block of psycopg's"
 
 
 def _pinning(name: str) -> Any:
@@ -95,34 +95,60 @@ class PooledConnection(psycopg.Connection[Any]):
     @property
     def is_entangled(self) -> bool:
         """Whether psycopg is in the middle of something of a borrower's that only that borrower's code could end."""
-        return bool(self._num_transactions or self._tpc or self._pipeline)
+        return bool(self._num_transactions or self._tpc or self._pipeline or self.lock.locked())
 
     @contextmanager
     def pipeline(self) -> Iterator[Any]:
-        self._pin(_PIPELINE)
+        self._pin(_BLOCK)
         with super().pipeline() as pipeline:
             yield pipeline
-        if (entry := getattr(self, "entry", None)) and not self._pipeline:
-            entry.pins.discard(_PIPELINE)
+        self._unpin_block()
+
+    @contextmanager
+    def transaction(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        self._pin(_BLOCK)
+        with super().transaction(*args, **kwargs) as transaction:
+            yield transaction
+        self._unpin_block()
+
+    def _unpin_block(self) -> None:
+        if (entry := getattr(self, "entry", None)) and not self.is_entangled:
+            entry.pins.discard(_BLOCK)
+
+    def tpc_begin(self, xid: Any) -> None:
+        super().tpc_begin(xid)
+        self._pin("two-phase transaction")
+
+    def notifies(self, *args: Any, **kwargs: Any) -> Generator[Any]:
+        self._pin(_HANDLER)
+        yield from super().notifies(*args, **kwargs)
 
     def add_notice_handler(self, callback: Callable[[Any], None]) -> None:
         super().add_notice_handler(callback)
+        self._pin(_HANDLER)
+
+    def remove_notice_handler(self, callback: Callable[[Any], None]) -> None:
+        super().remove_notice_handler(callback)
         self._pin(_HANDLER)
 
     def add_notify_handler(self, callback: Callable[[Any], None]) -> None:
         super().add_notify_handler(callback)
         self._pin(_HANDLER)
 
-    def _set_isolation_level(self, value: IsolationLevel | None) -> None:
-        super()._set_isolation_level(value)
+    def remove_notify_handler(self, callback: Callable[[Any], None]) -> None:
+        super().remove_notify_handler(callback)
+        self._pin(_HANDLER)
+
+    def set_isolation_level(self, value: IsolationLevel | None) -> None:
+        super().set_isolation_level(value)
         self._pin(_CHARACTERISTICS)
 
-    def _set_read_only(self, value: bool | None) -> None:
-        super()._set_read_only(value)
+    def set_read_only(self, value: bool | None) -> None:
+        super().set_read_only(value)
         self._pin(_CHARACTERISTICS)
 
-    def _set_deferrable(self, value: bool | None) -> None:
-        super()._set_deferrable(value)
+    def set_deferrable(self, value: bool | None) -> None:
+        super().set_deferrable(value)
         self._pin(_CHARACTERISTICS)
 
     def _pin(self, reason: str) -> None:

@@ -2,10 +2,11 @@
 
 Private names of psycopg_pool 3.3 used here, in managed.py and in their neighbours (requirements pin the range): ``_lock
 _pool _waiting _nconns _nconns_min _min_size _max_size _closed _stats _sched _reset _open _open_implicit
-_pool_full_event _REQUESTS_ERRORS _REQUESTS_QUEUED _REQUESTS_WAIT_MS _REQUESTS_NUM _check_open_getconn _check_size
-_get_ready_connection _getconn_unchecked _maybe_grow_pool _add_to_pool _connect _close_connection``, of
-``psycopg_pool.pool`` the classes ``AddConnection``, ``MaintenanceTask`` and ``WaitingClient``, and on connections
-``_pool _expire_at``. Of psycopg: ``_prepared _notice_handlers _notify_handlers`` and the setters that connection.py extends.
+_pool_full_event _REQUESTS_ERRORS _REQUESTS_QUEUED _REQUESTS_WAIT_MS _REQUESTS_NUM _CONNECTIONS_LOST
+_check_open_getconn _check_size _get_ready_connection _getconn_unchecked _maybe_grow_pool _add_to_pool _connect
+_return_connection _close_connection``, of ``psycopg_pool.pool`` the classes ``AddConnection``, ``MaintenanceTask`` and
+``WaitingClient``, and on connections ``_pool _expire_at``. Of psycopg, in connection.py: ``_prepared _notice_handlers
+_notify_handlers _notifies_backlog _num_transactions _tpc _pipeline``.
 
 The law of the lock: every attribute named above, and ``paused``, ``generation``, ``connecting``, ``resting``,
 ``last_error`` and ``last_error_at`` are read for decisions and written only with ``_lock`` held; nothing that may block
@@ -19,11 +20,13 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from psycopg import Error
 from psycopg_pool import PoolTimeout, TooManyRequests
 from psycopg_pool.pool import AddConnection, WaitingClient
 
 from poolmgr.pools.connecting import RETRY_WHILE_WAITED, ConnectingPool
 from poolmgr.pools.connection import PooledConnection, pooled
+from poolmgr.pools.liveness import PATIENCE, ask
 
 
 class Place(WaitingClient[PooledConnection]):
@@ -202,6 +205,32 @@ class ElasticPool(ConnectingPool):
                 self.hand_on(self._pool.pop())
             if self._waiting:
                 self._maybe_grow_pool()
+
+    def check(self) -> None:
+        """psycopg_pool's own call: ask every idle connection, one after the other, and replace those that don't answer."""
+        for conn in self.take_idle(lambda conn: True):
+            if conn._expire_at > monotonic() and self._answers(conn):
+                self._add_to_pool(conn)
+            else:
+                self._close_connection(conn)
+                self.run_task(AddConnection(self))
+        with self._lock:
+            self._maybe_grow_pool()
+
+    def _answers(self, conn: PooledConnection) -> bool:
+        try:
+            ask(conn, "SELECT 1", monotonic() + PATIENCE)
+        except Error:
+            with self._lock:
+                self._stats[self._CONNECTIONS_LOST] += 1
+            return False
+        return True
+
+    def drain(self) -> None:
+        """psycopg_pool's own call: replace every connection, those in use as they return."""
+        with self._lock:
+            self.generation += 1
+        super().drain()
 
     def forget(self, conn: PooledConnection) -> None:
         """Close a connection that nobody owns and give up its place, so that a waiter may have a fresh one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from poolmgr.exceptions import CheckoutError, PoolExhausted, PoolPaused, ServerDown
@@ -20,6 +21,9 @@ def timed_out(managed: ManagedPool, timeout: float) -> CheckoutError:
     if error is not None and (seen.used == 0 or seen.size < seen.limit):
         found = diagnose(error)
         return found.cls(f"{waited}: {found.sentence} ({managed.address}; {figures(managed)})", managed.target)
+    if managed.refused_at > monotonic() - timeout:
+        sentence = f"{waited}: the check in OPTIONS['pool'] refuses the connections to {managed.address}"
+        return ServerDown(f"{sentence} ({figures(managed)})", managed.target)
     stuck = seen.used < seen.limit and managed.pool.connects_slowly(timeout / 2)
     if stuck or (seen.used == 0 and seen.idle == 0):
         sentence = f"{waited}: the server at {managed.address} does not answer ({figures(managed)})"

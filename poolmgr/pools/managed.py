@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Condition, RLock
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -18,6 +18,7 @@ from poolmgr.exceptions import CheckoutError, PoolClosed, TooManyWaiting
 from poolmgr.metrics.histogram import Histogram
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools import cleaning, explain, housekeeping, inherited, validation, view
+from poolmgr.pools.connecting import RETRY_WHILE_WAITED
 from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.elastic import ElasticPool
@@ -66,6 +67,7 @@ class ManagedPool:
         self.pins: Counter[str] = Counter()
         self.history = view.History()
         self._limit: int | None = None
+        self.refused_at = 0.0  # when the site's own check has last refused a fresh connection
         self.wrong_query = ""  # a validation query that fails on every connection
         self._current_owner = owner_function()
         self.pool = ElasticPool(
@@ -226,6 +228,10 @@ class ManagedPool:
             if not (fault := self._fault(self, conn, now, deadline - now)):
                 return conn
             self._discard(conn, fault)
+            if fault == validation.REFUSED_BY_SITE:
+                # A fresh one is refused most likely too, and each costs the server a connect.
+                self.refused_at = now
+                sleep(max(0.0, min(RETRY_WHILE_WAITED, deadline - monotonic())))
 
     def _lend(self, conn: PooledConnection, owner: Any, asked: float) -> None:
         """Note who has waited for ``conn`` and is given it. Called with the lock held."""

@@ -59,12 +59,10 @@ def _references(items: Iterable[Any]) -> list[int]:
     return [getrefcount(each) for each in items]
 
 
-#: How many references there are to what nobody has but the set that it is in. Counted, since Pythons differ in it.
-_ALONE = _references({object()})[0]
-
-
 def _dropped(managed: ManagedPool) -> list[PooledConnection]:
     """What is checked out and that nobody refers to any more, as after an exception out of a signal handler."""
+    # How many there are to what nobody has but the set that it is in: Pythons differ in it, and so do profilers.
+    alone = _references({object()})[0]
     with managed.pool._lock:
         counted = zip(managed.out, _references(managed.out), strict=True)
-        return [conn for conn, references in counted if references <= _ALONE]
+        return [conn for conn, references in counted if references <= alone]

@@ -22,6 +22,9 @@ logger = logging.getLogger("poolmgr.pool")
 Fault = Callable[["ManagedPool", PooledConnection, float, "float | None"], str]
 
 
+REFUSED_BY_SITE = "refused by the site's check"
+
+
 def fault(managed: ManagedPool, conn: PooledConnection, now: float, timeout: float | None) -> str:
     """A look at the connection's socket, and a question where one is due.
 
@@ -61,7 +64,7 @@ def with_check(check: Callable[[Any], None]) -> Fault:
             check(conn)
         except Exception as ex:
             logger.info("pool %r: the site's check refuses a connection: %s", managed.target, ex)
-            return "refused"
+            return REFUSED_BY_SITE
         except BaseException:
             managed.give_back(conn)
             raise

@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from psycopg.rows import dict_row
 
-from poolmgr.exceptions import PoolExhausted, TooManyWaiting
+from poolmgr.exceptions import PoolExhausted, ServerDown, TooManyWaiting
 from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.spec import from_options
 from tests.integration.backend import MODES, backend_pid, is_held, query, run_in_thread
@@ -111,6 +111,21 @@ def test_a_check_of_the_site_s_own_is_asked_at_every_checkout(small_pool: Small)
                 pids.append(conn.info.backend_pid)
         assert checked == [pids[0], pids[0], pids[1], pids[1]]
         assert pids[0] != pids[1] == pids[2]
+    finally:
+        pool.close()
+
+
+def test_a_check_that_refuses_every_connection_makes_no_storm_of_connects(small_pool: Small) -> None:  # P1, P9
+    def check(conn: Any) -> None:
+        raise OperationalError("no primary")
+
+    spec, passed = from_options({"min_size": 0, "max_size": 2, "check": check})
+    pool = ManagedPool("refused", spec, connection.get_connection_params, passed=passed)
+    pool.open()
+    try:
+        with pytest.raises(ServerDown, match=r"the check in OPTIONS\['pool'\] refuses the connections"):
+            pool.checkout(timeout=1.0)
+        assert pool.snapshot().created <= 6
     finally:
         pool.close()
 

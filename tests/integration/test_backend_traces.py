@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import connection, connections, transaction
+from django.db.backends.signals import connection_created
 from psycopg.rows import dict_row
 
 import poolmgr
@@ -108,6 +109,93 @@ def test_notifications_that_nobody_read_do_not_cross(small_pool: Small, mode: st
 
 
 @both
+def test_a_loop_over_notifications_that_is_left_does_not_block_the_pool(small_pool: Small, mode: str) -> None:  # P8
+    small_pool(mode)
+    left: list[Any] = []
+    for _ in range(4):  # more than the pool has workers
+        query("LISTEN news")
+        query("NOTIFY news, 'x'")
+        left.append(connection.connection.notifies(timeout=1))
+        next(left[-1])
+        connection.close()
+    assert run_in_thread(transact) == [(1,)]
+
+
+@both
+@pytest.mark.parametrize("call", ["set_read_only", "set_deferrable", "set_isolation_level"])
+def test_characteristics_set_by_a_call_do_not_cross(small_pool: Small, mode: str, call: str) -> None:  # P2
+    small_pool(mode)
+    with connection.cursor():
+        getattr(connection.connection, call)(psycopg.IsolationLevel.SERIALIZABLE if "level" in call else True)
+    assert is_held()
+    connection.close()
+
+    def look() -> Any:
+        with transaction.atomic():
+            return query("SELECT current_setting('transaction_read_only'), current_setting('transaction_isolation')")
+
+    assert run_in_thread(look) == [("off", "read committed")]
+
+
+@both
+def test_a_statement_that_failed_before_it_ran_announces_no_other(small_pool: Small, mode: str) -> None:  # P2
+    small_pool(mode)
+    with connection.cursor() as cursor:
+        with pytest.raises(TypeError):
+            cursor.cursor.execute("SELECT 1", bogus=1)
+        with pytest.raises(psycopg.ProgrammingError):
+            cursor.cursor.execute(psycopg.sql.SQL("{}").format(psycopg.sql.Literal(object())))
+        with psycopg.ClientCursor(connection.connection) as other:
+            other.execute("SET app.x = 'mine'")
+    connection.close()
+    assert run_in_thread(setting) == ""
+
+
+@both
+def test_a_server_side_cursor_of_psycopg_s_own_keeps_its_connection(small_pool: Small, mode: str) -> None:  # P3
+    small_pool(mode)
+    with connection.cursor():
+        named = connection.connection.cursor("mine", withhold=True)
+        named.execute("SELECT generate_series(1, 10)")
+    assert is_held()
+    assert named.fetchone() == (1,)
+    connection.close()
+
+    def hold_it() -> Any:
+        with transaction.atomic():
+            query()
+            with pytest.raises(psycopg.InterfaceError, match="went back to the pool"):
+                named.fetchone()
+            return query("SELECT 1")
+
+    assert run_in_thread(hold_it) == [(1,)]
+
+
+@both
+def test_a_handler_that_a_borrower_removes_is_there_for_the_next(small_pool: Small, mode: str) -> None:  # P2
+    small_pool(mode)
+    heard: list[str] = []
+
+    def hear(notice: Any) -> None:
+        heard.append(notice.message_primary)
+
+    def greet(connection: Any, **kwargs: Any) -> None:
+        connection.connection.add_notice_handler(hear)
+
+    connection_created.connect(greet)
+    try:
+        with connection.cursor():
+            connection.connection.remove_notice_handler(hear)
+        connection.close()
+        run_in_thread(lambda: query("DO $$ BEGIN RAISE NOTICE 'heard'; END $$"))
+        assert heard == ["heard"]
+    finally:
+        connection_created.disconnect(greet)
+        query("SET app.x = 'to have the handlers cleaned away'")
+        connection.close()
+
+
+@both
 def test_a_stream_or_copy_that_begins_late_does_not_reach_the_next_borrower(small_pool: Small, mode: str) -> None:  # P3
     small_pool(mode)
     cursor = connection.cursor()
@@ -159,6 +247,12 @@ def test_a_psycopg_block_that_nobody_ends_does_not_spoil_the_connection(small_po
             query()
         connection.close()
         assert run_in_thread(transact) == [(1,)]
+    with connection.cursor():
+        left.append(connection.connection.transaction())
+        left[-1].__enter__()
+        query("COMMIT")
+    connection.close()
+    assert run_in_thread(transact) == [(1,)]
     with connection.cursor():
         raw = connection.connection
         raw.autocommit = False
@@ -282,4 +376,27 @@ def test_threads_that_share_a_connection_keep_it_beyond_the_one_that_took_it(
     finally:
         shared.dec_thread_sharing()
     connection.close()
+    assert run_in_thread(setting) == ""
+
+
+@both
+def test_a_shared_connection_outlives_its_own_thread(small_pool: Small, mode: str) -> None:  # P1
+    pool = small_pool(mode)
+    shared: list[Any] = []
+
+    def take() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET app.x = 'mine'")
+        shared.append(connections["default"])
+        shared[0].inc_thread_sharing()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    look_after(pool)
+    assert pool.snapshot().used == 1
+    with shared[0].cursor() as cursor:
+        cursor.execute("SHOW app.x")
+        assert cursor.fetchone() == ("mine",)
+    shared[0].close()
     assert run_in_thread(setting) == ""

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from poolmgr.exceptions import AuthenticationFailed, PoolClosed, PoolPaused
+from poolmgr.exceptions import AuthenticationFailed, PoolClosed, PoolExhausted, PoolPaused
 from poolmgr.pools import housekeeping
 from poolmgr.pools.managed import ManagedPool
 from tests.pools import backends, give_back, hold, kill_backends, managed_pool, wait_in_thread
@@ -278,6 +278,31 @@ def test_a_thread_that_python_did_not_start_is_not_taken_for_dead_while_it_runs(
     leave.set()
     assert left.wait(5)
     assert pool.snapshot().idle == 1
+
+
+def test_psycopg_pool_s_check_replaces_what_is_broken_and_no_more(make_pool: MakePool, pool_url: str) -> None:  # P6
+    pool = make_pool(min_size=2, max_size=2, validation="off")
+    for _ in range(3):
+        until(lambda: pool.snapshot().idle == 2)
+        kill_backends(pool_url)
+        pool.pool.check()
+        gc.collect()
+        housekeeping.look_after(pool)
+    until(lambda: pool.snapshot().idle == 2)
+    held = hold(pool, 2)
+    with pytest.raises(PoolExhausted):
+        pool.checkout(timeout=0.2)
+    assert len(backends(pool_url)) == 2
+    give_back(pool, held)
+
+
+def test_psycopg_pool_s_drain_replaces_used_connections_as_they_return(make_pool: MakePool) -> None:
+    pool = make_pool(max_size=1)
+    conn = pool.checkout()
+    pool.pool.drain()
+    pool.give_back(conn)
+    with pool.connection() as fresh:
+        assert fresh is not conn
 
 
 def test_a_closed_pool_says_so_to_those_who_wait_and_to_those_who_come(make_pool: MakePool) -> None:  # P9

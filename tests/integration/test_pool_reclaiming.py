@@ -122,6 +122,7 @@ def test_exceptions_out_of_signal_handlers_cost_no_place(  # P3, P4
             work()
         # Django's own account of its transactions is broken too: only the end of the process, or this, sets it right.
         connection.in_atomic_block, connection.savepoint_ids, connection.atomic_blocks = False, [], []
+        request_finished.send(sender=None)
         connection.close()
     until(lambda: pool.snapshot().used == 0 and pool.pool._nconns == len(pool.pool.living))
     held = hold(pool, 3)

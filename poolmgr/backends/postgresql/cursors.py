@@ -58,7 +58,6 @@ class Reporting:
                 return
         elif entry.epoch != self._epoch:
             raise InterfaceError("this cursor's connection went back to the pool; open a new cursor")
-        self._conn.announced = True
         if found := reasons(query, self._conn):
             if BEGINS in found:
                 entry.transactions += 1
@@ -67,25 +66,38 @@ class Reporting:
                     self._wrapper.refuse_transaction("a statement that begins a transaction")
                 found -= {BEGINS}
             entry.pins |= found
+        self._conn.announced = True
 
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         self._look(query)
-        return super().execute(query, *args, **kwargs)  # type: ignore[misc]
+        try:
+            return super().execute(query, *args, **kwargs)  # type: ignore[misc]
+        finally:
+            self._conn.announced = False
 
     def executemany(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         self._look(query)
-        return super().executemany(query, *args, **kwargs)  # type: ignore[misc]
+        try:
+            return super().executemany(query, *args, **kwargs)  # type: ignore[misc]
+        finally:
+            self._conn.announced = False
 
     def stream(self, query: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         # Looked at when it begins to run, which may be long after the call.
         self._look(query)
-        yield from super().stream(query, *args, **kwargs)  # type: ignore[misc]
+        try:
+            yield from super().stream(query, *args, **kwargs)  # type: ignore[misc]
+        finally:
+            self._conn.announced = False
 
     @contextmanager
     def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         self._look(statement)
-        with super().copy(statement, *args, **kwargs) as copy:  # type: ignore[misc]
-            yield copy
+        try:
+            with super().copy(statement, *args, **kwargs) as copy:  # type: ignore[misc]
+                yield copy
+        finally:
+            self._conn.announced = False
 
     def close(self) -> None:
         entry = self._entry
@@ -134,6 +146,7 @@ class Fetching(Reporting):
     _holds = False
     _silent = False
     _transaction = 0
+    _looked: tuple[Entry, int] | None = None
 
     def _look(self, query: Any) -> None:
         super()._look(query)
@@ -142,8 +155,10 @@ class Fetching(Reporting):
             # Until it is closed the server has it, also when it is only forgotten, or the connection goes back first.
             self._holds = True
             entry.held += 1
-            entry.pins.add(HELD)
+            # One of psycopg's own making is not counted among the open ones: only the pin keeps its connection.
+            entry.pins.add(HELD if self._entry is not None else "server-side cursor of psycopg's own")
         self._transaction = entry.transactions if entry is not None else 0
+        self._looked = None if entry is None else (entry, entry.epoch)
 
     def close(self) -> None:
         entry = self._entry
@@ -193,7 +208,7 @@ class Fetching(Reporting):
         )
 
     def _check(self) -> None:
-        if self._entry is not None and self._entry.epoch != self._epoch:
+        if self._looked is not None and self._looked[0].epoch != self._looked[1]:
             raise InterfaceError("this cursor's connection went back to the pool; open a new cursor")
 
     def fetchone(self) -> Any:

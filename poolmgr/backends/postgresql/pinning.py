@@ -54,7 +54,7 @@ _IN_TEXT = (
 )
 _TEMPORARY = re.compile(
     r"\bcreate\s+(or\s+replace\s+)?((global|local)\s+)?temp(orary)?\s"
-    r"|\binto\s+((global|local)\s+)?temp(orary)?\s+[\w\"]"
+    r"|\binto\s+((global|local)\s+)?temp(orary)?(\s+[\w\"]|\")"
     r"|\bpg_temp\b"
 )
 _EXTENSION = re.compile(r"\bcreate\s+extension\b")
@@ -85,9 +85,9 @@ def _look(query: str) -> frozenset[str]:
     # In the whole of it, since the server may execute what stands in a literal.
     told = [each for each in _IN_TEXT if each[0] in text]
     # Most statements are one, without a comment: their first word is all there is to see.
-    shown = skeleton(text) if told or any(mark in text for mark in (";", "--", "/*")) else text
-    found = {_UNREADABLE} if shown is None else set()
-    shown = text if shown is None else shown
+    bare = skeleton(query) if told or any(mark in text for mark in (";", "--", "/*")) else text
+    found = {_UNREADABLE} if bare is None else set()
+    shown = text if bare is None else bare.lower()
     found.update(reason for part in shown.split(";") if (reason := _reason_by_first_word(part)) is not None)
     found.update(reason for token, reason in told if _is_meant(token, text, shown))
     return frozenset(found)

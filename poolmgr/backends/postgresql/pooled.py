@@ -111,7 +111,7 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         entry.cursors = 0
         entry.begun = False
         thread = get_ident()
-        if thread != self._thread_ident:  # type: ignore[attr-defined]
+        if thread != self._thread_ident or self._thread_sharing_count:  # type: ignore[attr-defined]
             managed.lend_on(conn, Sharers(self))
         request = latest_request()
         if request is None or request.thread == thread:
@@ -170,6 +170,11 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         """As Django's, which takes a lock even where the thread is the right one."""
         if self._thread_ident != get_ident():  # type: ignore[attr-defined]
             super().validate_thread_sharing()
+
+    def inc_thread_sharing(self) -> None:
+        super().inc_thread_sharing()
+        if self._managed is not None and self.connection is not None and not self._direct:
+            self._managed.lend_on(self.connection, Sharers(self))
 
     def _cursor(self, name: str | None = None) -> Any:
         if self._direct:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import re
 
+#: PostgreSQL counts every character beyond ASCII as a letter.
+_LETTER = r"\w\x80-\U0010ffff"
 #: Where something begins that may hold anything: a string, a quoted name, a dollar-quoted string, a comment.
-_OPENING = re.compile(r"""(?<![\w$])e'|'|"|(?<![\w$])\$(?:[^\W\d]\w*)?\$|--|/\*""")
+_OPENING = re.compile(
+    rf"""(?<![{_LETTER}$])e'|'|"|(?<![{_LETTER}$])\$(?:[a-z_\x80-\U0010ffff][{_LETTER}]*)?\$|--|/\*""",
+    re.ASCII | re.IGNORECASE,
+)
 #: What ends them: doubled quotes are part of the literal, and so is what follows a backslash in an E'string'.
 _STRING = re.compile(r"[^']*(?:''[^']*)*'")
 _ESCAPED = re.compile(r"[^'\\]*(?:(?:\\.|'')[^'\\]*)*'", re.DOTALL)
 _NAME = re.compile(r'[^"]*(?:""[^"]*)*"')
-_LINE = re.compile(r"[^\n]*")
+_LINE = re.compile(r"[^\n\r]*")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
+#: A string that goes on in another line, with the rules that it began with.
+_GOES_ON = re.compile(r"(?>(?:[ \t\f\v]|--[^\n\r]*)*)[\n\r](?>(?:\s|--[^\n\r]*)*)'")
 
 
 def skeleton(text: str) -> str | None:
-    """``text``, in lower case, with a space for each comment and ``''`` for each string; quoted names stay as they are.
+    """``text`` with a space for each comment and ``''`` for each string; quoted names stay as they are.
 
-    None when something in it does not end: then the server reads it in another way than we do, if it takes it at all.
+    None when something in it does not end, or is beyond us: then the server reads it in another way, if it takes it at all.
     """
     parts: list[str] = []
     position = 0
@@ -41,7 +48,9 @@ def _end_of(text: str, opening: re.Match[str]) -> int:
         return found + len(mark) if found >= 0 else -1
     pattern = {"'": _STRING, '"': _NAME, "--": _LINE}.get(mark, _ESCAPED)
     ending = pattern.match(text, start)
-    return ending.end() if ending else -1
+    if ending is None or (pattern is _ESCAPED and _GOES_ON.match(text, ending.end())):
+        return -1
+    return ending.end()
 
 
 def _end_of_comment(text: str, position: int) -> int:

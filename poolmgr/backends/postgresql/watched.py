@@ -12,7 +12,7 @@ _RUNS |= {"_start_copy_gen", "_declare_gen"}
 
 
 class WatchedConnection(PooledConnection):
-    """``announced`` is set by a cursor of ours that has looked at the statement which comes next.
+    """``announced`` is set by a cursor of ours while the statement runs that it has looked at.
 
     A cursor of another class, made by ``psycopg.ClientCursor(connection)`` and the like, announces nothing: its statements
     pin, whatever they are.
@@ -21,8 +21,6 @@ class WatchedConnection(PooledConnection):
     announced = False
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        if gen.__name__ in _RUNS:
-            if not self.announced:
-                self._pin("cursor of another class")
-            self.announced = False
+        if not self.announced and gen.__name__ in _RUNS:
+            self._pin("cursor of another class")
         return super().wait(gen, *args, **kwargs)
