@@ -16,6 +16,7 @@ abandoned cursor, and so return its connection, in the middle of a section that 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -26,7 +27,10 @@ from psycopg_pool.pool import AddConnection, WaitingClient
 
 from poolmgr.pools.connecting import RETRY_WHILE_WAITED, ConnectingPool
 from poolmgr.pools.connection import PooledConnection, pooled
+from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.liveness import PATIENCE, ask
+
+logger = logging.getLogger("poolmgr.pool")
 
 
 class Place(WaitingClient[PooledConnection]):
@@ -220,7 +224,8 @@ class ElasticPool(ConnectingPool):
     def _answers(self, conn: PooledConnection) -> bool:
         try:
             ask(conn, "SELECT 1", monotonic() + PATIENCE)
-        except Error:
+        except Error as ex:
+            logger.warning("pool %r: check() replaces a broken connection: %s", self.name, diagnose(ex).sentence)
             with self._lock:
                 self._stats[self._CONNECTIONS_LOST] += 1
             return False
