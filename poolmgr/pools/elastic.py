@@ -23,25 +23,15 @@ from typing import Any
 
 from psycopg import Error
 from psycopg_pool import PoolTimeout, TooManyRequests
-from psycopg_pool.pool import AddConnection, WaitingClient
+from psycopg_pool.pool import AddConnection
 
 from poolmgr.pools.connecting import RETRY_WHILE_WAITED, ConnectingPool
 from poolmgr.pools.connection import PooledConnection, pooled
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.liveness import PATIENCE, ask
+from poolmgr.pools.waiting import Place
 
 logger = logging.getLogger("poolmgr.pool")
-
-
-class Place(WaitingClient[PooledConnection]):
-    """Somebody's place among those who wait, with what the ledger notes of them when they are served."""
-
-    __slots__ = ("asked", "owner")
-
-    def __init__(self, owner: Any, asked: float) -> None:
-        super().__init__()
-        self.owner = owner
-        self.asked = asked
 
 
 class ElasticPool(ConnectingPool):
@@ -95,8 +85,15 @@ class ElasticPool(ConnectingPool):
             began = monotonic()
             try:
                 conn = place.wait(timeout)
+            except PoolTimeout:
+                if self._leave(place):
+                    self._stats[self._REQUESTS_ERRORS] += 1
+                    raise
+                conn = place.settled()
             except BaseException:
-                self._leave(place)
+                self._stats[self._REQUESTS_ERRORS] += 1
+                if not self._leave(place) and place.conn is not None:
+                    (self.on_put or self._add_to_pool)(place.conn)
                 raise
             finally:
                 self._stats[self._REQUESTS_WAIT_MS] += int(1000.0 * (monotonic() - began))
@@ -104,13 +101,13 @@ class ElasticPool(ConnectingPool):
         conn._pool = self
         return conn
 
-    def _leave(self, place: Place) -> None:
+    def _leave(self, place: Place) -> bool:
+        """Give up a place in the queue; False when somebody has taken it out, to serve or to fail it."""
         with self._lock:
-            if place in self._waiting:
-                self._waiting.remove(place)
-            self._stats[self._REQUESTS_ERRORS] += 1
-        if place.conn is not None:
-            (self.on_put or self._add_to_pool)(place.conn)
+            if place not in self._waiting:
+                return False
+            self._waiting.remove(place)
+            return True
 
     def _get_ready_connection(self, timeout: float | None) -> PooledConnection | None:
         if timeout is not None and timeout <= 0.0:
