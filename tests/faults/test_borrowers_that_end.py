@@ -117,7 +117,7 @@ def running(command: list[str], environment: dict[str, str], log: Path) -> Itera
                 raise
 
 
-@pytest.mark.parametrize("kind", ["prefork", "threads"])
+@pytest.mark.parametrize("kind", ["prefork", "threads", "gevent"])
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_celery_tasks_share_their_process_s_connections(  # P3 P6
     postgres: Any, redis_server: Any, tmp_path: Path, kind: str, mode: str
