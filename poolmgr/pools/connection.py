@@ -10,7 +10,6 @@ from typing import Any, get_origin
 from weakref import finalize
 
 import psycopg
-from psycopg import IsolationLevel
 
 from poolmgr.pools.ledger import Entry
 
@@ -41,6 +40,16 @@ def _pinning_too(name: str) -> Any:
     return property(theirs.fget, write)
 
 
+def _pinning_call(name: str, reason: str) -> Any:
+    """A method of psycopg's, or of the site's own connection class, that pins once it has done its work."""
+
+    def call(self: PooledConnection, *args: Any, **kwargs: Any) -> None:
+        getattr(super(PooledConnection, self), name)(*args, **kwargs)
+        self._pin(reason)
+
+    return call
+
+
 class PooledConnection(psycopg.Connection[Any]):
     """A psycopg connection with its ledger entry: what a borrower changes in Python pins it as a statement does.
 
@@ -54,6 +63,15 @@ class PooledConnection(psycopg.Connection[Any]):
     server_cursor_factory = _pinning("server_cursor_factory")
     prepare_threshold = _pinning_too("prepare_threshold")
     prepared_max = _pinning_too("prepared_max")
+
+    set_isolation_level = _pinning_call("set_isolation_level", _CHARACTERISTICS)
+    set_read_only = _pinning_call("set_read_only", _CHARACTERISTICS)
+    set_deferrable = _pinning_call("set_deferrable", _CHARACTERISTICS)
+    add_notice_handler = _pinning_call("add_notice_handler", _HANDLER)
+    remove_notice_handler = _pinning_call("remove_notice_handler", _HANDLER)
+    add_notify_handler = _pinning_call("add_notify_handler", _HANDLER)
+    remove_notify_handler = _pinning_call("remove_notify_handler", _HANDLER)
+    tpc_begin = _pinning_call("tpc_begin", "two-phase transaction")
 
     def enter(self, entry: Entry, on_loss: Callable[[], object]) -> None:
         """Begin to keep account of it, as it is now. ``on_loss`` is called should it be collected before it ``left()``."""
@@ -115,41 +133,9 @@ class PooledConnection(psycopg.Connection[Any]):
         if (entry := getattr(self, "entry", None)) and not self.is_entangled:
             entry.pins.discard(_BLOCK)
 
-    def tpc_begin(self, xid: Any) -> None:
-        super().tpc_begin(xid)
-        self._pin("two-phase transaction")
-
     def notifies(self, *args: Any, **kwargs: Any) -> Generator[Any]:
         self._pin(_HANDLER)
         yield from super().notifies(*args, **kwargs)
-
-    def add_notice_handler(self, callback: Callable[[Any], None]) -> None:
-        super().add_notice_handler(callback)
-        self._pin(_HANDLER)
-
-    def remove_notice_handler(self, callback: Callable[[Any], None]) -> None:
-        super().remove_notice_handler(callback)
-        self._pin(_HANDLER)
-
-    def add_notify_handler(self, callback: Callable[[Any], None]) -> None:
-        super().add_notify_handler(callback)
-        self._pin(_HANDLER)
-
-    def remove_notify_handler(self, callback: Callable[[Any], None]) -> None:
-        super().remove_notify_handler(callback)
-        self._pin(_HANDLER)
-
-    def set_isolation_level(self, value: IsolationLevel | None) -> None:
-        super().set_isolation_level(value)
-        self._pin(_CHARACTERISTICS)
-
-    def set_read_only(self, value: bool | None) -> None:
-        super().set_read_only(value)
-        self._pin(_CHARACTERISTICS)
-
-    def set_deferrable(self, value: bool | None) -> None:
-        super().set_deferrable(value)
-        self._pin(_CHARACTERISTICS)
 
     def _pin(self, reason: str) -> None:
         if entry := getattr(self, "entry", None):

@@ -20,8 +20,7 @@ logger = logging.getLogger("poolmgr.pool")
 
 #: Of a pool, a connection, the time now, and the borrower's seconds left (None: the profile's) what is wrong with it.
 Fault = Callable[["ManagedPool", PooledConnection, float, "float | None"], str]
-
-
+#: Of the faults, the one that a fresh connection most likely has too.
 REFUSED_BY_SITE = "refused by the site's check"
 
 
