@@ -175,6 +175,37 @@ def test_a_connection_broken_in_use_is_replaced(make_pool: MakePool, pool_url: s
     assert pool.snapshot().size == 1
 
 
+def test_a_dirty_connection_that_can_not_be_replaced_is_cleaned_all_the_same(make_pool: MakePool) -> None:  # P2
+    pool = make_pool(max_size=2)
+    conn = pool.checkout()
+    conn.execute("SET app.x = 'mine'")
+    conn.entry.pins.add("SET")
+    pool.pool.drain()
+    pool.given["password"] = "wrong"  # type: ignore[attr-defined]
+    pool.give_back(conn)
+    until(lambda: pool.snapshot().create_errors == 1 and pool.snapshot().idle == 1)
+    with pool.connection() as again:
+        assert again is conn
+        assert again.execute("SELECT coalesce(current_setting('app.x', true), '')").fetchone() == ("",)
+
+
+def test_a_connection_is_closed_before_its_place_is_given_up(make_pool: MakePool) -> None:  # P6
+    pool = make_pool(max_size=1)
+    conn = pool.checkout()
+    seen: list[tuple[bool, int]] = []
+
+    class Watched(type(conn)):  # type: ignore[misc]
+        def close(self) -> None:
+            seen.append((self.closed, pool.pool._nconns))
+            super().close()
+
+    conn.__class__ = Watched
+    conn.entry.pins.add("LOAD")
+    pool.give_back(conn)
+    until(lambda: pool.snapshot().closed == 1)
+    assert seen == [(False, 1)]
+
+
 def test_returning_twice_is_harmless(make_pool: MakePool) -> None:  # P3
     pool = make_pool(max_size=2)
     conn = pool.checkout()

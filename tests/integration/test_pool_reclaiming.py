@@ -1,6 +1,7 @@
 """What a borrower lost hold of, or took along when it ended, comes back."""
 
 import _thread
+import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -9,11 +10,11 @@ from typing import Any
 
 import pytest
 from django.core.signals import request_finished, request_started
-from django.db import Error, connection, transaction
+from django.db import Error, connection, connections, transaction
 
 from poolmgr.pools.housekeeping import look_after
 from poolmgr.pools.managed import ManagedPool
-from tests.integration.backend import query
+from tests.integration.backend import is_held, query
 from tests.pools import give_back, hold
 from tests.waiting import until
 
@@ -62,6 +63,31 @@ def test_a_connection_that_its_borrower_dropped_comes_back(  # P4
     assert pool.snapshot().used == 1
     assert kept.execute("SELECT 1").fetchone() == (1,)
     pool.give_back(kept)
+
+
+def test_a_connection_that_was_collected_gives_its_place_back(make_pool: MakePool) -> None:  # P4
+    pool = make_pool(min_size=2, max_size=2)
+    until(lambda: pool.snapshot().idle == 2)
+    # As where a borrower is interrupted between the pool's idle connections and the ledger.
+    pool.pool.take_idle(lambda conn: True)
+    gc.collect()
+    look_after(pool)
+    give_back(pool, hold(pool, 2))
+    assert pool.snapshot().reclaimed == 2
+
+
+def test_a_wrapper_that_was_interrupted_in_its_middle_releases_again(
+    small_pool: Callable[..., ManagedPool],
+) -> None:  # P4
+    small_pool("transaction")
+    wrapper: Any = connections["default"]
+    wrapper._busy += 1
+    query()
+    assert is_held()
+    request_started.send(sender=None)
+    query()
+    assert not is_held()
+    request_finished.send(sender=None)
 
 
 class Interrupted(Exception):
@@ -116,7 +142,7 @@ def test_exceptions_out_of_signal_handlers_cost_no_place(  # P3, P4
         finally:
             armed.on = False
 
-    for _ in range(300):
+    for _ in range(1500):
         # An Error where what was interrupted in its middle is broken.
         with pytest.raises((Interrupted, Error)):
             work()
