@@ -206,6 +206,21 @@ def test_a_connection_is_closed_before_its_place_is_given_up(make_pool: MakePool
     assert seen == [(False, 1)]
 
 
+def test_who_is_served_as_they_give_up_keeps_the_connection(make_pool: MakePool) -> None:  # P4
+    pool = make_pool(max_size=1)
+    held, results = pool.checkout(), []
+    waiter = wait_in_thread(pool, results, timeout=0.2)
+    with pool.pool._lock:
+        # The waiter's time is over, but to leave the queue they need the lock.
+        deadline = monotonic() + 0.3
+        until(lambda: monotonic() > deadline)
+        pool.give_back(held)
+    waiter.join()
+    assert results == [held]
+    assert pool.snapshot().used == 1
+    pool.give_back(held)
+
+
 def test_returning_twice_is_harmless(make_pool: MakePool) -> None:  # P3
     pool = make_pool(max_size=2)
     conn = pool.checkout()
