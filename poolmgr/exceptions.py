@@ -41,13 +41,18 @@ class ConfigurationError(PoolmgrError, ImproperlyConfigured):
 class InvalidSpec(ConfigurationError):
     """Pool settings that can't be applied.
 
-    ``errors`` maps each field's name to a sentence that says what is allowed.
+    ``errors`` maps each field's name to a sentence that says what is allowed; ``where`` is the setting they stand in.
     """
 
+    # What it was made of is what pickle and copy make it of again; hence the sentence is composed when it is asked for.
     def __init__(self, errors: dict[str, str], where: str = "") -> None:
+        super().__init__(errors, where)
         self.errors = errors
-        prefix = f"{where}: " if where else ""
-        super().__init__(prefix + "; ".join(f"{field}: {message}" for field, message in errors.items()))
+        self.where = where
+
+    def __str__(self) -> str:
+        prefix = f"{self.where}: " if self.where else ""
+        return prefix + "; ".join(f"{field}: {message}" for field, message in self.errors.items())
 
 
 class EditedMeanwhile(PoolmgrError):
