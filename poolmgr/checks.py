@@ -12,6 +12,7 @@ from django.db import connections
 
 from poolmgr.conf import conf
 from poolmgr.control.store import get_store
+from poolmgr.control.transacting import what_transacts
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.pools.spec import PoolSpec, from_options
 
@@ -70,7 +71,15 @@ def _check_database(alias: str, got: dict[str, Any], spec: PoolSpec) -> list[Che
                 id="poolmgr.W001",
             )
         )
-    if got["ATOMIC_REQUESTS"] and spec.pool_mode != "session":
+    if spec.pool_mode == "statement" and (transacts := what_transacts(alias)):
+        found.append(
+            Warning(
+                f"DATABASES[{alias!r}] has pool_mode 'statement', which refuses transactions: {'; '.join(transacts)}.",
+                hint="Use pool_mode transaction.",
+                id="poolmgr.W006",
+            )
+        )
+    if got["ATOMIC_REQUESTS"] and spec.pool_mode == "transaction":
         found.append(
             Warning(
                 f"DATABASES[{alias!r}] has ATOMIC_REQUESTS with pool_mode {spec.pool_mode!r}: every request is one"

@@ -14,6 +14,10 @@ from django.core.signals import setting_changed
 from poolmgr.exceptions import ConfigurationError
 
 ROLES = ("web", "worker", "command")
+#: Management commands that serve requests, and those that work off tasks: what they run is the site's.
+WEB_COMMANDS = frozenset({"runserver", "runserver_plus", "testserver"})
+WORKER_COMMANDS = frozenset({"worker", "beat", "multi"})
+SERVING_COMMANDS = WEB_COMMANDS | WORKER_COMMANDS
 
 
 @dataclass(frozen=True, slots=True)

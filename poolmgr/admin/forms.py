@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from poolmgr.control.access import control_alias
 from poolmgr.control.profiles import known_targets
+from poolmgr.control.transacting import what_transacts
 from poolmgr.models import PoolProfile
 from poolmgr.pools.spec import FIELDS
 
@@ -36,9 +37,17 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
             name: int(value) for name, value in self.initial.items() if isinstance(value, float) and value.is_integer()
         }
         self.initial.update(whole)
+        if "pool_mode" in self.fields and (target := self.instance.target):
+            self._say_what_transacts(target)
         if self.instance._state.adding:
             # The constraints are to be checked where the profiles are, whatever the site's routers say.
             self.instance._state.db = control_alias()
+
+    def _say_what_transacts(self, target: str) -> None:
+        if target in known_targets() and (found := what_transacts(target)):
+            field = self.fields["pool_mode"]
+            refused = _("Here “statement” would refuse much: %(found)s.") % {"found": "; ".join(found)}
+            field.help_text = f"{field.help_text} {refused}"
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()

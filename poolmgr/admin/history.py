@@ -190,8 +190,9 @@ class RevisionAdmin(ReadOnlyAdmin):
         self.message_user(
             request, said % {"profile": profile, "old": revision.number, "new": profile.revision}, messages.SUCCESS
         )
-        if profile.enabled and (warning := profiles.server_room_warning(profile)):
-            self.message_user(request, warning, messages.WARNING)
+        if profile.enabled:
+            for warning in profiles.warnings(profile):
+                self.message_user(request, warning, messages.WARNING)
         return HttpResponseRedirect(reverse(f"{self.admin_site.name}:poolmgr_poolprofile_history", args=[profile.pk]))
 
 

@@ -140,8 +140,9 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
     def save_model(self, request: HttpRequest, obj: PoolProfile, form: Any, change: bool) -> None:
         seen = form.cleaned_data.get("seen_revision") if change else None
         profiles.save_profile(obj, request.user.get_username(), reason=obj.note, seen=seen)
-        if obj.enabled and (warning := profiles.server_room_warning(obj)):
-            self.message_user(request, warning, messages.WARNING)
+        if obj.enabled:
+            for warning in profiles.warnings(obj):
+                self.message_user(request, warning, messages.WARNING)
 
     def delete_model(self, request: HttpRequest, obj: PoolProfile) -> None:
         profiles.delete_profile(obj, request.user.get_username())

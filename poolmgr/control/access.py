@@ -40,6 +40,14 @@ def control_database() -> Iterator[str]:
                 connections[alias].close()
 
 
+@contextmanager
+def control_transaction() -> Iterator[str]:
+    """A transaction at the control database, whoever asks: its pool's mode may be the one that refuses them."""
+    alias = control_alias()
+    with console_lane(), transaction.atomic(using=alias):
+        yield alias
+
+
 def from_now(duration: timedelta) -> CombinedExpression:
     """A time by the control database's own clock: those of the fleet's hosts may disagree."""
     return Now() + duration

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import transaction
-
 from poolmgr.conf import conf
-from poolmgr.control.access import control_alias, from_now
+from poolmgr.control.access import control_alias, control_transaction, from_now
 from poolmgr.control.push import notify_after_commit
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.models import Acknowledgement, Command, Event
@@ -31,7 +29,7 @@ def send(kind: str, target: str, author: str, process: str = "") -> Command:
     """
     if kind not in Command.Kind.values:
         raise ValueError(f"{kind!r} is not one of {', '.join(Command.Kind.values)}")
-    with transaction.atomic(using=control_alias()):
+    with control_transaction():
         command = Command(
             kind=kind,
             target=target,

@@ -18,7 +18,7 @@ from poolmgr.control.store import StoreDown, get_store
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.targets import known_targets
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.metrics.health import Checked, Figures, Verdict, judge, worst
+from poolmgr.metrics.health import Checked, Figures, Verdict, judge, still_refused, worst
 from poolmgr.metrics.histogram import Distribution, merge
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.models import HealthCheck, PoolProfile
@@ -36,7 +36,8 @@ _WITHOUT_PUSH = ": heartbeats go through the control database, and processes fin
 
 @dataclass(frozen=True, slots=True)
 class TargetView:
-    """A target over all live processes. Gauges are sums; ``wait``, ``use`` and ``timeouts`` are of the last minute.
+    """A target over all live processes. Gauges are sums; ``wait``, ``use``, ``timeouts`` and ``refused`` (transactions, by
+    statement mode) are of the last minute.
 
     ``capacity`` is what all processes may open now, ``max_size`` the largest of a single one. ``applied`` counts the
     processes that follow the newest settings, and all of them. ``paused`` is true when any process is. ``pins`` counts,
@@ -57,6 +58,7 @@ class TargetView:
     max_size: int
     oldest_checkout: float
     timeouts: int
+    refused: int
     checkouts: int
     wait: Distribution
     use: Distribution
@@ -169,6 +171,7 @@ def _view(target: str, beats: Beats, profiles: Profiles | None, health: Checked 
         max_size=max((pool.max_size for pool in pools), default=0),
         oldest_checkout=max((pool.oldest_checkout for pool in pools), default=0.0),
         timeouts=figures.timeouts,
+        refused=figures.refused,
         checkouts=sum(pool.recent_checkouts for pool in pools),
         wait=figures.wait,
         use=merge(pool.recent_use_time for pool in pools),
@@ -198,6 +201,7 @@ def _sum(pools: list[PoolSnapshot], current: int, problems: tuple[str, ...]) -> 
         paused=sum(pool.status == "paused" for pool in pools),
         closed=sum(pool.status == "closed" for pool in pools),
         last_error=max(pools, key=lambda pool: pool.last_error_at).last_error if pools else "",
+        refused=sum(still_refused(pool) for pool in pools),
         behind=len(pools) - current,
         problems=problems,
         budget=min(budgets, default=0),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from django.db import transaction
 from django.utils import timezone
 
-from poolmgr.control.access import control_alias
+from poolmgr.control.access import control_transaction
 from poolmgr.control.commands import record
 from poolmgr.control.fleet import last_check, read_beats
 from poolmgr.control.probe import Probe
@@ -35,9 +34,9 @@ def our_pids(target: str, beats: Iterable[ProcessBeat]) -> set[int]:
 
 def store_check(check: HealthCheck) -> HealthCheck:
     """Save a result, and an event when the state is not that of the last one. Raises ``django.db.Error``."""
-    with transaction.atomic(using=control_alias()):
+    with control_transaction() as alias:
         before = last_check(check.target)
-        check.save(using=control_alias())
+        check.save(using=alias)
         if before is None or before.state != check.state:
             was = f", was {before.state}" if before else ""
             record(Event.Kind.HEALTH, check.target, "", f"{check.state}{was}: {check.message}")

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import PurePath
 
-from poolmgr.conf import ROLES, conf
+from poolmgr.conf import ROLES, WEB_COMMANDS, WORKER_COMMANDS, conf
 from poolmgr.exceptions import ConfigurationError
 
 _WEB = frozenset({"gunicorn", "uvicorn", "daphne", "hypercorn", "granian", "waitress-serve", "uwsgi", "mod_wsgi"})
-_WEB_COMMANDS = frozenset({"runserver", "runserver_plus", "testserver"})
-_WORKER_COMMANDS = frozenset({"worker", "beat", "multi"})
 
 
 @cache
@@ -47,9 +45,9 @@ def role() -> str:
 def role_of(argv: Sequence[str]) -> str:
     """The role of a process with this command line; whoever is neither web nor worker is a command."""
     program, words = _program(argv), set(argv[1:])
-    if program in _WEB or (words & _WEB_COMMANDS and _is_django(program)):
+    if program in _WEB or (words & WEB_COMMANDS and _is_django(program)):
         return "web"
-    if program == "celery" and words & _WORKER_COMMANDS:
+    if program == "celery" and words & WORKER_COMMANDS:
         return "worker"
     return "command"
 
@@ -62,7 +60,7 @@ def short_name() -> str:
         return f"{program} {words[0]}"
     if program == "celery":
         # "celery -A site worker": the option's value is no subcommand.
-        return " ".join(["celery", *[word for word in words if word in _WORKER_COMMANDS][:1]])
+        return " ".join(["celery", *[word for word in words if word in WORKER_COMMANDS][:1]])
     return program
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Max
 
-from poolmgr.control.access import control_alias
+from poolmgr.control.access import control_alias, control_transaction
 from poolmgr.control.commands import record
 from poolmgr.control.push import notify_after_commit
 from poolmgr.control.room import server_room_warning
 from poolmgr.control.targets import bootstrap_spec, known_targets
+from poolmgr.control.transacting import statement_warning
 from poolmgr.exceptions import EditedMeanwhile
 from poolmgr.models import Event, PoolProfile, ProfileRevision
 from poolmgr.pools.spec import FIELDS, plainly
@@ -24,6 +24,7 @@ __all__ = [
     "restore",
     "save_profile",
     "server_room_warning",
+    "warnings",
 ]
 
 
@@ -35,8 +36,7 @@ def save_profile(
     ``seen`` is the revision that the author saw; None overwrites any. Raises ``EditedMeanwhile`` when the row has another
     by now, and ``django.db.IntegrityError`` when another row has the same target and role.
     """
-    alias = control_alias()
-    with transaction.atomic(using=alias):
+    with control_transaction() as alias:
         # Two people who save at once do so one after the other, and the second gets to know.
         before = PoolProfile.objects.using(alias).select_for_update().filter(pk=profile.pk).first()
         if seen is not None and (before is None or before.revision != seen):
@@ -68,11 +68,17 @@ def save_profile(
     return revision
 
 
+def warnings(profile: PoolProfile) -> tuple[str, ...]:
+    """What an author should know of an enabled profile that was just saved: sentences with their figures."""
+    mode = statement_warning(profile.target) if profile.pool_mode == "statement" else ""
+    return tuple(filter(None, (mode, server_room_warning(profile))))
+
+
 def delete_profile(profile: PoolProfile, author: str) -> None:
     """Delete a profile; its target goes back to the next best one, or to its bootstrap settings."""
-    with transaction.atomic(using=control_alias()):
+    with control_transaction() as alias:
         name = str(profile)
-        profile.delete(using=control_alias())
+        profile.delete(using=alias)
         record(Event.Kind.PROFILE, profile.target, author, f"{name} deleted")
         notify_after_commit()
 

@@ -148,7 +148,7 @@ def _target_as_dict(report: TargetReport) -> dict[str, Any]:
 
 def _view_as_dict(view: TargetView) -> dict[str, Any]:
     figures = ["address", "processes", "idle", "used", "pending", "opening", "capacity"]
-    figures += ["oldest_checkout", "timeouts", "paused"]
+    figures += ["oldest_checkout", "timeouts", "refused", "paused"]
     times = {
         f"{name}_p{percent}": spread.quantile(percent / 100)
         for name, spread in (("wait", view.wait), ("use", view.use))

@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from datetime import datetime, timedelta
 
-from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from poolmgr.conf import conf
-from poolmgr.control.access import control_alias, control_database, from_now, try_lock
+from poolmgr.control.access import control_alias, control_database, control_transaction, from_now, try_lock
 from poolmgr.control.commands import record, send
 from poolmgr.control.fleet import read_beats
 from poolmgr.control.store import StoreDown, live_uids
@@ -41,8 +40,7 @@ def order(target: str, author: str) -> Command:
 
     Raises ``django.db.Error``.
     """
-    alias = control_alias()
-    with transaction.atomic(using=alias):
+    with control_transaction() as alias:
         # Two who order at once get the same run; the second waits for the first.
         while not try_lock(f"rolling:{target}"):
             time.sleep(0.05)
@@ -110,7 +108,7 @@ class _Lease:
 
     def _set(self, rows: QuerySet[Command]) -> bool:
         now = time.monotonic()
-        with transaction.atomic(using=control_alias()):
+        with control_transaction():
             if not rows.update(expires_at=from_now(LEASE)):
                 return False
             # In one transaction with the setting: what another driver sets must not be taken for ours.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
-from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
 from poolmgr.conf import conf
-from poolmgr.control.access import control_alias, try_lock
+from poolmgr.control.access import control_alias, control_transaction, try_lock
 from poolmgr.control.commands import record
 from poolmgr.control.desired import check_intervals, read_profiles, validation_queries
 from poolmgr.control.fleet import TargetView, read_fleet
@@ -31,7 +30,7 @@ _JUST = 0.5
 
 def check_and_store(target: str) -> HealthCheck | None:
     """Check a target and keep the result; None when somebody is at it or just was. Raises ``django.db.Error``."""
-    with transaction.atomic(using=control_alias()):
+    with control_transaction():
         if not try_lock(f"check:{target}") or not is_due(target, _JUST):
             return None
         query = validation_queries(read_profiles()).get(target)

@@ -28,6 +28,7 @@ _GAUGES: tuple[tuple[str, str, Callable[[PoolSnapshot], float]], ...] = (
 )
 _COUNTERS: tuple[tuple[str, str, Callable[[PoolSnapshot], float]], ...] = (
     ("timeouts_total", "Checkouts that found no connection in time.", lambda pool: pool.timeouts),
+    ("refused_transactions_total", "Transactions that statement mode refused.", lambda pool: pool.refused),
     ("created_total", "Connections opened.", lambda pool: pool.created),
     ("create_errors_total", "Connects that failed.", lambda pool: pool.create_errors),
     ("closed_total", "Connections closed.", lambda pool: pool.closed),

@@ -73,6 +73,7 @@ class Figures:
     closed: int = 0
     last_error: str = ""
     behind: int = 0
+    refused: int = 0  # transactions of the last minute, by pools whose mode still refuses them
     problems: tuple[str, ...] = ()
     budget: int = 0
     floors: tuple[int, int] = (0, 0)  # the processes that share the budget, and what each may hold whatever it is
@@ -93,8 +94,14 @@ def verdict_of(pool: PoolSnapshot) -> Verdict:
             paused=int(pool.status == "paused"),
             closed=int(pool.status == "closed"),
             last_error=pool.last_error,
+            refused=still_refused(pool),
         )
     )
+
+
+def still_refused(pool: PoolSnapshot) -> int:
+    """Transactions that statement mode refused in the last minute; 0 once the pool has another mode: that is over."""
+    return pool.recent_refused if pool.pool_mode == "statement" else 0
 
 
 def judge(figures: Figures) -> Verdict:
@@ -113,6 +120,12 @@ def judge(figures: Figures) -> Verdict:
     if f.timeouts:
         failed = _count(f.timeouts, "request got no connection", "requests got no connection")
         return Verdict("critical", f"{failed} in the last minute; {held}, {f.pending} waiting.")
+    if f.refused:
+        refused = _count(f.refused, "transaction was refused", "transactions were refused")
+        return Verdict(
+            "critical",
+            f"{refused} in the last minute: pool_mode is statement, which allows no atomic(); set it to transaction.",
+        )
     if f.last_error:
         return Verdict("warning", f"New connections fail: {_bare(f.last_error)}; {held}.")
     if f.pending:

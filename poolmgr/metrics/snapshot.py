@@ -57,6 +57,7 @@ class PoolSnapshot:
     cleaned: int = 0
     reclaimed: int = 0
     leaks: int = 0
+    refused: int = 0  # transactions, by statement mode
     pins: dict[str, int] = field(default_factory=dict)
     wait_time: Distribution = Distribution()
     use_time: Distribution = Distribution()
@@ -64,6 +65,7 @@ class PoolSnapshot:
     recent_wait_time: Distribution = Distribution()
     recent_use_time: Distribution = Distribution()
     recent_timeouts: int = 0
+    recent_refused: int = 0
     recent_checkouts: int = 0
     last_error: str = ""  # of the last failed connect, while none has succeeded since
     last_error_at: float = 0.0

@@ -24,21 +24,22 @@ class History:
     """Totals of the last minute, so that recent figures are a subtraction. Guarded by the pool's lock."""
 
     def __init__(self) -> None:
-        self._past: deque[tuple[float, Distribution, Distribution, int]] = deque()
+        self._past: deque[tuple[float, Distribution, Distribution, int, int]] = deque()
 
     def note(self, managed: ManagedPool, now: float) -> None:
         """Keep the totals of now, if the last ones are old enough."""
         with managed.pool._lock:
             if not self._past or now - self._past[-1][0] >= STEP:
                 wait, use = managed.wait_time.freeze(), managed.use_time.freeze()
-                self._past.append((now, wait, use, managed.counts["timeouts"]))
+                counts = managed.counts
+                self._past.append((now, wait, use, counts["timeouts"], counts["refused"]))
             while len(self._past) > 1 and now - self._past[1][0] >= WINDOW:
                 self._past.popleft()
 
-    def since(self, now: float) -> tuple[Distribution, Distribution, int]:
+    def since(self, now: float) -> tuple[Distribution, Distribution, int, int]:
         """The totals of about a minute ago; zeros while the pool is younger than that."""
         if not self._past or now - self._past[0][0] < WINDOW - STEP:
-            return Distribution(), Distribution(), 0
+            return Distribution(), Distribution(), 0, 0
         return self._past[0][1:]
 
 
@@ -50,7 +51,7 @@ def snapshot(managed: ManagedPool) -> PoolSnapshot:
         idle_pids = [conn.entry.pid for conn in pool._pool]
         counts, pins = dict(managed.counts), dict(managed.pins)
         wait, use, create = (each.freeze() for each in (managed.wait_time, managed.use_time, managed.create_time))
-        old_wait, old_use, old_timeouts = managed.history.since(now)
+        old_wait, old_use, old_timeouts, old_refused = managed.history.since(now)
         opening = max(0, pool._nconns - len(pool._pool) - len(managed.out) - len(pool.resting))
         pending, limit = len(pool._waiting), pool._max_size
         error, error_at = pool.last_error, pool.last_error_at
@@ -91,6 +92,7 @@ def snapshot(managed: ManagedPool) -> PoolSnapshot:
         cleaned=counts.get("cleaned", 0),
         reclaimed=counts.get("reclaimed", 0),
         leaks=counts.get("leaks", 0),
+        refused=counts.get("refused", 0),
         pins=pins,
         wait_time=wait,
         use_time=use,
@@ -98,6 +100,7 @@ def snapshot(managed: ManagedPool) -> PoolSnapshot:
         recent_wait_time=recent_wait,
         recent_use_time=use - old_use,
         recent_timeouts=max(0, counts.get("timeouts", 0) - old_timeouts),
+        recent_refused=max(0, counts.get("refused", 0) - old_refused),
         recent_checkouts=recent_wait.count,
         last_error=explain.last_error(managed),
         last_error_at=time.time() - (now - error_at) if error is not None else 0.0,

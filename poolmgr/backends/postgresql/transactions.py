@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.backends.postgresql import base as native
 
+from poolmgr.backends.postgresql.exempt import is_exempt
 from poolmgr.exceptions import ModeError
 
 
@@ -15,6 +16,7 @@ class Transactions(native.DatabaseWrapper):
     _busy: int
     managed_pool: Any
     pool_mode: Any
+    _unpooled: int
     release_if_free: Any
 
     def get_autocommit(self) -> bool:
@@ -65,6 +67,14 @@ class Transactions(native.DatabaseWrapper):
             self._busy = busy
 
     def refuse_transaction(self, what: str) -> None:
+        """In statement mode: raises ``ModeError``, and counts it, unless the connection is nobody else's or for the console.
+
+        Whoever is exempt works as in transaction mode.
+        """
+        if self._unpooled or is_exempt():
+            return
+        if (managed := self.managed_pool) is not None:
+            managed.count(refused=1)
         raise ModeError(
             f"{what} is refused on database {self.alias!r}: its pool_mode is statement, which allows no transaction of"
             " several statements; use pool_mode transaction, or poolmgr.unpooled()"

@@ -1,0 +1,52 @@
+"""What of a site's settings begins transactions: statement mode would refuse them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.core.cache import caches
+from django.core.cache.backends.db import BaseDatabaseCache
+from django.db import connections, router
+
+
+def what_transacts(target: str) -> tuple[str, ...]:
+    """What the settings tell, as sentences without their full stop; code that calls ``atomic()`` they can't tell of."""
+    found = []
+    if connections[target].settings_dict["ATOMIC_REQUESTS"]:
+        found.append("ATOMIC_REQUESTS is on, so that every request fails")
+    if _sessions_in(target):
+        found.append("SESSION_ENGINE keeps sessions in it, so that no session is saved and nobody can log in")
+    found += [f"CACHES[{name!r}] is kept in it, so that nothing new is cached" for name in _caches_in(target)]
+    return tuple(found)
+
+
+def _sessions_in(target: str) -> bool:
+    store: type[SessionBase] = import_module(settings.SESSION_ENGINE).SessionStore
+    model_of = getattr(store, "get_model_class", None)
+    if model_of is None:
+        return False
+    try:
+        return router.db_for_write(model_of()) == target
+    except RuntimeError:
+        return False  # the default engine of a site that has no sessions: its model is in no installed app
+
+
+def _caches_in(target: str) -> list[str]:
+    return [
+        name
+        for name in settings.CACHES
+        if isinstance(cache := caches[name], BaseDatabaseCache)
+        and router.db_for_write(cache.cache_model_class) == target
+    ]
+
+
+def statement_warning(target: str) -> str:
+    """What statement mode does to a site that has ``target``, for people who are about to choose it or just have."""
+    said = (
+        f"Statement mode refuses every transaction on “{target}”: atomic(), and what Django does inside one, such as"
+        " bulk_create(), get_or_create() and most deletes. Admin, dashboard and management commands are exempt."
+    )
+    known = "; ".join(what_transacts(target))
+    return f"{said} On this site: {known}." if known else said
