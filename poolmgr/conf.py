@@ -25,7 +25,8 @@ class Conf:
     """All keys of ``POOLMGR``. Intervals are in seconds.
 
     ``REDIS_URL`` None means that heartbeats and changes go through the database; ``ROLE`` None means that it is found
-    out from the command line; ``METRICS_TOKEN`` None means that only staff may read the metrics page.
+    out from the command line; ``METRICS_TOKEN`` None means that only staff may read the metrics page; ``CONSOLE_PATHS`` is
+    what ``poolmgr.console`` serves beside admin, dashboard and login.
     """
 
     REDIS_URL: str | None = None
@@ -34,6 +35,7 @@ class Conf:
     ROLE: str | None = None
     AGENT: bool = True
     METRICS_TOKEN: str | None = None
+    CONSOLE_PATHS: tuple[str, ...] = ()
     POLL_INTERVAL: float = 5.0
     HEARTBEAT_INTERVAL: float = 2.0
     PROCESS_TTL: float = 20.0
@@ -75,6 +77,10 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: v is None or (isinstance(v, str) and len(v) >= 16),
         "None or a secret of 16 characters or more",
     ),
+    "CONSOLE_PATHS": (
+        lambda v: isinstance(v, (list, tuple)) and all(isinstance(each, str) and each.startswith("/") for each in v),
+        "a list of paths that begin with /",
+    ),
     "POLL_INTERVAL": _seconds(0.1, 300),
     "HEARTBEAT_INTERVAL": _seconds(0.1, 60),
     "PROCESS_TTL": _seconds(1, 600),
@@ -104,7 +110,7 @@ def conf() -> Conf:
         if not fits(value):
             shown = "a value that is not shown" if key in _SECRET else repr(value)
             raise ConfigurationError(f"POOLMGR[{key!r}] is {shown}, but must be {allowed}")
-    made = Conf(**given)
+    made = Conf(**{**given, "CONSOLE_PATHS": tuple(given.get("CONSOLE_PATHS", ()))})
     if made.PROCESS_TTL <= 2 * made.HEARTBEAT_INTERVAL:
         raise ConfigurationError(
             f"POOLMGR['PROCESS_TTL'] is {made.PROCESS_TTL:g}, but must be more than twice HEARTBEAT_INTERVAL"

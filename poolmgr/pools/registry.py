@@ -26,6 +26,7 @@ class _State:
     desired: Mapping[str, Desired] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     started: bool = False
+    abstains: bool = False
 
 
 _lock = threading.Lock()
@@ -46,6 +47,17 @@ def pools() -> tuple[ManagedPool, ...]:
 def get(target: str) -> ManagedPool | None:
     with _lock:
         return _state.pools.get(target)
+
+
+def abstain() -> None:
+    """Have this process never make a pool: every connection is a direct one. For the console that stands apart."""
+    with _lock:
+        _state.abstains = True
+
+
+def abstains() -> bool:
+    with _lock:
+        return _state.abstains
 
 
 def get_or_make(target: str, make: Callable[[], ManagedPool]) -> ManagedPool:
@@ -130,7 +142,7 @@ def _after_fork() -> None:
     _inherited.extend(ManagedPool.all)
     for pool in _inherited:
         pool.disown()
-    _state = _State(desired=_state.desired)
+    _state = _State(desired=_state.desired, abstains=_state.abstains)
     for callback in _on_fork:
         callback()
 

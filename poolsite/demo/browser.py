@@ -32,8 +32,9 @@ class Page:
 class Browser:
     """Follows redirects and keeps cookies, as people's do."""
 
-    def __init__(self, site: str, cookies: dict[str, str] | None = None) -> None:
+    def __init__(self, site: str, cookies: dict[str, str] | None = None, timeout: float = 30.0) -> None:
         self.site = site
+        self.timeout = timeout
         self._extra = "; ".join(f"{name}={value}" for name, value in (cookies or {}).items())
         self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
 
@@ -49,7 +50,7 @@ class Browser:
         if self._extra:
             request.add_header("Cookie", self._extra)
         try:
-            with self._opener.open(request, timeout=30) as response:
+            with self._opener.open(request, timeout=self.timeout) as response:
                 return Page(response.url, response.status, response.read().decode())
         except urllib.error.HTTPError as error:
             return Page(error.url or request.full_url, error.code, error.read().decode(errors="replace"))

@@ -4,13 +4,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from celery import Celery
 
 from .browser import Browser, Page
-from .site import OPERATOR, ROOT, Site
+from .site import OPERATOR, ROOT, THREADS, Site
 
 TARGET = "default"
 PROFILES = "/admin/poolmgr/poolprofile/"
@@ -33,7 +35,7 @@ class MainJob:
         return [
             ("PostgreSQL and Redis start", self.start_servers),
             ("the database is migrated, the documents are loaded", self.prepare),
-            ("web, Celery worker and beat start, the site answers", self.start_processes),
+            ("web, console, Celery worker and beat start, the site answers", self.start_processes),
             ("a search answers, on the page and as JSON; a bad one is refused", self.search),
             ("dashboard and admin refuse strangers and users who are not staff", self.refuse),
             ("dashboard and admin load for the operator", self.log_in),
@@ -42,6 +44,7 @@ class MainJob:
             ("so is the next edit", self.edit_profile),
             ("a recycle through Celery replaces every connection", self.recycle),
             ("no search failed meanwhile", self.no_search_failed),
+            ("the console answers while every thread of the web workers waits", self.console_stands_apart),
             ("poolcheck exits 0", self.poolcheck),
         ]
 
@@ -85,14 +88,18 @@ class MainJob:
         return ["refused: " + ", ".join(said)]
 
     def log_in(self) -> list[str]:
-        login = self.operator.get("/admin/login/?next=/pools/")
-        fields = login.form() | {"username": OPERATOR, "password": self.site.password}
-        page = self.operator.post("/admin/login/?next=/pools/", fields)
-        _expect(page.status == 200 and page.url.endswith("/pools/"), f"the log-in led to {page.url}, {page.status}")
+        self._log_in(self.operator)
         for path in ("/admin/", PROFILES, "/pools/"):
             page = self.operator.get(path)
             _expect(page.status == 200 and "/login/" not in page.url, f"the operator gets {path} with {page.status}")
         return []
+
+    def _log_in(self, browser: Browser) -> Page:
+        login = browser.get("/admin/login/?next=/pools/")
+        fields = login.form() | {"username": OPERATOR, "password": self.site.password}
+        page = browser.post("/admin/login/?next=/pools/", fields)
+        _expect(page.status == 200 and page.url.endswith("/pools/"), f"the log-in led to {page.url}, {page.status}")
+        return page
 
     def _visitor_session(self) -> str:
         command = [sys.executable, "-m", "poolsite.demo.visitor"]
@@ -169,6 +176,51 @@ class MainJob:
         self.load.stop()
         _expect(not self.load.failures, f"{len(self.load.failures)} searches failed: {self.load.failures[:3]}")
         return [f"{self.load.searches} searches"]
+
+    # -- the console that stands apart ---------------------------------------------------------------------------------
+
+    def console_stands_apart(self) -> list[str]:
+        before = set(self.fleet())
+        with self._every_web_thread_waiting() as searches:
+            console = Browser(self.site.console_url)
+            began = time.monotonic()
+            page = self._log_in(console)
+            took = time.monotonic() - began
+            _expect(f'data-key="target {TARGET}"' in page.text, "the console's dashboard shows no target")
+            seen = {process["uid"] for process in console.get("/pools/fleet.json").json()["processes"]}
+            _expect(before <= seen, f"the console shows {seen} of the fleet {before}")
+            refused = console.get("/api/search?q=path").status
+            _expect(refused == 404, f"the console answers a search with {refused}")
+            stuck = [search for search in searches if search.is_alive()]
+            _expect(len(stuck) == len(searches), f"only {len(stuck)} of {len(searches)} searches still waited")
+        return [f"login and dashboard in {took:.2f} s, while {len(searches)} searches waited"]
+
+    @contextmanager
+    def _every_web_thread_waiting(self) -> Iterator[list[threading.Thread]]:
+        """More searches than threads, all of them behind a lock that somebody holds outside of the site."""
+        answers: list[int] = []
+
+        def search() -> None:
+            answers.append(Browser(self.site.url).get("/api/search?q=path").status)
+
+        wanted = 2 * THREADS * self.site.options.workers
+        searches = [threading.Thread(target=search, daemon=True) for _ in range(wanted)]
+        with psycopg.connect(self.site.environment["DATABASE_URL"]) as outsider:
+            outsider.execute("LOCK TABLE docsearch_document IN ACCESS EXCLUSIVE MODE")
+            for each in searches:
+                each.start()
+            _await(self._web_is_stuck, 10, lambda: "the web workers still answer", pause=0.1)
+            yield searches
+        for each in searches:
+            each.join(30)
+        _expect(answers == [200] * wanted, f"after the lock the {wanted} searches were answered with {answers}")
+
+    def _web_is_stuck(self) -> bool:
+        try:
+            Browser(self.site.url, timeout=1).get("/admin/login/")
+        except TimeoutError:
+            return True
+        return False
 
     def poolcheck(self) -> list[str]:
         command = [sys.executable, "manage.py", "poolcheck"]

@@ -33,7 +33,7 @@ def demo(options: Options) -> int:
         try:
             site.start_servers()
             site.prepare()
-            print("Starting web, Celery worker and beat")
+            print("Starting web, console, Celery worker and beat")
             site.start_processes()
             site.start_traffic()
             _announce(site)
@@ -53,6 +53,7 @@ def _announce(site: Site) -> None:
   Search     {site.url}/
   Pools      {site.url}/pools/
   Admin      {site.url}/admin/
+  Console    {site.console_url}/pools/ (a process of its own: it answers when the web workers don't)
   Log in as  {OPERATOR}
   Password   {site.password}
 
@@ -70,6 +71,7 @@ def _arguments() -> argparse.Namespace:
         "--check", action="store_true", help="do the main job once on servers of its own, then stop; exits 0 or 1"
     )
     parser.add_argument("--port", type=_port, default=8000, help="of the site (default 8000)")
+    parser.add_argument("--console-port", type=_port, help="of the console's own process (default: any that is free)")
     parser.add_argument("--postgres-port", type=_port, help="of the embedded PostgreSQL (default: any that is free)")
     parser.add_argument("--redis-port", type=_port, help="of the embedded Redis (default: any that is free)")
     parser.add_argument("--workers", type=_count, default=2, help="web processes (default 2)")
@@ -84,6 +86,7 @@ def _options(given: argparse.Namespace) -> Options:
     return Options(
         directory=given.directory.absolute(),
         port=given.port,
+        console_port=given.console_port,
         workers=given.workers,
         concurrency=given.concurrency,
         searches_per_second=0.0 if given.no_traffic else given.rate,

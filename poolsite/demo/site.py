@@ -30,6 +30,7 @@ Say = Callable[[str], None]
 class Options:
     directory: Path
     port: int | None = 8000
+    console_port: int | None = None
     workers: int = 2
     concurrency: int = 2
     searches_per_second: float = 3.0
@@ -53,12 +54,17 @@ class Site:
         self.redis: EmbeddedRedis | None = None
         self.children: list[Child] = []
         self.port = options.port or free_port()
+        self.console_port = options.console_port or free_port()
         self.environment: dict[str, str] = {}
         self._lock = -1
 
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
+
+    @property
+    def console_url(self) -> str:
+        return f"http://{HOST}:{self.console_port}"
 
     @property
     def password(self) -> str:
@@ -76,8 +82,9 @@ class Site:
 
     def start_servers(self) -> None:
         self._take_directory()
-        if is_taken(self.port):
-            raise ProcessError(f"port {self.port} is taken: stop the program that listens there, or use --port N.")
+        for port, switch in ((self.port, "--port"), (self.console_port, "--console-port")):
+            if is_taken(port):
+                raise ProcessError(f"port {port} is taken: stop the program that listens there, or use {switch} N.")
         options = self.options
         if options.database_url:
             own_servers.check_postgres(options.database_url)
@@ -125,24 +132,31 @@ class Site:
         return done.stdout.splitlines()[-1:] if quiet else []
 
     def start_processes(self) -> None:
-        """Web, Celery worker and beat; returns once the site answers."""
+        """Web, console, Celery worker and beat; returns once the site and its console answer."""
         python = [sys.executable, "-m"]
         options = self.options
-        web = [
-            *("gunicorn", "poolsite.wsgi", "--bind", f"{HOST}:{self.port}", "--workers", str(options.workers)),
-            *("--worker-class", "gthread", "--threads", str(THREADS), "--graceful-timeout", "5"),
+        server = [
+            *("gunicorn", "--worker-class", "gthread", "--graceful-timeout", "5"),
             *("--access-logfile", "-", "--no-control-socket"),
         ]
+        web = [
+            *("poolsite.wsgi", "--bind", f"{HOST}:{self.port}"),
+            *("--workers", str(options.workers), "--threads", str(THREADS)),
+        ]
+        # A process of its own, which answers while every thread of the web workers is used up.
+        console = ["poolmgr.console:application", "--bind", f"{HOST}:{self.console_port}", "--threads", "4"]
         worker = [
             *("celery", "-A", "poolsite", "worker", "--pool", "prefork", "--concurrency", str(options.concurrency)),
             *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
         ]
         schedule = str(self.directory / "beat-schedule")
         beat = ["celery", "-A", "poolsite", "beat", "--loglevel", "INFO", "--pidfile", "", "--schedule", schedule]
-        self._start("web", [*python, *web])
+        self._start("web", [*python, *server, *web])
+        self._start("console", [*python, *server, *console])
         self._start("Celery worker", [*python, *worker])
         self._start("Celery beat", [*python, *beat])
-        self._await_answer()
+        self._await_answer(f"{self.url}/api/search?q=ready&limit=1")
+        self._await_answer(f"{self.console_url}/admin/login/")
 
     def start_traffic(self) -> None:
         rate = self.options.searches_per_second
@@ -229,14 +243,14 @@ class Site:
         log.unlink(missing_ok=True)
         self.children.append(Child(name, command, log=log, env=self.environment, cwd=ROOT))
 
-    def _await_answer(self, timeout: float = 40.0) -> None:
+    def _await_answer(self, address: str, timeout: float = 40.0) -> None:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             try:
-                with urllib.request.urlopen(f"{self.url}/api/search?q=ready&limit=1", timeout=5):
+                with urllib.request.urlopen(address, timeout=5):
                     return
             except urllib.error.HTTPError as error:
-                raise self.children[0].failed(f"the site answers with HTTP {error.code}.") from None
+                raise self.children[0].failed(f"{address} answers with HTTP {error.code}.") from None
             except OSError:
                 for child in self.children:
                     if not child.running:

@@ -10,4 +10,8 @@ POOLMGR = json.loads(os.environ["TEST_POOLMGR"])
 DATABASES["default"]["OPTIONS"]["pool"] = json.loads(os.environ.get("TEST_POOL", '{"min_size": 1, "max_size": 4}'))
 if "TEST_CONTROL" in os.environ:
     DATABASES["control"] = {**DATABASES["default"], "NAME": os.environ["TEST_CONTROL"]}
+if "TEST_URLCONF" in os.environ:
+    ROOT_URLCONF = os.environ["TEST_URLCONF"]
+# Hashing slowly is the point of a password hasher, and not of a test that logs in.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CELERY_TASK_ALWAYS_EAGER = False

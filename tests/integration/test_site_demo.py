@@ -66,7 +66,13 @@ def test_stops_and_leaves_no_process(started, number):
     process, said, family, port = started
     assert f"http://127.0.0.1:{port}/pools/" in said
     names = {" ".join(command_line(member)) for member in family}
-    for part in ("gunicorn", "celery -A poolsite worker", "celery -A poolsite beat", "poolsite.demo.traffic"):
+    for part in (
+        "gunicorn --worker",
+        "poolmgr.console:application",
+        "celery -A poolsite worker",
+        "celery -A poolsite beat",
+        "poolsite.demo.traffic",
+    ):
         assert [name for name in names if part in name], f"{part} is not among {names}"
     process.send_signal(number)
     process.wait(30)

@@ -46,6 +46,11 @@ def test_a_wrong_poolmgr_setting_is_an_error(settings: Any) -> None:
     [
         ("POLL_INTERVAL", 0, "POOLMGR['POLL_INTERVAL'] is 0, but must be a number of seconds from 0.1 to 300"),
         ("POLL_INTERVAL", "5", "POOLMGR['POLL_INTERVAL'] is '5', but must be a number"),
+        (
+            "CONSOLE_PATHS",
+            "/accounts/",
+            "POOLMGR['CONSOLE_PATHS'] is '/accounts/', but must be a list of paths that begin with /",
+        ),
         ("ROLE", "webb", "POOLMGR['ROLE'] is 'webb', but must be None or one of web, worker, command"),
         ("CONTROL_DATABASE", "nope", "POOLMGR['CONTROL_DATABASE'] is 'nope', but must be an alias"),
         ("REDIS_URL", "http://:secret@x", "POOLMGR['REDIS_URL'] is a value that is not shown, but must be"),

@@ -23,7 +23,7 @@ class PoolOfAlias(native.DatabaseWrapper):
 
     @property
     def managed_pool(self) -> ManagedPool | None:
-        """This alias's pool in this process, made at first use; None where ``OPTIONS["pool"]`` is False."""
+        """This alias's pool in this process, made at first use; None where the settings or the process want none."""
         managed = self._managed
         if managed is None or managed.retired:
             managed = self._managed = self._find_pool()
@@ -43,7 +43,7 @@ class PoolOfAlias(native.DatabaseWrapper):
 
     def _find_pool(self) -> ManagedPool | None:
         options = self.settings_dict["OPTIONS"].get("pool", True)
-        if options is False or self.alias == NO_DB_ALIAS:
+        if options is False or self.alias == NO_DB_ALIAS or registry.abstains():
             return None
         found = registry.get(self.alias)
         if found is not None and found.address != address(self.settings_dict):
