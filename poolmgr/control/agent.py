@@ -17,6 +17,7 @@ from poolmgr.control.push import notify
 from poolmgr.control.rounds import Agent
 from poolmgr.exceptions import PoolmgrError
 from poolmgr.pools import registry
+from poolmgr.pools.forks import attend, here, on_fork
 from poolmgr.pools.spec import from_options
 
 log = logging.getLogger("poolmgr.agent")
@@ -35,7 +36,7 @@ def install() -> None:
     _installed = True
     registry.on_start(start)
     registry.on_quiesce(_quiesce)
-    registry.on_fork(_after_fork)
+    on_fork(_after_fork)
     post_migrate.connect(_migrated, sender=apps.get_app_config("poolmgr"), dispatch_uid="poolmgr.agent")
     # After the registry's own hook, hence run before it: the farewell still needs a connection.
     atexit.register(stop)
@@ -65,6 +66,8 @@ def stand_aside() -> None:
 def stop(timeout: float = 2.0) -> None:
     """Stop this process's agent, if it has one, within about ``timeout`` seconds."""
     global _agent
+    if not here[0]:
+        attend()
     with _lock:
         agent, _agent = _agent, None
     if agent is not None:

@@ -16,14 +16,15 @@ from poolmgr.exceptions import ConfigurationError
 _WEB = frozenset({"gunicorn", "uvicorn", "daphne", "hypercorn", "granian", "waitress-serve", "uwsgi", "mod_wsgi"})
 
 
-@cache
 def process_uid() -> str:
     """Host, pid and a random part, since hosts of a fleet may share names and pids; at most 64 characters."""
-    return f"{host()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
+    # A child of a fork is another process, whatever its memory says and whoever forked.
+    return _uid_of(os.getpid())
 
 
-# A child of a fork is another process, whatever its memory says.
-os.register_at_fork(after_in_child=process_uid.cache_clear)
+@cache
+def _uid_of(pid: int) -> str:
+    return f"{host()[:40]}-{pid}-{secrets.token_hex(4)}"
 
 
 def host() -> str:

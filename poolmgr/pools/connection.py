@@ -11,6 +11,7 @@ from weakref import finalize
 
 import psycopg
 
+from poolmgr.pools.forks import attend, here
 from poolmgr.pools.ledger import Entry
 
 _CHARACTERISTICS = "transaction characteristics"
@@ -80,6 +81,17 @@ class PooledConnection(psycopg.Connection[Any]):
         self.entry = entry
         self._loss = finalize(self, on_loss)
         self._loss.atexit = False
+
+    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """psycopg's, by which all goes that it sends: in a forked child nothing of it reaches the parent's session."""
+        if not here[0]:
+            attend()
+        return super().wait(gen, *args, **kwargs)
+
+    def close(self) -> None:
+        if not here[0]:
+            attend()
+        super().close()
 
     def left(self) -> None:
         """Its place in the pool was given up, or given to another."""

@@ -22,6 +22,7 @@ from poolmgr.pools.connecting import RETRY_WHILE_WAITED
 from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.elastic import ElasticPool
+from poolmgr.pools.forks import attend, here
 from poolmgr.pools.housekeeping import Recycled
 from poolmgr.pools.owners import owner_function
 from poolmgr.pools.plan import Action, Plan, plan
@@ -111,7 +112,8 @@ class ManagedPool:
         self.retired = pool._closed = True
         self._lock = pool._lock = RLock()
         self.changed = Condition(pool._lock)
-        inherited.let_go([*pool._pool, *self.out])
+        # Also those that a worker had in its hands.
+        inherited.let_go({*pool._pool, *self.out, *pool.living})
         pool._pool, pool._waiting, self.out = deque(), deque(), set()
 
     # -- checkout and return ------------------------------------------------------------------------------------------
@@ -122,6 +124,8 @@ class ManagedPool:
         ``timeout`` in seconds, by default the profile's ``connection_timeout``. Raises a ``CheckoutError`` that says
         why none could be had.
         """
+        if not here[0]:
+            attend()
         asked = monotonic()
         pool = self.pool
         idle = pool._pool
@@ -151,6 +155,8 @@ class ManagedPool:
         A clean return costs no round trip. An open transaction is rolled back here; session state is cleaned off the
         caller's thread.
         """
+        if not here[0]:
+            attend()
         entry = conn.entry
         pool = self.pool
         clean = conn.pgconn.transaction_status == _IDLE and not entry.pins and conn.autocommit

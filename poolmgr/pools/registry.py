@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from poolmgr.pools.desired import Desired
+from poolmgr.pools.forks import attend, here, on_fork
 from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.plan import Plan
 
@@ -33,30 +33,36 @@ _lock = threading.Lock()
 _state = _State()
 _on_start: list[Callable[[], None]] = []
 _on_quiesce: list[Callable[[str], None]] = []
-_on_fork: list[Callable[[], None]] = []
 #: Pools that a forked child inherited: kept for ever, since to collect one may wait for its threads, which stayed behind.
 _inherited: list[ManagedPool] = []
 
 
+def _held() -> threading.Lock:
+    """The lock, which is to be taken, in a process that has nothing of its parent's."""
+    if not here[0]:
+        attend()
+    return _lock
+
+
 def pools() -> tuple[ManagedPool, ...]:
     """Every open pool, sorted by target."""
-    with _lock:
+    with _held():
         return tuple(_state.pools[target] for target in sorted(_state.pools))
 
 
 def get(target: str) -> ManagedPool | None:
-    with _lock:
+    with _held():
         return _state.pools.get(target)
 
 
 def abstain() -> None:
     """Have this process never make a pool: every connection is a direct one. For the console that stands apart."""
-    with _lock:
+    with _held():
         _state.abstains = True
 
 
 def abstains() -> bool:
-    with _lock:
+    with _held():
         return _state.abstains
 
 
@@ -65,7 +71,7 @@ def get_or_make(target: str, make: Callable[[], ManagedPool]) -> ManagedPool:
     if (pool := get(target)) and pool.kept:
         return pool
     made = make()
-    with _lock:
+    with _held():
         pool = _state.pools.setdefault(target, made)
         wanted, limit = _state.desired.get(target), _state.limits.get(target)
         first, _state.started = not _state.started, True
@@ -84,7 +90,7 @@ def get_or_make(target: str, make: Callable[[], ManagedPool]) -> ManagedPool:
 
 def set_desired(desired: Mapping[str, Desired]) -> dict[str, Plan]:
     """Replace the desired state; targets that it doesn't name follow their bootstrap settings."""
-    with _lock:
+    with _held():
         _state.desired = dict(desired)
         present = dict(_state.pools)
     return {target: pool.apply(desired.get(target) or Desired(pool.bootstrap)) for target, pool in present.items()}
@@ -92,7 +98,7 @@ def set_desired(desired: Mapping[str, Desired]) -> dict[str, Plan]:
 
 def set_limits(limits: Mapping[str, int]) -> None:
     """Cap the pools' sizes by this process's leases; targets that it doesn't name are not capped."""
-    with _lock:
+    with _held():
         _state.limits = dict(limits)
         present = dict(_state.pools)
     for target, pool in present.items():
@@ -101,7 +107,7 @@ def set_limits(limits: Mapping[str, int]) -> None:
 
 def close(target: str, timeout: float = 5.0) -> None:
     """Close the pool of ``target``, if there is one; the next checkout makes a new one."""
-    with _lock:
+    with _held():
         pool = _state.pools.pop(target, None)
     if pool is not None:
         pool.close(timeout)
@@ -130,11 +136,6 @@ def on_quiesce(callback: Callable[[str], None]) -> None:
     _on_quiesce.append(callback)
 
 
-def on_fork(callback: Callable[[], None]) -> None:
-    """Call ``callback`` in a child process right after the fork."""
-    _on_fork.append(callback)
-
-
 def _after_fork() -> None:
     global _lock, _state
     # The lock may have been held by a thread that the child doesn't have.
@@ -143,10 +144,7 @@ def _after_fork() -> None:
     for pool in _inherited:
         pool.disown()
     _state = _State(desired=_state.desired, abstains=_state.abstains)
-    for callback in _on_fork:
-        callback()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+on_fork(_after_fork)
 atexit.register(close_all, timeout=1.0)

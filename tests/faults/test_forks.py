@@ -13,42 +13,61 @@ Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(params=MODES)
-def fork(request: pytest.FixtureRequest, program: Run) -> Callable[[str], dict[str, Any]]:
-    """fork("scene"): the scene of programs/forks.py, in each mode."""
+def fork(request: pytest.FixtureRequest, program: Run) -> Callable[..., dict[str, Any]]:
+    """fork("scene", by="libc"): the scene of programs/forks.py, in each mode."""
 
-    def run(scene: str) -> dict[str, Any]:
-        told = program("forks", scene, pool_mode=request.param)
+    def run(scene: str, by: str = "python") -> dict[str, Any]:
+        told = program("forks", scene, by, pool_mode=request.param)
         assert told.pop("stderr") == ""
         return told
 
     return run
 
 
-Fork = Callable[[str], dict[str, Any]]
+Fork = Callable[..., dict[str, Any]]
+#: By Python, whose hooks tell of it, and as uWSGI, embedders and C extensions do.
+whoever_forks = pytest.mark.parametrize("by", ["python", "libc"])
 
 
-def test_a_child_has_connections_of_its_own_and_leaves_the_parents_alone(fork: Fork) -> None:  # P3
-    told = fork("idle")
+@whoever_forks
+def test_a_child_has_connections_of_its_own_and_leaves_the_parents_alone(fork: Fork, by: str) -> None:  # P3
+    told = fork("idle", by)
     assert told == {"child": {"answer": [False, False, True], "status": 0}, "kept": True, "parent": True}
 
 
-def test_a_fork_while_a_connection_is_borrowed_shares_neither_it_nor_its_state(fork: Fork) -> None:  # P2 P3
-    told = fork("borrowed")
+@whoever_forks
+def test_a_fork_while_a_connection_is_borrowed_shares_neither_it_nor_its_state(fork: Fork, by: str) -> None:  # P2 P3
+    told = fork("borrowed", by)
     assert told == {"child": {"answer": [False, "4MB"], "status": 0}, "same": True, "state": "7MB"}
 
 
+@whoever_forks
 @pytest.mark.parametrize("fork", ["session", "transaction"], indirect=True)
-def test_a_fork_inside_atomic_leaves_the_transaction_to_the_parent(fork: Fork) -> None:  # P3
-    told = fork("in_atomic")
+def test_a_fork_inside_atomic_leaves_the_transaction_to_the_parent(fork: Fork, by: str) -> None:  # P3
+    told = fork("in_atomic", by)
     # The child's count sees nothing of the transaction, or its commit: it is asked after the parent waited for it.
     assert told["child"][0] == "Cannot open a new connection in an atomic block."
     assert told["child"][1:] == [False, 0]
     assert (told["same"], told["rows"]) == (True, 1)
 
 
-def test_a_cursor_that_is_open_at_the_fork_works_on_in_the_parent_only(fork: Fork) -> None:  # P3
-    told = fork("open_cursor")
+@whoever_forks
+def test_a_cursor_that_is_open_at_the_fork_works_on_in_the_parent_only(fork: Fork, by: str) -> None:  # P3
+    told = fork("open_cursor", by)
     assert told == {"child": {"answer": ["InterfaceError", 5], "status": 0}, "rows": 1000, "alive": 5}
+
+
+@whoever_forks
+@pytest.mark.parametrize("fork", ["session", "transaction"], indirect=True)
+def test_workers_of_one_master_get_their_own_answers_on_sessions_of_their_own(fork: Fork, by: str) -> None:  # P3
+    told = fork("workers", by)
+    assert told == {"wrong": [0] * 3, "shared": [0] * 3, "apart": True, "parent": True}
+
+
+@whoever_forks
+@pytest.mark.parametrize("fork", ["session"], indirect=True)
+def test_a_child_ends_no_transaction_on_a_connection_without_a_pool(fork: Fork, by: str) -> None:  # P3
+    assert fork("unpooled_transaction", by) == {"status": 0, "rows": 0, "parent": True}
 
 
 def test_forks_under_load_hang_no_child_and_break_no_query(fork: Fork) -> None:  # P3 P8
@@ -59,8 +78,9 @@ def test_a_child_keeps_no_session_of_a_killed_parent_open(fork: Fork) -> None:  
     assert fork("killed_parent_frees_its_sessions") == {"left": 0}
 
 
-def test_an_inherited_pool_is_closed_and_its_connections_out_of_reach(fork: Fork) -> None:  # P3
-    told = fork("raw_pool")
+@whoever_forks
+def test_an_inherited_pool_is_closed_and_its_connections_out_of_reach(fork: Fork, by: str) -> None:  # P3
+    told = fork("raw_pool", by)
     assert told["alive"] is True
     assert told["child"] == {"answer": [True, "OperationalError"], "status": 0}
 

@@ -14,6 +14,7 @@ from psycopg import InterfaceError
 from psycopg.pq import TransactionStatus
 
 from poolmgr.backends.postgresql.pinning import BEGINS, reasons
+from poolmgr.pools.forks import attend, here
 from poolmgr.pools.ledger import Entry
 
 #: The reason of a pin that ends when the cursor is closed.
@@ -51,6 +52,8 @@ class Reporting:
         entry.cursors += 1
 
     def _look(self, query: Any) -> None:
+        if not here[0]:
+            attend()
         entry = self._entry
         if entry is None:
             entry = getattr(self._conn, "entry", None)
@@ -100,6 +103,8 @@ class Reporting:
             self._conn.announced = False
 
     def close(self) -> None:
+        if not here[0]:
+            attend()
         entry = self._entry
         if entry is None:
             super().close()  # type: ignore[misc]
@@ -161,6 +166,8 @@ class Fetching(Reporting):
         self._looked = None if entry is None else (entry, entry.epoch)
 
     def close(self) -> None:
+        if not here[0]:
+            attend()
         entry = self._entry
         if self.closed:  # type: ignore[attr-defined]
             return
@@ -208,6 +215,8 @@ class Fetching(Reporting):
         )
 
     def _check(self) -> None:
+        if not here[0]:
+            attend()
         if self._looked is not None and self._looked[0].epoch != self._looked[1]:
             raise InterfaceError("this cursor's connection went back to the pool; open a new cursor")
 

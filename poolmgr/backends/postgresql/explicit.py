@@ -10,6 +10,7 @@ from django.db.backends.postgresql import base as native
 from psycopg.pq import TransactionStatus
 
 from poolmgr.exceptions import ReleaseError
+from poolmgr.pools.forks import attend, here
 from poolmgr.pools.ledger import Entry
 
 #: No transaction is open: a connection that broke has none either.
@@ -28,6 +29,8 @@ class ExplicitWays(native.DatabaseWrapper):
     @contextmanager
     def pinned(self) -> Iterator[None]:
         """Keep one connection for the block, for session state that can't be seen; it is cleaned when it goes back."""
+        if not here[0]:
+            attend()
         had_pins = False
         if entry := getattr(self.connection, "entry", None):
             had_pins = bool(entry.pins)
@@ -71,6 +74,8 @@ class ExplicitWays(native.DatabaseWrapper):
                 self.close()
 
     def _let_go(self, what: str) -> None:
+        if not here[0]:
+            attend()
         self.validate_thread_sharing()
         if self.in_atomic_block:
             raise ReleaseError(

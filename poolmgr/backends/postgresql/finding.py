@@ -11,6 +11,7 @@ from django.db.backends.postgresql import base as native
 from poolmgr.backends.postgresql.making import address, make_pool
 from poolmgr.pools import registry
 from poolmgr.pools.elastic import ElasticPool
+from poolmgr.pools.forks import attend, here
 from poolmgr.pools.managed import ManagedPool
 
 
@@ -24,6 +25,8 @@ class PoolOfAlias(native.DatabaseWrapper):
     @property
     def managed_pool(self) -> ManagedPool | None:
         """This alias's pool in this process, made at first use; None where the settings or the process want none."""
+        if not here[0]:
+            attend()
         managed = self._managed
         if managed is None or managed.retired:
             managed = self._managed = self._find_pool()

@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary, WeakSet
 from asgiref.sync import SyncToAsync
 from django.core.signals import request_finished, request_started
 
-from poolmgr.pools import inherited, registry
+from poolmgr.pools import inherited
+from poolmgr.pools.forks import on_fork
 
 
 class Request:
@@ -56,10 +57,12 @@ def _end_request(**kwargs: Any) -> None:
 def _after_fork() -> None:
     for wrapper in list(wrappers):
         if wrapper.connection is not None and getattr(wrapper.connection, "entry", None) is None:
-            inherited.let_go([wrapper.connection])  # a direct one, of which no pool knows
+            # A direct one, of which no pool knows. It leads nowhere now; left open, it would be complained of.
+            inherited.let_go([wrapper.connection])
+            wrapper.connection.close()
         wrapper.drop_inherited()
 
 
-registry.on_fork(_after_fork)
+on_fork(_after_fork)
 request_started.connect(_begin_request, dispatch_uid="poolmgr.begin_request")
 request_finished.connect(_end_request, dispatch_uid="poolmgr.end_request")

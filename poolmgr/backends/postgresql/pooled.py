@@ -23,6 +23,7 @@ from poolmgr.backends.postgresql.making import isolation_level
 from poolmgr.backends.postgresql.transactions import Transactions
 from poolmgr.exceptions import PoolmgrError
 from poolmgr.pools import registry
+from poolmgr.pools.forks import attend, here
 from poolmgr.pools.lane import on_console_lane
 from poolmgr.pools.ledger import Entry
 from poolmgr.pools.liveness import default_parameters
@@ -82,6 +83,8 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
     @async_unsafe
     def connect(self) -> None:
         """Take a connection from the pool, or open a direct one where there is no pool or the console lane needs it."""
+        if not here[0]:
+            attend()
         self._take()
 
     def _take(self) -> None:
@@ -177,6 +180,8 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
             self._managed.lend_on(self.connection, Sharers(self))
 
     def _cursor(self, name: str | None = None) -> Any:
+        if not here[0]:
+            attend()
         if self._direct:
             return super()._cursor(name)  # type: ignore[misc]
         self._busy += 1
@@ -254,6 +259,8 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
 
     def close(self) -> None:
         """Give the connection back; a direct one is closed."""
+        if not here[0]:
+            attend()
         conn = self.connection
         if conn is None or self._direct or self.in_atomic_block or _get_running_loop() is not None:
             super().close()

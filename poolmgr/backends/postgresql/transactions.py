@@ -8,6 +8,7 @@ from django.db.backends.postgresql import base as native
 
 from poolmgr.backends.postgresql.exempt import is_exempt
 from poolmgr.exceptions import ModeError
+from poolmgr.pools.forks import attend, here
 
 
 class Transactions(native.DatabaseWrapper):
@@ -29,6 +30,8 @@ class Transactions(native.DatabaseWrapper):
         return bool(super().get_autocommit())
 
     def set_autocommit(self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False) -> None:
+        if not here[0]:
+            attend()
         if not autocommit and self.pool_mode == "statement":
             self.refuse_transaction("atomic() or set_autocommit(False)")
         self._count_transaction()
@@ -46,10 +49,14 @@ class Transactions(native.DatabaseWrapper):
             entry.transactions += 1
 
     def _commit(self) -> None:
+        if not here[0]:
+            attend()
         super()._commit()  # type: ignore[misc]
         self._count_transaction()
 
     def _rollback(self) -> None:
+        if not here[0]:
+            attend()
         super()._rollback()  # type: ignore[misc]
         self._count_transaction()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from poolmgr.pools.connection import PooledConnection
+from poolmgr.pools.forks import attend, here
 
 #: psycopg's generators that run what a borrower asks for.
 _RUNS = frozenset({"_execute_gen", "_executemany_gen_no_pipeline", "_executemany_gen_pipeline", "_stream_send_gen"})
@@ -23,4 +24,6 @@ class WatchedConnection(PooledConnection):
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         if not self.announced and gen.__name__ in _RUNS:
             self._pin("cursor of another class")
-        return super().wait(gen, *args, **kwargs)
+        if not here[0]:
+            attend()
+        return super(PooledConnection, self).wait(gen, *args, **kwargs)

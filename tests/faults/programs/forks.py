@@ -1,5 +1,6 @@
-"""Forks of a process whose pool is in use: python -m tests.faults.programs.forks SCENE"""
+"""Forks of a process whose pool is in use: python -m tests.faults.programs.forks SCENE python|libc"""
 
+import ctypes
 import json
 import os
 import signal
@@ -18,10 +19,15 @@ from django.db import ProgrammingError, connection, connections, transaction  # 
 import poolmgr  # noqa: E402
 
 
+#: Python tells its hooks of the first only; the second is how uWSGI and C extensions fork.
+FORKS: dict[str, Callable[[], int]] = {"python": os.fork, "libc": ctypes.PyDLL(None).fork}
+fork = FORKS[sys.argv[2]]
+
+
 def in_child(work: Callable[[], Any]) -> Any:
     """What ``work`` returned in a forked child that ended as any Python program ends: through its exit handlers."""
     reading, writing = os.pipe()
-    child = os.fork()
+    child = fork()
     if child == 0:
         os.close(reading)
         try:
@@ -71,7 +77,7 @@ def in_atomic() -> dict[str, Any]:
     with transaction.atomic():
         pid = query()
         query("INSERT INTO forked VALUES (1)")
-        child = os.fork()
+        child = fork()
         if child == 0:
             outcome = "queried"
             try:
@@ -178,6 +184,57 @@ def raw_pool() -> dict[str, Any]:
         told = in_child(child)
         alive = conn.execute("SELECT pg_backend_pid()").fetchone()[0] == pid
     return {"child": told, "alive": alive}
+
+
+def workers() -> dict[str, Any]:
+    """Workers of a master that holds a connection ask all at once: which answers were another's, and whose sessions."""
+    before = warm(2)
+    ways: list[tuple[int, int]] = []
+    with poolmgr.pinned():
+        before.add(query())
+        for number in range(3):
+            reading, writing = os.pipe()
+            if (child := fork()) == 0:
+                answers = [(query(f"SELECT {number * 1000 + each}"), query()) for each in range(80)]
+                wrong = [got for each, (got, _) in enumerate(answers) if got != number * 1000 + each]
+                os.write(writing, json.dumps([len(wrong), sorted({pid for _, pid in answers})]).encode())
+                sys.exit(0)
+            os.close(writing)
+            ways.append((child, reading))
+        told = []
+        for child, reading in ways:
+            with os.fdopen(reading) as told_by_child:
+                told.append(json.loads(told_by_child.read() or "null"))
+            os.waitpid(child, 0)
+        same = query() in before
+    sessions_of = [set(each[1]) if each else None for each in told]
+    return {
+        "wrong": [each and each[0] for each in told],
+        "shared": [each and len(each & before) for each in sessions_of],
+        "apart": len(set().union(*filter(None, sessions_of))) == 3,
+        "parent": same,
+    }
+
+
+def unpooled_transaction() -> dict[str, Any]:
+    """A child that commits and closes what its parent has begun on a connection without a pool ends nothing of it."""
+    query("CREATE TABLE IF NOT EXISTS forked (a int)")
+    with poolmgr.unpooled():
+        pid = query()
+        transaction.set_autocommit(False)
+        query("INSERT INTO forked VALUES (1)")
+
+        def child() -> None:
+            transaction.commit()
+            connection.close()
+
+        status = in_child(child)["status"]
+        same = query() == pid
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    rows = query("SELECT count(*) FROM forked")
+    query("DROP TABLE forked")
+    return {"status": status, "rows": rows, "parent": same}
 
 
 def worker_pool() -> dict[str, Any]:
