@@ -18,7 +18,6 @@ from django.db import ProgrammingError, connection, connections, transaction  # 
 
 import poolmgr  # noqa: E402
 
-
 #: Python tells its hooks of the first only; the second is how uWSGI and C extensions fork.
 FORKS: dict[str, Callable[[], int]] = {"python": os.fork, "libc": ctypes.PyDLL(None).fork}
 fork = FORKS[sys.argv[2]]
