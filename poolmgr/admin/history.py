@@ -74,12 +74,12 @@ def _line(revision: ProfileRevision, current: int) -> Line:
 
 def changes_of(revision: ProfileRevision) -> tuple[Change, ...]:
     return tuple(
-        Change(name, _text(before), _text(after)) for name, (before, after) in sorted(revision.changes.items())
+        Change(name, _text(before), _text(after)) for name, (before, after) in sorted(revision.differences.items())
     )
 
 
 def _created(revision: ProfileRevision) -> bool:
-    return all(before is None for before, _after in revision.changes.values())
+    return all(before is None for before, _after in revision.differences.values())
 
 
 def _text(value: Any) -> str:
@@ -209,12 +209,12 @@ def _profile_of(revision: ProfileRevision) -> PoolProfile | None:
 
 def _settings(revision: ProfileRevision) -> list[tuple[str, Any]]:
     """In the order of the form: the database keeps none."""
-    known = [name for name in ("enabled", *FIELDS) if name in revision.values]
-    return [(name, revision.values[name]) for name in known]
+    known = [name for name in ("enabled", *FIELDS) if name in revision.settings]
+    return [(name, revision.settings[name]) for name in known]
 
 
 def _differences(profile: PoolProfile | None, revision: ProfileRevision) -> tuple[Change, ...]:
-    now = {} if profile is None else {name: getattr(profile, name, None) for name in revision.values}
+    now = {} if profile is None else {name: getattr(profile, name, None) for name in revision.settings}
     return tuple(
         Change(name, _text(now.get(name)), _text(value))
         for name, value in _settings(revision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import isfinite
 from time import time
 from typing import NamedTuple
 
@@ -16,9 +17,10 @@ from poolmgr.control.budget import FLOOR
 from poolmgr.control.desired import follow, label, read_profiles
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.control.store.database import DatabaseStore
+from poolmgr.control.store.reading import Unread
 from poolmgr.control.targets import known_targets
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.metrics.health import Checked, Figures, Verdict, judge, still_refused, worst
+from poolmgr.metrics.health import STATES, Checked, Figures, Verdict, judge, still_refused, worst
 from poolmgr.metrics.histogram import Distribution, merge
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.models import HealthCheck, PoolProfile
@@ -26,6 +28,8 @@ from poolmgr.pools.spec import PoolSpec
 
 Profiles = tuple[PoolProfile, ...]
 
+#: Processes with unreadable reports that a sentence names.
+_NAMED = 3
 #: Seconds between checks where no pool tells.
 _CHECKED = PoolSpec().health_check_interval
 #: What is said of a target without pools: where nobody has one open, and where nobody knows.
@@ -75,21 +79,34 @@ class TargetView:
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """``store`` names where the beats were read, and is empty where none could be read; ``store_error`` says what could
-    not be read, and why."""
+    not be read, and why. ``unread`` are live processes of whom nothing else is known."""
 
     processes: tuple[ProcessBeat, ...]
     targets: tuple[TargetView, ...]
     store: str
     store_error: str
     at: float
+    unread: tuple[Unread, ...] = ()
+
+    @property
+    def unread_error(self) -> str:
+        """A sentence that names the processes whose reports can't be read, or ""."""
+        if not self.unread:
+            return ""
+        named = "; ".join(f"{each.uid}: {each.why}" for each in self.unread[:_NAMED])
+        rest = f"; and {len(self.unread) - _NAMED} more" if len(self.unread) > _NAMED else ""
+        reports = "report" if len(self.unread) == 1 else "reports"
+        return f"{len(self.unread)} {reports} can't be read, and what those processes hold is unknown ({named}{rest})."
 
 
 class Beats(NamedTuple):
-    """The live processes, the store that they were read from, if any, and a sentence for each that can't be read."""
+    """The live processes, the store that they were read from, if any, a sentence for each store that can't be read, and the
+    processes whose beats can't be read."""
 
     processes: tuple[ProcessBeat, ...]
     store: str
     errors: tuple[str, ...]
+    unread: tuple[Unread, ...] = ()
 
 
 def read_fleet(beats: Beats | None = None) -> Fleet:
@@ -115,7 +132,7 @@ def fleet_of(beats: Beats, profiles: Profiles | None, health: Mapping[str, Check
     targets = _targets(beats, profiles or ())
     views = tuple(_view(target, beats, profiles, health.get(target)) for target in targets)
     errors = dict.fromkeys((*beats.errors, *((error,) if error else ())))
-    return Fleet(beats.processes, views, beats.store, " ".join(errors), time())
+    return Fleet(beats.processes, views, beats.store, " ".join(errors), time(), beats.unread)
 
 
 def read_beats() -> Beats:
@@ -129,9 +146,13 @@ def read_beats() -> Beats:
     for each in (store, DatabaseStore()) if store.pushes else (store,):
         try:
             with sheltered():
-                return Beats(each.processes(), each.name, tuple(errors))
+                found = each.read()
         except StoreDown as error:
             errors.append(str(error).rstrip(".") + ("." if each.name == "database" else _WITHOUT_PUSH))
+        else:
+            if found.left_out:
+                errors.append(f"The store names {found.left_out:,} more processes than are looked at; sweep it.")
+            return Beats(found.beats, each.name, tuple(errors), found.unread)
     return Beats((), "", tuple(errors))
 
 
@@ -141,7 +162,12 @@ def last_check(target: str) -> HealthCheck | None:
 
 
 def _values(check: HealthCheck) -> Checked:
-    return Checked(**{each.name: getattr(check, each.name) for each in fields(Checked)})
+    """What the row says, as far as it can be: a row can be made in SQL too."""
+    values = {each.name: getattr(check, each.name) for each in fields(Checked)}
+    if values["state"] not in STATES:
+        values["state"] = "unknown"
+    odd = [name for name, value in values.items() if isinstance(value, float) and not isfinite(value)]
+    return Checked(**{**values, **dict.fromkeys(odd)})
 
 
 def _targets(beats: Beats, profiles: Profiles) -> list[str]:

@@ -54,7 +54,11 @@ def role_of(argv: Sequence[str]) -> str:
 
 
 def short_name() -> str:
-    """The command line's short form for people, such as "gunicorn" or "manage.py shell"."""
+    """The command line's short form for people, such as "gunicorn" or "manage.py shell", without what fits in no row."""
+    return _name()[:200].encode(errors="replace").decode()
+
+
+def _name() -> str:
     program = _program(sys.argv)
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     if _is_django(program) and words:

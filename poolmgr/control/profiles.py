@@ -12,7 +12,7 @@ from poolmgr.control.push import notify_after_commit
 from poolmgr.control.room import server_room_warning
 from poolmgr.control.targets import bootstrap_spec, known_targets
 from poolmgr.control.transacting import statement_warning
-from poolmgr.exceptions import EditedMeanwhile
+from poolmgr.exceptions import EditedMeanwhile, InvalidSpec
 from poolmgr.models import Event, PoolProfile, ProfileRevision
 from poolmgr.pools.spec import FIELDS, plainly
 
@@ -88,13 +88,17 @@ def restore(revision: ProfileRevision, author: str) -> PoolProfile:
 
     Raises ``InvalidSpec`` when the old settings are not valid any more.
     """
+    if not revision.settings:
+        raise InvalidSpec({"values": "the revision holds no settings"})
     rows = PoolProfile.objects.using(control_alias())
     profile = rows.filter(target=revision.target, role=revision.role).first()
     if profile is None:
         profile = PoolProfile(target=revision.target, role=revision.role)
     for name in (*FIELDS, "enabled"):
-        if name in revision.values:
-            setattr(profile, name, revision.values[name])
+        if name in revision.settings:
+            setattr(profile, name, revision.settings[name])
+    if not isinstance(profile.enabled, bool):
+        raise InvalidSpec({"enabled": f"{profile.enabled!r} is neither true nor false"})
     profile.spec()
     save_profile(profile, author, f"restored revision {revision.number}")
     return profile

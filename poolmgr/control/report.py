@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from threading import Thread
 from time import monotonic
@@ -66,6 +66,8 @@ def make_report(targets: tuple[str, ...] = (), timeout: float = 5.0) -> Report:
     verdicts = [report.verdict for report in reports]
     if fleet.store_error:
         verdicts.append(Verdict("warning" if fleet.store else "unknown", fleet.store_error))
+    if fleet.unread:
+        verdicts.append(Verdict("warning", fleet.unread_error))
     return Report(worst(verdicts), tuple(reports), fleet)
 
 
@@ -118,6 +120,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "at": report.fleet.at,
         "store": report.fleet.store,
         "store_error": report.fleet.store_error,
+        "unread": [asdict(each) for each in report.fleet.unread],
         "processes": len(report.fleet.processes),
         "targets": [_target_as_dict(each) for each in report.targets],
     }

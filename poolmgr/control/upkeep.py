@@ -24,6 +24,10 @@ log = logging.getLogger("poolmgr.tasks")
 
 #: Seconds that the recent figures of a snapshot cover.
 _RECENT = 60.0
+#: Dead processes with an event of their own; a store may be full of names.
+_NAMED = 100
+#: The most that a sample's columns hold.
+_MOST = 2**31 - 1
 #: A check this many seconds old is as good as a new one: the same task sent twice makes one row.
 _JUST = 0.5
 
@@ -69,14 +73,14 @@ def _sample(view: TargetView, at: datetime, part: float) -> Sample:
         target=view.target,
         at=at,
         processes=view.processes,
-        idle=view.idle,
-        used=view.used,
-        pending=view.pending,
-        capacity=view.capacity,
+        idle=min(view.idle, _MOST),
+        used=min(view.used, _MOST),
+        pending=min(view.pending, _MOST),
+        capacity=min(view.capacity, _MOST),
         wait_p95=view.wait.quantile(0.95),
         use_p95=view.use.quantile(0.95),
-        checkouts=round(view.checkouts * part),
-        timeouts=round(view.timeouts * part),
+        checkouts=min(round(view.checkouts * part), _MOST),
+        timeouts=min(round(view.timeouts * part), _MOST),
     )
 
 
@@ -103,11 +107,9 @@ def sweep() -> tuple[str, ...]:
     live = live_uids()
     swept = dict.fromkeys((*store.sweep(), *(DatabaseStore().sweep() if store.pushes else ())))
     dead = tuple(uid for uid in swept if uid not in live)
-    for uid in dead:
-        record(
-            Event.Kind.PROCESS,
-            "",
-            "",
-            f"Process {uid} ended without a word; no heartbeat for {conf().PROCESS_TTL:g} s.",
-        )
+    silent = f"ended without a word; no heartbeat for {conf().PROCESS_TTL:g} s."
+    for uid in dead[:_NAMED]:
+        record(Event.Kind.PROCESS, "", "", f"Process {uid} {silent}")
+    if rest := len(dead) - len(dead[:_NAMED]):
+        record(Event.Kind.PROCESS, "", "", f"{rest:,} more processes {silent}")
     return dead

@@ -34,6 +34,8 @@ class Note:
 
 def headline(fleet: Fleet, cards: tuple[Card, ...]) -> Headline:
     if not fleet.processes:
+        if fleet.unread:
+            return Headline("unknown", fleet.unread_error)
         if fleet.store_error:
             return Headline("unknown", _("No process can be seen: %(error)s") % {"error": fleet.store_error})
         return Headline("unknown", _("No process has opened a pool yet."))
@@ -42,6 +44,8 @@ def headline(fleet: Fleet, cards: tuple[Card, ...]) -> Headline:
     if not ranked:
         return Headline("unknown", _("Processes are there, but none has a pool open."))
     worst = ranked[0]
+    if worst.state == "ok" and fleet.unread:
+        return Headline("warning", fleet.unread_error)
     if worst.state == "ok":
         return Headline("ok", _all_well(len(fleet.processes), tuple(ranked)))
     others = tuple((card.state, card.target, card.sentence) for card in ranked[1:] if card.state != "ok")
@@ -79,6 +83,9 @@ def notes(fleet: Fleet, cards: tuple[Card, ...]) -> tuple[Note, ...]:
                 % {"poll": poll},
             )
         )
+    if fleet.unread:
+        what = _("Run the same version of poolmgr in every process. A report of none goes with its last heartbeat.")
+        found.append(Note("warning", _("Not every process can be read"), f"{fleet.unread_error} {what}"))
     if stale := [card.target for card in cards if card.rows and card.kind == "postgresql" and card.server.old]:
         found.append(
             Note(

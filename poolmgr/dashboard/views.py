@@ -47,6 +47,7 @@ def fleet(request: HttpRequest) -> HttpResponse:
             "targets": [_target(view) for view in seen.targets],
             "store": seen.store,
             "store_error": seen.store_error,
+            "unread": [asdict(each) for each in seen.unread],
             "at": seen.at,
         }
     )

@@ -99,6 +99,9 @@ def _targets(fleet: Fleet) -> Iterator[str]:
     yield "# TYPE poolmgr_processes gauge"
     for view in fleet.targets:
         yield _line("poolmgr_processes", ((_TARGET, view.target),), view.processes)
+    yield "# HELP poolmgr_unread_processes Live processes whose heartbeats can't be read."
+    yield "# TYPE poolmgr_unread_processes gauge"
+    yield _line("poolmgr_unread_processes", (), len(fleet.unread))
 
 
 def _head(name: str, kind: str, text: str) -> Iterable[str]:

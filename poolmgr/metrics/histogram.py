@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from poolmgr.metrics.decoding import Unreadable
+
 #: Upper bounds of the buckets in seconds, a 1-2-5 series from 10 µs to 200 s; a last bucket takes the rest.
 BOUNDS: tuple[float, ...] = tuple(float(f"{m}e{e}") for e in range(-5, 3) for m in (1, 2, 5))[:-1]
 
@@ -33,6 +35,11 @@ class Distribution:
 
     counts: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)
     total: float = 0.0
+
+    def check(self) -> None:
+        """Refuse a histogram that can't be added to others. Raises ``Unreadable``."""
+        if len(self.counts) != len(BOUNDS) + 1:
+            raise Unreadable(f"has {len(self.counts)} buckets, where this version has {len(BOUNDS) + 1}", "counts")
 
     @property
     def count(self) -> int:

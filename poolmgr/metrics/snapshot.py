@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from poolmgr.metrics.histogram import Distribution
+from poolmgr.metrics.decoding import Unreadable, decode, parsed
+from poolmgr.metrics.histogram import BOUNDS, Distribution
+
+#: The longest heartbeat that is read, in bytes, and the most pools in it. A pool takes 2 to 3 kB.
+MAX_BEAT, MAX_POOLS = 4 * 1024 * 1024, 1000
+#: The longest name of a target, which rows must hold too.
+_LONGEST_TARGET = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,14 @@ class PoolSnapshot:
         """Server connections that this pool holds or is about to."""
         return self.idle + self.used + self.opening
 
+    def check(self) -> None:
+        """Refuse what would be misread. Raises ``Unreadable``."""
+        if not 0 < len(self.target) <= _LONGEST_TARGET:
+            raise Unreadable(f"is not a name of 1 to {_LONGEST_TARGET} characters", "target")
+        for name in ("budget", "health_check_interval"):
+            if isinstance(value := self.settings.get(name, 0), bool | str) or value < 0:
+                raise Unreadable("is not a number from 0 up", f"settings.{name}")
+
 
 @dataclass(frozen=True, slots=True)
 class Ack:
@@ -98,33 +112,34 @@ class ProcessBeat:
     at: float
     version: str = ""
     name: str = ""  # the command line's short form, for people
-    pools: tuple[PoolSnapshot, ...] = ()
+    pools: tuple[PoolSnapshot, ...] = field(default=(), metadata={"most": MAX_POOLS})
     acks: tuple[Ack, ...] = ()
     problems: tuple[str, ...] = ()  # what keeps the process from following its settings, in sentences
+    bounds: tuple[float, ...] = BOUNDS  # of every distribution in it, in seconds
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> ProcessBeat:
-        """Rebuild a beat; unknown keys are dropped, so that fleets of mixed versions can read each other."""
-        known = _known(cls, data)
-        known["pools"] = tuple(_pool(each) for each in data.get("pools", ()))
-        known["acks"] = tuple(Ack(**_known(Ack, each)) for each in data.get("acks", ()))
-        known["problems"] = tuple(data.get("problems", ()))
-        return cls(**known)
+    def from_dict(cls, data: Any) -> ProcessBeat:
+        """Rebuild a beat; unknown keys are dropped, so that fleets of mixed versions can read each other.
+
+        Raises ``Unreadable``.
+        """
+        return decode(cls, data)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ProcessBeat:
+        """The same from its text, which must be within ``MAX_BEAT``. Raises ``Unreadable``."""
+        if len(text) > MAX_BEAT:
+            raise too_long(len(text))
+        return cls.from_dict(parsed(text))
+
+    def check(self) -> None:
+        """Refuse what would be misread. Raises ``Unreadable``."""
+        if self.bounds != BOUNDS:
+            raise Unreadable("counts times in other buckets than this version", "bounds")
 
 
-def _pool(data: dict[str, Any]) -> PoolSnapshot:
-    known = _known(PoolSnapshot, data)
-    known["holders"] = tuple(Holder(**_known(Holder, each)) for each in data.get("holders", ()))
-    known["backend_pids"] = tuple(data.get("backend_pids", ()))
-    for name in ("wait_time", "use_time", "create_time", "recent_wait_time", "recent_use_time"):
-        if raw := data.get(name):
-            known[name] = Distribution(tuple(raw["counts"]), raw["total"])
-    return PoolSnapshot(**known)
-
-
-def _known(cls: type, data: dict[str, Any]) -> dict[str, Any]:
-    names = {each.name for each in fields(cls)}
-    return {key: value for key, value in data.items() if key in names}
+def too_long(size: int) -> Unreadable:
+    return Unreadable(f"it has {size:,} bytes, and the most are {MAX_BEAT:,}")

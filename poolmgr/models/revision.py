@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -32,3 +34,14 @@ class ProfileRevision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.target} ({self.role or 'any role'}) revision {self.number}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """``values``, or nothing where they were made wrong in SQL."""
+        return self.values if isinstance(self.values, dict) else {}
+
+    @property
+    def differences(self) -> dict[str, tuple[Any, Any]]:
+        """``changes``, as far as they are pairs."""
+        changes = self.changes.items() if isinstance(self.changes, dict) else ()
+        return {name: (pair[0], pair[1]) for name, pair in changes if isinstance(pair, list) and len(pair) == 2}

@@ -107,7 +107,9 @@ def has_left(entry: Entry, owner: Any, codes: dict[int, CodeType]) -> bool:
 
 
 def name_of(owner: Any) -> str:
-    return str(getattr(owner, "name", None) or f"greenlet {id(owner):x}")
+    """For people: at most 200 characters, and nothing that a page or a row can't hold."""
+    name = str(getattr(owner, "name", None) or f"greenlet {id(owner):x}")
+    return name[:200].encode(errors="replace").decode()
 
 
 def stack_of(owner: Any) -> str:

@@ -23,13 +23,14 @@ def get_store() -> FleetStore:
 
 
 def live_uids() -> set[str]:
-    """Every process that beats in either store: while Redis is away, and a little longer, they do so in rows.
+    """Every process that beats in either store, readably or not: while Redis is away, and a little longer, they do so in
+    rows.
 
     Raises ``StoreDown`` when one of them can't be read.
     """
     store = get_store()
     stores = (store, DatabaseStore()) if store.pushes else (store,)
-    return {beat.uid for each in stores for beat in each.processes()}
+    return set().union(*(each.read().uids for each in stores))
 
 
 # By pid, since a child of a fork must not read from its parent's sockets. The parent's store is kept, unused: to drop

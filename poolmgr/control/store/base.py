@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from poolmgr.control.store.reading import Reading
 from poolmgr.metrics.snapshot import ProcessBeat
 
 
@@ -47,8 +48,11 @@ class FleetStore(Protocol):
     def forget(self, uid: str) -> None:
         """Drop a process that ends in good order."""
 
+    def read(self) -> Reading:
+        """The last beat of every live process, as far as it can be read."""
+
     def processes(self) -> tuple[ProcessBeat, ...]:
-        """The last beat of every live process, sorted by role, host and pid."""
+        """The beats of ``read()``, without those that can't be read."""
 
     def sweep(self) -> tuple[str, ...]:
         """Clear away processes that died without a word; each uid is returned to one caller only."""
@@ -68,7 +72,3 @@ class FleetStore(Protocol):
 
 class StoreDown(Exception):
     """The store can't be reached; the message is a sentence that holds no secret."""
-
-
-def in_order(beats: list[ProcessBeat]) -> tuple[ProcessBeat, ...]:
-    return tuple(sorted(beats, key=lambda beat: (beat.role, beat.host, beat.pid)))

@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from datetime import timedelta
 from threading import Event
 
-from django.db.models import QuerySet
-from django.db.models.functions import Now
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast, Length, Now
 from django.db.utils import Error as DatabaseError
 
 from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, sentence_of
-from poolmgr.control.store.base import Leases, StoreDown, in_order
+from poolmgr.control.store.base import Leases, StoreDown
+from poolmgr.control.store.reading import MAX_BYTES, MAX_NAMES, Reading, read_beats, refusal_of
+from poolmgr.metrics.decoding import Unreadable
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import Process
 
@@ -38,10 +40,27 @@ class DatabaseStore:
         with _or_down():
             _rows().filter(uid=uid).delete()
 
-    def processes(self) -> tuple[ProcessBeat, ...]:
+    def read(self) -> Reading:
+        live = _rows().filter(at__gt=Now() - _ttl()).annotate(text=Cast("beat", TextField()))
         with _or_down():
-            live = _rows().filter(at__gt=Now() - _ttl()).values_list("beat", flat=True)
-            return in_order([ProcessBeat.from_dict(beat) for beat in live])
+            # As texts, so that whatever stands there is decoded in one place; none before its length is known.
+            lengths = live.annotate(length=Length("text")).order_by("-at").values_list("uid", "length")
+            sizes = list(lengths[: MAX_NAMES + 1])
+            left_out = live.count() - MAX_NAMES if len(sizes) > MAX_NAMES else 0
+            found: dict[str, str | Unreadable] = {}
+            room = MAX_BYTES
+            for uid, size in sizes[:MAX_NAMES]:
+                if refusal := refusal_of(size or 0, room):
+                    found[uid] = refusal
+                else:
+                    found[uid] = ""
+                    room -= size or 0
+            wanted = [uid for uid, text in found.items() if text == ""]
+            found |= dict(live.filter(uid__in=wanted).values_list("uid", "text")) if wanted else {}
+        return read_beats(found.items(), left_out)
+
+    def processes(self) -> tuple[ProcessBeat, ...]:
+        return self.read().beats
 
     def sweep(self) -> tuple[str, ...]:
         with _or_down():

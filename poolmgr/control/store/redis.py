@@ -16,8 +16,10 @@ from redis.retry import Retry
 
 from poolmgr.conf import conf
 from poolmgr.control.identity import process_uid
-from poolmgr.control.store.base import Leases, StoreDown, in_order
+from poolmgr.control.store.base import Leases, StoreDown
+from poolmgr.control.store.fetching import Fetcher
 from poolmgr.control.store.leases import RedisLeases
+from poolmgr.control.store.reading import Reading, read_beats
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.snapshot import ProcessBeat
 
@@ -57,6 +59,7 @@ class RedisStore:
                 "POOLMGR['REDIS_URL'] is a value that is not shown, but must be a URL that redis-py understands, with no "
                 "other options after the ? than redis-py's own"
             ) from None
+        self._fetcher = Fetcher(self._client, self._index, self._beat_key)
         self.leases: Leases | None = RedisLeases(self._client, prefix, self._or_down)
         self._ear: Any = None
         self._deaf_until = 0.0
@@ -77,21 +80,25 @@ class RedisStore:
             pipe.delete(self._beat_key + uid)
             pipe.execute()
 
+    def read(self) -> Reading:
+        with self._or_down():
+            found, left_out = self._fetcher.found()
+        texts = ((uid.decode(errors="replace"), text) for uid, text in found.items() if text is not None)
+        return read_beats(texts, left_out)
+
     def processes(self) -> tuple[ProcessBeat, ...]:
-        return in_order([ProcessBeat.from_dict(json.loads(text)) for text in self._read().values() if text])
+        return self.read().beats
 
     def sweep(self) -> tuple[str, ...]:
         # SREM tells which of two sweepers at once removed the uid. A process that only was slow adds itself again.
-        dead = [uid for uid, text in self._read().items() if not text]
         with self._or_down():
-            return tuple(uid for uid in dead if self._client.srem(self._index, uid))
-
-    def _read(self) -> dict[str, bytes | None]:
-        with self._or_down():
-            uids = sorted(uid.decode() for uid in self._client.smembers(self._index))
-            return (
-                dict(zip(uids, self._client.mget([self._beat_key + uid for uid in uids]), strict=True)) if uids else {}
-            )
+            found, _left_out = self._fetcher.found()
+            dead = [uid for uid, text in found.items() if text is None]
+            pipe = self._client.pipeline(transaction=False)
+            for uid in dead:
+                pipe.srem(self._index, uid)
+            removed = pipe.execute()
+        return tuple(uid.decode(errors="replace") for uid, gone in zip(dead, removed, strict=True) if gone)
 
     def notify(self) -> None:
         self._woken.set()

@@ -98,8 +98,8 @@ class Command(BaseCommand):
         for each in report.targets:
             for sentence in _sentences(each, report.fleet):
                 self.stdout.write(f"{each.target}: {sentence}")
-        if report.fleet.store_error:
-            self.stdout.write(report.fleet.store_error)
+        for sentence in filter(None, (report.fleet.store_error, report.fleet.unread_error)):
+            self.stdout.write(sentence)
         self.stdout.write(f"{self._coloured(report.verdict.state, report.verdict.state.upper())}: {_summary(report)}")
 
     def _print_row(self, row: tuple[str, ...], widths: list[int], state: str) -> None:

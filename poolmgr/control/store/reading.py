@@ -1,0 +1,78 @@
+"""From what lies in a store to heartbeats. Anything may lie there: what can't be read costs itself, and is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from poolmgr.metrics.decoding import Unreadable
+from poolmgr.metrics.snapshot import MAX_BEAT, ProcessBeat, too_long
+
+#: What one look at a store takes in: names of processes, and bytes of heartbeats.
+MAX_NAMES, MAX_BYTES = 100_000, 16 * MAX_BEAT
+#: The longest name of a process, as rows have it.
+LONGEST_UID = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A process whose heartbeat is there and can't be used: ``why`` is a sentence without its full stop."""
+
+    uid: str
+    why: str
+
+
+class Reading(NamedTuple):
+    """The last beat of every live process, sorted by role, host and pid; those that can't be read; how many names were
+    not looked at, since there are more than ``MAX_NAMES``."""
+
+    beats: tuple[ProcessBeat, ...]
+    unread: tuple[Unread, ...] = ()
+    left_out: int = 0
+
+    @property
+    def uids(self) -> set[str]:
+        """Everybody who beats, readably or not."""
+        return {beat.uid for beat in self.beats} | {each.uid for each in self.unread}
+
+
+def read_beats(found: Iterable[tuple[str, str | bytes | Unreadable]], left_out: int = 0) -> Reading:
+    """From uids and what stands under each: its text, or why that was not fetched."""
+    beats: list[ProcessBeat] = []
+    unread: list[Unread] = []
+    for uid, text in found:
+        try:
+            if isinstance(text, Unreadable):
+                raise text
+            beats.append(_of(uid, text))
+        except Unreadable as error:
+            unread.append(Unread(_shown(uid), str(error)))
+    return Reading(in_order(beats), tuple(sorted(unread, key=lambda each: each.uid)), left_out)
+
+
+def _of(uid: str, text: str | bytes) -> ProcessBeat:
+    if len(uid) > LONGEST_UID:
+        raise Unreadable(f"its name has {len(uid)} characters, and the most are {LONGEST_UID}")
+    beat = ProcessBeat.from_json(text)
+    if beat.uid != uid:
+        raise Unreadable("it is of another process than its place says")
+    return beat
+
+
+def refusal_of(size: int, room: int) -> Unreadable | None:
+    """Why a heartbeat of ``size`` bytes is not fetched where ``room`` bytes may still be; None when it may."""
+    if size > MAX_BEAT:
+        return too_long(size)
+    if size > room:
+        return Unreadable(f"all heartbeats together have more than {MAX_BYTES:,} bytes")
+    return None
+
+
+def _shown(uid: str) -> str:
+    text = uid.encode(errors="replace").decode()
+    return text if len(text) <= LONGEST_UID else f"{text[:LONGEST_UID]}…"
+
+
+def in_order(beats: list[ProcessBeat]) -> tuple[ProcessBeat, ...]:
+    return tuple(sorted(beats, key=lambda beat: (beat.role, beat.host, beat.pid)))

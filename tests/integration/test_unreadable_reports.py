@@ -1,0 +1,209 @@
+"""Anything may lie in a store. What can't be read costs itself: the pages, the metrics and the tasks go on, and name it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+from poolmgr import tasks
+from poolmgr.control.fleet import read_beats, read_fleet
+from poolmgr.control.identity import process_uid
+from poolmgr.control.profiles import save_profile
+from poolmgr.control.report import make_report
+from poolmgr.control.store import get_store, live_uids
+from poolmgr.control.store.base import FleetStore
+from poolmgr.control.store.reading import MAX_NAMES
+from poolmgr.control.store.redis import RedisStore
+from poolmgr.metrics.snapshot import MAX_BEAT, PoolSnapshot
+from poolmgr.models import Event, HealthCheck, PoolProfile, ProfileRevision, Sample
+
+from .console import beat, calm, own_fleet, person, signed_in
+
+Put = Callable[[str, str], None]
+
+
+@pytest.fixture(params=["redis", "database"])
+def store(request: pytest.FixtureRequest, transactional_db: None, settings: Any, redis_server: Any) -> FleetStore:
+    own_fleet(settings, redis_server)
+    if request.param == "database":
+        settings.POOLMGR = {**settings.POOLMGR, "REDIS_URL": None}
+    assert get_store().name == request.param
+    return get_store()
+
+
+@pytest.fixture
+def put(store: FleetStore) -> Put:
+    """put(uid, text): what lies in the store for a process."""
+
+    def into_redis(uid: str, text: str) -> None:
+        store._client.set(store._beat_key + uid, text, ex=60)  # type: ignore[attr-defined]
+        store._client.sadd(store._index, uid)  # type: ignore[attr-defined]
+
+    def into_a_row(uid: str, text: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO poolmgr_process (uid, at, beat) VALUES (%s, now(), %s)", [uid, text])
+
+    return into_redis if store.name == "redis" else into_a_row
+
+
+@pytest.fixture
+def client(store: FleetStore) -> Client:
+    return signed_in(person("operator", superuser=True))
+
+
+def garbage(store: FleetStore) -> dict[str, str]:
+    good = json.loads(json.dumps(beat(calm(), uid="good-1").to_dict()))
+    pool = good["pools"][0]
+    found = {
+        "empty": "{}",
+        "null": "null",
+        "nested": "[" * 500 + "]" * 500,
+        "another": json.dumps({**good, "uid": "good-2"}),
+        "buckets": json.dumps(
+            good | {"uid": "buckets", "pools": [pool | {"wait_time": {"counts": [1] * 30, "total": 1.0}}]}
+        ),
+        "types": json.dumps(good | {"uid": "types", "pools": [pool | {"used": "3", "pins": 7}]}),
+        "huge": json.dumps(good | {"uid": "huge", "pools": [pool | {"used": 10**40}]}),
+        "floats": json.dumps(good | {"uid": "floats", "at": 1e300}),
+        "settings": json.dumps(
+            good | {"uid": "settings", "pools": [pool | {"settings": {"health_check_interval": "often"}}]}
+        ),
+        "crowded": json.dumps(good | {"uid": "crowded", "pools": [{"target": f"t{n}"} for n in range(20_000)]}),
+        "long": json.dumps(good | {"uid": "long", "pools": [pool | {"target": f"t{n}"} for n in range(2500)]}),
+    }
+    if store.name == "redis":  # which a row refuses by itself
+        found |= {
+            "nothing": " ",
+            "torn": '{"uid": "torn"',
+            "nan": json.dumps(good | {"uid": "nan", "at": float("nan")}),
+        }
+        found |= {"deep": "[" * 100_000}
+    return found
+
+
+def test_each_costs_itself_and_is_named(store: FleetStore, put: Put, client: Client) -> None:  # P10
+    bad = garbage(store)
+    assert len(bad["long"]) > MAX_BEAT > len(bad["crowded"])
+    for uid, text in bad.items():
+        put(uid, text)
+    reading = store.read()
+    assert [each.uid for each in reading.beats] == ["good-1"]
+    why = {each.uid: each.why for each in reading.unread}
+    assert why.keys() == bad.keys()
+    assert why["buckets"] == "pools[0].wait_time.counts has 30 buckets, where this version has 24"
+    assert why["crowded"] == "pools has 20000 items, and the most are 1000"
+    assert "bytes, and the most are 4,194,304" in why["long"]
+    assert why["another"] == "it is of another process than its place says"
+    assert live_uids() == {"good-1", *bad}
+    for page in ("/pools/", "/pools/fragment/", "/admin/poolmgr/poolprofile/"):
+        assert client.get(page).status_code == 200
+    page = client.get("/pools/").content.decode()
+    assert f"{len(bad)} reports can&#x27;t be read" in page
+    assert "another: it is of another process than its place says" in page
+    assert "All is well" not in page
+    told = client.get("/pools/fleet.json").json()
+    assert {each["uid"] for each in told["unread"]} == bad.keys()
+    assert [each["uid"] for each in told["processes"]] == ["good-1"]
+    assert f"\npoolmgr_unread_processes{{}} {len(bad)}\n" in client.get("/pools/metrics").content.decode()
+
+
+def test_one_is_named_by_poolcheck_and_the_tasks_go_on(store: FleetStore, put: Put) -> None:  # P10
+    beat(calm(), uid="good-1")
+    put("empty", "{}")
+    report = make_report()
+    assert report.verdict.state == "warning"
+    assert report.fleet.unread_error.startswith("1 report can't be read")
+    assert "(empty: lacks at, host, pid, role, started, uid)" in report.verdict.sentence
+    assert tasks.take_samples() == "1 samples taken"
+    assert tasks.check_target("default").startswith("default is ok")
+    assert tasks.tick().endswith("taken")
+    assert tasks.sweep() == "0 dead processes cleared away"
+    assert Sample.objects.count() == 1
+    assert not Event.objects.filter(kind="process").exists()
+
+
+def test_alone_it_leaves_the_fleet_unknown(store: FleetStore, put: Put, client: Client) -> None:
+    put("empty", "{}")
+    page = client.get("/pools/").content.decode()
+    assert "1 report can&#x27;t be read" in page
+    assert "No process has opened a pool yet" not in page
+
+
+def test_figures_beyond_any_column_are_kept_as_the_most(store: FleetStore) -> None:
+    beat(PoolSnapshot("default", used=2**40, max_size=2**40, recent_checkouts=2**47), uid="liar")
+    assert tasks.take_samples() == "1 samples taken"
+    assert Sample.objects.get().used == 2**31 - 1
+
+
+@pytest.fixture
+def redis_store(transactional_db: None, settings: Any, redis_server: Any) -> Iterator[RedisStore]:
+    own_fleet(settings, redis_server)
+    made = get_store()
+    assert isinstance(made, RedisStore)
+    yield made
+    made._client.delete(made._index)
+
+
+def test_a_store_full_of_names_hides_nobody_for_long(redis_store: RedisStore) -> None:
+    beat(calm(), uid="good-1")
+    redis, index = redis_store._client, redis_store._index
+    for first in range(0, MAX_NAMES + 20_000, 10_000):
+        redis.sadd(index, *(f"bogus-{number}" for number in range(first, first + 10_000)))
+    redis.sadd(index, "x" * 500, b"\xff\xfe")
+    (said,) = read_beats().errors
+    assert re.fullmatch(r"The store names [12]\d,\d{3} more processes than are looked at; sweep it\.", said)
+    for _ in range(2):
+        assert tasks.sweep().endswith(" dead processes cleared away")
+    assert redis.smembers(index) == {b"good-1"}
+    assert [each.uid for each in read_fleet().processes] == ["good-1"]
+    assert read_fleet().store_error == ""
+    # The rows tell of it, and are not flooded.
+    assert 0 < Event.objects.filter(kind="process").count() < 300
+
+
+def test_what_lies_where_a_beat_should_is_named(redis_store: RedisStore) -> None:
+    beat(calm(), uid="good-1")
+    redis, key, index = redis_store._client, redis_store._beat_key, redis_store._index
+    redis.rpush(key + "list", "a")
+    redis.set(key + "eternal", json.dumps(beat(calm(), uid="good-2").to_dict()))
+    redis.set(key + "x" * 65, "{}", ex=60)
+    redis.sadd(index, "list", "eternal", "x" * 65)
+    why = {each.uid: each.why for each in redis_store.read().unread}
+    assert why["list"] == "it is no text"
+    assert why["eternal"] == "it would never expire, as no process leaves it"
+    assert why["x" * 64 + "…"] == "its name has 65 characters, and the most are 64"
+    assert redis_store.sweep() == ()
+
+
+def test_rows_that_were_made_wrong_in_sql_spoil_no_page(store: FleetStore, client: Client) -> None:
+    beat(calm(), uid=process_uid())
+    profile = PoolProfile(target="default")
+    save_profile(profile, "operator")
+    revision = ProfileRevision.objects.get()
+    HealthCheck.objects.create(target="default", state="ok", message="m", connect_time=0.1, server_used=1, server_max=9)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE poolmgr_healthcheck SET state = 'great', connect_time = 'NaN', query_time = 'Infinity'")
+    for values, changes in (
+        ("[]", "{}"),
+        ('"x"', '{"max_size": 5}'),
+        ('{"max_size": {}}', "7"),
+        ('{"enabled": 3}', "[[1]]"),
+    ):
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE poolmgr_profilerevision SET values = %s, changes = %s", [values, changes])
+        for page in (
+            "/pools/", "/pools/fleet.json", "/pools/metrics", "/admin/poolmgr/healthcheck/",
+            "/admin/poolmgr/profilerevision/", f"/admin/poolmgr/profilerevision/{revision.pk}/change/",
+            f"/admin/poolmgr/profilerevision/{revision.pk}/restore/", f"/admin/poolmgr/poolprofile/{profile.pk}/history/",
+        ):  # fmt: skip
+            assert client.get(page).status_code == 200, (page, values)
+        answer = client.post(f"/admin/poolmgr/profilerevision/{revision.pk}/restore/", follow=True)
+        assert "Not restored: " in answer.content.decode()
+    profile.refresh_from_db()
+    assert (profile.max_size, profile.revision) == (10, 1)
