@@ -56,11 +56,20 @@ class Sharers:
 
 
 def owner_function() -> Callable[[], Any]:
-    """What tells who checks out: the greenlet where gevent patched threads, the thread otherwise."""
-    if (monkey := sys.modules.get("gevent.monkey")) and monkey.is_module_patched("threading"):
+    """What tells who checks out: the greenlet where gevent or eventlet patched threads, the thread otherwise.
+
+    The greenlet itself: what eventlet has ``current_thread()`` return says of itself that it lives for ever.
+    """
+    if _are_greenlets():
         current: Callable[[], Any] = sys.modules["greenlet"].getcurrent
         return current
     return _current_thread
+
+
+def _are_greenlets() -> bool:
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    by_gevent = gevent is not None and gevent.is_module_patched("threading")
+    return by_gevent or (eventlet is not None and eventlet.is_monkey_patched("thread"))
 
 
 def _current_thread() -> Any:
@@ -85,8 +94,10 @@ def running() -> dict[int, CodeType]:
 
 
 def is_alive(owner: Any) -> bool:
-    """Whether ``owner`` still runs."""
-    return owner.is_alive() if isinstance(owner, threading.Thread) else not owner.dead
+    """Whether ``owner`` still runs; one of which nobody can tell does so for ever."""
+    if isinstance(owner, threading.Thread):
+        return owner.is_alive()
+    return not getattr(owner, "dead", False)
 
 
 _code = attrgetter("f_code")
@@ -108,7 +119,11 @@ def has_left(entry: Entry, owner: Any, codes: dict[int, CodeType]) -> bool:
 
 def name_of(owner: Any) -> str:
     """For people: at most 200 characters, and nothing that a page or a row can't hold."""
-    name = str(getattr(owner, "name", None) or f"greenlet {id(owner):x}")
+    try:
+        name = str(getattr(owner, "name", None) or "")
+    except Exception:  # an owner's own code
+        name = ""
+    name = name or f"{type(owner).__name__} {id(owner):x}"
     return name[:200].encode(errors="replace").decode()
 
 

@@ -32,9 +32,27 @@ def reclaim(managed: ManagedPool) -> None:
         held = [(conn, conn.entry.owner) for conn in managed.out]
     codes = running() if held else {}
     for conn, owner in held:
-        if owner is not None and has_left(conn.entry, owner, codes):
-            what = "held it after its request was over" if is_alive(owner) else "ended without giving it back"
-            _take_back(managed, conn, partial(_left, conn, owner), f"{name_of(owner)} {what}")
+        try:
+            if owner is not None and has_left(conn.entry, owner, codes):
+                what = "held it after its request was over" if is_alive(owner) else "ended without giving it back"
+                _take_back(managed, conn, partial(_left, conn, owner), f"{name_of(owner)} {what}")
+        except Exception:  # an owner's own code; it must not keep the others' connections from coming back
+            _wonder(managed, owner)
+
+
+#: Classes of owners that could not be asked, each of which is reported once.
+_odd: set[type] = set()
+
+
+def _wonder(managed: ManagedPool, owner: Any) -> None:
+    if type(owner) not in _odd:
+        _odd.add(type(owner))
+        logger.warning(
+            "pool %r: whether a %s still runs can't be told; what it holds stays with it",
+            managed.target,
+            type(owner).__qualname__,
+            exc_info=True,
+        )
 
 
 def _left(conn: PooledConnection, owner: Any) -> bool:

@@ -47,7 +47,11 @@ def snapshot(managed: ManagedPool) -> PoolSnapshot:
     """What ``managed`` looks like now."""
     pool, now = managed.pool, time.monotonic()
     with pool._lock:
-        held = [(c.entry.owner, c.entry.since, c.entry.pid, tuple(c.entry.pins)) for c in managed.out if c.entry.owner]
+        held = [
+            (c.entry.owner, c.entry.since, c.entry.pid, tuple(c.entry.pins))
+            for c in managed.out
+            if c.entry.owner is not None
+        ]
         idle_pids = [conn.entry.pid for conn in pool._pool]
         counts, pins = dict(managed.counts), dict(managed.pins)
         wait, use, create = (each.freeze() for each in (managed.wait_time, managed.use_time, managed.create_time))

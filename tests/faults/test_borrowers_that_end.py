@@ -78,6 +78,18 @@ def test_greenlets_share_a_small_pool_and_killed_ones_give_back(program: Any, mo
     assert told["sessions"] <= 2
 
 
+@each_mode
+def test_what_greenlets_of_eventlet_held_comes_back(program: Any, mode: str) -> None:  # P3 P4
+    told = program("eventlets", max_size=2, pool_mode=mode)
+    assert "housekeeping failed" not in told["stderr"]
+    assert told["pids"] <= 2
+    assert (told["full"], told["named"], told["left"]) == (2, True, 2)
+    for each in ("quiet", "quiet_after_kill", "quiet_after_the_end"):
+        assert told[each] < 5, each
+    assert told["reclaimed"] >= 2
+    assert (told["works"], told["used"]) == (True, 0)
+
+
 # -- ASGI -----------------------------------------------------------------------------------------------------------------
 
 

@@ -65,6 +65,42 @@ def test_a_connection_that_its_borrower_dropped_comes_back(  # P4
     pool.give_back(kept)
 
 
+class Unheard:
+    """An owner of a class that nobody has heard of."""
+
+
+class Broken:
+    """One whose own code fails when it is asked."""
+
+    @property
+    def dead(self) -> bool:
+        raise LookupError("no idea")
+
+    @property
+    def name(self) -> str:
+        raise LookupError("no name")
+
+
+@pytest.mark.parametrize("odd", [Unheard, Broken])
+def test_an_owner_that_can_t_be_asked_keeps_no_other_s_connection(  # P4
+    make_pool: MakePool, caplog: pytest.LogCaptureFixture, odd: type
+) -> None:
+    pool = make_pool(max_size=2, leak_threshold=0.1)
+    stranger = odd()
+    kept = pool.checkout()
+    pool.lend_on(kept, stranger)
+    taken: list[Any] = []
+    thread = threading.Thread(target=lambda: taken.append(pool.checkout()))
+    thread.start()
+    thread.join()
+    until(lambda: pool.snapshot().used == 1, timeout=5)
+    until(lambda: pool.snapshot().leaks > 0)
+    assert odd.__name__ in pool.snapshot().holders[0].thread
+    assert "housekeeping failed" not in caplog.text
+    assert kept.execute("SELECT 1").fetchone() == (1,)
+    pool.give_back(kept)
+
+
 def test_a_connection_that_was_collected_gives_its_place_back(make_pool: MakePool) -> None:  # P4
     pool = make_pool(min_size=2, max_size=2)
     until(lambda: pool.snapshot().idle == 2)
