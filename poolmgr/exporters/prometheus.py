@@ -25,6 +25,7 @@ _GAUGES: tuple[tuple[str, str, Callable[[PoolSnapshot], float]], ...] = (
     ("idle_max", "The most idle connections allowed.", lambda pool: pool.limit),
     ("max", "The most connections that the pool may hold now.", lambda pool: pool.limit),
     ("pending_requests", "Requests that wait for a connection.", lambda pool: pool.pending),
+    ("closing", "Connections given up and not yet gone from the server.", lambda pool: pool.closing),
 )
 _COUNTERS: tuple[tuple[str, str, Callable[[PoolSnapshot], float]], ...] = (
     ("timeouts_total", "Checkouts that found no connection in time.", lambda pool: pool.timeouts),
@@ -33,6 +34,7 @@ _COUNTERS: tuple[tuple[str, str, Callable[[PoolSnapshot], float]], ...] = (
     ("create_errors_total", "Connects that failed.", lambda pool: pool.create_errors),
     ("closed_total", "Connections closed.", lambda pool: pool.closed),
     ("found_dead_total", "Connections found dead before a checkout.", lambda pool: pool.found_dead),
+    ("left_behind_total", "Connections not seen to go from the server in time.", lambda pool: pool.left_behind),
     ("cleaned_total", "Connections cleaned of session state.", lambda pool: pool.cleaned),
     ("reclaimed_total", "Connections whose thread ended or outlived its request.", lambda pool: pool.reclaimed),
 )

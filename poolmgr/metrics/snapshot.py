@@ -50,6 +50,7 @@ class PoolSnapshot:
     used: int = 0
     pending: int = 0
     opening: int = 0
+    closing: int = 0  # given up, and not yet gone from the server
     oldest_checkout: float = 0.0
     holders: tuple[Holder, ...] = ()
     backend_pids: tuple[int, ...] = ()
@@ -60,6 +61,7 @@ class PoolSnapshot:
     create_errors: int = 0
     closed: int = 0
     found_dead: int = 0
+    left_behind: int = 0  # given up, and not seen to go from the server in time
     cleaned: int = 0
     reclaimed: int = 0
     leaks: int = 0
@@ -78,8 +80,8 @@ class PoolSnapshot:
 
     @property
     def size(self) -> int:
-        """Server connections that this pool holds or is about to."""
-        return self.idle + self.used + self.opening
+        """Server connections that this pool holds, is about to, or that are not yet gone."""
+        return self.idle + self.used + self.opening + self.closing
 
     def check(self) -> None:
         """Refuse what would be misread. Raises ``Unreadable``."""

@@ -12,6 +12,7 @@ from poolmgr.pools import housekeeping
 from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.ledger import EXTENDS, INDELIBLE
 from poolmgr.pools.liveness import PATIENCE, ask
+from poolmgr.pools.parting import is_busy
 from poolmgr.pools.work import in_worker
 
 if TYPE_CHECKING:
@@ -28,24 +29,22 @@ def put_away(managed: ManagedPool, conn: PooledConnection) -> None:
     pool, entry = managed.pool, conn.entry
     if EXTENDS in entry.pins:
         _greet_all_again(pool)
-    if conn.pgconn.transaction_status in _OPEN:
-        _roll_back(managed, conn)
-    elif conn.pgconn.transaction_status == TransactionStatus.ACTIVE and not pool._closed:
+    if conn.pgconn.transaction_status in _OPEN and not _roll_back(managed, conn):
+        _dispose(managed, conn)
+    elif is_busy(conn):
         logger.warning("pool %r: a connection came back in the middle of a statement and is closed", managed.target)
-        in_worker(pool, lambda: _break_off(managed, conn))
-        return
-    if pool._closed:
-        pool._close_connection(conn)
+        _dispose(managed, conn)
+    elif pool._closed:
+        _dispose(managed, conn)
     elif conn.closed:
+        _dispose(managed, conn)
         # What broke this connection may have broken the idle ones too.
-        pool.forget(conn)
-        managed.count(closed=1, found_dead=housekeeping.sweep(managed))
-        pool.fill()
+        managed.count(found_dead=housekeeping.sweep(managed))
     elif conn.is_entangled:
         logger.warning("pool %r: a connection came back in the middle of a psycopg block and is closed", managed.target)
         _dispose(managed, conn)
     elif not entry.pins.isdisjoint(INDELIBLE):
-        in_worker(pool, lambda: _dispose(managed, conn))
+        _dispose(managed, conn)
     else:
         if not conn.autocommit:
             conn.autocommit = True
@@ -58,27 +57,19 @@ def put_away(managed: ManagedPool, conn: PooledConnection) -> None:
 
 
 def _dispose(managed: ManagedPool, conn: PooledConnection) -> None:
-    managed.pool.forget(conn)
+    managed.pool.give_up(conn)
     managed.count(closed=1)
-    managed.pool.fill()
 
 
-def _break_off(managed: ManagedPool, conn: PooledConnection) -> None:
-    """Close a connection and the statement that runs on it, with which the server would keep it to the statement's end."""
-    try:
-        conn.cancel_safe(timeout=PATIENCE)
-    except Exception as ex:
-        logger.info("pool %r: a statement could not be cancelled: %s", managed.target, ex)
-    _dispose(managed, conn)
-
-
-def _roll_back(managed: ManagedPool, conn: PooledConnection) -> None:
+def _roll_back(managed: ManagedPool, conn: PooledConnection) -> bool:
     try:
         ask(conn, "ROLLBACK", monotonic() + PATIENCE)
         conn.rolled_back()
     except Exception as ex:
         logger.warning("pool %r: a rollback failed, the connection is closed: %s", managed.target, ex)
-        conn.close()
+        managed.count(found_dead=housekeeping.sweep(managed))
+        return False
+    return True
 
 
 def clean(managed: ManagedPool, conn: PooledConnection) -> None:

@@ -10,32 +10,38 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import RLock
 from time import monotonic
 from typing import Any
-from weakref import WeakSet
 
-from psycopg_pool import ConnectionPool
 from psycopg_pool.pool import AddConnection, MaintenanceTask
 
 from poolmgr.exceptions import AuthenticationFailed
 from poolmgr.pools.connection import PooledConnection, adopt
 from poolmgr.pools.diagnosis import diagnose
+from poolmgr.pools.leaving import LeavingPool
 from poolmgr.pools.ledger import Entry
+from poolmgr.pools.parting import is_busy
 
 #: While somebody waits, a failed connect is tried again after this many seconds; psycopg_pool's pauses double from 1 s.
 RETRY_WHILE_WAITED = 0.25
 
 
-_ours: set[str] = set()
+#: Our pools by name, and whether somebody else tells of their connects.
+_ours: dict[str, bool] = {}
+_SAID_OTHERWISE = ("growing pool", "error connecting in", "reconnection attempt in")
 
 
-def _not_of_growing(record: logging.LogRecord) -> bool:
-    """psycopg_pool says that it grows with its lock held, under which nothing may wait for a log handler's lock."""
-    return not (record.msg.startswith("growing pool") and isinstance(record.args, tuple) and record.args[0] in _ours)
+def _may_be_said(record: logging.LogRecord) -> bool:
+    """psycopg_pool says that it grows with its lock held, under which nothing may wait for a log handler's lock.
+
+    And it says of each of hundreds of tries that it failed.
+    """
+    name = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
+    unsaid = _SAID_OTHERWISE if _ours.get(name) else ("growing pool",)
+    return name not in _ours or not record.msg.startswith(unsaid)
 
 
-logging.getLogger("psycopg.pool").addFilter(_not_of_growing)
+logging.getLogger("psycopg.pool").addFilter(_may_be_said)
 
 
 class Resting(MaintenanceTask):
@@ -53,15 +59,14 @@ class Resting(MaintenanceTask):
         self.task._run(pool)
 
 
-class ConnectingPool(ConnectionPool[PooledConnection]):
+class ConnectingPool(LeavingPool):
     """``on_connect`` is told the seconds of each connect, or the error."""
 
     def __init__(self, *args: Any, on_connect: Callable[[float, Exception | None], None] | None, **kwargs: Any) -> None:
-        super().__init__(*args, open=False, **kwargs)
-        self._lock = RLock()
+        super().__init__(*args, **kwargs)
+        if self._configure is not None:
+            self._configure = partial(self._configure_or_part, self._configure)
         self.generation = 1
-        #: Every open connection, also one that is neither idle nor checked out because a worker has it.
-        self.living: WeakSet[PooledConnection] = WeakSet()
         self.connecting: list[float] = []  # when each connect under way began
         self.resting: set[Resting] = set()
         self.last_error: Exception | None = None
@@ -70,7 +75,7 @@ class ConnectingPool(ConnectionPool[PooledConnection]):
         # The garbage collector may be at work while this thread holds any lock there is: it only leaves a note.
         self._lost: SimpleQueue[None] = SimpleQueue()
         self._note_loss = partial(self._lost.put, None)
-        _ours.add(self.name)
+        _ours[self.name] = on_connect is not None
 
     def _start_workers(self) -> None:
         # Unlike psycopg_pool's own queue it takes a task from a finaliser that runs in the middle of another put().
@@ -98,7 +103,15 @@ class ConnectingPool(ConnectionPool[PooledConnection]):
                     delay = min(delay, RETRY_WHILE_WAITED * len(self.resting))
         super().schedule_task(task, delay)
 
+    def _configure_or_part(self, configure: Callable[[Any], None], conn: Any) -> None:
+        try:
+            configure(conn)
+        except BaseException:
+            self._close_connection(conn)
+            raise
+
     def _connect(self, timeout: float | None = None) -> PooledConnection:
+        self._await_passing()
         began = monotonic()
         with self._lock:
             self.connecting.append(began)
@@ -128,15 +141,12 @@ class ConnectingPool(ConnectionPool[PooledConnection]):
             if self.on_connect:
                 self.on_connect(took, error)
 
-    def _close_connection(self, conn: PooledConnection) -> None:
-        conn.left()
-        super()._close_connection(conn)
-        self.living.discard(conn)
-
     def _return_connection(self, conn: PooledConnection, from_getconn: bool) -> None:
-        if conn.closed:
-            conn.left()  # its place is the one's that psycopg_pool connects instead
-        super()._return_connection(conn, from_getconn)
+        if conn.closed or is_busy(conn):
+            self._close_connection(conn)  # its place is the one's that is connected instead
+            self.run_task(AddConnection(self))
+        else:
+            super()._return_connection(conn, from_getconn)
 
     def take_back_lost(self) -> int:
         """Give up the places of connections that nobody had any more, as after an exception that came from a signal."""
@@ -159,7 +169,7 @@ class ConnectingPool(ConnectionPool[PooledConnection]):
 
     def _take_hopeless(self, error: Exception) -> list[Any]:
         """The waiters that no retry will help: the server refuses us, and no connection of ours lives."""
-        alive = self._nconns - len(self.connecting) - len(self.resting) - 1
+        alive = self.present - len(self.connecting) - len(self.resting) - 1
         if alive > 0 or diagnose(error).cls is not AuthenticationFailed:
             return []
         waiting = list(self._waiting)

@@ -28,6 +28,7 @@ from psycopg_pool.pool import AddConnection
 from poolmgr.pools.connecting import RETRY_WHILE_WAITED, ConnectingPool
 from poolmgr.pools.connection import PooledConnection, pooled
 from poolmgr.pools.diagnosis import diagnose
+from poolmgr.pools.leaving import see_off
 from poolmgr.pools.liveness import PATIENCE, ask
 from poolmgr.pools.waiting import Place
 
@@ -145,35 +146,20 @@ class ElasticPool(ConnectingPool):
         with self._lock:
             self._min_size, self._max_size = min_size, max_size
             surplus = []
-            while self._nconns > max_size and self._pool:
-                surplus.append(self._pool.popleft())
-                self._nconns -= 1
-            if self._waiting:
-                self._maybe_grow_pool()
-        for conn in surplus:
-            self._close_connection(conn)
+            while self.present > max_size and self._pool:
+                surplus.append(self.leave(self._pool.popleft()))
+        for parting in surplus:
+            see_off(parting)
         self.fill()
-
-    def fill(self) -> None:
-        """Connect up to ``min_size`` in the background, and for those who wait while nobody is at it."""
-        with self._lock:
-            missing = 0 if self._closed else max(0, self._min_size - self._nconns)
-            self._nconns += missing
-            if self._waiting:
-                self._maybe_grow_pool()
-        for _ in range(missing):
-            self.run_task(AddConnection(self))
 
     def _add_to_pool(self, conn: PooledConnection) -> None:
         conn._pool = None
         with self._lock:
-            surplus = self._nconns > self._max_size
-            if surplus:
-                self._nconns -= 1
-            elif not self._closed:
+            if not self._closed and self.present <= self._max_size:
                 self.hand_on(conn)
                 return
-        self._close_connection(conn)
+            parting = self.leave(conn)
+        see_off(parting)
 
     def hand_on(self, conn: PooledConnection, now: float | None = None) -> None:
         """Give ``conn`` to the first that waits, or keep it as idle since ``now``. Called with the lock held."""
@@ -234,15 +220,6 @@ class ElasticPool(ConnectingPool):
             self.generation += 1
         super().drain()
 
-    def forget(self, conn: PooledConnection) -> None:
-        """Close a connection that nobody owns and give up its place, so that a waiter may have a fresh one."""
-        # In this order: the server should not see the fresh one before the old one has gone.
-        self._close_connection(conn)
-        with self._lock:
-            self._nconns -= 1
-            if self._waiting:
-                self._maybe_grow_pool()
-
     def take_idle(
         self,
         wanted: Callable[[PooledConnection], bool],
@@ -261,7 +238,7 @@ class ElasticPool(ConnectingPool):
     def replace(self, old: PooledConnection) -> Exception | None:
         """Put a fresh connection in the place of ``old``, which nobody owns.
 
-        The fresh one is ready before the old one closes, unless the pool is at ``max_size``: then the old one goes
+        The fresh one is ready before the old one closes, unless the pool is at ``max_size``: then the old one is gone
         first, since the limit holds. When the connect fails its error is returned; ``old`` stays in service if it can,
         and else its place is filled as soon as the server lets us.
         """
@@ -282,8 +259,6 @@ class ElasticPool(ConnectingPool):
                 self.schedule_task(AddConnection(self), RETRY_WHILE_WAITED)
             return ex
         if room:
-            with self._lock:
-                self._nconns -= 1
-            self._close_connection(old)
+            self.give_up(old)
         self._add_to_pool(fresh)
         return None

@@ -52,7 +52,9 @@ def last_error(managed: ManagedPool) -> str:
 
 def figures(managed: ManagedPool) -> str:
     seen = managed.snapshot()
-    return f"{seen.used} in use, {seen.idle} idle, {seen.opening} opening of {seen.limit}, {seen.pending} waiting"
+    closing = f", {seen.closing} closing" if seen.closing else ""
+    held = f"{seen.used} in use, {seen.idle} idle, {seen.opening} opening{closing}"
+    return f"{held} of {seen.limit}, {seen.pending} waiting"
 
 
 def holders(managed: ManagedPool) -> str:

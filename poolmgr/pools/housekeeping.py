@@ -116,16 +116,10 @@ def sweep(managed: ManagedPool, *, silent: bool = False) -> int:
 
 
 def _drop(managed: ManagedPool, dropped: list[PooledConnection]) -> int:
-    if dropped:
-        managed.count(closed=len(dropped))
-        in_worker(managed.pool, partial(_forget_all, managed.pool, dropped))
-    return len(dropped)
-
-
-def _forget_all(pool: ElasticPool, dropped: list[PooledConnection]) -> None:
+    managed.count(closed=len(dropped))
     for conn in dropped:
-        pool.forget(conn)
-    pool.fill()
+        managed.pool.give_up(conn)
+    return len(dropped)
 
 
 def _shrink(managed: ManagedPool, now: float) -> None:
@@ -133,10 +127,9 @@ def _shrink(managed: ManagedPool, now: float) -> None:
     if not patience:
         return
     with pool._lock:
-        spare = pool._nconns - pool._min_size
-        if spare > 0:
-            taken = pool.take_idle(lambda conn: now - conn.entry.idle_since > patience, spare)
-            _drop(managed, taken)
+        spare = max(0, pool.present - pool._min_size)
+        taken = pool.take_idle(lambda conn: now - conn.entry.idle_since > patience, spare)
+    _drop(managed, taken)
 
 
 def is_old(pool: ElasticPool, entry: Entry) -> bool:
@@ -156,7 +149,7 @@ def replace(managed: ManagedPool, conn: PooledConnection) -> Exception | None:
     if error is None:
         managed.count(closed=1, renewed=1)
     else:
-        logger.warning("pool %r: a connection could not be replaced: %s", managed.target, diagnose(error).sentence)
+        logger.info("pool %r: a connection could not be replaced: %s", managed.target, diagnose(error).sentence)
     with managed.changed:
         managed.changed.notify_all()
     return error

@@ -21,9 +21,11 @@ from poolmgr.pools import cleaning, explain, housekeeping, inherited, validation
 from poolmgr.pools.connecting import RETRY_WHILE_WAITED
 from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.desired import Desired
+from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.elastic import ElasticPool
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.housekeeping import Recycled
+from poolmgr.pools.outage import Outage
 from poolmgr.pools.owners import owner_function
 from poolmgr.pools.plan import Action, Plan, plan
 from poolmgr.pools.spec import PoolSpec
@@ -68,6 +70,7 @@ class ManagedPool:
         self.pins: Counter[str] = Counter()
         self.history = view.History()
         self._limit: int | None = None
+        self._outage = Outage(address or "the server")
         self.refused_at = 0.0  # when the site's own check has last refused a fresh connection
         self.wrong_query = ""  # a validation query that fails on every connection
         self._current_owner = owner_function()
@@ -111,9 +114,10 @@ class ManagedPool:
         pool = self.pool
         self.retired = pool._closed = True
         self._lock = pool._lock = RLock()
-        self.changed = Condition(pool._lock)
+        self.changed, pool.parted = Condition(pool._lock), Condition(pool._lock)
+        leaving = [parting.connection for parting in (*pool.leaving, *pool.passing)]
         # Also those that a worker had in its hands.
-        inherited.let_go({*pool._pool, *self.out, *pool.living})
+        inherited.let_go({*pool._pool, *self.out, *pool.living, *leaving})
         pool._pool, pool._waiting, self.out = deque(), deque(), set()
 
     # -- checkout and return ------------------------------------------------------------------------------------------
@@ -257,7 +261,7 @@ class ManagedPool:
             conn.entry.owner = None
             conn.entry.epoch += 1
             self.out.discard(conn)
-        self.pool.forget(conn)
+        self.pool.give_up(conn)
         self.count(closed=1, found_dead=1 + housekeeping.sweep(self, silent=fault == "silent"))
 
     def count(self, **events: int) -> None:
@@ -340,9 +344,14 @@ class ManagedPool:
             self.configure(conn)
 
     def _note_connect(self, seconds: float, error: Exception | None) -> None:
+        found = None if error is None else diagnose(error)
         with self._lock:
-            if error is None:
+            if found is None:
                 self.create_time.add(seconds)
                 self.counts["created"] += 1
+                line = self._outage.succeeded(monotonic())
             else:
                 self.counts["create_errors"] += 1
+                line = self._outage.failed(found, monotonic())
+        if line:
+            logger.warning("pool %r: %s", self.target, line)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.owners import has_left, is_alive, name_of, running
-from poolmgr.pools.work import in_worker
 
 if TYPE_CHECKING:
     from poolmgr.pools.managed import ManagedPool
@@ -70,7 +69,7 @@ def _take_back(managed: ManagedPool, conn: PooledConnection, really: Callable[[]
         managed.counts["reclaimed"] += 1
         managed.counts["closed"] += 1
     logger.warning("pool %r: a connection is taken back: %s", managed.target, why)
-    in_worker(managed.pool, partial(managed.pool.forget, conn))
+    managed.pool.give_up(conn)
 
 
 def _references(items: Iterable[Any]) -> list[int]:

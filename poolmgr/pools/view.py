@@ -56,7 +56,8 @@ def snapshot(managed: ManagedPool) -> PoolSnapshot:
         counts, pins = dict(managed.counts), dict(managed.pins)
         wait, use, create = (each.freeze() for each in (managed.wait_time, managed.use_time, managed.create_time))
         old_wait, old_use, old_timeouts, old_refused = managed.history.since(now)
-        opening = max(0, pool._nconns - len(pool._pool) - len(managed.out) - len(pool.resting))
+        opening = max(0, pool.present - len(pool._pool) - len(managed.out) - len(pool.resting))
+        closing, left_behind = len(pool.leaving), pool.left_behind
         pending, limit = len(pool._waiting), pool._max_size
         error, error_at = pool.last_error, pool.last_error_at
     held.sort(key=lambda each: each[1])
@@ -80,6 +81,7 @@ def snapshot(managed: ManagedPool) -> PoolSnapshot:
         used=len(held),
         pending=pending,
         opening=opening,
+        closing=closing,
         oldest_checkout=now - held[0][1] if held else 0.0,
         holders=tuple(
             Holder(name_of(owner), now - since, pid, ", ".join(sorted(reasons)))
@@ -93,6 +95,7 @@ def snapshot(managed: ManagedPool) -> PoolSnapshot:
         create_errors=counts.get("create_errors", 0),
         closed=counts.get("closed", 0),
         found_dead=counts.get("found_dead", 0),
+        left_behind=left_behind,
         cleaned=counts.get("cleaned", 0),
         reclaimed=counts.get("reclaimed", 0),
         leaks=counts.get("leaks", 0),

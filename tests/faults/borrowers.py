@@ -62,6 +62,9 @@ class Borrower:
         with self.borrowed() as ask:
             return ask(statement)[0]
 
+    def end_request(self) -> None:
+        """What becomes of a request that fails with anything but a database's error."""
+
     def close(self) -> None:
         self.pool.close()
 
@@ -147,6 +150,9 @@ class DjangoBorrower(Borrower):
         with connections[ALIAS].cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchone() if cursor.description else None
+
+    def end_request(self) -> None:
+        connections[ALIAS].close()
 
     def close(self) -> None:
         connections[ALIAS].close()

@@ -4,6 +4,7 @@ Each test runs on a bare pool and through Django's backend in session, transacti
 each is stated in it; where nothing is said the budget is zero failed queries.
 """
 
+import logging
 import os
 import signal
 import socket
@@ -460,3 +461,22 @@ def test_the_last_connect_error_leads_to_the_cause(borrow: Borrow, proxy: Proxy)
     proxy.accept()
     assert parameters(borrower.direct)["password"] not in repr(borrower.pool)
     borrower.recovers()
+
+
+def test_an_outage_is_a_line_in_the_log_when_it_begins_and_one_when_it_is_over(
+    borrow: Borrow, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    borrower = borrow(min_size=2, max_size=3, connection_timeout=1)
+    borrower.warm(2)
+    caplog.clear()
+    proxy.refuse()
+    proxy.reset()
+    for _ in range(3):
+        borrower.fails(ServerDown, 1 + GRACE, "nothing listens")
+    assert borrower.pool.snapshot().create_errors > 5
+    proxy.accept()
+    borrower.recovers()
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(told) == 2, told
+    assert "no connection to 127.0.0.1" in told[0]
+    assert "failed tries" in told[1]

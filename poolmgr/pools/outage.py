@@ -1,0 +1,44 @@
+"""A server that can't be reached, told as people would: a line when it begins, a count now and then, a line at its end."""
+
+from __future__ import annotations
+
+from poolmgr.exceptions import CheckoutError
+from poolmgr.pools.diagnosis import Diagnosis
+
+#: Seconds between two lines while it lasts.
+REMINDER = 60.0
+
+
+class Outage:
+    """What connects came to. Guarded by the pool's lock."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._began = self._told = 0.0
+        self._tries = 0
+        self._told_of: set[type[CheckoutError]] = set()
+
+    def failed(self, found: Diagnosis, now: float) -> str:
+        """A line for the log, or an empty string; ``now`` is on the monotonic clock.
+
+        A server that restarts fails us in several ways, of which one is told; that it refuses us is another matter.
+        """
+        if not self._tries:
+            self._began = now
+        self._tries += 1
+        if found.cls in self._told_of and now - self._told < REMINDER:
+            return ""
+        first, self._told = not self._told_of, now
+        self._told_of.add(found.cls)
+        if first:
+            return f"no connection to {self._address}: {found.sentence}; it is tried again as long as one is wanted"
+        since = f"after {now - self._began:.1f} s and {self._tries} tries"
+        return f"still no connection to {self._address} {since}: {found.sentence}"
+
+    def succeeded(self, now: float) -> str:
+        """As ``failed()``."""
+        tries, self._tries = self._tries, 0
+        self._told_of.clear()
+        if not tries:
+            return ""
+        return f"connections to {self._address} again, after {now - self._began:.1f} s and {tries} failed tries"

@@ -1,0 +1,175 @@
+"""How a connection is parted from: what runs on it is cancelled, it is closed, and the server's process is seen to go.
+
+A process closes its end when it ends, and not before: that is waited for, up to a deadline. One thread does so for all pools
+of this process. To cancel takes a connection of its own, and a server that is frozen takes its time, for which neither
+borrowers nor a pool's few workers may wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import socket
+from collections.abc import Callable, Iterable
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from time import monotonic, sleep
+from typing import Any
+
+from psycopg import pq
+
+from poolmgr.pools.cancelling import Cancel, Steps, Wish
+
+logger = logging.getLogger("poolmgr.pool")
+
+#: A cancel may come before its statement, or hit the first of several in line: it is sent again after so many seconds.
+AGAIN = 0.5
+#: How soon the thread hears of another connection while it waits for one to go, in seconds.
+TICK = 0.01
+
+
+class Parting:
+    """One connection on its way out; ``gone`` says in the end whether the server's process, ``pid``, was seen to go.
+
+    It takes ``patience`` seconds at the longest. ``over`` is called at the end, with the parting.
+    """
+
+    def __init__(self, connection: Any, patience: float, over: Callable[[Parting], object] | None = None) -> None:
+        pgconn = connection.pgconn
+        self.connection = connection
+        self.pid = 0 if pgconn.status == pq.ConnStatus.BAD else pgconn.backend_pid
+        self.gone = False
+        self.wish: Wish | None = None
+        self._over = over
+        self.patience = patience
+        self._steps = _steps(connection, monotonic() + patience)
+        self._begun = False
+
+    def step(self, ready: frozenset[int] = frozenset()) -> bool:
+        """Go on as far as there is nothing to wait for, given the sockets that are ready; True when all is over."""
+        try:
+            if self._begun:
+                self.wish = self._steps.send(self.wish is not None and self.wish.fileno in ready)
+            else:
+                self._begun = True
+                self.wish = next(self._steps)
+            return False
+        except StopIteration as end:
+            self.gone = end.value
+        except Exception:
+            logger.exception("a connection could not be closed in good order")
+        if self._over is not None:
+            self._over(self)
+        return True
+
+
+def is_busy(connection: Any) -> bool:
+    """Whether a statement runs on it, or has results that nobody has read."""
+    return bool(connection.pgconn.transaction_status == pq.TransactionStatus.ACTIVE)
+
+
+def part(connection: Any, patience: float) -> bool:
+    """Part from ``connection`` and wait for it, up to ``patience`` seconds; whether the server's process was seen to go."""
+    parting = Parting(connection, patience)
+    while not parting.step(_ready([parting])):
+        pass
+    return parting.gone
+
+
+def _steps(connection: Any, deadline: float) -> Steps:
+    pgconn = connection.pgconn
+    if pgconn.status == pq.ConnStatus.BAD:  # libpq has closed the socket
+        connection.close()
+        return True
+    # With a descriptor of our own the socket outlives libpq's, and can tell when the other end is closed.
+    with socket.socket(fileno=socket.dup(pgconn.socket)) as ear:
+        cancel = Cancel(pgconn) if is_busy(connection) else None
+        if cancel is not None:
+            yield from cancel.send(deadline)
+        connection.close()  # with a good-bye, which the server reads when it has done with the statement
+        with contextlib.suppress(OSError):
+            ear.shutdown(socket.SHUT_WR)  # in the middle of a COPY it doesn't understand a good-bye
+        ear.setblocking(False)
+        sent = monotonic()
+        while not (gone := _hears_the_end(ear)) and (now := monotonic()) < deadline:
+            if cancel is not None and now - sent >= AGAIN:
+                yield from cancel.send(deadline)
+                sent = monotonic()
+            else:
+                # After a time-out of TCP's there is nothing more to hear.
+                yield None if gone is None else Wish(ear.fileno())
+        return bool(gone)
+
+
+def _hears_the_end(ear: socket.socket) -> bool | None:
+    """Throw away what still comes, without which the server could not go on; True when its end is closed, None if deaf."""
+    try:
+        while ear.recv(65536):
+            pass
+    except BlockingIOError:
+        return False
+    except (ConnectionResetError, BrokenPipeError):
+        return True
+    except OSError:
+        return None
+    return True
+
+
+def _ready(under_way: Iterable[Parting]) -> frozenset[int]:
+    """The sockets for which somebody's wish came true, after a tick at the latest."""
+    wishes = [parting.wish for parting in under_way if parting.wish is not None]
+    if not wishes:
+        sleep(TICK)
+        return frozenset()
+    if not hasattr(select, "poll"):  # Windows
+        reading, writing = ([wish.fileno for wish in wishes if wish.writes is writes] for writes in (False, True))
+        return frozenset().union(*select.select(reading, writing, [], TICK))
+    poller = select.poll()
+    for wish in wishes:
+        poller.register(wish.fileno, select.POLLOUT if wish.writes else select.POLLIN)
+    return frozenset(fileno for fileno, _ in poller.poll(TICK * 1000))
+
+
+class Closer:
+    """The thread that parts from connections, of however many pools, all at a time."""
+
+    def __init__(self) -> None:
+        # A finaliser may hand over a connection in the middle of another's put().
+        self._handed_over: SimpleQueue[Parting] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._lock = Lock()
+
+    def start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="poolmgr-closer", daemon=True)
+                self._thread.start()
+
+    def hand_over(self, parting: Parting) -> None:
+        self._handed_over.put(parting)
+
+    def _run(self) -> None:
+        under_way: list[Parting] = []
+        while True:
+            under_way += self._arrived(wait=not under_way)
+            ready = _ready(under_way)
+            under_way = [parting for parting in under_way if not parting.step(ready)]
+
+    def _arrived(self, wait: bool) -> list[Parting]:
+        arrived: list[Parting] = []
+        with contextlib.suppress(Empty):
+            while True:
+                arrived.append(self._handed_over.get(block=wait and not arrived))
+        return arrived
+
+
+#: By process id: a child of a fork has another than its parent.
+_closers: dict[int, Closer] = {}
+
+
+def closer() -> Closer:
+    """This process's; whoever opens a pool starts it."""
+    pid = os.getpid()
+    return _closers.get(pid) or _closers.setdefault(pid, Closer())

@@ -1,0 +1,347 @@
+"""What becomes of a connection that the pool gives up: what runs on it is cancelled, and its place waits for the server.
+
+An independent session samples the server while it happens: at no instant has it more of the pool's sessions than max_size.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from time import monotonic
+from typing import Any
+
+import psycopg
+import pytest
+
+from poolmgr.exceptions import CheckoutError, ServerDown
+from poolmgr.pools.managed import ManagedPool
+from poolsite.demo.servers import EmbeddedPostgres
+from tests.faults.borrowers import Borrower
+from tests.pools import give_back, hold, managed_pool
+from tests.waiting import until
+
+pytestmark = pytest.mark.faults
+
+
+class Watcher:
+    """Samples the server as fast as it answers; ``most`` is the largest number of the pool's sessions at any instant."""
+
+    _SESSIONS = (
+        "SELECT pid, query, state = 'active' FROM pg_stat_activity"
+        " WHERE datname = 'faults' AND usename = %s AND backend_type = 'client backend'"
+    )
+
+    def __init__(self, url: str, user: str) -> None:
+        self._user = user
+        self._session = psycopg.connect(url, autocommit=True)
+        self._stop = threading.Event()
+        self.most = self.samples = 0
+        self.now: list[tuple[int, str, bool]] = []
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            self.now = self._session.execute(self._SESSIONS, [self._user]).fetchall()
+            self.most = max(self.most, len(self.now))
+            self.samples += 1
+
+    def runs(self, words: str) -> int:
+        """How many of the sessions run a statement with these words now."""
+        return sum(active and words in query for _, query, active in self.now)
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._session.close()
+
+
+@pytest.fixture
+def watcher(server: EmbeddedPostgres) -> Iterator[Watcher]:
+    user = psycopg.conninfo.conninfo_to_dict(server.url("faults"))["user"]
+    watcher = Watcher(server.superuser_url(), str(user))
+    yield watcher
+    watcher.close()
+
+
+@pytest.fixture
+def make_pool(server: EmbeddedPostgres) -> Iterator[Callable[..., ManagedPool]]:
+    made: list[ManagedPool] = []
+
+    def make(**settings: Any) -> ManagedPool:
+        made.append(managed_pool(server.url("faults"), **settings))
+        return made[-1]
+
+    yield make
+    for pool in made:
+        pool.close()
+
+
+@pytest.fixture
+def migrating(server: EmbeddedPostgres) -> Callable[[], Any]:
+    """A table, and a context in which a migration has locked it."""
+    with psycopg.connect(server.superuser_url("faults"), autocommit=True) as console:
+        console.execute("CREATE TABLE IF NOT EXISTS looked_at (id int)")
+        console.execute("GRANT SELECT ON looked_at TO PUBLIC")
+
+    @contextmanager
+    def locked() -> Iterator[None]:
+        with psycopg.connect(server.superuser_url("faults")) as migration:
+            migration.execute("LOCK TABLE looked_at IN ACCESS EXCLUSIVE MODE")
+            yield
+            migration.rollback()
+
+    return locked
+
+
+LOOKS = "SELECT count(*) FROM looked_at"
+
+
+def knock(pool: ManagedPool, times: int, timeout: float) -> list[Any]:
+    """What so many requests in each of three threads got."""
+    got: list[Any] = []
+
+    def ask() -> None:
+        for _ in range(times):
+            try:
+                with pool.connection(timeout) as conn:
+                    got.append(conn.info.backend_pid)
+            except CheckoutError as ex:
+                got.append(ex)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return got
+
+
+def test_a_validation_query_that_waits_leaves_no_session_behind(  # P6
+    make_pool: Callable[..., ManagedPool], watcher: Watcher, migrating: Any
+) -> None:
+    pool = make_pool(max_size=3, validation="query", validation_query=LOOKS, connection_timeout=2)
+    knock(pool, 1, 2)
+    with migrating():
+        got = knock(pool, 5, 0.6)
+        assert all(isinstance(each, CheckoutError) for each in got)
+        # With the lock still there.
+        until(lambda: watcher.runs("looked_at") == 0, "the queries to be cancelled", 5)
+    assert watcher.most <= 3
+    assert [each for each in knock(pool, 2, 5) if isinstance(each, CheckoutError)] == []
+    assert watcher.most <= 3
+    assert pool.snapshot().left_behind == 0
+
+
+def test_a_keepalive_that_waits_leaves_no_session_behind(  # P6
+    make_pool: Callable[..., ManagedPool], watcher: Watcher, migrating: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poolmgr.pools.housekeeping.PATIENCE", 0.3)
+    pool = make_pool(min_size=3, max_size=3, validation_query=LOOKS, keepalive_interval=0.2)
+    until(lambda: len(watcher.now) == 3)
+    with migrating():
+        until(lambda: pool.snapshot().found_dead >= 6, "the keepalives to give up", 20)
+    until(lambda: pool.snapshot().idle == 3, "the pool to be whole")
+    assert watcher.most <= 3
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_recycle_never_has_two_sessions_in_one_place(  # P6
+    make_pool: Callable[..., ManagedPool], watcher: Watcher, size: int
+) -> None:
+    pool = make_pool(min_size=2, max_size=size)
+    until(lambda: len(watcher.now) == 2)
+    for _ in range(20):
+        assert pool.recycle(timeout=10).remaining == 0
+    assert watcher.most <= size
+
+
+def test_a_statement_of_a_thread_that_died_is_cancelled(  # P4 P6
+    make_pool: Callable[..., ManagedPool], watcher: Watcher
+) -> None:
+    pool = make_pool(max_size=1, connection_timeout=8)
+    kept: list[Any] = []
+
+    def die() -> None:
+        conn = pool.checkout()
+        kept.append(conn)
+        conn.pgconn.send_query(b"SELECT pg_sleep(60)")
+
+    thread = threading.Thread(target=die)
+    thread.start()
+    thread.join()
+    until(lambda: watcher.runs("pg_sleep") == 1)
+    with pool.connection() as conn:
+        assert conn.info.backend_pid != kept[0].entry.pid
+        assert watcher.runs("pg_sleep") == 0
+    assert watcher.most == 1
+
+
+def test_what_comes_back_in_mid_statement_is_cancelled_also_in_a_closed_pool(  # P6
+    make_pool: Callable[..., ManagedPool], watcher: Watcher
+) -> None:
+    pool = make_pool(max_size=3)
+    for conn in (held := hold(pool, 3)):
+        conn.pgconn.send_query(b"SELECT pg_sleep(60)")
+    until(lambda: watcher.runs("pg_sleep") == 3)
+    pool.give_back(held[0])
+    until(lambda: watcher.runs("pg_sleep") == 2, "the statement to be cancelled", 5)
+    pool.close()
+    for conn in held[1:]:
+        pool.give_back(conn)
+    until(lambda: not watcher.now, "the sessions to end", 5)
+    assert watcher.most <= 3
+
+
+def test_statements_in_line_behind_the_one_that_was_cancelled_are_cancelled_too(
+    make_pool: Callable[..., ManagedPool], watcher: Watcher
+) -> None:
+    pool = make_pool(max_size=1, connection_timeout=30)
+    conn = pool.checkout()
+    conn.pgconn.enter_pipeline_mode()
+    for seconds in (41, 42):
+        conn.pgconn.send_query_params(f"SELECT pg_sleep({seconds})".encode(), None)
+        conn.pgconn.pipeline_sync()
+    conn.pgconn.flush()
+    until(lambda: watcher.runs("pg_sleep(41)") == 1)
+    pool.give_back(conn)
+    until(lambda: not watcher.now, "the session to end", 5)
+
+
+def test_a_copy_that_was_abandoned_ends(make_pool: Callable[..., ManagedPool], watcher: Watcher) -> None:
+    pool = make_pool(max_size=2)
+    reading, writing = hold(pool, 2)
+    writing.execute("CREATE TEMP TABLE filled (id int)")
+    writing.pgconn.exec_(b"COPY filled FROM STDIN")
+    # More than the sockets' buffers take: the server stands still in the middle of it.
+    reading.pgconn.exec_(b"COPY (SELECT repeat('x', 1000) FROM generate_series(1, 100000)) TO STDOUT")
+    until(lambda: watcher.runs("COPY") == 2)
+    for conn in (reading, writing):
+        pool.give_back(conn)
+    until(lambda: not watcher.now, "the sessions to end", 5)
+    assert pool.snapshot().left_behind == 0
+
+
+def test_a_new_connection_that_could_not_be_configured_is_gone_before_the_next_try(  # P6
+    server: EmbeddedPostgres, watcher: Watcher
+) -> None:
+    tries: list[int] = []
+
+    def configure(conn: Any) -> None:
+        tries.append(conn.info.backend_pid)
+        if len(tries) < 4:
+            conn.pgconn.send_query(b"SELECT pg_sleep(60)")
+            raise RuntimeError("a hook that fails in the middle of its statement")
+
+    pool = managed_pool(server.url("faults"), configure=configure, max_size=1, connection_timeout=10)
+    try:
+        with pool.connection() as conn:
+            assert conn.info.backend_pid == tries[3]
+        assert watcher.most == 1
+    finally:
+        pool.close()
+
+
+class Interrupted(Exception):
+    """As Celery's SoftTimeLimitExceeded: raised by a signal handler."""
+
+
+def test_the_statement_of_a_request_that_was_interrupted_is_cancelled(  # P4 P6
+    borrow: Callable[..., Borrower], watcher: Watcher
+) -> None:
+    borrower = borrow(max_size=2, connection_timeout=8)
+
+    def interrupt(signum: int, frame: Any) -> None:
+        raise Interrupted
+
+    def interrupt_when_it_runs() -> None:
+        until(lambda: watcher.runs("pg_sleep") == 1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    thread = threading.Thread(target=interrupt_when_it_runs)
+    try:
+        thread.start()
+        with pytest.raises(Interrupted):
+            borrower.request("SELECT pg_sleep(60)")
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+    borrower.end_request()
+    until(lambda: watcher.runs("pg_sleep") == 0, "the statement to be cancelled", 5)
+    borrower.recovers()
+    assert watcher.most <= 2
+
+
+# -- a server that doesn't end its process ----------------------------------------------------------------------------
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """One of the server's processes, stopped in its tracks."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_the_place_of_a_session_that_does_not_end_is_free_after_the_deadline_which_is_said(  # P6 P8
+    make_pool: Callable[..., ManagedPool], watcher: Watcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = make_pool(max_size=1, connection_timeout=4, validation="query")
+    with pool.connection() as conn:
+        pid = conn.info.backend_pid
+    with frozen(pid):
+        until(lambda: pool.snapshot().idle == 1)
+        began = monotonic()
+        # It has half of its time for the question, and none is left for the rest.
+        with pytest.raises(ServerDown, match="does not answer"):
+            pool.checkout(0.3)
+        assert monotonic() - began < 0.8
+        seen = pool.snapshot()
+        assert (seen.closing, seen.size, seen.left_behind, watcher.most) == (1, 1, 0, 1)
+        with pool.connection() as conn:
+            assert conn.info.backend_pid != pid
+        assert (pool.snapshot().closing, pool.snapshot().left_behind) == (0, 1)
+        assert f"did not end its process {pid} within 1.0 s" in caplog.text
+    until(lambda: [each[0] for each in watcher.now] == list(pool.snapshot().backend_pids), "the old session to end")
+
+
+def test_a_session_that_does_not_end_keeps_no_other_place_waiting(  # P8
+    make_pool: Callable[..., ManagedPool], watcher: Watcher
+) -> None:
+    pool = make_pool(max_size=2, connection_timeout=20, validation="query")
+    with pool.connection() as conn:
+        pid = conn.info.backend_pid
+    with frozen(pid):
+        with pool.connection(2) as conn:
+            assert conn.info.backend_pid != pid
+            assert pool.snapshot().closing == 1
+            until(lambda: len(watcher.now) == 2)
+        began = monotonic()
+        pool.close(0.5)
+        assert monotonic() - began < 1.5
+    assert watcher.most == 2
+
+
+def test_a_pool_that_shrinks_is_small_when_the_server_says_so(  # P6
+    make_pool: Callable[..., ManagedPool], watcher: Watcher
+) -> None:
+    pool = make_pool(max_size=3)
+    held = hold(pool, 3)
+    give_back(pool, held)
+    pids = pool.snapshot().backend_pids
+    with ExitStack() as stack:
+        for pid in pids:
+            stack.enter_context(frozen(pid))
+        pool.limit(1)
+        assert (pool.snapshot().idle, pool.snapshot().closing, pool.snapshot().size) == (1, 2, 3)
+        held = hold(pool, 1)
+        give_back(pool, held)
+        # Who comes back is not counted among those that go.
+        assert (pool.snapshot().idle, pool.snapshot().closing) == (1, 2)
+    until(lambda: pool.snapshot().size == 1)
+    assert len(watcher.now) <= 1 or until(lambda: len(watcher.now) == 1)
+    assert pool.snapshot().left_behind == 0
