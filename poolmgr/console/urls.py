@@ -9,6 +9,6 @@ from django.urls import include, path
 from poolmgr.console import apart
 
 # Its patterns and not an include() of them: languages in front of addresses are allowed at the root alone.
-_site = import_module(apart.site_urlconf)
+_of_site = import_module(apart.site_urlconf).urlpatterns if apart.site_urlconf else ()
 
-urlpatterns = [path("pools/", include("poolmgr.dashboard.urls")), *_site.urlpatterns]
+urlpatterns = [path("pools/", include("poolmgr.dashboard.urls")), *_of_site]
