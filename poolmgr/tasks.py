@@ -17,6 +17,7 @@ from poolmgr.control.access import control_database, sentence_of
 from poolmgr.control.health import check_target as look_at
 from poolmgr.control.store import StoreDown
 from poolmgr.control.targets import known_targets
+from poolmgr.pools.lane import console_lane
 
 try:
     from celery import shared_task
@@ -67,13 +68,14 @@ def tick() -> str:
 @shared_task(ignore_result=True)
 def check_target(target: str) -> str:
     """Check one target and keep the result."""
-    try:
-        with control_database():
-            check = upkeep.check_and_store(target)
-    except DatabaseError as error:
-        # Most often because the target is the control database itself: say at least what a check meets.
-        check = look_at(target)
-        log.warning("The check of %s can't be stored: %s", target, sentence_of(error))
+    with console_lane():
+        try:
+            with control_database():
+                check = upkeep.check_and_store(target)
+        except DatabaseError as error:
+            # Most often because the target is the control database itself: say at least what a check meets.
+            check = look_at(target)
+            log.warning("The check of %s can't be stored: %s", target, sentence_of(error))
     if check is None:
         return f"{target}: another worker is at it"
     log.log(
@@ -85,7 +87,8 @@ def check_target(target: str) -> str:
 @shared_task(ignore_result=True)
 def check_targets() -> str:
     """Check every target now."""
-    return "; ".join(check_target(target) for target in known_targets())
+    with console_lane():  # one piece of work: what is away is waited for once
+        return "; ".join(check_target(target) for target in known_targets())
 
 
 @shared_task(ignore_result=True, acks_late=True, reject_on_worker_lost=True)

@@ -19,6 +19,7 @@ from poolmgr.control.identity import process_uid
 from poolmgr.control.store.base import Leases, StoreDown
 from poolmgr.control.store.fetching import Fetcher
 from poolmgr.control.store.leases import RedisLeases
+from poolmgr.control.store.patience import patience
 from poolmgr.control.store.reading import Reading, read_beats
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.snapshot import ProcessBeat
@@ -41,13 +42,14 @@ class RedisStore:
         self._beat_key = prefix + "beat:"
         self._index = prefix + "processes"
         self._changed = prefix + "changed"
-        # redis-py would retry for seconds by default; one retry serves for a connection that the server had closed.
+        # redis-py would retry for seconds by default; one retry serves for a connection that the server had closed. What
+        # was waited for in vain is not asked again.
         try:
             self._client: Any = redis.Redis.from_url(
                 url,
                 socket_connect_timeout=_CONNECT,
                 socket_timeout=_ANSWER,
-                retry=Retry(NoBackoff(), 1),
+                retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
                 health_check_interval=15,
             )
             # Made and not connected: what redis-py does not know, it would otherwise refuse at every use.
@@ -154,10 +156,11 @@ class RedisStore:
 
     @contextmanager
     def _or_down(self) -> Iterator[None]:
-        try:
-            yield
-        except (redis.RedisError, OSError) as error:
-            raise StoreDown(f"Redis at {self._address} {_reason(error)}") from error
+        with patience(self, f"Redis at {self._address} answers too slowly"):
+            try:
+                yield
+            except (redis.RedisError, OSError) as error:
+                raise StoreDown(f"Redis at {self._address} {_reason(error)}") from error
 
 
 def _reason(error: BaseException) -> str:

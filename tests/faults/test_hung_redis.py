@@ -1,0 +1,140 @@
+"""A Redis that accepts and never answers costs a page, a save or a task one deadline, not one for each question."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from poolmgr import tasks
+from poolmgr.control import agent, commands
+from poolmgr.control.access import control_database
+from poolmgr.control.fleet import read_beats, read_fleet
+from poolmgr.control.profiles import save_profile
+from poolmgr.control.report import make_report
+from poolmgr.control.store import get_store
+from poolmgr.models import Command, PoolProfile, ProfileRevision
+from poolsite.demo.servers import EmbeddedRedis
+from tests.integration.console import beat, person, signed_in
+
+pytestmark = [pytest.mark.faults]
+
+#: Seconds: more than the one deadline, which is a second, and less than two.
+ONCE = 1.8
+
+
+@pytest.fixture
+def redis(transactional_db: None, settings: Any, make_redis: Callable[[], EmbeddedRedis]) -> Iterator[EmbeddedRedis]:
+    server = make_redis()
+    # The site's cache and broker are another Redis, which is well.
+    settings.POOLMGR = {"REDIS_URL": server.url(), "NAMESPACE": f"t{uuid.uuid4().hex[:8]}", "AGENT": False}
+    agent.stop()
+    yield server
+    os.kill(server.pid, signal.SIGCONT)
+    get_store().close()
+
+
+@pytest.fixture
+def client(redis: EmbeddedRedis) -> Client:
+    return signed_in(person("operator", superuser=True))
+
+
+@pytest.fixture
+def profile(redis: EmbeddedRedis) -> PoolProfile:
+    made = PoolProfile(target="default", max_size=5)
+    save_profile(made, "operator")
+    return made
+
+
+def took(work: Callable[[], Any]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def cost_of_silence(redis: EmbeddedRedis, work: Callable[[], Any]) -> float:
+    """How much longer ``work`` takes while Redis is frozen."""
+    work()
+    well = took(work)
+    os.kill(redis.pid, signal.SIGSTOP)
+    try:
+        return took(work) - well
+    finally:
+        os.kill(redis.pid, signal.SIGCONT)
+
+
+PAGES = (
+    "/pools/", "/pools/fragment/", "/pools/fleet.json", "/pools/metrics", "/pools/confirm/?kind=recycle&target=default",
+    "/admin/poolmgr/poolprofile/", "/admin/poolmgr/poolprofile/add/",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_waits_once(page: str, redis: EmbeddedRedis, client: Client) -> None:  # P8, P10
+    beat()
+    assert client.get(page).status_code == 200
+    assert 0.4 < cost_of_silence(redis, lambda: client.get(page)) < ONCE or page.endswith("/add/")
+
+
+def test_a_save_waits_once_and_says_nothing_wrong(
+    redis: EmbeddedRedis, client: Client, profile: PoolProfile
+) -> None:  # P8, P10
+    beat()
+    page = f"/admin/poolmgr/poolprofile/{profile.pk}/change/"
+    assert cost_of_silence(redis, lambda: client.get(page)) < ONCE
+    values = {name: str(value) for name, value in profile.values().items()} | {"enabled": "on"}
+    sizes = iter(range(6, 20))
+    answers = []
+
+    def save() -> None:
+        # Each is a change: what is saved is told to the fleet, and the room for it looked up.
+        answers.append(client.post(page, values | {"max_size": str(next(sizes))}).status_code)
+
+    assert cost_of_silence(redis, save) < ONCE
+    assert answers == [302, 302, 302]
+    profile.refresh_from_db()
+    assert (profile.max_size, profile.revision) == (8, 4)
+    assert ProfileRevision.objects.count() == 4
+
+
+def test_a_command_waits_once(redis: EmbeddedRedis, client: Client) -> None:  # P8, P10
+    beat()
+    order = {"kind": "resume", "target": "default"}
+    assert cost_of_silence(redis, lambda: client.post("/pools/command/", order)) < ONCE
+    assert Command.objects.count() == 3
+
+
+@pytest.mark.parametrize("task", ["tick", "check_target", "check_targets", "take_samples", "sweep"])
+def test_a_task_waits_once(task: str, redis: EmbeddedRedis) -> None:  # P8
+    beat()
+    work = getattr(tasks, task)
+    assert cost_of_silence(redis, (lambda: work("default")) if task == "check_target" else work) < ONCE
+
+
+def test_a_look_by_a_command_waits_once(redis: EmbeddedRedis) -> None:  # P8
+    beat()
+    assert cost_of_silence(redis, make_report) < ONCE
+
+
+def test_a_piece_of_work_asks_once_and_the_next_one_again(redis: EmbeddedRedis) -> None:  # P8, P11
+    beat()
+    os.kill(redis.pid, signal.SIGSTOP)
+    with control_database():
+        assert took(read_beats) > 0.4
+        first = read_beats()
+        assert took(lambda: [read_beats() for _ in range(20)]) < 0.9
+        assert took(lambda: commands.send("resume", "default", "operator")) < 0.9
+        assert first.store == "database"
+        assert "does not answer: heartbeats go through the control database" in first.errors[0]
+    with control_database():
+        assert took(read_beats) > 0.4
+    os.kill(redis.pid, signal.SIGCONT)
+    with control_database():
+        assert read_fleet().store == "redis"
+        assert read_fleet().store_error == ""
