@@ -78,9 +78,8 @@ def check_target(target: str) -> str:
             log.warning("The check of %s can't be stored: %s", target, sentence_of(error))
     if check is None:
         return f"{target}: another worker is at it"
-    log.log(
-        logging.INFO if check.state == "ok" else logging.WARNING, "%s is %s: %s", target, check.state, check.message
-    )
+    # A line when it begins and one when it is over, and not one at every check.
+    log.log(logging.WARNING if check.is_news else logging.INFO, "%s is %s: %s", target, check.state, check.message)
     return f"{target} is {check.state}: {check.message}"
 
 

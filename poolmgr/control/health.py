@@ -15,6 +15,9 @@ from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import Event, HealthCheck
 from poolmgr.pools import registry
 
+#: Seconds until a target that was critical is checked again: a little less than lies between two of Celery's ticks.
+AGAIN = 4.0
+
 
 def check_target(target: str, timeout: float = 5.0, query: str | None = None) -> HealthCheck:
     """Check a target by a connection of its own, within about ``timeout`` seconds: an unsaved result. Never raises.
@@ -37,6 +40,7 @@ def store_check(check: HealthCheck) -> HealthCheck:
     with control_transaction() as alias:
         before = last_check(check.target)
         check.save(using=alias)
+        check.is_news = check.state != (before.state if before else "ok")
         if before is None or before.state != check.state:
             was = f", was {before.state}" if before else ""
             record(Event.Kind.HEALTH, check.target, "", f"{check.state}{was}: {check.message}")
@@ -44,6 +48,11 @@ def store_check(check: HealthCheck) -> HealthCheck:
 
 
 def is_due(target: str, interval: float) -> bool:
-    """Whether the last stored check is ``interval`` seconds old. Raises ``django.db.Error``."""
+    """Whether the last stored check is ``interval`` seconds old. Raises ``django.db.Error``.
+
+    One that was critical is soon repeated: where nobody uses the target, nothing else tells that the server is back.
+    """
     before = last_check(target)
+    if before is not None and before.state == "critical":
+        interval = min(interval, AGAIN)
     return before is None or timezone.now() - before.at >= timedelta(seconds=interval)

@@ -12,12 +12,14 @@ import psycopg
 from django.db import connections
 from psycopg.rows import tuple_row
 
+from poolmgr.backends.postgresql.making import connection_parameters
 from poolmgr.control.targets import bootstrap_spec, known_targets
 from poolmgr.metrics.health import Verdict, judge_server, worst
 from poolmgr.models import HealthCheck
 from poolmgr.pools import registry
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.liveness import NoAnswer, validate
+from poolmgr.pools.liveness import PATIENCE, NoAnswer, validate
+from poolmgr.pools.parting import part
 
 #: Seconds above which a connect or a query that should take milliseconds is worth a warning.
 SLOW = 1.0
@@ -53,7 +55,8 @@ class Probe:
         wrapper = connections[target]
         self._address = _address(wrapper.settings_dict)
         # libpq knows whole seconds and no less than 2; the deadline may be earlier.
-        self._parameters = {**wrapper.get_connection_params(), "connect_timeout": max(2, round(timeout))}
+        given = {**wrapper.get_connection_params(), "connect_timeout": max(2, round(timeout))}
+        self._parameters = connection_parameters(given, timeout)
         pool = registry.get(target)
         spec = pool.spec if pool else bootstrap_spec(target)
         self._query = query
@@ -103,6 +106,8 @@ class Probe:
         try:
             validate(connection, query, self._deadline)
         except NoAnswer:
+            # Whoever asks for the result has it by now. The query may wait still, in one session more at each check.
+            part(connection, PATIENCE)
             raise
         except psycopg.OperationalError as error:
             if connection.closed:

@@ -13,10 +13,10 @@ from poolmgr.control.access import control_alias, control_database
 from poolmgr.control.budget import Budget
 from poolmgr.control.deadline import deadline
 from poolmgr.control.follower import Follower
-from poolmgr.control.identity import host, process_uid, role, short_name
 from poolmgr.control.orders import Orders
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.control.store.database import DatabaseStore
+from poolmgr.identity import host, process_uid, role, short_name
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.pools import registry
 from poolmgr.pools.managed import ManagedPool

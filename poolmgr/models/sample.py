@@ -26,6 +26,8 @@ class HealthCheck(models.Model):
     ours = models.PositiveIntegerField(null=True)
     server_version = models.CharField(max_length=50, blank=True)
     at = models.DateTimeField(auto_now_add=True, db_index=True)
+    #: Whether it found another state than the check before it; True as long as nobody has compared them.
+    is_news = True
 
     class Meta:
         ordering = ["-at", "-id"]

@@ -15,8 +15,8 @@ from django.db import connections
 from django.test import Client
 
 from poolmgr.control import agent
-from poolmgr.control.identity import host, process_uid
 from poolmgr.control.store import get_store
+from poolmgr.identity import host, process_uid
 from poolmgr.metrics.histogram import Distribution
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.pools.managed import ManagedPool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import threading
@@ -11,13 +12,16 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
+import psycopg
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from poolmgr import tasks
 from poolmgr.control import commands, rolling, upkeep
 from poolmgr.control.access import control_database
 from poolmgr.control.fleet import read_fleet
+from poolmgr.control.health import check_target
 from poolmgr.control.orders import orders_for
 from poolmgr.control.store import get_store
 from poolmgr.control.store.database import DatabaseStore
@@ -100,6 +104,49 @@ def test_interval_of_the_profile_counts_from_the_next_tick_on(fleet: TestFleet) 
     profile.health_check_interval = 15
     profile.save()
     assert upkeep.targets_due() == ("default",)
+
+
+def test_a_target_that_was_critical_is_checked_again_at_the_next_tick(fleet: TestFleet) -> None:
+    PoolProfile.objects.create(target="default", validation_query="SELECT nothing_of_that_name")
+    tasks.check_target("default")
+    assert upkeep.targets_due() == ()
+    HealthCheck.objects.update(at=timezone.now() - timedelta(seconds=tasks.TICK - 0.5))
+    assert upkeep.targets_due() == ("default",)
+    PoolProfile.objects.update(validation_query="SELECT 1")
+    tasks.check_target("default")
+    HealthCheck.objects.update(at=timezone.now() - timedelta(seconds=tasks.TICK - 0.5))
+    assert upkeep.targets_due() == ()
+
+
+def test_checks_log_a_line_when_a_target_turns_critical_and_one_when_it_is_back(
+    fleet: TestFleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    PoolProfile.objects.create(target="default")
+    caplog.set_level(logging.INFO)
+    for query in ("SELECT 1", "SELECT nothing", "SELECT nothing", "SELECT nothing", "SELECT 1", "SELECT 1"):
+        PoolProfile.objects.update(validation_query=query)
+        HealthCheck.objects.update(at=timezone.now() - timedelta(seconds=60))
+        tasks.check_target("default")
+    said = [
+        (each.levelname, each.getMessage().split(":")[0]) for each in caplog.records if each.name == "poolmgr.tasks"
+    ]
+    assert len(said) == 6
+    assert [each for level, each in said if level == "WARNING"] == ["default is critical", "default is ok"]
+
+
+def test_a_check_whose_query_waits_leaves_no_session_behind(fleet: TestFleet, postgres: EmbeddedPostgres) -> None:
+    url = postgres.superuser_url(str(connection.settings_dict["NAME"]))
+    with psycopg.connect(url) as migration, psycopg.connect(url, autocommit=True) as console:
+        migration.execute("LOCK TABLE poolmgr_sample IN ACCESS EXCLUSIVE MODE")
+
+        def waiting() -> int:
+            count = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%%FROM poolmgr_sample%%' AND pid <> %s"
+            row = console.execute(count, [console.info.backend_pid]).fetchone()
+            return int(row[0]) if row else 0
+
+        assert check_target("default", 0.6, "SELECT count(*) FROM poolmgr_sample").state == "critical"
+        wait_for(lambda: waiting() == 0)
+        migration.rollback()
 
 
 def test_a_row_that_was_made_wrong_in_sql_stops_no_check(fleet: TestFleet) -> None:

@@ -13,13 +13,13 @@ from django.test import Client
 
 from poolmgr import tasks
 from poolmgr.control.fleet import read_beats, read_fleet
-from poolmgr.control.identity import process_uid
 from poolmgr.control.profiles import save_profile
 from poolmgr.control.report import make_report
 from poolmgr.control.store import get_store, live_uids
 from poolmgr.control.store.base import FleetStore
 from poolmgr.control.store.reading import MAX_NAMES
 from poolmgr.control.store.redis import RedisStore
+from poolmgr.identity import process_uid
 from poolmgr.metrics.snapshot import MAX_BEAT, PoolSnapshot
 from poolmgr.models import Event, HealthCheck, PoolProfile, ProfileRevision, Sample
 

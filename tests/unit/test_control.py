@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poolmgr.control import identity
+from poolmgr import identity
 from poolmgr.control.budget import even_share
 from poolmgr.control.desired import follow, wishes
 from poolmgr.exceptions import ConfigurationError
@@ -66,6 +66,36 @@ def test_uid_is_the_processs_own_after_a_fork() -> None:  # P3
     theirs = os.read(reading, 100).decode()
     assert theirs != mine
     assert f"-{child}-" in theirs
+
+
+def test_the_name_that_servers_show_is_the_processs_own_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:  # P3
+    monkeypatch.setenv("POOLMGR_ROLE", "worker")
+    assert identity.application_name() == f"poolmgr:worker:{identity.host()}:{os.getpid()}"[:63]
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, identity.application_name().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 100).decode().endswith(f":{child}")
+
+
+@pytest.mark.parametrize("host", ["h" * 200, "größe.example.org", "häuser" * 20, "a\nb c"])
+def test_the_name_that_servers_show_fits_whatever_the_host_is_called(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setattr(identity, "host", lambda: host)
+    name = identity.application_name()
+    assert name.isascii()
+    assert name.isprintable()
+    assert len(name) <= 63
+    assert name.startswith("poolmgr:command:")
+    assert name.endswith(f":{os.getpid()}")
+
+
+def test_a_role_that_does_not_exist_keeps_nobody_from_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POOLMGR_ROLE", "wbe")
+    assert identity.application_name().startswith("poolmgr:command:")
 
 
 def profile(pk: int, role: str = "", **values: Any) -> PoolProfile:

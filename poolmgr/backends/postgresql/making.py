@@ -10,6 +10,7 @@ from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from poolmgr.backends.postgresql.cursors import ServerBindingServerSideCursor, reporting
 from poolmgr.backends.postgresql.watched import WatchedConnection
 from poolmgr.exceptions import ConfigurationError
+from poolmgr.identity import application_name
 from poolmgr.pools.connection import pooled
 from poolmgr.pools.elastic import ElasticPool
 from poolmgr.pools.liveness import default_parameters
@@ -41,7 +42,7 @@ def make_pool(template: Any) -> ManagedPool:
     def connect_kwargs() -> dict[str, Any]:
         given = template.get_connection_params() | {"autocommit": True}
         given["cursor_factory"] = reporting(given["cursor_factory"])
-        return default_parameters(given, made.spec.connection_timeout)
+        return connection_parameters(given, made.spec.connection_timeout)
 
     def configure(conn: Any) -> None:
         conn.server_cursor_factory = ServerBindingServerSideCursor
@@ -52,6 +53,15 @@ def make_pool(template: Any) -> ManagedPool:
     passed["connection_class"] = pooled(passed.get("connection_class", WatchedConnection), WatchedConnection)
     made = ManagedPool(alias, spec, connect_kwargs, configure, address(got), passed)
     return made
+
+
+def connection_parameters(given: dict[str, Any], timeout: float) -> dict[str, Any]:
+    """``given``, with what bounds a silent host and what tells a server's administrator whose connection it is.
+
+    libpq takes the fallback where nothing else names the application: no parameter, no service, no ``PGAPPNAME``.
+    ``timeout`` is that of a checkout, in seconds.
+    """
+    return default_parameters({"fallback_application_name": application_name(), **given}, timeout)
 
 
 def address(settings_dict: dict[str, Any]) -> str:

@@ -19,14 +19,13 @@ from poolmgr.backends.postgresql.cursors import HELD, ServerSideCursor
 from poolmgr.backends.postgresql.explicit import ExplicitWays
 from poolmgr.backends.postgresql.finding import PoolOfAlias
 from poolmgr.backends.postgresql.lifecycle import Request, latest_request, wrappers
-from poolmgr.backends.postgresql.making import isolation_level
+from poolmgr.backends.postgresql.making import connection_parameters, isolation_level
 from poolmgr.backends.postgresql.transactions import Transactions
 from poolmgr.exceptions import PoolmgrError
 from poolmgr.pools import registry
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.lane import on_console_lane
 from poolmgr.pools.ledger import Entry
-from poolmgr.pools.liveness import default_parameters
 from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.owners import Sharers
 
@@ -163,7 +162,7 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
 
     @async_unsafe
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        return super().get_new_connection(default_parameters(conn_params, 10.0))
+        return super().get_new_connection(connection_parameters(conn_params, 10.0))
 
     def cursor(self) -> Any:
         """As Django's, which learns from an exception, at every call, that no event loop runs in this thread."""

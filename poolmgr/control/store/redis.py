@@ -15,13 +15,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from poolmgr.conf import conf
-from poolmgr.control.identity import process_uid
 from poolmgr.control.store.base import Leases, StoreDown
 from poolmgr.control.store.fetching import Fetcher
 from poolmgr.control.store.leases import RedisLeases
 from poolmgr.control.store.patience import patience
 from poolmgr.control.store.reading import Reading, read_beats
 from poolmgr.exceptions import ConfigurationError
+from poolmgr.identity import process_uid
 from poolmgr.metrics.snapshot import ProcessBeat
 
 #: Seconds. Whoever reads the fleet would rather be told that Redis is away than wait for it.

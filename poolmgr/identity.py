@@ -16,6 +16,10 @@ from poolmgr.exceptions import ConfigurationError
 _WEB = frozenset({"gunicorn", "uvicorn", "daphne", "hypercorn", "granian", "waitress-serve", "uwsgi", "mod_wsgi"})
 
 
+#: As many bytes of an application_name a server shows.
+_SHOWN = 63
+
+
 def process_uid() -> str:
     """Host, pid and a random part, since hosts of a fleet may share names and pids; at most 64 characters."""
     # A child of a fork is another process, whatever its memory says and whoever forked.
@@ -29,6 +33,18 @@ def _uid_of(pid: int) -> str:
 
 def host() -> str:
     return socket.gethostname() or "localhost"
+
+
+def application_name() -> str:
+    """``poolmgr:role:host:pid``, by which a server's own views lead back to this process: ASCII, at most 63 characters."""
+    try:
+        its_role = role()
+    except ConfigurationError:  # which the checks and the agent tell of: a connection is none the worse for it
+        its_role = role_of(sys.argv)
+    pid = os.getpid()
+    # PostgreSQL would replace what is not printable ASCII, and cut off the end.
+    name = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in host())
+    return f"poolmgr:{its_role}:{name[: _SHOWN - len(f'poolmgr:{its_role}::{pid}')]}:{pid}"
 
 
 def role() -> str:
