@@ -1,17 +1,17 @@
-"""The real servers that one test run uses: started at the first question, stopped when the run ends."""
+"""The real servers that one test process uses: started at the first question, stopped when its tests are over.
 
-import os
+Tests that run side by side are in worker processes, each of which has servers of its own.
+"""
+
 import shutil
 import tempfile
-import uuid
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 
-# Every process that descends from this run carries the mark, also one that left our process tree.
-RUN_MARK = "POOLMGR_TEST_RUN"
+from .workers import mark_run
 
 # Nobody pulls the plug of this machine for a test: what a killed server had written, the kernel still has.
 FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
@@ -26,7 +26,7 @@ class Servers:
 
 @cache
 def servers() -> Servers:
-    os.environ.setdefault(RUN_MARK, uuid.uuid4().hex)
+    mark_run()
     directory = scratch_directory()
     postgres = EmbeddedPostgres(directory / "postgres", settings={**FAST, "max_connections": 100}).start()
     redis = EmbeddedRedis(directory / "redis").start()

@@ -1,19 +1,22 @@
-"""The site's settings on the servers of this test run. Importing this starts them: the settings hold their addresses."""
+"""The site's settings on the servers of this test process. Importing this starts them: the settings hold their addresses."""
 
 import os
 
-from .servers import RUN_MARK, servers
+from .servers import servers
+from .workers import SERVERS_OF, has_addresses, worker
 
-# A process that a test started finds its addresses in the environment, and must not start servers of its own.
-if RUN_MARK not in os.environ:
+if not has_addresses():
     _servers = servers()
     os.environ.update(
-        SECRET_KEY="only-for-tests-only-for-tests-only-for-tests",
-        ALLOWED_HOSTS="testserver,localhost,127.0.0.1",
-        DATABASE_URL=_servers.postgres.url("site"),
-        REDIS_URL=_servers.redis.url(),
-        # The tests' client speaks plain HTTP.
-        HTTPS="0",
+        {
+            SERVERS_OF: worker(),
+            "SECRET_KEY": "only-for-tests-only-for-tests-only-for-tests",
+            "ALLOWED_HOSTS": "testserver,localhost,127.0.0.1",
+            "DATABASE_URL": _servers.postgres.url("site"),
+            "REDIS_URL": _servers.redis.url(),
+            # The tests' client speaks plain HTTP.
+            "HTTPS": "0",
+        }
     )
 
 from poolsite.settings import *  # noqa: F403

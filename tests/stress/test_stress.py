@@ -124,7 +124,7 @@ class Operator:
                 world.note(world.done, doing.__name__)
 
 
-@pytest.mark.stress
+@pytest.mark.long
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(SECONDS + 120)
 def test_nothing_is_shared_lost_or_left_behind_whatever_happens(

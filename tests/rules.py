@@ -1,0 +1,124 @@
+"""Three rules of every run: long tests wait to be asked for, skips can be errors, and no process survives."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from . import servers as running
+from .workers import belongs_here, mark_run
+
+# -- long tests are for --all, or for who names them -------------------------------------------------------------------
+
+_left_out = 0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="Run the long tests too (marker: long).")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    global _left_out
+    named = {Path(argument.partition("::")[0]).resolve() for argument in config.args}
+    asked_for = config.option.all or config.option.markexpr
+    long = [item for item in items if item.get_closest_marker("long")]
+    kept = [item for item in long if asked_for or item.path in named]
+    # Last, when nobody is left to whom the load that they make matters.
+    items[:] = [item for item in items if item not in long] + kept
+    _left_out = len(long) - len(kept)
+    if _left_out:
+        config.hook.pytest_deselected(items=[item for item in long if item not in kept])
+
+
+# -- a skip is an error where everything is installed ------------------------------------------------------------------
+
+
+def _refuse_skip(report: Any) -> None:
+    if report.skipped and os.environ.get("POOLMGR_NO_SKIPS") == "1" and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: skipped although POOLMGR_NO_SKIPS=1 forbids it. {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Any:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Any:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+# -- no process survives the run ---------------------------------------------------------------------------------------
+
+_survivors: list[str] = []
+
+
+def pytest_configure() -> None:
+    mark_run()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    running.stop_servers()
+    # A worker answers for its own; who started the workers, once they have ended, for whatever is left.
+    left = _marked_processes()
+    # Those that are about to end get the time to do so.
+    _gone, alive = psutil.wait_procs(left, timeout=5)
+    for process in alive:
+        _survivors.append(_describe(process))
+        process.kill()
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput.update(survivors=_survivors, left_out=_left_out)
+    elif _survivors and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _marked_processes() -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and belongs_here(process.environ()):
+                found.append(process)
+        except psutil.Error:
+            # Ended meanwhile, or another user's: not ours.
+            continue
+    return found
+
+
+def _describe(process: psutil.Process) -> str:
+    try:
+        return f"{process.pid} {' '.join(process.cmdline())}"
+    except psutil.Error:
+        return str(process.pid)
+
+
+# -- what is told at the end -------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended; one that crashed has nothing to say."""
+    global _left_out
+    told = getattr(node, "workeroutput", {})
+    _survivors.extend(told.get("survivors", []))
+    # All workers collect the same tests.
+    _left_out = max(_left_out, told.get("left_out", 0))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _left_out:
+        many = "1 long test left out: --all runs it too"
+        terminalreporter.line(many if _left_out == 1 else f"{_left_out} long tests left out: --all runs them too")
+    if _survivors:
+        terminalreporter.section("processes left behind by the tests", red=True)
+        for line in _survivors:
+            terminalreporter.line(line)
