@@ -28,6 +28,7 @@ from poolmgr.pools.housekeeping import Recycled
 from poolmgr.pools.outage import Outage
 from poolmgr.pools.owners import owner_function
 from poolmgr.pools.plan import Action, Plan, plan
+from poolmgr.pools.reclaiming import reclaim
 from poolmgr.pools.spec import PoolSpec
 
 logger = logging.getLogger("poolmgr.pool")
@@ -102,9 +103,16 @@ class ManagedPool:
         housekeeping.start(self)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Close idle connections now and used ones as they return; whoever waits gets ``PoolClosed``."""
+        """Close idle connections now and used ones as they return; whoever waits gets ``PoolClosed``.
+
+        What nobody will give back goes now too, since no housekeeping comes after this.
+        """
         self.retired = True
+        reclaim(self)
         self.pool.close(timeout)
+        with self._lock:
+            # The rest is its borrowers' alone: one that ends without giving it back takes its connection along.
+            self.out.clear()
 
     def disown(self) -> None:
         """In a forked child: be a closed pool, whose connections are the parent's and out of reach.

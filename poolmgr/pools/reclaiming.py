@@ -68,7 +68,9 @@ def _take_back(managed: ManagedPool, conn: PooledConnection, really: Callable[[]
         managed.out.discard(conn)
         managed.counts["reclaimed"] += 1
         managed.counts["closed"] += 1
-    logger.warning("pool %r: a connection is taken back: %s", managed.target, why)
+    # Where the pool closes it is no loss to anybody: a script's threads need not give back before the script ends.
+    level = logging.INFO if managed.retired else logging.WARNING
+    logger.log(level, "pool %r: a connection is taken back: %s", managed.target, why)
     managed.pool.give_up(conn)
 
 
