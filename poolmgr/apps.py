@@ -14,6 +14,8 @@ class PoolmgrConfig(AppConfig):
     def ready(self) -> None:
         # Both register with what Django loads before the app registry is ready, so neither can be imported earlier.
         from poolmgr import checks  # noqa: F401
+        from poolmgr.conf import hide_setting
         from poolmgr.control import agent
 
+        hide_setting()
         agent.install()

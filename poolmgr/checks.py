@@ -10,11 +10,13 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 
+from poolmgr.backends.postgresql.making import expect_names
 from poolmgr.conf import conf
 from poolmgr.control.store import get_store
 from poolmgr.control.transacting import what_transacts
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.pools.spec import PoolSpec, from_options
+from poolmgr.secrets import shown
 
 #: Where PgBouncer listens unless told otherwise; nothing else in the settings tells it from a PostgreSQL.
 PGBOUNCER_PORT = "6432"
@@ -42,6 +44,11 @@ def check_databases(**kwargs: Any) -> list[CheckMessage]:
     for alias, got in _pooled().items():
         options = got["OPTIONS"]
         try:
+            expect_names(got, f"DATABASES[{alias!r}]")
+        except ConfigurationError as ex:
+            hint = "Take the URL apart: NAME, USER, PASSWORD, HOST and PORT each have a key of their own."
+            found.append(Error(str(ex), hint=hint, id="poolmgr.E004"))
+        try:
             spec, _ = from_options(
                 options.get("pool", True) or PoolSpec().to_dict(), f"DATABASES[{alias!r}]['OPTIONS']['pool']"
             )
@@ -58,7 +65,7 @@ def _check_database(alias: str, got: dict[str, Any], spec: PoolSpec) -> list[Che
     if got["CONN_MAX_AGE"] != 0 and "pool" in got["OPTIONS"]:
         found.append(
             Error(
-                f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {got['CONN_MAX_AGE']!r} beside a pool, which Django refuses.",
+                f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {shown(got['CONN_MAX_AGE'])} beside a pool, which Django refuses.",
                 hint="Remove it; set max_lifetime in the pool's profile instead.",
                 id="poolmgr.E003",
             )
@@ -66,7 +73,8 @@ def _check_database(alias: str, got: dict[str, Any], spec: PoolSpec) -> list[Che
     elif got["CONN_MAX_AGE"] != 0:
         found.append(
             Warning(
-                f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {got['CONN_MAX_AGE']!r}, which a pooled connection doesn't heed.",
+                f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {shown(got['CONN_MAX_AGE'])}, which a pooled connection"
+                " doesn't heed.",
                 hint="Remove it; set max_lifetime in the pool's profile instead.",
                 id="poolmgr.W001",
             )

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.signals import setting_changed
 
 from poolmgr.exceptions import ConfigurationError
+from poolmgr.secrets import HIDDEN, Secret, hide, shown
 
 ROLES = ("web", "worker", "command")
 #: Management commands that serve requests, and those that work off tasks: what they run is the site's.
@@ -68,7 +69,7 @@ def _is_redis_url(value: Any) -> bool:
 _SECRET = frozenset({"REDIS_URL", "METRICS_TOKEN"})
 _YEAR = 365 * 86_400.0
 _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "REDIS_URL": (_is_redis_url, "None or a URL such as redis://:password@host:6379/0, rediss://host or unix:///path"),
+    "REDIS_URL": (_is_redis_url, "None or a URL such as redis://host:6379/0, rediss://host or unix:///path"),
     "NAMESPACE": (lambda v: isinstance(v, str) and v.isidentifier(), "a name of letters, digits and underscores"),
     "CONTROL_DATABASE": (lambda v: isinstance(v, str) and v in settings.DATABASES, "an alias of settings.DATABASES"),
     "ROLE": (lambda v: v is None or v in ROLES, f"None or one of {', '.join(ROLES)}"),
@@ -97,31 +98,47 @@ def conf() -> Conf:
 
     Raises ``ConfigurationError`` that names the key, its value and what is allowed.
     """
+    found = _read()
+    if isinstance(found, str):
+        # Here and not where the settings are looked through: reporters show the locals of each frame.
+        raise ConfigurationError(found)
+    return found
+
+
+def _read() -> Conf | str:
+    """The setting, or what is wrong with it."""
     given = getattr(settings, "POOLMGR", None)
     if given is None:
         given = {}
     if not isinstance(given, dict):
-        raise ConfigurationError(f"POOLMGR is {given!r}, but must be a dict")
+        return f"POOLMGR is {shown(given)}, but must be a dict"
     names = [each.name for each in fields(Conf)]
     for key, value in given.items():
         if key not in names:
-            raise ConfigurationError(f"POOLMGR has the unknown key {key!r}; allowed are {', '.join(names)}")
+            return f"POOLMGR has the unknown key {shown(key)}; allowed are {', '.join(names)}"
         fits, allowed = _ALLOWED[key]
         if not fits(value):
-            shown = "a value that is not shown" if key in _SECRET else repr(value)
-            raise ConfigurationError(f"POOLMGR[{key!r}] is {shown}, but must be {allowed}")
-    made = Conf(**{**given, "CONSOLE_PATHS": tuple(given.get("CONSOLE_PATHS", ()))})
+            told = HIDDEN if key in _SECRET else shown(value)
+            return f"POOLMGR[{key!r}] is {told}, but must be {allowed}"
+    secrets = {key: Secret(given[key]) for key in _SECRET if given.get(key)}
+    made = Conf(**{**given, **secrets, "CONSOLE_PATHS": tuple(given.get("CONSOLE_PATHS", ()))})
     if made.PROCESS_TTL <= 2 * made.HEARTBEAT_INTERVAL:
-        raise ConfigurationError(
+        return (
             f"POOLMGR['PROCESS_TTL'] is {made.PROCESS_TTL:g}, but must be more than twice HEARTBEAT_INTERVAL"
             f" ({made.HEARTBEAT_INTERVAL:g}), or live processes would seem dead"
         )
     return made
 
 
+def hide_setting() -> None:
+    """Have the setting's secrets show themselves to nobody, such as on Django's DEBUG page, which knows no ``REDIS_URL``."""
+    hide(getattr(settings, "POOLMGR", None))
+
+
 def _forget(*, setting: str, **kwargs: Any) -> None:
     if setting in {"POOLMGR", "DATABASES"}:
         conf.cache_clear()
+        hide_setting()
 
 
 setting_changed.connect(_forget, dispatch_uid="poolmgr.conf")

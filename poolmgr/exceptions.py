@@ -7,10 +7,14 @@ can act on.
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg_pool
 from django.core.exceptions import ImproperlyConfigured
 from django.db.transaction import TransactionManagementError
 from django.db.utils import NotSupportedError, OperationalError
+
+from poolmgr.secrets import HIDDEN, is_secret, scrub
 
 __all__ = [
     "AuthenticationFailed",
@@ -35,7 +39,10 @@ class PoolmgrError(Exception):
 
 
 class ConfigurationError(PoolmgrError, ImproperlyConfigured):
-    """A setting is wrong; the message names the key, the value and what is allowed."""
+    """A setting is wrong; the message names the key, the value unless it seems to hold a password, and what is allowed."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(scrub(each) if isinstance(each, str) else each for each in args))
 
 
 class InvalidSpec(ConfigurationError):
@@ -46,9 +53,10 @@ class InvalidSpec(ConfigurationError):
 
     # What it was made of is what pickle and copy make it of again; hence the sentence is composed when it is asked for.
     def __init__(self, errors: dict[str, str], where: str = "") -> None:
-        super().__init__(errors, where)
-        self.errors = errors
-        self.where = where
+        # A connection string in a wrong place is a key or a value here.
+        errors = {HIDDEN if is_secret(field) else field: scrub(each) for field, each in errors.items()}
+        super().__init__(errors, scrub(where))
+        self.errors, self.where = self.args
 
     def __str__(self) -> str:
         prefix = f"{self.where}: " if self.where else ""
@@ -64,7 +72,7 @@ class CheckoutError(PoolmgrError, OperationalError):
 
     def __init__(self, message: str, target: str = "") -> None:
         self.target = target
-        super().__init__(message)
+        super().__init__(scrub(message))
 
 
 class PoolExhausted(CheckoutError, psycopg_pool.PoolTimeout):

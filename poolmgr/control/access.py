@@ -14,8 +14,9 @@ from django.db.utils import DatabaseError
 
 from poolmgr.conf import conf
 from poolmgr.exceptions import CheckoutError, ConfigurationError
-from poolmgr.pools.diagnosis import diagnose, scrub
+from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.lane import console_lane
+from poolmgr.secrets import scrub
 
 #: What PostgreSQL calls a table that is not there.
 _UNDEFINED_TABLE = "42P01"

@@ -20,6 +20,7 @@ from poolmgr.pools import registry
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.liveness import PATIENCE, NoAnswer, validate
 from poolmgr.pools.parting import part
+from poolmgr.secrets import scrub
 
 #: Seconds above which a connect or a query that should take milliseconds is worth a warning.
 SLOW = 1.0
@@ -52,11 +53,8 @@ class Probe:
             known = ", ".join(known_targets()) or "none"
             self._results.put((_outcome(target, "unknown", f"There is no target {target!r}; known are: {known}."), []))
             return
-        wrapper = connections[target]
-        self._address = _address(wrapper.settings_dict)
-        # libpq knows whole seconds and no less than 2; the deadline may be earlier.
-        given = {**wrapper.get_connection_params(), "connect_timeout": max(2, round(timeout))}
-        self._parameters = connection_parameters(given, timeout)
+        self._wrapper = connections[target]
+        self._address = _address(self._wrapper.settings_dict)
         pool = registry.get(target)
         spec = pool.spec if pool else bootstrap_spec(target)
         self._query = query
@@ -81,7 +79,7 @@ class Probe:
         check, pids = HealthCheck(target=self._target), []
         try:
             began = perf_counter()
-            with psycopg.connect(**self._parameters, autocommit=True) as connection:
+            with psycopg.connect(**self._parameters(), autocommit=True) as connection:
                 check.connect_time = perf_counter() - began
                 self._connection = connection
                 query = self._query() or self._own_query
@@ -101,6 +99,12 @@ class Probe:
             sentence = found.sentence[:1].upper() + found.sentence[1:].rstrip(".")
             check.state, check.message = "critical", f"{sentence}: {self._address}."
         self._results.put((check, pids))
+
+    def _parameters(self) -> dict[str, Any]:
+        self._wrapper.check_settings()
+        # libpq knows whole seconds and no less than 2; the deadline may be earlier.
+        given = {**self._wrapper.get_connection_params(), "connect_timeout": max(2, round(self._timeout))}
+        return connection_parameters(given, self._timeout)
 
     def _validate(self, connection: psycopg.Connection[Any], query: str) -> list[Verdict]:
         try:
@@ -125,8 +129,8 @@ def _judge(check: HealthCheck) -> Verdict:
 
 
 def _outcome(target: str, state: str, message: str) -> HealthCheck:
-    return HealthCheck(target=target[:200], state=state, message=message[:500])
+    return HealthCheck(target=scrub(target)[:200], state=state, message=scrub(message)[:500])
 
 
 def _address(database: dict[str, Any]) -> str:
-    return f"{database['HOST'] or 'local socket'}:{database['PORT'] or 5432}/{database['NAME']}"
+    return scrub(f"{database['HOST'] or 'local socket'}:{database['PORT'] or 5432}/{database['NAME']}")

@@ -21,6 +21,7 @@ from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.leaving import LeavingPool
 from poolmgr.pools.ledger import Entry
 from poolmgr.pools.parting import is_busy
+from poolmgr.secrets import disarm, replica
 
 #: While somebody waits, a failed connect is tried again after this many seconds; psycopg_pool's pauses double from 1 s.
 RETRY_WHILE_WAITED = 0.25
@@ -127,7 +128,8 @@ class ConnectingPool(LeavingPool):
             self.living.add(conn)
             return conn
         except Exception as ex:
-            error = ex
+            # Whoever logs it, waits for it or asks for it later gets no frame that knows how we connect.
+            error = disarm(ex)
             raise
         finally:
             took = monotonic() - began
@@ -135,9 +137,9 @@ class ConnectingPool(LeavingPool):
                 self.connecting.remove(began)
                 self.last_error = error
                 self.last_error_at = began + took if error else 0.0
-                hopeless = self._take_hopeless(error) if error else []
-            for waiter in hopeless:
-                waiter.fail(error)
+                hopeless = [(waiter, replica(error)) for waiter in self._take_hopeless(error)] if error else []
+            for waiter, of_its_own in hopeless:
+                waiter.fail(of_its_own)
             if self.on_connect:
                 self.on_connect(took, error)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from psycopg import errors
 
 from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown, ServerFull
+from poolmgr.secrets import scrub_unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,9 @@ def diagnose(error: BaseException) -> Diagnosis:
             return Diagnosis(cls, sentence)
     if state := getattr(error, "sqlstate", None):
         return Diagnosis(ServerDown, f"the server refuses with SQLSTATE {state} ({_name_of(state)})")
-    return Diagnosis(ServerDown, scrub(text.strip().splitlines()[-1][:200]) if text.strip() else type(error).__name__)
+    return Diagnosis(
+        ServerDown, scrub_unread(text.strip().splitlines()[-1])[:200] if text.strip() else type(error).__name__
+    )
 
 
 def _name_of(state: str) -> str:
@@ -77,9 +80,3 @@ def _name_of(state: str) -> str:
         return errors.lookup(state).__name__
     except KeyError:
         return "unknown"
-
-
-def scrub(text: str) -> str:
-    """``text`` without anything that looks like a password."""
-    text = re.sub(r"(?i)(password|passwd|pwd)(\s*[=:]\s*)('[^']*'|\S+)", r"\1\2***", text)
-    return re.sub(r"(?i)\b([a-z+]+://[^\s:/@]*):[^\s@]+@", r"\1:***@", text)

@@ -6,7 +6,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from poolmgr.exceptions import CheckoutError, PoolExhausted, PoolPaused, ServerDown
-from poolmgr.pools.diagnosis import diagnose, scrub
+from poolmgr.pools.diagnosis import diagnose
+from poolmgr.secrets import scrub
 
 if TYPE_CHECKING:
     from poolmgr.pools.managed import ManagedPool

@@ -30,6 +30,7 @@ from poolmgr.pools.owners import owner_function
 from poolmgr.pools.plan import Action, Plan, plan
 from poolmgr.pools.reclaiming import reclaim
 from poolmgr.pools.spec import PoolSpec
+from poolmgr.secrets import replica
 
 logger = logging.getLogger("poolmgr.pool")
 
@@ -231,17 +232,17 @@ class ManagedPool:
         deadline = asked + timeout
         pool = self.pool
         while True:
+            failed = None
             try:
                 conn = pool.wait_for(max(0.001, deadline - monotonic()), self._current_owner(), asked)
-            except psycopg_pool.PoolTimeout:
-                raise self._failed("timeouts", explain.timed_out(self, timeout)) from pool.last_error
-            except psycopg_pool.TooManyRequests:
-                raise self._failed("checkout_errors", explain.too_many(self, TooManyWaiting)) from None
-            except psycopg_pool.PoolClosed:
-                raise PoolClosed(f"the pool of {self.target!r} is closed", self.target) from None
-            except Exception as ex:  # what a failed connect passes on to those who wait
-                # The pool remembers it: a traceback would keep alive what the borrower and its callers had.
-                raise self._failed("checkout_errors", explain.refused(self, ex)) from ex.with_traceback(None)
+            except Exception as ex:
+                failed = self._failed(ex, timeout)
+            if failed is not None:
+                try:
+                    # Not before the old error is over and done with, whose frames would else be its context.
+                    raise failed
+                finally:
+                    failed = None  # else it and this frame would keep each other alive
             now = monotonic()
             if not (fault := self._fault(self, conn, now, deadline - now)):
                 return conn
@@ -258,9 +259,20 @@ class ManagedPool:
         self.out.add(conn)
         self.wait_time.add(now - asked)
 
-    def _failed(self, counter: str, error: CheckoutError) -> CheckoutError:
-        with self._lock:
-            self.counts[counter] += 1
+    def _failed(self, ex: Exception, timeout: float) -> CheckoutError:
+        """What to raise instead of ``ex``. Its cause is the failed connect's words, without a traceback."""
+        if isinstance(ex, psycopg_pool.PoolClosed):
+            return PoolClosed(f"the pool of {self.target!r} is closed", self.target)
+        counter, cause = "checkout_errors", None
+        ex.__traceback__ = None  # its frames refer to it
+        if isinstance(ex, psycopg_pool.TooManyRequests):
+            error = explain.too_many(self, TooManyWaiting)
+        elif isinstance(ex, psycopg_pool.PoolTimeout):
+            counter, cause, error = "timeouts", self.pool.last_error, explain.timed_out(self, timeout)
+        else:  # what a failed connect passes on to those who wait
+            cause, error = ex, explain.refused(self, ex)
+        error.__cause__ = cause and replica(cause)
+        self.count(**{counter: 1})
         return error
 
     def _discard(self, conn: PooledConnection, fault: str) -> None:

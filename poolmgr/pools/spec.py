@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from poolmgr.exceptions import InvalidSpec
+from poolmgr.secrets import HIDDEN, is_secret, shown
 
 POOL_MODES = ("session", "transaction", "statement")
 VALIDATIONS = ("socket", "query", "off")
@@ -74,16 +75,16 @@ def errors_in(values: Mapping[str, Any]) -> dict[str, str]:
 
 def _error(name: str, value: Any) -> str:
     if name in _TEXT:
-        return "" if value in _TEXT[name] else f"{value!r} is not one of {', '.join(_TEXT[name])}"
+        return "" if value in _TEXT[name] else f"{shown(value)} is not one of {', '.join(_TEXT[name])}"
     if name == "validation_query":
         return query_error(value)
     if name in _WHOLE:
         if isinstance(value, bool) or not isinstance(value, int):
-            return f"{value!r} is not a whole number"
+            return f"{shown(value)} is not a whole number"
         least, most = int(_LEAST.get(name, 0)), _MOST[name]
         return "" if least <= value <= most else f"{value} is not between {least} and {most}"
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        return f"{value!r} is not a number of seconds"
+        return f"{shown(value)} is not a number of seconds"
     lowest = _LEAST.get(name, 0.0)
     if lowest <= value <= _LONGEST:
         return ""
@@ -112,8 +113,10 @@ def query_error(query: Any) -> str:
     A validation query runs on connections that belong to nobody yet, so it must be one plain SELECT that leaves nothing
     behind. Whatever passes here is run by ``liveness.validate()`` in a transaction that only reads.
     """
+    if isinstance(query, str) and is_secret(query):
+        return f"{HIDDEN}, since it seems to hold a password, which whoever looks at the settings would see"
     if not isinstance(query, str) or not _ONE_SELECT.match(query):
-        return f"{query!r} is not one SELECT statement, such as SELECT 1"
+        return f"{shown(query)} is not one SELECT statement, such as SELECT 1"
     body = query.strip().removesuffix(";")
     if ";" in body:
         return f"{query!r} has more than one statement; use one SELECT, such as SELECT 1"
@@ -147,7 +150,7 @@ def from_options(options: Any, where: str = "OPTIONS['pool']") -> tuple[PoolSpec
     if options is True or options is None:
         return PoolSpec(), {}
     if not isinstance(options, Mapping):
-        raise InvalidSpec({"pool": f"{options!r} is not True, False or a dict of settings"}, where)
+        raise InvalidSpec({"pool": f"{shown(options)} is not True, False or a dict of settings"}, where)
     given: dict[str, Any] = {NATIVE_NAMES.get(str(key), str(key)): value for key, value in options.items()}
     if len(given) < len(options):
         twice = sorted(name for name in NATIVE_NAMES if name in options and NATIVE_NAMES[name] in options)

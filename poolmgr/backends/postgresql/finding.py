@@ -8,11 +8,12 @@ from django.db import connections
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base as native
 
-from poolmgr.backends.postgresql.making import address, make_pool
+from poolmgr.backends.postgresql.making import address, expect_names, make_pool
 from poolmgr.pools import registry
 from poolmgr.pools.elastic import ElasticPool
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.managed import ManagedPool
+from poolmgr.secrets import disarm
 
 
 class PoolOfAlias(native.DatabaseWrapper):
@@ -45,15 +46,27 @@ class PoolOfAlias(native.DatabaseWrapper):
         return self._mode or ("session" if managed is None else managed.spec.pool_mode)
 
     def _find_pool(self) -> ManagedPool | None:
-        options = self.settings_dict["OPTIONS"].get("pool", True)
-        if options is False or self.alias == NO_DB_ALIAS or registry.abstains():
+        without = self.settings_dict["OPTIONS"].get("pool", True) is False
+        if without or self.alias == NO_DB_ALIAS or registry.abstains():
             return None
         found = registry.get(self.alias)
         if found is not None and found.address != address(self.settings_dict):
             if self.settings_dict is not connections.settings.get(self.alias):
                 return None  # another database under a borrowed alias
             registry.close(self.alias)
-        return registry.get_or_make(self.alias, lambda: make_pool(type(self)(self.settings_dict, self.alias)))
+        return registry.get_or_make(self.alias, self._make_pool)
+
+    def _make_pool(self) -> ManagedPool:
+        try:
+            return make_pool(type(self)(self.settings_dict, self.alias))
+        except Exception as ex:
+            disarm(ex)  # the frames below hold the settings
+            raise
+
+    def check_settings(self) -> None:
+        """As Django's, before each connect and pool; raises ``ConfigurationError`` too, for a URL in the place of a name."""
+        super().check_settings()
+        expect_names(self.settings_dict, f"DATABASES[{self.alias!r}]")
 
     def close_pool(self) -> None:
         """Close this alias's pool; the next query makes a new one.

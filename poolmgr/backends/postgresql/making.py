@@ -16,6 +16,7 @@ from poolmgr.pools.elastic import ElasticPool
 from poolmgr.pools.liveness import default_parameters
 from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.spec import from_options
+from poolmgr.secrets import HIDDEN, is_secret, scrub, shown
 
 
 def make_pool(template: Any) -> ManagedPool:
@@ -30,7 +31,7 @@ def make_pool(template: Any) -> ManagedPool:
     if got["CONN_MAX_AGE"] != 0 and "pool" in options:
         # As Django has it. Where no pool is named the setting was for connections without one, and is not heeded.
         raise ConfigurationError(
-            f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {got['CONN_MAX_AGE']!r}: Pooling doesn't support persistent"
+            f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {shown(got['CONN_MAX_AGE'])}: Pooling doesn't support persistent"
             " connections. Remove it; max_lifetime limits the age of a pool's connections."
         )
     if got["CONN_HEALTH_CHECKS"]:
@@ -67,7 +68,22 @@ def connection_parameters(given: dict[str, Any], timeout: float) -> dict[str, An
 def address(settings_dict: dict[str, Any]) -> str:
     """Where a database is, for people: host, port and name."""
     got = settings_dict
-    return f"{got['HOST'] or 'local socket'}:{got['PORT'] or 5432}/{got['NAME']}"
+    return scrub(f"{got['HOST'] or 'local socket'}:{got['PORT'] or 5432}/{got['NAME']}")
+
+
+def expect_names(settings_dict: dict[str, Any], where: str) -> None:
+    """Raise ``ConfigurationError`` where a URL or a connection string stands in the place of a name.
+
+    No server could make anything of it, and names are shown: in messages, logs and heartbeats.
+    """
+    for key, what in _NAMES.items():
+        if is_secret(str(settings_dict[key])):
+            raise ConfigurationError(
+                f"{where}[{key!r}] is {HIDDEN}, since it seems to hold a password, but must be {what} alone"
+            )
+
+
+_NAMES = {"NAME": "the database's name", "USER": "the user's name", "HOST": "the host's name", "PORT": "the port"}
 
 
 def isolation_level(wrapper: Any) -> IsolationLevel | None:
@@ -80,5 +96,5 @@ def isolation_level(wrapper: Any) -> IsolationLevel | None:
     except ValueError:
         allowed = ", ".join(f"{level.value} ({level.name})" for level in IsolationLevel)
         raise ImproperlyConfigured(
-            f"DATABASES[{wrapper.alias!r}]['OPTIONS']['isolation_level'] is {value!r}, but must be one of {allowed}"
+            f"DATABASES[{wrapper.alias!r}]['OPTIONS']['isolation_level'] is {shown(value)}, but must be one of {allowed}"
         ) from None

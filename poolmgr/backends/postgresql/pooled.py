@@ -28,6 +28,7 @@ from poolmgr.pools.lane import on_console_lane
 from poolmgr.pools.ledger import Entry
 from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.owners import Sharers
+from poolmgr.secrets import disarm, hide
 
 _ENSURE_CONNECTION = native.DatabaseWrapper.ensure_connection
 _IDLE = TransactionStatus.IDLE
@@ -58,6 +59,7 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        hide(self.settings_dict)
         self._managed: ManagedPool | None = None
         self._mode: str | None = None
         self._keeps = False  # in session mode: the connection stays until it is closed
@@ -157,11 +159,17 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         self._busy += 1
         try:
             super().connect()
+        except BaseException as ex:
+            if self.connection is None:
+                # The frames below know how we connect. Later ones are of hooks, and are wanted.
+                disarm(ex)
+            raise
         finally:
             self._busy -= 1
 
     @async_unsafe
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        hide(conn_params)  # Django's connect() has them too, for as long as its hooks run
         return super().get_new_connection(connection_parameters(conn_params, 10.0))
 
     def cursor(self) -> Any:

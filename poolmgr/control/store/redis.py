@@ -23,6 +23,7 @@ from poolmgr.control.store.reading import Reading, read_beats
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.identity import process_uid
 from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.secrets import HIDDEN, Secret, disarm
 
 #: Seconds. Whoever reads the fleet would rather be told that Redis is away than wait for it.
 _CONNECT, _ANSWER = 0.5, 1.0
@@ -37,30 +38,20 @@ class RedisStore:
     pushes = True
 
     def __init__(self, url: str) -> None:
+        url = Secret(url)
         self._address = _address(url)
         prefix = "{" + conf().NAMESPACE + "}:"  # braces: all keys in one slot of a cluster
         self._beat_key = prefix + "beat:"
         self._index = prefix + "processes"
         self._changed = prefix + "changed"
-        # redis-py would retry for seconds by default; one retry serves for a connection that the server had closed. What
-        # was waited for in vain is not asked again.
-        try:
-            self._client: Any = redis.Redis.from_url(
-                url,
-                socket_connect_timeout=_CONNECT,
-                socket_timeout=_ANSWER,
-                retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-                health_check_interval=15,
-            )
-            # Made and not connected: what redis-py does not know, it would otherwise refuse at every use.
-            pool = self._client.connection_pool
-            pool.connection_class(**pool.connection_kwargs)
-        except (ValueError, TypeError, redis.RedisError):
-            # Without the cause: it may quote the URL.
+        client: Any = _client(url)
+        if client is None:
             raise ConfigurationError(
-                "POOLMGR['REDIS_URL'] is a value that is not shown, but must be a URL that redis-py understands, with no "
+                f"POOLMGR['REDIS_URL'] is {HIDDEN}, but must be a URL that redis-py understands, with no "
                 "other options after the ? than redis-py's own"
-            ) from None
+            )
+        self._client = client
+        self._password = Secret(client.connection_pool.connection_kwargs.get("password") or "")
         self._fetcher = Fetcher(self._client, self._index, self._beat_key)
         self.leases: Leases | None = RedisLeases(self._client, prefix, self._or_down)
         self._ear: Any = None
@@ -160,7 +151,28 @@ class RedisStore:
             try:
                 yield
             except (redis.RedisError, OSError) as error:
+                disarm(error, self._password)
                 raise StoreDown(f"Redis at {self._address} {_reason(error)}") from error
+
+
+def _client(url: str) -> Any:
+    """A client that is not connected yet; None where redis-py does not understand the URL."""
+    try:
+        client = redis.Redis.from_url(
+            url,
+            socket_connect_timeout=_CONNECT,
+            socket_timeout=_ANSWER,
+            # redis-py would retry for seconds by default; one serves for a connection that the server had closed. What was
+            # waited for in vain is not asked again.
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+            health_check_interval=15,
+        )
+        # Made and not connected: what redis-py does not know, it would otherwise refuse at every use.
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError, redis.RedisError):
+        return None  # whose words may quote the URL
+    return client
 
 
 def _reason(error: BaseException) -> str:

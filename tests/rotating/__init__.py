@@ -1,0 +1,1 @@
+"""``ENGINE = "tests.rotating"``: a site's own subclass, whose passwords are made at each connect."""
