@@ -33,7 +33,7 @@ def pool(using: str = DEFAULT_DB_ALIAS) -> ManagedPool:
 
 
 def pinned(using: str = DEFAULT_DB_ALIAS) -> AbstractContextManager[None]:
-    """Keep one connection for the block, whatever the pool's mode, and clean it afterwards."""
+    """Keep one connection for the block, whatever the pool's mode, and clean it when it goes back."""
     held: AbstractContextManager[None] = _wrapper(using).pinned()
     return held
 

@@ -20,10 +20,10 @@ class Entry:
 
     ``owner``, ``since``, ``epoch`` and ``idle_since`` are guarded by the pool's lock. ``cursors``, ``held`` (open
     cursors that outlive a transaction), ``transactions`` (begun or ended so far), ``begun`` (the borrower said BEGIN),
-    ``pins``, ``greeted`` and ``guest_of`` belong to the owner's thread, and to the pool while nobody owns the connection.
-    ``greeted`` holds who was told that this connection was created; ``guest_of`` is the request, with its attribute
-    ``over``, for which a thread that is not the request's own has taken it. ``late`` takes, from any thread, one element
-    for each cursor that was finalised outside the owner's thread.
+    ``pins``, ``greeted``, ``greeted_by`` and ``guest_of`` belong to the owner's thread, and to the pool while nobody owns
+    the connection. ``greeted`` holds who was told that this connection was created, ``greeted_by`` which ``connect()`` did
+    so; ``guest_of`` is the request, with its attribute ``over``, for which a thread that is not the request's own has taken
+    it. ``late`` takes, from any thread, one element for each cursor that was finalised outside the owner's thread.
     """
 
     __slots__ = (
@@ -34,6 +34,7 @@ class Entry:
         "expires",
         "generation",
         "greeted",
+        "greeted_by",
         "guest_of",
         "has_news",
         "held",
@@ -64,6 +65,7 @@ class Entry:
         self.late: list[None] = []
         self.pins: set[str] = set()
         self.greeted: list[Any] | None = None
+        self.greeted_by: Any = None
         self.leak_reported = -1
         self.asked_at = 0.0
 

@@ -70,6 +70,13 @@ def test_a_child_ends_no_transaction_on_a_connection_without_a_pool(fork: Fork, 
     assert fork("unpooled_transaction", by) == {"status": 0, "rows": 0, "parent": True}
 
 
+@whoever_forks
+@pytest.mark.parametrize("fork", ["session", "transaction"], indirect=True)
+def test_a_subclass_forgets_what_it_has_set_on_its_parent_s_connection(fork: Fork, by: str) -> None:  # P2
+    told = fork("subclass", by)
+    assert told == {"before": "acme", "child": {"answer": ["acme", "acme"], "status": 0}, "after": "acme"}
+
+
 def test_forks_under_load_hang_no_child_and_break_no_query(fork: Fork) -> None:  # P3 P8
     assert fork("under_load") == {"answers": [5] * 8, "errors": []}
 

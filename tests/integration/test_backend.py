@@ -568,11 +568,16 @@ def test_automatic_prepared_statements_work_in_every_mode_and_after_cleaning(sma
 
 def test_pinned_keeps_one_connection_and_cleans_it_afterwards(small_pool: Small) -> None:  # P2
     pool = small_pool("transaction", max_size=3)
+    query(
+        "CREATE OR REPLACE FUNCTION remember_tenant(value text) RETURNS void LANGUAGE sql"
+        " AS $$ SELECT set_config('app.tenant', value, false) $$"
+    )
+    connection.close()
     before = pool.snapshot()
     with poolmgr.pinned():
         pid = backend_pid()
         assert is_held()
-        query("SELECT set_config('app.tenant', '9', false)")
+        query("SELECT remember_tenant('9')")
         assert backend_pid() == pid
         with poolmgr.pinned():
             query()
@@ -581,6 +586,18 @@ def test_pinned_keeps_one_connection_and_cleans_it_afterwards(small_pool: Small)
     until(lambda: pool.snapshot().cleaned == before.cleaned + 1)
     assert pool.snapshot().pins["pinned()"] == before.pins.get("pinned()", 0) + 1
     assert query("SELECT coalesce(current_setting('app.tenant', true), '')") == [("",)]
+
+
+@both
+def test_what_is_set_inside_pinned_keeps_the_connection_beyond_it(small_pool: Small, mode: str) -> None:  # P2
+    small_pool(mode, max_size=3)
+    with poolmgr.pinned():
+        pid = backend_pid()
+        query("SET work_mem = '7MB'")
+    assert query("SHOW work_mem") == [("7MB",)]
+    assert backend_pid() == pid
+    connection.close()
+    assert query("SHOW work_mem") != [("7MB",)]
 
 
 def test_released_gives_a_session_mode_connection_to_others(small_pool: Small) -> None:

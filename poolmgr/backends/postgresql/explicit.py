@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from django.db.backends.postgresql import base as native
 from psycopg.pq import TransactionStatus
 
+from poolmgr.backends.postgresql.cursors import HELD
 from poolmgr.exceptions import ReleaseError
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.ledger import Entry
 
+PINNED = "pinned()"
+#: The pin of what the site's own subclass sets for each cursor, such as a tenant's schema: it can set it again.
+OWN = "set by the database wrapper"
+_HIDDEN = frozenset({PINNED, OWN, HELD})
 #: No transaction is open: a connection that broke has none either.
 _FREE = (TransactionStatus.IDLE, TransactionStatus.UNKNOWN)
 
@@ -24,30 +28,30 @@ class ExplicitWays(native.DatabaseWrapper):
     _direct: bool
     _unpooled: int
     _pinned: int
-    _return: Any
 
     @contextmanager
     def pinned(self) -> Iterator[None]:
-        """Keep one connection for the block, for session state that can't be seen; it is cleaned when it goes back."""
+        """Keep one connection for the block, for session state that can't be seen; it is cleaned when it goes back.
+
+        That is at the end of the block, unless something that can be seen needs it longer, such as a ``SET`` of the block's.
+        """
         if not here[0]:
             attend()
-        had_pins = False
         if entry := getattr(self.connection, "entry", None):
-            had_pins = bool(entry.pins)
-            entry.pins.add("pinned()")
+            entry.pins.add(PINNED)
         self._pinned += 1
         try:
             yield
         finally:
             self._pinned -= 1
-            if not self._pinned and not had_pins:
+            if not self._pinned:
                 self._unpin()
 
     def _unpin(self) -> None:
-        conn = self.connection
-        if getattr(conn, "entry", None) is None or self._keeps or self._why_not_release(ignore_pins=True):
+        entry: Entry | None = getattr(self.connection, "entry", None)
+        if entry is None or self._keeps or not entry.pins <= _HIDDEN or self._why_not_release(ignore_pins=True):
             return
-        self._return(conn)
+        self.close()
 
     @contextmanager
     def released(self) -> Iterator[None]:
@@ -96,6 +100,7 @@ class ExplicitWays(native.DatabaseWrapper):
             return ""
         if entry.cursors > len(entry.late):
             return "a cursor is open; close it first"
-        if not ignore_pins and (entry.pins or self._pinned):
-            return f"its session state would be lost ({', '.join(sorted(entry.pins)) or 'pinned()'})"
+        lost = entry.pins - {OWN, PINNED}  # what a block of pinned() hid ended with the block
+        if not ignore_pins and (lost or self._pinned):
+            return f"its session state would be lost ({', '.join(sorted(lost)) or PINNED})"
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import NO_DB_ALIAS
@@ -16,12 +17,27 @@ from poolmgr.pools.managed import ManagedPool
 from poolmgr.secrets import disarm
 
 
+class _Handing:
+    """In the place of a pool while Django's ``connect()`` runs: it finds the connection that is there already."""
+
+    def __init__(self, wrapper: Any) -> None:
+        self._wrapper = wrapper
+
+    def open(self) -> None:
+        pass
+
+    def getconn(self) -> Any:
+        conn, self._wrapper._greeting = self._wrapper._greeting, None
+        return conn
+
+
 class PoolOfAlias(native.DatabaseWrapper):
     """The part of ``Pooled`` that knows its pool."""
 
     _managed: ManagedPool | None
     _mode: str | None
     _direct: bool
+    _greeting: Any
 
     @property
     def managed_pool(self) -> ManagedPool | None:
@@ -34,8 +50,10 @@ class PoolOfAlias(native.DatabaseWrapper):
         return managed
 
     @property
-    def pool(self) -> ElasticPool | None:
+    def pool(self) -> ElasticPool | _Handing | None:
         """What Django's own code looks at: the psycopg_pool, or None while the connection is a direct one."""
+        if self._greeting is not None:
+            return _Handing(self)
         managed = None if self._direct else self.managed_pool
         return None if managed is None else managed.pool
 

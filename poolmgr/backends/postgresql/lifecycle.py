@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextvars import ContextVar
 from threading import get_ident
 from typing import Any
@@ -12,6 +13,8 @@ from django.core.signals import request_finished, request_started
 
 from poolmgr.pools import inherited
 from poolmgr.pools.forks import on_fork
+
+logger = logging.getLogger("poolmgr.pool")
 
 
 class Request:
@@ -60,7 +63,12 @@ def _after_fork() -> None:
             # A direct one, of which no pool knows. It leads nowhere now; left open, it would be complained of.
             inherited.let_go([wrapper.connection])
             wrapper.connection.close()
-        wrapper.drop_inherited()
+        try:
+            wrapper.drop_inherited()
+        except Exception:  # a subclass's close()
+            logger.exception(
+                "the connection to %r is the parent's and forgotten, but its close() failed", wrapper.alias
+            )
 
 
 on_fork(_after_fork)

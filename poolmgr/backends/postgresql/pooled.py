@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from asyncio import _get_running_loop
-from threading import get_ident
+from collections.abc import Callable
+from threading import Lock, get_ident
 from typing import Any
 
 from django.db.backends.postgresql import base as native
@@ -16,10 +18,11 @@ from psycopg.pq import Format, TransactionStatus
 
 from poolmgr.backends.postgresql.creation import DatabaseCreation
 from poolmgr.backends.postgresql.cursors import HELD, ServerSideCursor
-from poolmgr.backends.postgresql.explicit import ExplicitWays
+from poolmgr.backends.postgresql.explicit import OWN, PINNED, ExplicitWays
 from poolmgr.backends.postgresql.finding import PoolOfAlias
 from poolmgr.backends.postgresql.lifecycle import Request, latest_request, wrappers
 from poolmgr.backends.postgresql.making import connection_parameters, isolation_level
+from poolmgr.backends.postgresql.patches import Django, is_own, known
 from poolmgr.backends.postgresql.transactions import Transactions
 from poolmgr.exceptions import PoolmgrError
 from poolmgr.pools import registry
@@ -30,7 +33,6 @@ from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.owners import Sharers
 from poolmgr.secrets import disarm, hide
 
-_ENSURE_CONNECTION = native.DatabaseWrapper.ensure_connection
 _IDLE = TransactionStatus.IDLE
 #: Nothing is left to hold on to: a broken connection goes back too, so that the next statement gets another. Not after a
 #: BEGIN: who ignores the error must not go on outside of the transaction.
@@ -68,6 +70,9 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         self._unpooled = 0  # depth of unpooled()
         self._pinned = 0  # depth of pinned()
         self._busy = 0  # depth of sections that the garbage collector must not release the connection in
+        self._greeting: Any = None  # the connection that Django's connect() is to find, in place of one of its own
+        self._parting = False  # the connection goes back because nothing needs it, not because somebody closed it
+        self._makes_own_cursors = type(self)._cursor is not Pooled._cursor
         wrappers.add(self)
 
     @cached_property
@@ -81,9 +86,23 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
 
     # -- checkout -----------------------------------------------------------------------------------------------------
 
-    @async_unsafe
+    def ensure_connection(self) -> None:
+        """As Django's, and through it where somebody has put something before it."""
+        if Django.ensure_connection is not known.ensure_connection and not is_own("ensure_connection"):
+            super().ensure_connection()
+        elif self.connection is None:
+            if self.in_atomic_block and self.closed_in_transaction:
+                super().ensure_connection()
+            try:
+                self.connect()
+            except BaseException:
+                self.wrap_database_errors.__exit__(*sys.exc_info())
+                raise
+
     def connect(self) -> None:
         """Take a connection from the pool, or open a direct one where there is no pool or the console lane needs it."""
+        if _get_running_loop() is not None:
+            _refuse_in_a_loop()
         if not here[0]:
             attend()
         self._take()
@@ -128,26 +147,44 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         if entry.late:
             entry.late.clear()
         if self._pinned:
-            entry.pins.add("pinned()")
-        # Once for each physical connection, and again when somebody began to listen since.
-        if entry.greeted != connection_created.receivers or not self.settings_dict["AUTOCOMMIT"]:
-            self._prepare(entry)
+            entry.pins.add(PINNED)
+        # Once for each physical connection, and again when somebody began to listen, or to watch connects, since.
+        if entry.greeted != connection_created.receivers or (
+            Django.connect is not known.connect and Django.connect is not entry.greeted_by and not is_own("connect")
+        ):
+            self._greet(conn, entry)
+        elif not self.settings_dict["AUTOCOMMIT"]:
+            self._begin_without_autocommit()
 
-    def _prepare(self, entry: Entry) -> None:
-        """What Django does after opening a connection; a hook that fails gives the connection back."""
+    def _greet(self, conn: Any, entry: Entry) -> None:
+        """Have Django's connect() find ``conn``: all that it, a subclass, a hook or a tracer does to a new connection.
+
+        What fails there gives the connection back.
+        """
+        greeted, by, pins = connection_created.receivers[:], Django.connect, set(entry.pins)
+        self.__dict__.setdefault("pg_version", conn.info.server_version)
+        self._busy += 1
+        self._greeting, self.connection = conn, None
+        try:
+            super().connect()
+            # What these hooks set belongs to the connection, not to its first borrower.
+            entry.pins &= pins
+            entry.greeted, entry.greeted_by = greeted, by
+            if getattr(self.connection, "entry", None) is entry:
+                self.connection = conn  # whatever a tracer has wrapped it in
+        except BaseException:
+            if self._greeting is not None:  # connect() has not come as far as to find it
+                self.connection = conn
+            self.close()
+            raise
+        finally:
+            self._greeting = None
+            self._busy -= 1
+
+    def _begin_without_autocommit(self) -> None:
         self._busy += 1
         try:
-            if entry.greeted != connection_created.receivers:
-                greeted = connection_created.receivers[:]
-                self.__dict__.setdefault("pg_version", self.connection.info.server_version)
-                pins = set(entry.pins)
-                self.init_connection_state()
-                connection_created.send(sender=self.__class__, connection=self)
-                # What these hooks set belongs to the connection, not to its first borrower.
-                entry.pins &= pins
-                entry.greeted = greeted
-            if not self.settings_dict["AUTOCOMMIT"]:
-                self.set_autocommit(False)
+            self.set_autocommit(False)
         except BaseException:
             self.close()
             raise
@@ -174,7 +211,26 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
 
     def cursor(self) -> Any:
         """As Django's, which learns from an exception, at every call, that no event loop runs in this thread."""
-        return self._cursor() if _get_running_loop() is None else super().cursor()
+        if self._makes_own_cursors:
+            return self._tell_apart(super().cursor)
+        if _get_running_loop() is None and (Django.cursor is known.cursor or is_own("cursor")):
+            return self._cursor()
+        return super().cursor()
+
+    def chunked_cursor(self) -> Any:
+        make = super().chunked_cursor
+        return self._tell_apart(make) if self._makes_own_cursors else make()
+
+    def _tell_apart(self, make: Callable[[], Any]) -> Any:
+        """A cursor, and of what the site's subclass has set while it made that: it will set it again for the next."""
+        before = getattr(self.connection, "entry", None)
+        pins = set() if before is None else set(before.pins)
+        cursor = make()
+        entry = getattr(self.connection, "entry", None)
+        if entry is not None and (new := entry.pins - pins - {PINNED}):
+            entry.pins -= new
+            entry.pins.add(OWN)
+        return cursor
 
     def validate_thread_sharing(self) -> None:
         """As Django's, which takes a lock even where the thread is the right one."""
@@ -189,21 +245,18 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
     def _cursor(self, name: str | None = None) -> Any:
         if not here[0]:
             attend()
-        if self._direct:
-            return super()._cursor(name)  # type: ignore[misc]
         self._busy += 1
         try:
-            with self.wrap_database_errors:
-                if self.connection is None:
-                    # Tests patch ensure_connection() to forbid queries, and tracers to watch connects.
-                    if self.in_atomic_block or type(self).ensure_connection is not _ENSURE_CONNECTION:
-                        self.ensure_connection()
-                    else:
-                        # The short way: cursor() has looked for a running event loop already.
-                        self._take()
-                elif self._guest_of is not None:
-                    self._visit_again()
-                return self._prepare_cursor(self.create_cursor(name))  # type: ignore[attr-defined]
+            if self._direct or (Django._cursor is not known._cursor and not is_own("_cursor")):  # type: ignore[attr-defined]
+                return super()._cursor(name)  # type: ignore[misc]
+            if self._guest_of is not None and self.connection is not None:
+                self._visit_again()
+            self.ensure_connection()
+            return self._prepare_cursor(self.create_cursor(name))  # type: ignore[attr-defined]
+        except BaseException:
+            # As a block of it would do, at a price where nothing fails.
+            self.wrap_database_errors.__exit__(*sys.exc_info())
+            raise
         finally:
             self._busy -= 1
 
@@ -214,7 +267,6 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
             return
         if managed.took_back(self.connection) or self._guest_of is not latest_request():
             self.close()
-            self._take()
 
     def create_cursor(self, name: str | None = None) -> Any:
         conn = self.connection
@@ -244,6 +296,7 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
             or self._busy
             or self._pinned
             or self._direct
+            or self._parting
         ):
             return
         entry = conn.entry
@@ -251,7 +304,22 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
             return
         status = conn.pgconn.transaction_status
         if status == _IDLE or (status == _BROKEN and not entry.begun):
-            self._return(conn)
+            if (
+                type(self).close is _CLOSE
+                and "close" not in self.__dict__
+                and (Django.close is known.close or is_own("close"))
+            ):
+                self._return(conn)
+            else:
+                self._part()
+
+    def _part(self) -> None:
+        """Close because nothing needs the connection: a subclass's ``close()`` must hear whenever one is taken away."""
+        self._parting = True
+        try:
+            self.close()
+        finally:
+            self._parting = False
 
     def _return(self, conn: Any) -> None:
         self.connection = None
@@ -269,16 +337,25 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         if not here[0]:
             attend()
         conn = self.connection
-        if conn is None or self._direct or self.in_atomic_block or _get_running_loop() is not None:
+        if (
+            conn is None
+            or self._direct
+            or self.in_atomic_block
+            or _get_running_loop() is not None
+            or (Django.close is not known.close and not is_own("close"))
+        ):
             super().close()
             return
         self.validate_thread_sharing()
         self.run_on_commit = []
         self._return(conn)
-        self._mode = None
+        if not self._parting:
+            self._mode = None
 
     def _close(self) -> None:
-        conn, self._mode = self.connection, None
+        conn = self.connection
+        if not self._parting:
+            self._mode = None
         if conn is None:
             return
         if getattr(conn, "entry", None) is None:
@@ -288,7 +365,8 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         else:
             with self.wrap_database_errors:
                 self._return(conn)
-            self._mode = None
+            if not self._parting:
+                self._mode = None
 
     def close_if_unusable_or_obsolete(self) -> None:
         """Django's call at both ends of a request: a pooled connection goes back.
@@ -313,8 +391,22 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
 
     def drop_inherited(self) -> None:
         """In a forked child: forget the parent's connection without a word to the server."""
-        self._managed, self._mode, self._direct = None, None, False
-        if self.connection is not None:
-            self.connection = None
-            if self.in_atomic_block:
-                self.closed_in_transaction = self.needs_rollback = True
+        inside = self.connection is not None and self.in_atomic_block
+        self._managed, self._mode, self._direct, self.connection = None, None, False, None
+        # What another thread held is nobody's here, nor is the lock that it may have held.
+        self._thread_sharing_lock = Lock()
+        self._thread_sharing_count = 1
+        try:
+            self.close()  # for a subclass that remembers what it has set
+        finally:
+            self._thread_sharing_count = 0
+        if inside:
+            self.closed_in_transaction = self.needs_rollback = True
+
+
+_CLOSE = Pooled.close
+
+
+@async_unsafe
+def _refuse_in_a_loop() -> None:
+    """Raises ``SynchronousOnlyOperation``, unless the site allows what it can't do without."""

@@ -7,7 +7,9 @@ from typing import Any
 from django.db.backends.postgresql import base as native
 
 from poolmgr.backends.postgresql.exempt import is_exempt
+from poolmgr.backends.postgresql.patches import is_guarded
 from poolmgr.exceptions import ModeError
+from poolmgr.pools import registry
 from poolmgr.pools.forks import attend, here
 
 
@@ -25,13 +27,21 @@ class Transactions(native.DatabaseWrapper):
 
         Where a connection begins with autocommit off, ``atomic()`` must find it so before it begins.
         """
-        if self.connection is None and self.settings_dict["AUTOCOMMIT"] and self.managed_pool is not None:
-            return True
+        if self.connection is None and self.settings_dict["AUTOCOMMIT"]:
+            self._ask_before_making()
+            if self.managed_pool is not None:
+                return True
         return bool(super().get_autocommit())
+
+    def _ask_before_making(self) -> None:
+        """To make a pool connects, also where it is made for a question only: whoever forbids that must be asked."""
+        if is_guarded() and registry.get(self.alias) is None:
+            self.ensure_connection()
 
     def set_autocommit(self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False) -> None:
         if not here[0]:
             attend()
+        self._ask_before_making()
         if not autocommit and self.pool_mode == "statement":
             self.refuse_transaction("atomic() or set_autocommit(False)")
         self._count_transaction()
@@ -67,8 +77,12 @@ class Transactions(native.DatabaseWrapper):
     def run_and_clear_commit_hooks(self) -> None:
         """Run them without the connection: they may take long, query or raise."""
         busy, self._busy = self._busy, 0
+        hooks, self.run_on_commit = self.run_on_commit, []
         try:
-            self.release_if_free()
+            try:
+                self.release_if_free()
+            finally:
+                self.run_on_commit = hooks  # which a close() forgets
             super().run_and_clear_commit_hooks()
         finally:
             self._busy = busy

@@ -17,6 +17,7 @@ configure()
 from django.db import ProgrammingError, connection, connections, transaction  # noqa: E402
 
 import poolmgr  # noqa: E402
+from tests.tenants import Tenants  # noqa: E402
 
 #: Python tells its hooks of the first only; the second is how uWSGI and C extensions fork.
 FORKS: dict[str, Callable[[], int]] = {"python": os.fork, "libc": ctypes.PyDLL(None).fork}
@@ -160,6 +161,20 @@ def killed_parent_frees_its_sessions() -> dict[str, Any]:
         time.sleep(0.02)
     os.kill(heir, signal.SIGKILL)
     return {"left": len(pids & sessions())}
+
+
+def subclass() -> dict[str, Any]:
+    """A site's subclass remembers what it has set on the connection, which is not the child's."""
+    for each in ("acme", "globex"):
+        query(f"CREATE SCHEMA {each}; CREATE TABLE {each}.name AS SELECT '{each}' AS value")
+    connection.close()
+    connections["default"] = mine = Tenants(connections.settings["default"], "default")
+    mine.schema = "acme"
+    before = query("SELECT value FROM name")
+    told = in_child(lambda: [query("SELECT value FROM name"), query("SHOW search_path")])
+    after = query("SELECT value FROM name")
+    query("DROP SCHEMA acme CASCADE; DROP SCHEMA globex CASCADE")
+    return {"before": before, "child": told, "after": after}
 
 
 def raw_pool() -> dict[str, Any]:
