@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -46,8 +47,8 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
     def _say_what_transacts(self, target: str) -> None:
         if target in known_targets() and (found := what_transacts(target)):
             field = self.fields["pool_mode"]
-            refused = _("Here “statement” would refuse much: %(found)s.") % {"found": "; ".join(found)}
-            field.help_text = f"{field.help_text} {refused}"
+            refused = _("“statement” would break this site: %(found)s.") % {"found": "; ".join(found)}
+            field.help_text = format_html("{} <strong>{}</strong>", field.help_text, refused)
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()

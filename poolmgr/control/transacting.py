@@ -14,6 +14,8 @@ from django.db import connections, router
 def what_transacts(target: str) -> tuple[str, ...]:
     """What the settings tell, as sentences without their full stop; code that calls ``atomic()`` they can't tell of."""
     found = []
+    if not connections[target].settings_dict["AUTOCOMMIT"]:
+        found.append("AUTOCOMMIT is off, so that every query fails")
     if connections[target].settings_dict["ATOMIC_REQUESTS"]:
         found.append("ATOMIC_REQUESTS is on, so that every request fails")
     if _sessions_in(target):

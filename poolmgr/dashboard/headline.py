@@ -84,7 +84,7 @@ def notes(fleet: Fleet, cards: tuple[Card, ...]) -> tuple[Note, ...]:
             )
         )
     if fleet.unread:
-        what = _("Run the same version of poolmgr in every process. A report of none goes with its last heartbeat.")
+        what = _("Run the same version of poolmgr in every process; the report of one that is gone expires by itself.")
         found.append(Note("warning", _("Not every process can be read"), f"{fleet.unread_error} {what}"))
     if stale := [card.target for card in cards if card.rows and card.kind == "postgresql" and card.server.old]:
         found.append(

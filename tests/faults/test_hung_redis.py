@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis as client_library
 from django.test import Client
 
 from poolmgr import tasks
@@ -22,6 +24,7 @@ from poolmgr.control.store import get_store
 from poolmgr.models import Command, PoolProfile, ProfileRevision
 from poolsite.demo.servers import EmbeddedRedis
 from tests.integration.console import beat, person, signed_in
+from tests.waiting import until
 
 pytestmark = [pytest.mark.faults]
 
@@ -50,6 +53,10 @@ def profile(redis: EmbeddedRedis) -> PoolProfile:
     made = PoolProfile(target="default", max_size=5)
     save_profile(made, "operator")
     return made
+
+
+def get_client(server: EmbeddedRedis) -> Any:
+    return client_library.Redis.from_url(server.url())
 
 
 def took(work: Callable[[], Any]) -> float:
@@ -138,3 +145,28 @@ def test_a_piece_of_work_asks_once_and_the_next_one_again(redis: EmbeddedRedis) 
     with control_database():
         assert read_fleet().store == "redis"
         assert read_fleet().store_error == ""
+
+
+@pytest.fixture
+def slow(redis: EmbeddedRedis) -> Iterator[EmbeddedRedis]:
+    """A Redis that answers each question after most of a second."""
+    ended = threading.Event()
+
+    def hold_up() -> None:
+        with get_client(redis) as one:
+            # The command itself waits for the end of the pause before; then the others have their turn.
+            while not ended.wait(0.02):
+                one.execute_command("CLIENT", "PAUSE", "700")
+
+    thread = threading.Thread(target=hold_up)
+    thread.start()
+    yield redis
+    ended.set()
+    thread.join()
+
+
+def test_a_redis_that_answers_slowly_is_given_up_too(slow: EmbeddedRedis) -> None:  # P8
+    with control_database():
+        until(lambda: read_beats().store == "database", "the end of patience")
+        assert "answers too slowly" in read_beats().errors[0]
+        assert took(lambda: [read_beats() for _ in range(20)]) < 0.9

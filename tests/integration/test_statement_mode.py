@@ -114,10 +114,10 @@ def test_an_agent_beats_and_answers_without_redis(
     try:
         save_profile(PoolProfile(target="default", pool_mode="statement"), "operator")
         (member,) = fleet.start(1)
-        wait_for(lambda: member.first(profile=f"profile {PoolProfile.objects.get().pk}"))
-        wait_for(lambda: len(read_fleet().processes) == 1)
+        wait_for(lambda: member.first(profile=f"profile {PoolProfile.objects.get().pk}"), 30)
+        wait_for(lambda: len(read_fleet().processes) == 1, 30)
         commands.send("pause", "default", "operator")
-        wait_for(lambda: Acknowledgement.objects.filter(state="done").exists())
+        wait_for(lambda: Acknowledgement.objects.filter(state="done").exists(), 30)
         assert member.last["status"] == "paused"
         assert read_fleet().processes[0].problems == ()
     finally:
@@ -133,7 +133,7 @@ def test_migrations_run(transactional_db: None, postgres: EmbeddedPostgres) -> N
         "TEST_POOL": json.dumps({"pool_mode": "statement", "min_size": 1, "max_size": 4}),
     }
     site = [sys.executable, "manage.py"]
-    done = subprocess.run([*site, "migrate"], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*site, "migrate"], env=environment, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr
     # In a thread of a command, which works for it.
     code = (
@@ -141,11 +141,11 @@ def test_migrations_run(transactional_db: None, postgres: EmbeddedPostgres) -> N
         "def work():\n  with t.atomic(): print(User.objects.count(), 'users')\n"
         "one = Thread(target=work); one.start(); one.join()"
     )
-    done = subprocess.run([*site, "shell", "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*site, "shell", "-c", code], env=environment, capture_output=True, text=True, timeout=110)
     assert "0 users" in done.stdout, done.stdout + done.stderr
     # And not in a program that is none: there the mode holds.
     code = f"import django; django.setup()\n{code}"
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=110)
     assert REFUSED in done.stderr
 
 
@@ -228,9 +228,15 @@ def test_the_form_says_what_it_would_do_to_this_site(statement: ManagedPool, set
 
 def test_the_system_check_finds_what_transacts(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    monkeypatch.setitem(connection.settings_dict, "AUTOCOMMIT", False)
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "pool", {"pool_mode": "statement"})
     settings.CACHES = {"pages": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "pages"}}
     (found,) = checks.check_databases()
     assert found.id == "poolmgr.W006"
-    for said in ("ATOMIC_REQUESTS is on", "SESSION_ENGINE keeps sessions", "CACHES['pages'] is kept"):
+    for said in (
+        "ATOMIC_REQUESTS is on",
+        "AUTOCOMMIT is off",
+        "SESSION_ENGINE keeps sessions",
+        "CACHES['pages'] is kept",
+    ):
         assert said in found.msg

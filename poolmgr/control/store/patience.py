@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
+from time import monotonic, thread_time
 
 from poolmgr.control.store.base import StoreDown
 from poolmgr.pools.lane import present_work
 
 #: Seconds above which a failure was a wait. One that comes at once costs nothing, however often.
 _WAIT = 0.1
-#: Seconds that a store which does answer may take altogether.
-_LONGEST = 1.5
+#: Seconds that may be waited altogether for a store which does answer; reading what it says is not waiting.
+_LONGEST = 2.0
 #: Seconds for which a piece of work remembers: one that takes minutes asks again.
 _KEPT = 10.0
 
@@ -45,13 +45,13 @@ def patience(store: object, slow: str) -> Iterator[None]:
     waited: _Waited = work.memory.setdefault(store, _Waited())
     if monotonic() < waited.until:
         raise StoreDown(waited.said)
-    began = monotonic()
+    began, worked = monotonic(), thread_time()
     try:
         yield
     except StoreDown as error:
         if monotonic() - began > _WAIT:
             waited.give_up(str(error))
         raise
-    waited.spent += monotonic() - began
+    waited.spent += (monotonic() - began) - (thread_time() - worked)
     if waited.spent > _LONGEST:
         waited.give_up(slow)
