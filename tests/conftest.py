@@ -18,6 +18,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_sessionfinish() -> None:
+    running.stop_servers()
+
+
 @pytest.fixture(scope="session")
 def postgres() -> EmbeddedPostgres:
     """The run's server. Leave it as you found it; to stop, fill or freeze one, take `make_postgres`."""

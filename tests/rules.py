@@ -7,7 +7,6 @@ from typing import Any
 import psutil
 import pytest
 
-from . import servers as running
 from .workers import belongs_here, mark_run
 
 # -- long tests are for --all, or for who names them -------------------------------------------------------------------
@@ -68,7 +67,6 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    running.stop_servers()
     # A worker answers for its own; who started the workers, once they have ended, for whatever is left.
     left = _marked_processes()
     # Those that are about to end get the time to do so.

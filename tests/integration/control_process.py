@@ -24,7 +24,7 @@ failed: list[str] = []
 
 
 def query_on() -> None:
-    pause = float(os.environ.get("TEST_PAUSE", "0.005"))
+    pause = float(os.environ.get("TEST_PAUSE", "0.01"))
     while not stopped.is_set():
         try:
             with connections["default"].cursor() as cursor:
