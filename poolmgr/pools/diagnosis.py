@@ -37,6 +37,9 @@ _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
         r"no pg_hba\.conf entry|authentication failed|pg_hba\.conf rejects",
     ),
     (AuthenticationFailed, "the database does not exist", r"database \S+ does not exist"),
+    # Of a statement, while libpq's own words begin with what failed.
+    (AuthenticationFailed, "the role that assume_role names does not exist", r"^role \S+ does not exist"),
+    (AuthenticationFailed, "the user may not take the role that assume_role names", r"permission denied to set role"),
     (AuthenticationFailed, "the user may not log in", r"role \S+ does not exist|not permitted to log in"),
     (
         ServerDown,

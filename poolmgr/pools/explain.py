@@ -25,11 +25,22 @@ def timed_out(managed: ManagedPool, timeout: float) -> CheckoutError:
     if managed.refused_at > monotonic() - timeout:
         sentence = f"{waited}: the check in OPTIONS['pool'] refuses the connections to {managed.address}"
         return ServerDown(f"{sentence} ({figures(managed)})", managed.target)
+    if seconds := _prepares_for(managed, timeout / 2):
+        what = "what prepares a new connection (time zone, role, the site's hooks)"
+        sentence = f"{waited}: the server accepts, but {what} has not come to its end in {seconds:.1f} s"
+        return ServerDown(f"{sentence} ({managed.address}; {figures(managed)})", managed.target)
     stuck = seen.used < seen.limit and managed.pool.connects_slowly(timeout / 2)
     if stuck or (seen.used == 0 and seen.idle == 0):
         sentence = f"{waited}: the server at {managed.address} does not answer ({figures(managed)})"
         return ServerDown(sentence, managed.target)
     return PoolExhausted(f"{waited}: pool exhausted ({figures(managed)}){holders(managed)}", managed.target)
+
+
+def _prepares_for(managed: ManagedPool, patience: float) -> float:
+    """Seconds for which the preparation of a connection has been under way, where that is more than ``patience``."""
+    with managed.pool._lock:
+        seconds = monotonic() - min((each.began for each in managed.preparations), default=monotonic())
+    return seconds if seconds >= patience else 0.0
 
 
 def too_many(managed: ManagedPool, cls: type[CheckoutError]) -> CheckoutError:

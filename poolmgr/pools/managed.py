@@ -14,7 +14,7 @@ from weakref import WeakSet
 import psycopg_pool
 from psycopg.pq import TransactionStatus
 
-from poolmgr.exceptions import CheckoutError, PoolClosed, TooManyWaiting
+from poolmgr.exceptions import CheckoutError, ConfigurationError, PoolClosed, TooManyWaiting
 from poolmgr.metrics.histogram import Histogram
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools import cleaning, explain, housekeeping, inherited, validation, view
@@ -28,6 +28,7 @@ from poolmgr.pools.housekeeping import Recycled
 from poolmgr.pools.outage import Outage
 from poolmgr.pools.owners import owner_function
 from poolmgr.pools.plan import Action, Plan, plan
+from poolmgr.pools.preparing import Preparation, preparing, present_preparation
 from poolmgr.pools.reclaiming import reclaim
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import replica
@@ -71,6 +72,7 @@ class ManagedPool:
         self.counts: Counter[str] = Counter()
         self.pins: Counter[str] = Counter()
         self.history = view.History()
+        self.preparations: set[Preparation] = set()  # of connections that are new or cleaned
         self._limit: int | None = None
         self._outage = Outage(address or "the server")
         self.refused_at = 0.0  # when the site's own check has last refused a fresh connection
@@ -229,6 +231,11 @@ class ManagedPool:
     def _checkout_slowly(self, asked: float, timeout: float | None) -> PooledConnection:
         if timeout is None:
             timeout = self.spec.connection_timeout
+        if (preparation := present_preparation()) is not None and preparation.target == self.target:
+            raise ConfigurationError(
+                f"what prepares a new connection to {self.target!r} asks its pool for another, which it would wait for in"
+                " vain; let it use the one that it was given"
+            )
         deadline = asked + timeout
         pool = self.pool
         while True:
@@ -360,8 +367,16 @@ class ManagedPool:
     # -- called by the pool's workers ---------------------------------------------------------------------------------
 
     def _configure_new(self, conn: Any) -> None:
-        if self.configure is not None:
-            self.configure(conn)
+        if self.configure is None:
+            return
+        with preparing(self.target, conn) as preparation:
+            with self._lock:
+                self.preparations.add(preparation)
+            try:
+                self.configure(conn)
+            finally:
+                with self._lock:
+                    self.preparations.discard(preparation)
 
     def _note_connect(self, seconds: float, error: Exception | None) -> None:
         found = None if error is None else diagnose(error)

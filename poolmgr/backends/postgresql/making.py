@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import local
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -15,6 +16,7 @@ from poolmgr.pools.connection import pooled
 from poolmgr.pools.elastic import ElasticPool
 from poolmgr.pools.liveness import default_parameters
 from poolmgr.pools.managed import ManagedPool
+from poolmgr.pools.preparing import present_preparation
 from poolmgr.pools.spec import from_options
 from poolmgr.secrets import HIDDEN, is_secret, scrub, shown
 
@@ -39,6 +41,7 @@ def make_pool(template: Any) -> ManagedPool:
         passed.setdefault("check", ElasticPool.check_connection)
     template.check_settings()
     level = isolation_level(template)
+    here = _WrapperOfThread(template)
 
     def connect_kwargs() -> dict[str, Any]:
         given = template.get_connection_params() | {"autocommit": True}
@@ -49,11 +52,21 @@ def make_pool(template: Any) -> ManagedPool:
         conn.server_cursor_factory = ServerBindingServerSideCursor
         if level is not None:
             conn.isolation_level = level
-        template._configure_connection(conn)
+        if (preparation := present_preparation()) is not None:
+            here.wrapper.use_prepared(preparation)
+        here.wrapper._configure_connection(conn)
 
     passed["connection_class"] = pooled(passed.get("connection_class", WatchedConnection), WatchedConnection)
     made = ManagedPool(alias, spec, connect_kwargs, configure, address(got), passed)
     return made
+
+
+class _WrapperOfThread(local):
+    """Each of the pool's threads has a wrapper of its own to prepare connections by: what it calls may use it as such."""
+
+    def __init__(self, template: Any) -> None:
+        # Of settings of its own, since a subclass may note in them whom it serves.
+        self.wrapper = type(template)({**template.settings_dict}, template.alias)
 
 
 def connection_parameters(given: dict[str, Any], timeout: float) -> dict[str, Any]:

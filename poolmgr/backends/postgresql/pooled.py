@@ -31,6 +31,7 @@ from poolmgr.pools.lane import on_console_lane
 from poolmgr.pools.ledger import Entry
 from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.owners import Sharers
+from poolmgr.pools.preparing import Preparation, present_preparation
 from poolmgr.secrets import disarm, hide
 
 _IDLE = TransactionStatus.IDLE
@@ -71,6 +72,7 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         self._pinned = 0  # depth of pinned()
         self._busy = 0  # depth of sections that the garbage collector must not release the connection in
         self._greeting: Any = None  # the connection that Django's connect() is to find, in place of one of its own
+        self._uses_prepared = False  # the present connection is one that this thread prepares for the pool
         self._parting = False  # the connection goes back because nothing needs it, not because somebody closed it
         self._makes_own_cursors = type(self)._cursor is not Pooled._cursor
         wrappers.add(self)
@@ -108,6 +110,9 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         self._take()
 
     def _take(self) -> None:
+        if (preparation := present_preparation()) is not None and preparation.target == self.alias:
+            self.use_prepared(preparation)
+            return
         managed = self._managed
         if on_console_lane():
             # A console that only looks makes no pool of its own: what it looks at may be a server that is full.
@@ -155,6 +160,14 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
             self._greet(conn, entry)
         elif not self.settings_dict["AUTOCOMMIT"]:
             self._begin_without_autocommit()
+
+    def use_prepared(self, preparation: Preparation) -> None:
+        """Whatever prepares a new connection and asks for one gets that, as if there were no pool, until that is done."""
+        preparation.users.append(self)
+        self.connection = preparation.conn
+        self.autocommit = bool(preparation.conn.autocommit)
+        self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = False
+        self._direct = self._uses_prepared = True
 
     def _greet(self, conn: Any, entry: Entry) -> None:
         """Have Django's connect() find ``conn``: all that it, a subclass, a hook or a tracer does to a new connection.
@@ -247,6 +260,9 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
             attend()
         self._busy += 1
         try:
+            if self._uses_prepared:
+                # Not a query of anybody's whom a guard could forbid it.
+                return self._prepare_cursor(self.create_cursor(name))  # type: ignore[attr-defined]
             if self._direct or (Django._cursor is not known._cursor and not is_own("_cursor")):  # type: ignore[attr-defined]
                 return super()._cursor(name)  # type: ignore[misc]
             if self._guest_of is not None and self.connection is not None:
@@ -358,7 +374,9 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
             self._mode = None
         if conn is None:
             return
-        if getattr(conn, "entry", None) is None:
+        if self._uses_prepared:
+            self.connection, self._direct, self._uses_prepared = None, False, False
+        elif getattr(conn, "entry", None) is None:
             with self.wrap_database_errors:
                 conn.close()
             self.connection, self._direct = None, False
