@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
+from django.db.backends.signals import connection_created
 
 import poolmgr
 from poolmgr.exceptions import ReleaseError
 from poolmgr.pools.managed import ManagedPool
 from tests.integration.backend import MODES, query
+from tests.pools import give_back, hold
 from tests.tenants import Tenants
 
 Small = Callable[..., ManagedPool]
@@ -83,6 +85,32 @@ def test_released_keeps_what_the_borrower_has_set_beside_it(tenant: Tenants, mod
     with pytest.raises(ReleaseError, match=r"would be lost \(SET\)"):
         poolmgr.released().__enter__()
     assert query("SHOW work_mem") == [("7MB",)]
+
+
+@both
+def test_what_the_subclass_sets_while_a_hook_queries_is_no_part_of_the_connection(tenant: Tenants, mode: str) -> None:  # P2
+    """Such as the site's receiver of ``connection_created`` that looks something up."""
+    told: list[Any] = []
+
+    def look_up(connection: Any, **kwargs: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT value FROM name")
+            told.append(cursor.fetchone()[0])
+
+    connection_created.connect(look_up)
+    try:
+        for _ in range(3):
+            assert name() == "acme"
+            tenant.close()
+            # Somebody who is no tenant sees what the settings made of the connection.
+            held = hold(poolmgr.pool(), 3)
+            paths = {conn.execute("SHOW search_path").fetchone() for conn in held}
+            give_back(poolmgr.pool(), held)
+            assert paths == {('"$user", public',)}
+            churn()
+    finally:
+        connection_created.disconnect(look_up)
+    assert set(told) == {"acme", "globex"}
 
 
 @both

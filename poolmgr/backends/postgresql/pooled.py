@@ -180,8 +180,9 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         self._greeting, self.connection = conn, None
         try:
             super().connect()
-            # What these hooks set belongs to the connection, not to its first borrower.
-            entry.pins &= pins
+            # What these hooks set belongs to the connection, not to its first borrower. What the site's subclass has set
+            # for their cursors does not: that is this borrower's tenant.
+            entry.pins &= pins | {OWN}
             entry.greeted, entry.greeted_by = greeted, by
             if getattr(self.connection, "entry", None) is entry:
                 self.connection = conn  # whatever a tracer has wrapped it in
