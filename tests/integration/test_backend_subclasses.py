@@ -88,7 +88,9 @@ def test_released_keeps_what_the_borrower_has_set_beside_it(tenant: Tenants, mod
 
 
 @both
-def test_what_the_subclass_sets_while_a_hook_queries_is_no_part_of_the_connection(tenant: Tenants, mode: str) -> None:  # P2
+def test_what_the_subclass_sets_while_a_hook_queries_is_no_part_of_the_connection(
+    tenant: Tenants, mode: str
+) -> None:  # P2
     """Such as the site's receiver of ``connection_created`` that looks something up."""
     told: list[Any] = []
 
