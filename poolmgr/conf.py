@@ -132,7 +132,10 @@ def _read() -> Conf | str:
 
 def hide_setting() -> None:
     """Have the setting's secrets show themselves to nobody, such as on Django's DEBUG page, which knows no ``REDIS_URL``."""
-    hide(getattr(settings, "POOLMGR", None))
+    given = getattr(settings, "POOLMGR", None)
+    if isinstance(given, str):  # which conf() refuses, but the page shows
+        settings.POOLMGR = Secret(given)
+    hide(given)
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

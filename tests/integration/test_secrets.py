@@ -9,18 +9,24 @@ from typing import Any
 
 import psycopg
 import pytest
+import redis
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 from django.db import connections
 from django.db.backends.signals import connection_created
+from django.test import Client
 from psycopg import sql
 
 from poolmgr import checks
+from poolmgr.conf import conf
 from poolmgr.control import agent
 from poolmgr.control.health import check_target
+from poolmgr.control.store import StoreDown, get_store
+from poolmgr.control.store.redis import RedisStore
 from poolmgr.exceptions import (
     CheckoutError,
+    ConfigurationError,
     PoolClosed,
     PoolExhausted,
     PoolmgrError,
@@ -33,7 +39,7 @@ from poolmgr.pools.desired import Desired
 from poolmgr.pools.lane import console_lane
 from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.spec import make_spec
-from poolsite.demo.servers import EmbeddedPostgres
+from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.disclosure import disclosed_by_logs, disclosures
 from tests.pools import wait_in_thread
 
@@ -339,3 +345,92 @@ def test_a_connection_string_in_a_wrong_place_is_refused_without_being_shown(  #
     check = check_target(ALIAS, timeout=3)
     assert PLANTED not in f"{check.message} {check.target}"
     assert disclosed_by_logs(caplog.records, PLANTED) == []
+
+
+# -- Redis, and the settings -------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("password", ["wrong", "echoed"])
+def test_a_redis_that_refuses_tells_no_password(  # P13
+    make_redis: Callable[[], EmbeddedRedis], password: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server = make_redis()
+    if password == "echoed":
+        # It answers AUTH as a command that it doesn't know, and repeats what came with it.
+        with redis.Redis.from_url(server.url()) as client:
+            client.acl_setuser("echo", enabled=True, nopass=True, commands=["+@all", "-auth"], keys=["*"])
+            client.acl_setuser("default", enabled=False)
+    store = RedisStore(f"redis://:{PLANTED}@127.0.0.1:{server.port}/0")
+    uses = (store.processes, store.notify, store.sweep, lambda: store.forget("a"), lambda: store.forget("b"))
+    for use in uses:
+        with pytest.raises(StoreDown) as caught:
+            use()
+        assert_kept(caught.value, caplog)
+    assert PLANTED not in repr([store, vars(store), vars(store.leases)])
+    store.close()
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:1/0", "127.0.0.1:65536/0", "127.0.0.1/0?no_such=1", "[::1"])
+def test_a_redis_that_can_t_be_reached_tells_no_password(place: str, caplog: pytest.LogCaptureFixture) -> None:  # P13
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises((StoreDown, ConfigurationError)) as caught:
+        RedisStore(f"redis://:{PLANTED}@{place}").processes()
+    assert_kept(caught.value, caplog)
+
+
+WRONG = [
+    {"REDIS_URL": f"redis:{PLANTED}@127.0.0.1"},
+    {"REDIS_URL": f"redis://:{PLANTED}@127.0.0.1/0?no_such=1"},
+    {"REDIS_URL": f"redis://:{PLANTED}@127.0.0.1:port/0"},
+    {"REDIS_ULR": f"redis://:{PLANTED}@127.0.0.1/0"},
+    {f"redis://:{PLANTED}@127.0.0.1/0": True},
+    {"NAMESPACE": f"redis://:{PLANTED}@127.0.0.1/0"},
+    {"CONTROL_DATABASE": f"postgresql://keeper:{PLANTED}@127.0.0.1/planted"},
+    {"REDIS_URL": f"redis://:{PLANTED}@127.0.0.1/0", "POLL_INTERVAL": "often"},
+    {"METRICS_TOKEN": PLANTED},
+    f"redis://:{PLANTED}@127.0.0.1/0",
+]
+
+
+@pytest.mark.parametrize("given", WRONG, ids=str)
+def test_a_wrong_setting_tells_no_password(  # P13
+    settings: Any, given: Any, caplog: pytest.LogCaptureFixture, client: Any
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    settings.POOLMGR = given
+    with pytest.raises(ConfigurationError) as caught:
+        get_store()
+    assert_kept(caught.value, caplog)
+    [found] = checks.check_setting()
+    assert PLANTED not in f"{found.msg} {found.hint}"
+    agent.start()
+    assert disclosed_by_logs(caplog.records, PLANTED) == []
+    if isinstance(given, dict):
+        assert PLANTED not in repr(settings.POOLMGR)
+
+
+def test_what_is_read_of_the_setting_shows_no_secret(settings: Any) -> None:  # P13
+    settings.POOLMGR = {"REDIS_URL": f"redis://:{PLANTED}@127.0.0.1/0", "METRICS_TOKEN": PLANTED * 2}
+    assert PLANTED in str(conf().REDIS_URL)
+    assert PLANTED not in repr(conf())
+    settings.POOLMGR = {"REDIS_URL": f"redis://:{PLANTED}@127.0.0.1/1"}
+    assert PLANTED not in repr(settings.POOLMGR)
+
+
+def test_the_debug_page_of_a_site_shows_no_password(entry: dict[str, Any], settings: Any) -> None:  # P13
+    """Of one that configures no filter: neither in its settings nor in the locals of the frames."""
+    settings.DEBUG = True
+    settings.ROOT_URLCONF = "tests.integration.failing_urls"
+    settings.POOLMGR = {**settings.POOLMGR, "REDIS_URL": f"redis://:{PLANTED}@127.0.0.1:1/0"}
+    settings.DEFAULT_EXCEPTION_REPORTER_FILTER = "django.views.debug.SafeExceptionReporterFilter"
+    in_conninfo(entry)
+    entry["USER"] = "poolmgr"
+    client = Client(raise_request_exception=False)
+    for accept in ("text/html", "text/plain"):
+        for page in ("/query/", "/store/"):
+            answer = client.get(page, headers={"accept": accept})
+            assert answer.status_code == 500
+            text = answer.content.decode()
+            assert "POOLMGR" in text
+            assert {"/query/": "AuthenticationFailed", "/store/": "StoreDown"}[page] in text
+            assert PLANTED not in text

@@ -38,18 +38,17 @@ class RedisStore:
     pushes = True
 
     def __init__(self, url: str) -> None:
-        url = Secret(url)
-        self._address = _address(url)
+        client: Any = _client(url := Secret(url))
         prefix = "{" + conf().NAMESPACE + "}:"  # braces: all keys in one slot of a cluster
         self._beat_key = prefix + "beat:"
         self._index = prefix + "processes"
         self._changed = prefix + "changed"
-        client: Any = _client(url)
         if client is None:
             raise ConfigurationError(
                 f"POOLMGR['REDIS_URL'] is {HIDDEN}, but must be a URL that redis-py understands, with no "
                 "other options after the ? than redis-py's own"
             )
+        self._address = _address(url)
         self._client = client
         self._password = Secret(client.connection_pool.connection_kwargs.get("password") or "")
         self._fetcher = Fetcher(self._client, self._index, self._beat_key)
