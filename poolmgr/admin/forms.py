@@ -15,19 +15,27 @@ from poolmgr.control.profiles import known_targets
 from poolmgr.control.transacting import what_transacts
 from poolmgr.models import PoolProfile
 from poolmgr.pools.spec import FIELDS
+from poolmgr.secrets import is_secret
 
 
 class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the stubs alone
     """Refuses to overwrite an edit that somebody else saved since the page was opened."""
 
+    # Not the profile's: each edit has a reason of its own, which its revision keeps.
+    note = forms.CharField(
+        label=gettext_lazy("Note"),
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={"class": "vLargeTextField"}),
+        help_text=gettext_lazy("Why this edit; kept with its revision for whoever comes next."),
+    )
     seen_revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
     class Meta:
         model = PoolProfile
-        fields = ("target", "role", "enabled", *FIELDS, "note")
+        fields = ("target", "role", "enabled", *FIELDS)
         widgets = {
             "validation_query": forms.TextInput(attrs={"class": "vLargeTextField", "spellcheck": "false"}),
-            "note": forms.TextInput(attrs={"class": "vLargeTextField"}),
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -49,6 +57,12 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
             field = self.fields["pool_mode"]
             refused = _("“statement” would break this site: %(found)s.") % {"found": "; ".join(found)}
             field.help_text = format_html("{} <strong>{}</strong>", field.help_text, refused)
+
+    def clean_note(self) -> str:
+        note: str = self.cleaned_data["note"]
+        if is_secret(note):
+            raise ValidationError(_("It seems to hold a password, which whoever looks at the revisions would see."))
+        return note
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()

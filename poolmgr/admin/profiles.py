@@ -49,7 +49,7 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
     form = ProfileForm
     list_display = ("target", "role_name", "in_force", "fleet_figures", "mode", "sizes", "edit")
     list_display_links = ("target", "role_name")
-    search_fields = ("target", "note")
+    search_fields = ("target",)
     actions = (actions.recycle, actions.pause, actions.resume, actions.duplicate)
     readonly_fields = ("history_line",)
     fieldsets = (
@@ -62,7 +62,7 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
             {"fields": ("validation", "validation_query", "validate_after_idle", "keepalive_interval")},
         ),
         (gettext_lazy("Diagnostics"), {"fields": ("leak_threshold", "health_check_interval")}),
-        (gettext_lazy("History"), {"fields": ("note", "history_line")}),
+        (gettext_lazy("History"), {"fields": ("history_line",)}),
     )
 
     class Media:
@@ -126,9 +126,12 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
         return (*fixed, *self.readonly_fields)
 
     def get_fieldsets(self, request: HttpRequest, obj: PoolProfile | None = None) -> Any:
-        if obj is None or not self.has_change_permission(request, obj):
+        if obj is not None and not self.has_change_permission(request, obj):
             return self.fieldsets
-        return (*self.fieldsets, (None, {"fields": ("seen_revision",)}))
+        # What is asked of whoever edits: these are of the form and not of the profile.
+        *settings, (history, _fields) = self.fieldsets
+        asked = (history, {"fields": ("note", "history_line")})
+        return (*settings, asked, *([(None, {"fields": ("seen_revision",)})] if obj else []))
 
     def formfield_for_dbfield(
         self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any
@@ -139,7 +142,7 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
 
     def save_model(self, request: HttpRequest, obj: PoolProfile, form: Any, change: bool) -> None:
         seen = form.cleaned_data.get("seen_revision") if change else None
-        profiles.save_profile(obj, request.user.get_username(), reason=obj.note, seen=seen)
+        profiles.save_profile(obj, request.user.get_username(), reason=form.cleaned_data["note"], seen=seen)
         if obj.enabled:
             for warning in profiles.warnings(obj):
                 self.message_user(request, warning, messages.WARNING)

@@ -15,6 +15,7 @@ from poolmgr.control.transacting import statement_warning
 from poolmgr.exceptions import EditedMeanwhile, InvalidSpec
 from poolmgr.models import Event, PoolProfile, ProfileRevision
 from poolmgr.pools.spec import FIELDS, plainly
+from poolmgr.secrets import scrub
 
 __all__ = [
     "bootstrap_profiles",
@@ -33,9 +34,11 @@ def save_profile(
 ) -> ProfileRevision | None:
     """Save a profile, new or changed; None when its content is what the row holds already.
 
-    ``seen`` is the revision that the author saw; None overwrites any. Raises ``EditedMeanwhile`` when the row has another
-    by now, and ``django.db.IntegrityError`` when another row has the same target and role.
+    ``reason`` is kept with the revision, without what looks like a password in it. ``seen`` is the revision that the author
+    saw; None overwrites any. Raises ``EditedMeanwhile`` when the row has another by now, and ``django.db.IntegrityError``
+    when another row has the same target and role.
     """
+    reason = scrub(reason)[:200]
     with control_transaction() as alias:
         # Two people who save at once do so one after the other, and the second gets to know.
         before = PoolProfile.objects.using(alias).select_for_update().filter(pk=profile.pk).first()
@@ -44,7 +47,6 @@ def save_profile(
             raise EditedMeanwhile(f"{profile} is {now}, but the edit was made on revision {seen}")
         changes = _changes(before, profile)
         if before is not None and not changes:
-            profile.save(using=alias, update_fields=["note"])
             return None
         profile.revision = _next_number(profile)
         profile.updated_by = author
@@ -55,7 +57,7 @@ def save_profile(
             number=profile.revision,
             values=_content(profile),
             changes=changes,
-            reason=reason or profile.note,
+            reason=reason,
             author=author,
         )
         revision.save(using=alias)
@@ -118,7 +120,7 @@ def duplicate_for_role(profile: PoolProfile, role: str, author: str) -> PoolProf
     """
     if role not in PoolProfile.Role.values:
         raise ValueError(f"{role!r} is not one of {', '.join(PoolProfile.Role.values)}")
-    copy = PoolProfile(target=profile.target, role=role, enabled=profile.enabled, note=profile.note, **profile.values())
+    copy = PoolProfile(target=profile.target, role=role, enabled=profile.enabled, **profile.values())
     save_profile(copy, author, f"duplicated from {profile}")
     return copy
 

@@ -96,7 +96,6 @@ class Migration(migrations.Migration):
                 ('keepalive_interval', models.FloatField(default=0.0, help_text='Idle connections get the validation query every so many seconds, against firewalls that drop silent ones; 0 never. Default 0. Live.')),
                 ('leak_threshold', models.FloatField(default=0.0, help_text="A connection in use for this many seconds is logged once with its holder's stack; 0 never. Default 0. Live.")),
                 ('health_check_interval', models.FloatField(default=30.0, help_text='Seconds between the scheduled health checks of this target. Default 30. Live.')),
-                ('note', models.CharField(blank=True, help_text='Why these settings; kept with the revision for whoever comes next.', max_length=200)),
                 ('revision', models.PositiveIntegerField(default=0, editable=False)),
                 ('updated_at', models.DateTimeField(auto_now=True)),
                 ('updated_by', models.CharField(blank=True, editable=False, max_length=254)),

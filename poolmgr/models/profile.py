@@ -142,9 +142,6 @@ class PoolProfile(models.Model):
         help_text=_("Seconds between the scheduled health checks of this target. Default 30. Live."),
     )
 
-    note = models.CharField(
-        max_length=200, blank=True, help_text=_("Why these settings; kept with the revision for whoever comes next.")
-    )
     revision = models.PositiveIntegerField(default=0, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
     updated_by = AuthorField(editable=False)

@@ -44,8 +44,8 @@ def viewer() -> Client:
 
 @pytest.fixture
 def profile() -> PoolProfile:
-    made = PoolProfile(target="default", max_size=10, note="as it was")
-    save_profile(made, "ann")
+    made = PoolProfile(target="default", max_size=10)
+    save_profile(made, "ann", "as it was")
     return made
 
 
@@ -84,6 +84,44 @@ def test_a_save_is_a_revision_with_its_author(operator: Client, profile: PoolPro
     revision = ProfileRevision.objects.get(number=2)
     assert (revision.author, revision.changes, revision.reason) == ("operator", {"max_size": [10, 12]}, "more room")
     assert Event.objects.filter(author="operator", message__contains="max_size 10 → 12").exists()
+
+
+def test_a_note_is_of_its_edit_alone_and_is_empty_at_the_next(operator: Client, profile: PoolProfile) -> None:
+    for size, note in ((12, "more room"), (13, ""), (14, "for the holidays")):
+        page = operator.get(change(profile)).content.decode()
+        found = re.search(r'<input[^>]*name="note"[^>]*>', page)
+        assert found
+        assert "value=" not in found[0]
+        profile.refresh_from_db()
+        operator.post(change(profile), values(max_size=size, note=note, seen_revision=profile.revision))
+    reasons = list(ProfileRevision.objects.order_by("number").values_list("reason", flat=True))
+    assert reasons == ["as it was", "more room", "", "for the holidays"]
+    page = operator.get(f"{LIST}{profile.pk}/history/").content.decode()
+    assert all(reason in page for reason in reasons)
+
+
+def test_a_note_with_a_password_is_refused_and_not_repeated_in_a_row(
+    operator: Client, profile: PoolProfile
+) -> None:  # P13
+    note = "moved to postgresql://site:planted-Pa55@replica/site"
+    answer = operator.post(change(profile), values(max_size=12, note=note, seen_revision=1))
+    assert "It seems to hold a password" in errors_at(answer.content.decode(), "note")
+    profile.max_size = 12
+    save_profile(profile, "ann", note)
+    rows = [*ProfileRevision.objects.values(), *Event.objects.values(), *PoolProfile.objects.values()]
+    assert "planted-Pa55" not in repr(rows)
+    assert ProfileRevision.objects.get(number=2).reason == "moved to postgresql://***@replica/site"
+
+
+def test_a_validation_query_with_a_password_is_refused_without_being_repeated(
+    operator: Client, profile: PoolProfile
+) -> None:  # P13
+    query = "SELECT 1 -- password=planted-Pa55"
+    answer = operator.post(change(profile), values(validation_query=query, seen_revision=1))
+    found = errors_at(answer.content.decode(), "validation_query")
+    assert "it seems to hold a password" in found
+    assert "planted-Pa55" not in found
+    assert not PoolProfile.objects.filter(validation_query__contains="planted").exists()
 
 
 def test_target_and_role_of_a_profile_stay(operator: Client, profile: PoolProfile) -> None:
