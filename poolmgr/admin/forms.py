@@ -66,6 +66,13 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
+        if (
+            self.instance.pk
+            and cleaned
+            and cleaned.get("note")
+            and not {*self.changed_data} - {"note", "seen_revision"}
+        ):
+            self.add_error("note", _("Nothing else was changed, so that no revision would keep this note."))
         seen = self.cleaned_data.get("seen_revision")
         if self.instance.pk and seen is not None:
             # For the sentence; save_profile() looks again under its lock.

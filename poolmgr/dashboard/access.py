@@ -28,6 +28,11 @@ def may_act(request: HttpRequest) -> bool:
     return request.user.has_perm(CHANGE)
 
 
+def may_read(request: HttpRequest, model: str) -> bool:
+    """Whether the reader may see rows of ``model`` (``command``, ``event``), as the admin asks for each by itself."""
+    return request.user.has_perm(f"poolmgr.view_{model}")
+
+
 def staff_only(permission: str) -> Callable[[View], View]:
     """Let through active staff with ``permission``; send strangers to the login, and tell others what they lack."""
 

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 from poolmgr.control import commands
 from poolmgr.control.fleet import Fleet, read_fleet
 from poolmgr.control.profiles import known_targets
-from poolmgr.dashboard.access import CHANGE, staff_only
+from poolmgr.dashboard.access import CHANGE, may_read, staff_only
 from poolmgr.dashboard.frame import frame
 from poolmgr.dashboard.present import number
 from poolmgr.models import Command
@@ -73,7 +73,9 @@ def command(request: HttpRequest) -> HttpResponse:
     except _Refused as refusal:
         return _refuse(request, refusal)
     sent = commands.send(order.kind, order.target, request.user.get_username(), order.process)
-    said = _("Sent: %(kind)s “%(target)s” in %(scope)s. Its progress is at the bottom of this page.")
+    said = _("Sent: %(kind)s “%(target)s” in %(scope)s.")
+    if may_read(request, "command"):
+        said = _("Sent: %(kind)s “%(target)s” in %(scope)s. Its progress is at the bottom of this page.")
     messages.success(request, said % {"kind": sent.get_kind_display(), "target": order.target, "scope": order.scope})
     return redirect("poolmgr:dashboard")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,12 +13,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from poolmgr.control.fleet import TargetView, read_fleet
-from poolmgr.dashboard.access import VIEW, may_act, staff_only
+from poolmgr.dashboard.access import VIEW, may_act, may_read, staff_only
 from poolmgr.dashboard.activity import command_lines, event_lines
 from poolmgr.dashboard.cards import cards
 from poolmgr.dashboard.frame import frame
 from poolmgr.dashboard.headline import headline, notes
 from poolmgr.dashboard.wanted import Wanted
+from poolmgr.metrics.snapshot import ProcessBeat
 
 #: Seconds between two refreshes that a reader may choose from; the script remembers the choice.
 INTERVALS = (2, 5, 10, 20)
@@ -43,7 +44,7 @@ def fleet(request: HttpRequest) -> HttpResponse:
     seen = read_fleet()
     return JsonResponse(
         {
-            "processes": [beat.to_dict() for beat in seen.processes],
+            "processes": [_process(beat, may_read(request, "command")) for beat in seen.processes],
             "targets": [_target(view) for view in seen.targets],
             "store": seen.store,
             "store_error": seen.store_error,
@@ -61,11 +62,15 @@ def _figures(request: HttpRequest) -> dict[str, Any]:
         "notes": notes(seen, shown),
         "cards": shown,
         "processes": len(seen.processes),
-        "commands": command_lines(seen),
-        "events": event_lines(),
+        "commands": command_lines(seen) if may_read(request, "command") else None,
+        "events": event_lines() if may_read(request, "event") else None,
         "at": datetime.fromtimestamp(seen.at, tz=timezone.get_current_timezone()),
         "may_act": may_act(request),
     }
+
+
+def _process(beat: ProcessBeat, with_commands: bool) -> dict[str, Any]:
+    return (beat if with_commands else replace(beat, acks=())).to_dict()
 
 
 def _target(view: TargetView) -> dict[str, Any]:

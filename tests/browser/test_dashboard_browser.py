@@ -129,6 +129,19 @@ def test_without_scripts_it_reads_and_acts(page: Page) -> None:
     assert (command.kind, command.process) == ("recycle", mine.uid)
 
 
+@pytest.mark.parametrize("kind", ["pause", "recycle", "resume"])
+def test_enter_on_a_confirmation_orders_nothing(page: Page, kind: str) -> None:
+    """Whoever presses it without having read is taken back: the safe way has the focus, and shows it."""
+    beat(calm())
+    page.sign_in("operator")
+    page.open(f"/pools/confirm/?kind={kind}&target=default")
+    assert page.run("return document.activeElement.textContent") == "No, take me back"
+    assert page.run("return document.activeElement.matches(':focus-visible')")
+    page.driver.switch_to.active_element.send_keys("\n")
+    until(lambda: page.driver.current_url.endswith("/pools/"), "the dashboard")
+    assert not Command.objects.exists()
+
+
 def test_hostile_names_run_nothing(page: Page) -> None:
     hostile = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
     beat(replace(own_pool().snapshot(), target=hostile, holders=(Holder(hostile, 1, 1),), used=1), host=hostile)

@@ -71,6 +71,7 @@ def test_revisions_are_filtered_by_any_role_too(operator: Client, profile: PoolP
 def test_a_restore_shows_what_it_changes_and_waits_for_the_yes(operator: Client, profile: PoolProfile) -> None:
     page = operator.get(restore_of(1)).content.decode()
     assert '<th scope="row">max_size</th><td>30</td><td><b>10</b></td>' in page
+    assert re.findall(r"<(\w+)[^>]* autofocus>([^<]+)<", page) == [("a", "No, take me back")]
     profile.refresh_from_db()
     assert profile.max_size == 30
 

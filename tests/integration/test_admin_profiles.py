@@ -96,6 +96,8 @@ def test_a_note_is_of_its_edit_alone_and_is_empty_at_the_next(operator: Client, 
         operator.post(change(profile), values(max_size=size, note=note, seen_revision=profile.revision))
     reasons = list(ProfileRevision.objects.order_by("number").values_list("reason", flat=True))
     assert reasons == ["as it was", "more room", "", "for the holidays"]
+    answer = operator.post(change(profile), values(max_size=14, note="nothing", seen_revision=4))
+    assert "no revision would keep this note" in errors_at(answer.content.decode(), "note")
     page = operator.get(f"{LIST}{profile.pk}/history/").content.decode()
     assert all(reason in page for reason in reasons)
 
@@ -306,6 +308,7 @@ def test_an_action_asks_first_and_then_orders_once_a_target(operator: Client, pr
     data: dict[str, Any] = {"action": kind, "_selected_action": [profile.pk, web.pk]}
     page = operator.post(LIST, data).content.decode()
     assert '<th scope="row">default</th><td>all processes: 1 now</td>' in page
+    assert re.findall(r"<(\w+)[^>]* autofocus>([^<]+)<", page) == [("a", "No, take me back")]
     assert not Command.objects.exists()
     assert operator.post(LIST, {**data, "confirmed": "yes"}).status_code == 302
     command = Command.objects.get()

@@ -15,8 +15,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from poolmgr.control import commands
 from poolmgr.control.profiles import save_profile
-from poolmgr.metrics.snapshot import Holder
+from poolmgr.metrics.snapshot import Ack, Holder
 from poolmgr.models import Command, Event, HealthCheck, PoolProfile
 
 from .console import beat, calm, followed, own_fleet, own_pool, person, signed_in
@@ -64,7 +65,43 @@ def test_staff_without_the_permission_is_told_which_one() -> None:
     assert "poolmgr.view_poolprofile" in answer.content.decode()
 
 
-def test_who_may_only_view_sees_everything_and_cannot_act(viewer: User) -> None:
+@pytest.mark.parametrize(
+    ("permissions", "seen"),
+    [
+        ((), set()),
+        (("view_event",), {"event"}),
+        (("view_command",), {"command"}),
+        (("view_event", "view_command"), {"event", "command"}),
+    ],
+)
+def test_events_and_commands_are_for_whom_the_admin_lets_read_them(
+    permissions: tuple[str, ...], seen: set[str]
+) -> None:
+    sent = commands.send("recycle", "default", "ann of commands")
+    Event.objects.filter(kind=Event.Kind.COMMAND).delete()
+    Event.objects.create(kind=Event.Kind.PROFILE, target="default", author="bob of events", message="what bob did")
+    beat(acks=(Ack(sent.pk, "failed", "what became of it", time.time()),))
+    told = {"command": ("Recent commands", "ann of commands", "what became of it"), "event": ("bob of", "what bob did")}
+    client = signed_in(person("reader", "view_poolprofile", *permissions))
+    pages = "".join(client.get(page).content.decode() for page in PAGES[:3])
+    assert "default" in pages
+    for model, words in told.items():
+        assert [word in pages for word in words] == [model in seen] * len(words)
+        listed = client.get(f"/admin/poolmgr/{model}/")
+        assert listed.status_code == (200 if model in seen else 403)
+
+
+def test_who_sends_a_command_is_told_of_its_progress_only_where_they_may_read_it() -> None:
+    beat()
+    for name, permissions in (("keeper", ()), ("reader", ("view_command",))):
+        client = signed_in(person(name, "view_poolprofile", "change_poolprofile", *permissions))
+        order = {"kind": "recycle", "target": "default"}
+        page = client.post("/pools/command/", order, follow=True).content.decode()
+        assert "Sent: recycle “default”" in page
+        assert ("Its progress is at the bottom" in page) is bool(permissions)
+
+
+def test_who_may_only_view_sees_the_fleet_and_cannot_act(viewer: User) -> None:
     beat()
     client = signed_in(viewer)
     page = client.get("/pools/").content.decode()
@@ -82,6 +119,7 @@ def test_a_confirmation_names_target_and_scope_and_orders_nothing(operator: User
     mine = beat()
     client = signed_in(operator)
     everywhere = client.get("/pools/confirm/?kind=pause&target=default").content.decode()
+    assert re.findall(r"<(\w+)[^>]* autofocus>([^<]+)<", everywhere) == [("a", "No, take me back")]
     assert "Pause “default”?" in everywhere
     assert "all processes: 1 now" in everywhere
     here = client.get("/pools/confirm/", {"kind": "recycle", "target": "default", "process": mine.uid}).content.decode()

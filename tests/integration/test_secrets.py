@@ -349,6 +349,7 @@ def test_a_connection_string_in_a_wrong_place_is_refused_without_being_shown(  #
 
 # -- Redis, and the settings -------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("password", ["wrong", "echoed"])
 def test_a_redis_that_refuses_tells_no_password(  # P13
     make_redis: Callable[[], EmbeddedRedis], password: str, caplog: pytest.LogCaptureFixture
