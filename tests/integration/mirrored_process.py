@@ -18,8 +18,11 @@ got = parameters(os.environ["DATABASE_URL"])
 def database(**test: Any) -> dict[str, Any]:
     return {
         "ENGINE": "poolmgr.backends.postgresql",
-        "NAME": got["dbname"], "USER": got["user"], "PASSWORD": got["password"],
-        "HOST": got["host"], "PORT": got["port"],
+        "NAME": got["dbname"],
+        "USER": got["user"],
+        "PASSWORD": got["password"],
+        "HOST": got["host"],
+        "PORT": got["port"],
         "OPTIONS": {"pool": {"min_size": 2, "max_size": 3, "pool_mode": mode}},
         "TEST": test,
     }

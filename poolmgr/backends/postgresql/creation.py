@@ -16,7 +16,7 @@ class DatabaseCreation(native.DatabaseCreation):
     def _create_test_db(self, *args: Any, **kwargs: Any) -> Any:
         # A pool that is open now leads to the real database, not to the test database of the same alias.
         template = self.connection.settings_dict["TEST"].get("TEMPLATE")
-        self._clear(self.connection.settings_dict["NAME"], self._get_test_db_name(), template)
+        self._clear(self.connection.settings_dict["NAME"], self._get_test_db_name(), template)  # type: ignore[attr-defined]
         return super()._create_test_db(*args, **kwargs)  # type: ignore[misc]
 
     def _clone_test_db(self, suffix: str, *args: Any, **kwargs: Any) -> Any:
