@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from poolmgr.models.author import AuthorField
+from poolmgr.models.moment import MomentField
 
 
 class Command(models.Model):
@@ -26,8 +27,8 @@ class Command(models.Model):
     target = models.CharField(max_length=200)
     process = models.CharField(max_length=64, blank=True, help_text=_("Empty for all processes."))
     author = AuthorField()
-    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
-    expires_at = models.DateTimeField()
+    created_at = MomentField(auto_now_add=True, db_index=True)
+    expires_at = MomentField()
 
     class Meta:
         ordering = ["-id"]
@@ -55,7 +56,7 @@ class Acknowledgement(models.Model):
     process = models.CharField(max_length=64)
     state = models.CharField(max_length=8, choices=State.choices)
     message = models.CharField(max_length=500, blank=True)
-    at = models.DateTimeField(auto_now=True)
+    at = MomentField(auto_now=True)
 
     class Meta:
         constraints = [

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from poolmgr.models.author import AuthorField
+from poolmgr.models.moment import MomentField
 
 
 class Event(models.Model):
@@ -21,7 +22,7 @@ class Event(models.Model):
     target = models.CharField(max_length=200, blank=True)
     author = AuthorField()
     message = models.CharField(max_length=500)
-    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    at = MomentField(auto_now_add=True, db_index=True)
 
     class Meta:
         ordering = ["-at", "-id"]

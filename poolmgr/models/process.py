@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from django.db import models
 
+from poolmgr.models.moment import MomentField
+
 
 class Process(models.Model):
     """The last beat of one process: ``beat`` is a ``ProcessBeat`` as a dict."""
 
     uid = models.CharField(max_length=64, primary_key=True)
-    at = models.DateTimeField(db_index=True)
+    at = MomentField(db_index=True)
     beat = models.JSONField()
 
     class Meta:

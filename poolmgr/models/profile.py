@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from poolmgr.conf import ROLES
 from poolmgr.models.author import AuthorField
+from poolmgr.models.moment import MomentField
 from poolmgr.pools.spec import FIELDS, POOL_MODES, VALIDATIONS, PoolSpec, errors_in, make_spec
 
 _D = PoolSpec()
@@ -143,7 +144,7 @@ class PoolProfile(models.Model):
     )
 
     revision = models.PositiveIntegerField(default=0, editable=False)
-    updated_at = models.DateTimeField(auto_now=True)
+    updated_at = MomentField(auto_now=True)
     updated_by = AuthorField(editable=False)
 
     class Meta:

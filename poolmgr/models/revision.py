@@ -8,6 +8,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from poolmgr.models.author import AuthorField
+from poolmgr.models.moment import MomentField
 
 
 class ProfileRevision(models.Model):
@@ -23,7 +24,7 @@ class ProfileRevision(models.Model):
     changes = models.JSONField(default=dict)
     reason = models.CharField(max_length=200, blank=True)
     author = AuthorField()
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = MomentField(auto_now_add=True)
 
     class Meta:
         ordering = ["-created_at", "-number"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from poolmgr.models.moment import MomentField
+
 
 class HealthCheck(models.Model):
     """One health check of a target from one process. Times in seconds, null where the step was not reached."""
@@ -25,7 +27,7 @@ class HealthCheck(models.Model):
     server_reserved = models.PositiveIntegerField(null=True)
     ours = models.PositiveIntegerField(null=True)
     server_version = models.CharField(max_length=50, blank=True)
-    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    at = MomentField(auto_now_add=True, db_index=True)
     #: Whether it found another state than the check before it; True as long as nobody has compared them.
     is_news = True
 
@@ -44,7 +46,7 @@ class Sample(models.Model):
     """
 
     target = models.CharField(max_length=200)
-    at = models.DateTimeField()
+    at = MomentField()
     processes = models.PositiveIntegerField()
     idle = models.PositiveIntegerField()
     used = models.PositiveIntegerField()

@@ -10,17 +10,22 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
 
 from poolmgr import tasks
+from poolmgr.control import commands
 from poolmgr.control.fleet import read_beats, read_fleet
+from poolmgr.control.orders import Orders, orders_for
 from poolmgr.control.profiles import save_profile
 from poolmgr.control.report import make_report
 from poolmgr.control.store import fetching, get_store, live_uids
 from poolmgr.control.store.base import FleetStore
+from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.store.redis import RedisStore
 from poolmgr.identity import process_uid
 from poolmgr.metrics.snapshot import MAX_BEAT, PoolSnapshot
-from poolmgr.models import Event, HealthCheck, PoolProfile, ProfileRevision, Sample
+from poolmgr.models import Acknowledgement, Event, HealthCheck, PoolProfile, ProfileRevision, Sample
+from poolmgr.pools.managed import ManagedPool
 
 from .console import beat, calm, own_fleet, person, signed_in
 
@@ -208,3 +213,53 @@ def test_rows_that_were_made_wrong_in_sql_spoil_no_page(store: FleetStore, clien
         assert "Not restored: " in answer.content.decode()
     profile.refresh_from_db()
     assert (profile.max_size, profile.revision) == (10, 1)
+
+
+TIMES = {
+    "command": "created_at", "acknowledgement": "at", "event": "at", "healthcheck": "at", "sample": "at",
+    "poolprofile": "updated_at", "profilerevision": "created_at",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "9999-12-31", "0001-01-01"])
+def test_a_time_that_python_has_no_value_for_spoils_nothing(
+    moment: str, redis_store: RedisStore, small_pool: Callable[..., ManagedPool]
+) -> None:  # P10
+    pool = small_pool("session", max_size=2)
+    client = signed_in(person("operator", superuser=True))
+    beat(calm(), uid=process_uid())
+    profile = PoolProfile(target="default")
+    save_profile(profile, "operator")
+    HealthCheck.objects.create(target="default", state="ok", message="m")
+    Sample.objects.create(target="default", at=timezone.now(), processes=1, idle=1, used=1, pending=0, capacity=1)
+    command = commands.send("pause", "default", "operator")
+    Acknowledgement.objects.create(command=command, process="p", state="done")
+    with connection.cursor() as cursor:
+        for table, column in TIMES.items():
+            cursor.execute(f"UPDATE poolmgr_{table} SET {column} = %s", [moment])
+        cursor.execute("UPDATE poolmgr_command SET expires_at = %s", [moment])
+    for page in (
+        "/pools/", "/pools/fleet.json", "/pools/metrics", "/admin/poolmgr/poolprofile/", "/admin/poolmgr/command/",
+        f"/admin/poolmgr/poolprofile/{profile.pk}/change/", f"/admin/poolmgr/poolprofile/{profile.pk}/history/",
+        f"/admin/poolmgr/command/{command.pk}/change/",
+        f"/admin/poolmgr/healthcheck/{HealthCheck.objects.get().pk}/change/",
+    ):  # fmt: skip
+        assert client.get(page).status_code == 200, page
+    for task in (tasks.tick, tasks.prune, tasks.sweep, tasks.take_samples):
+        assert "can't be used" not in task()
+    # The agents go on, and do what is ordered.
+    orders = Orders("u", lambda: None)
+    if moment in ("infinity", "9999-12-31"):
+        assert orders.carry_out(orders_for("u"))
+        assert pool.paused
+        pool.resume()
+
+
+def test_a_row_of_the_far_future_is_no_process(redis_store: RedisStore, settings: Any) -> None:
+    rows = DatabaseStore()
+    rows.beat(beat(calm(), uid="late"))
+    assert rows.read().uids == {"late"}
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE poolmgr_process SET at = 'infinity'")
+    assert rows.read().uids == set()
+    assert rows.sweep() == ("late",)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from threading import Event
 
-from django.db.models import QuerySet, TextField
+from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast, Length, Now
 from django.db.utils import Error as DatabaseError
 
@@ -41,7 +41,7 @@ class DatabaseStore:
             _rows().filter(uid=uid).delete()
 
     def read(self) -> Reading:
-        live = _rows().filter(at__gt=Now() - _ttl()).annotate(text=Cast("beat", TextField()))
+        live = _rows().exclude(_dead()).annotate(text=Cast("beat", TextField()))
         with _or_down():
             # As texts, so that whatever stands there is decoded in one place; none before its length is known.
             lengths = live.annotate(length=Length("text")).order_by("-at").values_list("uid", "length")
@@ -64,9 +64,9 @@ class DatabaseStore:
 
     def sweep(self) -> tuple[str, ...]:
         with _or_down():
-            dead = list(_rows().filter(at__lte=Now() - _ttl()).values_list("uid", flat=True))
+            dead = list(_rows().filter(_dead()).values_list("uid", flat=True))
             # Of two sweepers at once only one deletes the row, and says so.
-            return tuple(uid for uid in dead if _rows().filter(uid=uid, at__lte=Now() - _ttl()).delete()[0])
+            return tuple(uid for uid in dead if _rows().filter(_dead(), uid=uid).delete()[0])
 
     def notify(self) -> None:
         """Others find out at their next poll; this process at once."""
@@ -88,8 +88,10 @@ def _rows() -> QuerySet[Process]:
     return Process.objects.using(control_alias())
 
 
-def _ttl() -> timedelta:
-    return timedelta(seconds=conf().PROCESS_TTL)
+def _dead() -> Q:
+    # Times are the server's, so that one far in the future was never a heartbeat's: its row would live for ever.
+    ttl = timedelta(seconds=conf().PROCESS_TTL)
+    return Q(at__lte=Now() - ttl) | Q(at__gt=Now() + ttl)
 
 
 @contextmanager
