@@ -6,6 +6,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from poolmgr.secrets import Secret, shown
+
 TRUE = ("1", "true", "yes", "on")
 FALSE = ("0", "false", "no", "off")
 
@@ -24,7 +26,7 @@ def flag(name: str, default: bool) -> bool:
     value = text(name, "1" if default else "0").lower()
     if value not in TRUE + FALSE:
         raise ImproperlyConfigured(
-            f"{name}={value!r} is not a switch. Allowed: {', '.join(TRUE)} or {', '.join(FALSE)}."
+            f"{name}={shown(value)} is not a switch. Allowed: {', '.join(TRUE)} or {', '.join(FALSE)}."
         )
     return value in TRUE
 
@@ -32,14 +34,16 @@ def flag(name: str, default: bool) -> bool:
 def number(name: str, default: int, minimum: int = 0) -> int:
     value = text(name, str(default))
     if not value.isdecimal() or int(value) < minimum:
-        raise ImproperlyConfigured(f"{name}={value!r} is not allowed. Allowed: a whole number of at least {minimum}.")
+        raise ImproperlyConfigured(
+            f"{name}={shown(value)} is not allowed. Allowed: a whole number of at least {minimum}."
+        )
     return int(value)
 
 
 def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
     value = text(name, default)
     if value not in allowed:
-        raise ImproperlyConfigured(f"{name}={value!r} is not allowed. Allowed: {', '.join(allowed)}.")
+        raise ImproperlyConfigured(f"{name}={shown(value)} is not allowed. Allowed: {', '.join(allowed)}.")
     return value
 
 
@@ -78,7 +82,7 @@ def redis_url(name: str = "REDIS_URL") -> str:
     value = text(name, "")
     if value and not value.startswith("unix://"):
         _url(name, ("redis", "rediss"), "redis://:password@host:6379/0 or unix:///path/to/socket")
-    return value
+    return Secret(value)
 
 
 def _url(name: str, schemes: tuple[str, ...], example: str) -> dict[str, Any]:

@@ -135,6 +135,9 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+# Names like REDIS_URL don't say that they hold a password, and runserver's requests carry the whole environment.
+DEFAULT_EXCEPTION_REPORTER_FILTER = "poolmgr.reporting.PasswordFilter"
+
 # -- Files, language, logs ---------------------------------------------------------------------------------------------
 
 STATIC_URL = "/static/"

@@ -19,6 +19,7 @@ from poolmgr.control.probe import Probe
 from poolmgr.control.targets import known_targets
 from poolmgr.metrics.health import Verdict, worst
 from poolmgr.models import HealthCheck
+from poolmgr.secrets import scrub
 
 _T = TypeVar("_T")
 
@@ -53,7 +54,8 @@ def make_report(targets: tuple[str, ...] = (), timeout: float = 5.0) -> Report:
             return queries.result(timeout / 2).get(target)
         return None
 
-    probes = {target: Probe(target, timeout, partial(query_of, target)) for target in targets or known_targets()}
+    targets = tuple(map(scrub, targets)) or known_targets()
+    probes = {target: Probe(target, timeout, partial(query_of, target)) for target in targets}
     fleet = _fleet_by(deadline, timeout, queries)
     views = {view.target: view for view in fleet.targets if view.processes}
     reports = []

@@ -11,12 +11,13 @@ from poolmgr.conf import conf
 from poolmgr.control.fleet import read_fleet
 from poolmgr.dashboard.access import VIEW, staff_only
 from poolmgr.exporters import prometheus
+from poolmgr.secrets import Secret
 
 
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """The page for one scrape. A wrong token is refused with 401, so that a scraper sees its own mistake."""
-    given, token = request.headers.get("Authorization", ""), conf().METRICS_TOKEN
+    given, token = Secret(request.headers.get("Authorization", "")), conf().METRICS_TOKEN
     if not given:
         return _for_staff(request)
     if token is None or not compare_digest(given.encode(), f"Bearer {token}".encode()):

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from psycopg import Error, pq
 
+from poolmgr.secrets import scrub_unread
+
 logger = logging.getLogger("poolmgr.pool")
 
 
@@ -39,7 +41,7 @@ class Cancel:
         try:
             yield from self._poll(self._token, deadline) if self._token else self._wait(deadline)
         except Error as ex:
-            logger.info("a statement could not be cancelled: %s", ex)
+            logger.info("a statement could not be cancelled: %s", scrub_unread(str(ex)))
 
     def _poll(self, token: Any, deadline: float) -> Steps:
         try:
@@ -69,4 +71,4 @@ class Cancel:
         try:
             self._blocking.cancel()  # type: ignore[union-attr]
         except Error as ex:
-            logger.info("a statement could not be cancelled: %s", ex)
+            logger.info("a statement could not be cancelled: %s", scrub_unread(str(ex)))

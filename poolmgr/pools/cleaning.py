@@ -14,6 +14,7 @@ from poolmgr.pools.ledger import EXTENDS, INDELIBLE
 from poolmgr.pools.liveness import PATIENCE, ask
 from poolmgr.pools.parting import is_busy
 from poolmgr.pools.work import in_worker
+from poolmgr.secrets import scrub_unread
 
 if TYPE_CHECKING:
     from poolmgr.pools.elastic import ElasticPool
@@ -66,7 +67,9 @@ def _roll_back(managed: ManagedPool, conn: PooledConnection) -> bool:
         ask(conn, "ROLLBACK", monotonic() + PATIENCE)
         conn.rolled_back()
     except Exception as ex:
-        logger.warning("pool %r: a rollback failed, the connection is closed: %s", managed.target, ex)
+        logger.warning(
+            "pool %r: a rollback failed, the connection is closed: %s", managed.target, scrub_unread(str(ex))
+        )
         managed.count(found_dead=housekeeping.sweep(managed))
         return False
     return True
@@ -83,7 +86,9 @@ def clean(managed: ManagedPool, conn: PooledConnection) -> None:
         managed._configure_new(conn)
         _expect_idle(conn)
     except Exception as ex:
-        logger.warning("pool %r: cleaning failed, the connection is replaced: %s", managed.target, ex)
+        logger.warning(
+            "pool %r: cleaning failed, the connection is replaced: %s", managed.target, scrub_unread(str(ex))
+        )
         _dispose(managed, conn)
         return
     entry.pins.clear()

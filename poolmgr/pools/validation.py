@@ -12,6 +12,7 @@ from psycopg.pq import TransactionStatus
 from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.liveness import PATIENCE, NoAnswer, has_hung_up, validate
+from poolmgr.secrets import scrub_unread
 
 if TYPE_CHECKING:
     from poolmgr.pools.managed import ManagedPool
@@ -62,7 +63,7 @@ def with_check(check: Callable[[Any], None]) -> Fault:
         try:
             check(conn)
         except Exception as ex:
-            logger.info("pool %r: the site's check refuses a connection: %s", managed.target, ex)
+            logger.info("pool %r: the site's check refuses a connection: %s", managed.target, scrub_unread(str(ex)))
             return REFUSED_BY_SITE
         except BaseException:
             managed.give_back(conn)

@@ -1,7 +1,9 @@
 """A password is planted in the settings, and searched for wherever a failure may carry it."""
 
 import asyncio
+import json
 import logging
+import pickle
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -18,10 +20,11 @@ from django.db.backends.signals import connection_created
 from django.test import Client
 from psycopg import sql
 
-from poolmgr import checks
+from poolmgr import checks, tasks
 from poolmgr.conf import conf
 from poolmgr.control import agent
 from poolmgr.control.health import check_target
+from poolmgr.control.report import as_dict, make_report
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.control.store.redis import RedisStore
 from poolmgr.exceptions import (
@@ -435,3 +438,46 @@ def test_the_debug_page_of_a_site_shows_no_password(entry: dict[str, Any], setti
             assert "POOLMGR" in text
             assert {"/query/": "AuthenticationFailed", "/store/": "StoreDown"}[page] in text
             assert PLANTED not in text
+
+
+def test_the_site_s_own_pages_show_no_url_with_a_password(settings: Any) -> None:  # P13
+    """Names such as CELERY_BROKER_URL give nothing away, and development servers' requests carry the environment."""
+    url = f"redis://:{PLANTED}@127.0.0.1:1/0"
+    settings.DEBUG = True
+    settings.ROOT_URLCONF = "tests.integration.failing_urls"
+    settings.CELERY_BROKER_URL = url
+    settings.CACHES = {**settings.CACHES, "other": {**settings.CACHES["default"], "LOCATION": [url]}}
+    settings.POOLMGR = {**settings.POOLMGR, "REDIS_URL": url}
+    client = Client(raise_request_exception=False, DATABASE_URL=url.replace("redis", "postgresql"), REDIS_URL=url)
+    for accept in ("text/html", "text/plain"):
+        text = client.get("/store/", headers={"accept": accept}).content.decode()
+        assert "CELERY_BROKER_URL" in text
+        assert "DATABASE_URL" in text
+        assert PLANTED not in text
+
+
+@pytest.mark.parametrize("task", ["check_target", "check_targets", "recycle", "tick", "sweep", "prune", "take_samples"])
+def test_a_task_that_fails_tells_no_password(  # P13
+    entry: dict[str, Any], settings: Any, task: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    in_options(entry)
+    entry["USER"] = "poolmgr"
+    settings.POOLMGR = {**settings.POOLMGR, "CONTROL_DATABASE": ALIAS, "REDIS_URL": f"redis://:{PLANTED}@127.0.0.1:1/0"}
+    run = getattr(tasks, task)
+    result = run.apply([ALIAS] if task in ("check_target", "recycle") else [])
+    assert PLANTED not in f"{result.result!r} {result.traceback}"
+    if isinstance(result.result, BaseException):
+        assert disclosures(result.result, PLANTED) == []
+        assert PLANTED not in repr(pickle.loads(pickle.dumps(result.result)))
+    assert disclosed_by_logs(caplog.records, PLANTED) == []
+
+
+def test_poolcheck_tells_no_password(entry: dict[str, Any], settings: Any) -> None:  # P13
+    in_options(entry)
+    entry["USER"] = "poolmgr"
+    settings.POOLMGR = {**settings.POOLMGR, "CONTROL_DATABASE": ALIAS, "REDIS_URL": f"redis://:{PLANTED}@127.0.0.1:1/0"}
+    report = make_report((ALIAS, f"postgresql://keeper:{PLANTED}@h/d"), timeout=3)
+    assert report.verdict.state == "critical"
+    assert PLANTED not in json.dumps(as_dict(report))
+    assert PLANTED not in repr(report)

@@ -3,6 +3,7 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from poolmgr.secrets import hide
 from poolsite import environment as env
 
 ENGINE = "poolmgr.backends.postgresql"
@@ -21,6 +22,23 @@ def test_required(monkeypatch):
     monkeypatch.delenv("THING", raising=False)
     with pytest.raises(ImproperlyConfigured, match="THING is not set"):
         env.text("THING")
+
+
+def test_a_url_in_a_wrong_variable_is_not_repeated(given):  # P13
+    name = given("postgresql://site:planted-Pa55@host/site")
+    for read in (lambda: env.flag(name, True), lambda: env.number(name, 1), lambda: env.choice(name, "a", ("a", "b"))):
+        with pytest.raises(ImproperlyConfigured, match=f"{name}=a value that is not shown") as caught:
+            read()
+        assert "planted" not in str(caught.value)
+
+
+def test_the_parts_of_a_url_show_no_password(given):  # P13
+    name = given("postgresql://site:planted-Pa55@host/site")
+    found = env.database(name, ENGINE, {})
+    assert found["PASSWORD"] == "planted-Pa55"
+    hide(found)
+    assert "planted" not in repr(found)
+    assert "planted" not in repr(env.redis_url(given("redis://:planted-Pa55@host/0")))
 
 
 @pytest.mark.parametrize(("value", "expected"), [("1", True), ("Yes", True), ("off", False), ("", True)])
