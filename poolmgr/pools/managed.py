@@ -200,6 +200,8 @@ class ManagedPool:
 
     def lend_on(self, conn: PooledConnection, owner: Any) -> None:
         """Note another owner of a connection that is checked out than the thread that has done so."""
+        if not here[0]:
+            attend()
         with self._lock:
             if conn.entry.owner is not None:
                 conn.entry.owner = owner

@@ -588,6 +588,15 @@ def test_pinned_keeps_one_connection_and_cleans_it_afterwards(small_pool: Small)
     assert query("SELECT coalesce(current_setting('app.tenant', true), '')") == [("",)]
 
 
+def test_pinned_inside_atomic_keeps_nothing_beyond_the_transaction(small_pool: Small) -> None:  # P2
+    pool = small_pool("transaction")
+    before = pool.snapshot().cleaned
+    with transaction.atomic(), poolmgr.pinned():
+        query()
+    assert not is_held()
+    until(lambda: pool.snapshot().cleaned == before + 1)
+
+
 @both
 def test_what_is_set_inside_pinned_keeps_the_connection_beyond_it(small_pool: Small, mode: str) -> None:  # P2
     small_pool(mode, max_size=3)

@@ -185,8 +185,13 @@ def test_a_tracer_sees_every_cursor_and_every_close(
     # In transaction mode the connection goes back after each statement.
     expected = [*each, *each] if mode == "session" else [*each, "close", *each, "close"]
     assert [call for call in calls if call in expected] == expected
+    query()
     connection.close()
     assert calls[-1] == "close"
+    watch("close_if_unusable_or_obsolete")
+    query()
+    connection.close_if_unusable_or_obsolete()
+    assert "close_if_unusable_or_obsolete" in calls
     assert not is_held()
 
 

@@ -64,6 +64,9 @@ def test_assume_role_is_in_force_on_new_and_on_cleaned_connections(  # P1 P2
     connection.close()
     assert backend_pid() == pid
     assert query("SELECT current_user, current_setting('work_mem') = '7MB'") == [(role, False)]
+    connection.close()
+    with poolmgr.unpooled():
+        assert query("SELECT current_user") == [(role,)]
 
 
 @pytest.mark.parametrize(

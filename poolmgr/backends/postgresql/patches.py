@@ -29,6 +29,7 @@ class _Known:
     connect: Any = None
     ensure_connection: Any = None
     close: Any = None
+    close_if_unusable_or_obsolete: Any = None
 
 
 known = _Known()

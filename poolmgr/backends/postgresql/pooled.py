@@ -38,8 +38,8 @@ _IDLE = TransactionStatus.IDLE
 #: Nothing is left to hold on to: a broken connection goes back too, so that the next statement gets another. Not after a
 #: BEGIN: who ignores the error must not go on outside of the transaction.
 _BROKEN = TransactionStatus.UNKNOWN
-#: A server-side cursor that nobody can use any more is for the pool to clean.
-_FORGOTTEN = {HELD}
+#: A server-side cursor that nobody can use any more, and what a block of pinned() has hidden, are for the pool to clean.
+_FORGOTTEN = frozenset({HELD, PINNED})
 
 
 class _ErrorWrapper(DatabaseErrorWrapper):
@@ -73,7 +73,7 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         self._busy = 0  # depth of sections that the garbage collector must not release the connection in
         self._greeting: Any = None  # the connection that Django's connect() is to find, in place of one of its own
         self._uses_prepared = False  # the present connection is one that this thread prepares for the pool
-        self._parting = False  # the connection goes back because nothing needs it, not because somebody closed it
+        self._returning = False  # the connection goes back because nothing needs it, not because somebody closed it
         self._makes_own_cursors = type(self)._cursor is not Pooled._cursor
         wrappers.add(self)
 
@@ -313,11 +313,11 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
             or self._busy
             or self._pinned
             or self._direct
-            or self._parting
+            or self._returning
         ):
             return
         entry = conn.entry
-        if entry.cursors > len(entry.late) or (entry.pins and entry.pins != _FORGOTTEN):
+        if entry.cursors > len(entry.late) or (entry.pins and not entry.pins <= _FORGOTTEN):
             return
         status = conn.pgconn.transaction_status
         if status == _IDLE or (status == _BROKEN and not entry.begun):
@@ -328,15 +328,15 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
             ):
                 self._return(conn)
             else:
-                self._part()
+                self._close_when_free()
 
-    def _part(self) -> None:
+    def _close_when_free(self) -> None:
         """Close because nothing needs the connection: a subclass's ``close()`` must hear whenever one is taken away."""
-        self._parting = True
+        self._returning = True
         try:
             self.close()
         finally:
-            self._parting = False
+            self._returning = False
 
     def _return(self, conn: Any) -> None:
         self.connection = None
@@ -366,12 +366,12 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         self.validate_thread_sharing()
         self.run_on_commit = []
         self._return(conn)
-        if not self._parting:
+        if not self._returning:
             self._mode = None
 
     def _close(self) -> None:
         conn = self.connection
-        if not self._parting:
+        if not self._returning:
             self._mode = None
         if conn is None:
             return
@@ -384,7 +384,7 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         else:
             with self.wrap_database_errors:
                 self._return(conn)
-            if not self._parting:
+            if not self._returning:
                 self._mode = None
 
     def close_if_unusable_or_obsolete(self) -> None:
@@ -398,7 +398,10 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         self._busy = 0  # which an exception out of a signal handler may have left
         never = self.settings_dict["CONN_MAX_AGE"] is None and "pool" in self.settings_dict["OPTIONS"]
         self._mode = self._mode if never else None
-        if self.connection is not None and not self._direct and not never:
+        own = Django.close_if_unusable_or_obsolete is known.close_if_unusable_or_obsolete or is_own(
+            "close_if_unusable_or_obsolete"
+        )
+        if self.connection is not None and not self._direct and not never and own:
             self.close()
         else:
             super().close_if_unusable_or_obsolete()
@@ -410,7 +413,8 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
 
     def drop_inherited(self) -> None:
         """In a forked child: forget the parent's connection without a word to the server."""
-        inside = self.connection is not None and self.in_atomic_block
+        if self.connection is not None and self.in_atomic_block:
+            self.closed_in_transaction = self.needs_rollback = True
         self._managed, self._mode, self._direct, self.connection = None, None, False, None
         # What another thread held is nobody's here, nor is the lock that it may have held.
         self._thread_sharing_lock = Lock()
@@ -419,8 +423,6 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
             self.close()  # for a subclass that remembers what it has set
         finally:
             self._thread_sharing_count = 0
-        if inside:
-            self.closed_in_transaction = self.needs_rollback = True
 
 
 _CLOSE = Pooled.close
