@@ -64,7 +64,8 @@ def test_a_refresh_keeps_focus_and_what_is_open(quick: Page) -> None:
     beat(replace(own_pool().snapshot(), used=1), uid="another", pid=1)  # a row appears above
     until(lambda: quick.text(IN_USE) == "5", "the new figure", 10)
     assert quick.run("return document.querySelector('details').open")
-    assert quick.text(".pm-holders b") == "9 s"
+    # Nine when it was reported, and older with every refresh.
+    assert int(quick.text(".pm-holders b").removesuffix(" s")) >= 9
     assert quick.run("return document.activeElement.closest('tr')?.dataset.key") == mine.uid
 
 

@@ -77,6 +77,11 @@ def test_a_subclass_forgets_what_it_has_set_on_its_parent_s_connection(fork: For
     assert told == {"before": "acme", "child": {"answer": ["acme", "acme"], "status": 0}, "after": "acme"}
 
 
+@pytest.mark.parametrize(
+    "fork",
+    ["transaction", *(pytest.param(mode, marks=pytest.mark.long) for mode in ("session", "statement"))],
+    indirect=True,
+)
 def test_forks_under_load_hang_no_child_and_break_no_query(fork: Fork) -> None:  # P3 P8
     assert fork("under_load") == {"answers": [5] * 8, "errors": []}
 

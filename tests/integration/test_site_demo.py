@@ -51,20 +51,48 @@ def directory() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
-@pytest.fixture
-def started(directory):
-    port = free_port()
-    process = demo(directory, "--port", str(port))
-    said = read_until(process, "Ctrl-C stops")
-    family = psutil.Process(process.pid).children(recursive=True)
-    yield process, said, family, port
+@pytest.fixture(scope="module")
+def running(directory):
+    """The demos that were started, the last of which may still run: a start is dear."""
+    made = []
+    yield made
+    for process, *_rest in made:
+        end(process)
+        process.stdout.close()
+
+
+def end(process):
     process.kill()
     process.wait()
-    process.stdout.close()
+
+
+@pytest.fixture
+def unused(directory, running):
+    """The directory when no demo runs with it."""
+    for process, *_rest in running[-1:]:
+        end(process)
+    return directory
+
+
+@pytest.fixture
+def started(directory, running):
+    if not running or running[-1][0].poll() is not None:
+        port = free_port()
+        process = demo(directory, "--port", str(port))
+        said = read_until(process, "Ctrl-C stops")
+        running.append((process, said, psutil.Process(process.pid).children(recursive=True), port))
+    return running[-1]
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_at_a_time(directory, started):
+    second = demo(directory, "--port", str(free_port()))
+    assert f"another demo runs with the data in {directory}: stop it first." in second.communicate(timeout=30)[0]
+    assert second.returncode == 1
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_stops_and_leaves_no_process(started, number):
     process, said, family, port = started
     assert f"http://127.0.0.1:{port}/pools/" in said
@@ -83,6 +111,7 @@ def test_stops_and_leaves_no_process(started, number):
     assert not alive
 
 
+@pytest.mark.timeout(180)
 def test_second_start_prints_the_same_password(directory, started):
     _process, said, _family, _port = started
     password = (directory / "operator.password").read_text().strip()
@@ -107,12 +136,6 @@ def test_stops_when_a_part_of_it_ends(started):
     assert "Celery beat ended with status -9: the demo stops." in rest
     assert "celery beat" in rest  # the end of its log
     assert not psutil.wait_procs(family, timeout=5)[1]
-
-
-def test_one_at_a_time(directory, started):
-    second = demo(directory, "--port", str(free_port()))
-    assert f"another demo runs with the data in {directory}: stop it first." in second.communicate(timeout=30)[0]
-    assert second.returncode == 1
 
 
 def test_taken_port_is_one_line(tmp_path):
@@ -149,9 +172,9 @@ def test_a_directory_that_can_not_be_used_is_one_line(tmp_path, place):
         ("REDIS_URL", "http://:hunter2@127.0.0.1", "REDIS_URL starts with http://"),
     ],
 )
-def test_servers_of_ones_own_that_do_not_work(directory, monkeypatch, name, value, said):
+def test_servers_of_ones_own_that_do_not_work(unused, monkeypatch, name, value, said):
     monkeypatch.setitem(ENVIRONMENT, name, value)
-    process = demo(directory, "--port", str(free_port()))
+    process = demo(unused, "--port", str(free_port()))
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 1
     *_before, last = output.splitlines()
