@@ -5,10 +5,12 @@ import logging
 import pprint
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import FunctionType, MethodType, TracebackType
 from typing import Any
 
+from django.db import DatabaseError
 from django.views.debug import ExceptionReporter
 
 _TESTS = str(Path(__file__).parent)
@@ -66,7 +68,7 @@ def _reach(error: BaseException) -> Iterator[tuple[str, str]]:
 
 def _values(place: str, value: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
     """The representation of a value, of its parts, and of the attributes of objects that know connections."""
-    yield place, f"{value!r} {pprint.pformat(value)}"
+    yield place, _told(value)
     if depth > 3:
         return
     if isinstance(value, str):
@@ -86,7 +88,14 @@ def _values(place: str, value: Any, depth: int = 0) -> Iterator[tuple[str, str]]
             yield from _values(f"{place}.{field.name}", getattr(value, field.name, None), depth + 1)
     elif type(value).__module__.startswith(_OURS) and not isinstance(value, BaseException | MethodType) and depth < 2:
         for name, each in list(getattr(value, "__dict__", {}).items()):
-            yield f"{place}.{name}", repr(each)
+            yield f"{place}.{name}", _told(each)
+
+
+def _told(value: Any) -> str:
+    try:
+        return f"{value!r} {pprint.pformat(value)}"
+    except Exception as error:  # a query set asks its database, which is away
+        return repr(error)
 
 
 def _reports(error: BaseException) -> Iterator[tuple[str, str]]:
@@ -95,8 +104,9 @@ def _reports(error: BaseException) -> Iterator[tuple[str, str]]:
     for place, kind in (("Django's page", "html"), ("Django's mail", "text")):
         reporter = ExceptionReporter(None, type(error), error, trimmed)
         yield place, getattr(reporter, f"get_traceback_{kind}")()
-    told = traceback.TracebackException(type(error), error, trimmed, capture_locals=True)
-    yield "traceback with locals", "".join(told.format())
+    with suppress(DatabaseError):  # it stops at a local that can't be represented, as a query set without its database
+        told = traceback.TracebackException(type(error), error, trimmed, capture_locals=True)
+        yield "traceback with locals", "".join(told.format())
 
 
 def _without_the_tests(trace: TracebackType | None) -> TracebackType | None:

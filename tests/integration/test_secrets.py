@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import pickle
+import signal
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -44,7 +45,9 @@ from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.spec import make_spec
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.disclosure import disclosed_by_logs, disclosures
+from tests.integration.console import person, signed_in
 from tests.pools import wait_in_thread
+from tests.proxy import Proxy
 
 PLANTED = "planted-Pa55"
 ALIAS = "planted"
@@ -481,3 +484,47 @@ def test_poolcheck_tells_no_password(entry: dict[str, Any], settings: Any) -> No
     assert report.verdict.state == "critical"
     assert PLANTED not in json.dumps(as_dict(report))
     assert PLANTED not in repr(report)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.django_db(transaction=True)
+def test_the_console_without_its_database_shows_no_password(  # P13
+    entry: dict[str, Any], settings: Any, debug: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    in_options(entry)
+    entry["USER"] = "poolmgr"
+    url = f"redis://:{PLANTED}@127.0.0.1:1/0"
+    client = signed_in(person("operator", superuser=True), raise_request_exception=False)
+    settings.DEBUG = debug
+    settings.POOLMGR = {**settings.POOLMGR, "CONTROL_DATABASE": ALIAS, "REDIS_URL": url}
+    for page in ("/pools/", "/pools/fragment/", "/pools/fleet.json", "/pools/metrics", "/admin/poolmgr/poolprofile/"):
+        answer = client.get(page)
+        assert answer.content
+        assert PLANTED not in answer.content.decode()
+    assert disclosed_by_logs(caplog.records, PLANTED) == []
+
+
+class TimeIsUp(BaseException):
+    """As Celery's time limits and a worker's stop come: out of a signal's handler, wherever the code stands."""
+
+
+def test_who_is_stopped_in_the_middle_of_a_connect_tells_no_password(  # P13
+    entry: dict[str, Any], postgres: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stop(number: int, frame: Any) -> None:
+        raise TimeIsUp
+
+    proxy = Proxy(postgres.port)
+    proxy.freeze()
+    entry["PORT"] = proxy.port
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(TimeIsUp) as caught:
+            ask_on_console_lane()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        proxy.thaw()
+        proxy.close()
+    assert_kept(caught.value, caplog)
