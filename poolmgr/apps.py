@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
 
 
@@ -19,3 +19,11 @@ class PoolmgrConfig(AppConfig):
 
         hide_setting()
         agent.install()
+        if apps.is_installed("django.contrib.auth"):
+            # Which needs the models of accounts, and a site without them has no console.
+            from django.contrib.auth.signals import user_logged_in
+
+            from poolmgr.lookon import admission, revoking
+
+            user_logged_in.connect(admission.remember_login, dispatch_uid="poolmgr.lookon")
+            revoking.install()

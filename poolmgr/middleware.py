@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
+from importlib import import_module
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.apps import apps
 from django.http import HttpRequest, HttpResponseBase
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, ResolverMatch, resolve
 
 from poolmgr.pools.lane import console_lane
 
@@ -18,7 +20,10 @@ CONSOLES = frozenset({"admin", "poolmgr"})
 
 
 class ConsoleLaneMiddleware:
-    """Comes first in ``MIDDLEWARE``, since sessions and authentication query the database too."""
+    """Comes first in ``MIDDLEWARE``, since sessions and authentication query the database too.
+
+    While that database is away, it lets whoever has a pass look on, and answers the others.
+    """
 
     sync_capable = True
     async_capable = True
@@ -28,24 +33,43 @@ class ConsoleLaneMiddleware:
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
             markcoroutinefunction(self)
+        # Loaded here: its models need their apps, and a site with the backend alone has none of them.
+        wanted = apps.is_installed("poolmgr") and apps.is_installed("django.contrib.auth")
+        self._entry = import_module("poolmgr.lookon.entry") if wanted else None
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self.is_async:
             return self._respond(request)
-        with console_lane() if is_console(request) else nullcontext():
-            response: HttpResponseBase = self.get_response(request)
+        match = console_match(request)
+        with nullcontext() if match is None else console_lane():
+            response: HttpResponseBase = self._answer_first(request, match) or self.get_response(request)
+            self._settle(request, response)
         return response
 
     async def _respond(self, request: HttpRequest) -> HttpResponseBase:
-        with console_lane() if is_console(request) else nullcontext():
-            response: HttpResponseBase = await self.get_response(request)
+        match = console_match(request)
+        with nullcontext() if match is None else console_lane():
+            first = match and await sync_to_async(self._answer_first, thread_sensitive=False)(request, match)
+            response: HttpResponseBase = first or await self.get_response(request)
+            if self._entry is not None and self._entry.must_settle(request):
+                await sync_to_async(self._settle, thread_sensitive=False)(request, response)
         return response
 
+    def _answer_first(self, request: HttpRequest, match: ResolverMatch | None) -> HttpResponseBase | None:
+        answer: HttpResponseBase | None = None
+        if match is not None and self._entry is not None:
+            answer = self._entry.answer_first(request, match)
+        return answer
 
-def is_console(request: HttpRequest) -> bool:
-    """Whether the request goes to the admin or to the dashboard."""
+    def _settle(self, request: HttpRequest, response: HttpResponseBase) -> None:
+        if self._entry is not None and self._entry.must_settle(request):
+            self._entry.settle(request, response)
+
+
+def console_match(request: HttpRequest) -> ResolverMatch | None:
+    """Where a request to the admin or to the dashboard leads; None for all others."""
     try:
         match = resolve(request.path_info, getattr(request, "urlconf", None))
     except Resolver404:
-        return False
-    return not CONSOLES.isdisjoint((*match.app_names, *match.namespaces))
+        return None
+    return None if CONSOLES.isdisjoint((*match.app_names, *match.namespaces)) else match

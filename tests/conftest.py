@@ -4,6 +4,8 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,3 +76,26 @@ def site_environment(transactional_db: None, postgres: EmbeddedPostgres) -> dict
 
     name = str(settings.DATABASES["default"]["NAME"])
     return {**os.environ, "DJANGO_SETTINGS_MODULE": "poolsite.settings", "DATABASE_URL": postgres.url(name)}
+
+
+@pytest.fixture(scope="session")
+def outage_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A migrated server with few slots, for `outage_site` to take away."""
+    from .integration.outages import OutageSite
+
+    directory = running.scratch_directory()
+    server = EmbeddedPostgres(directory / "postgres", settings={**running.FAST, "max_connections": 20}).start()
+    OutageSite(server, None, tmp_path_factory.mktemp("outages")).prepare()
+    yield server
+    server.destroy()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def outage_site(outage_server: EmbeddedPostgres, redis_server: EmbeddedRedis, tmp_path: Path) -> Iterator[Any]:
+    """A site whose database may be stopped, filled and frozen under its processes."""
+    from .integration.outages import OutageSite
+
+    site = OutageSite(outage_server, redis_server, tmp_path)
+    with site.stack:
+        yield site

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotFound
 from django.shortcuts import redirect, resolve_url
 
 from poolmgr.conf import conf
-from poolmgr.middleware import ConsoleLaneMiddleware, is_console
+from poolmgr.middleware import ConsoleLaneMiddleware, console_match
 
 _REFUSED = (
     "This process serves the pools' console alone: the admin, the dashboard and the login.\n"
@@ -27,7 +27,7 @@ class ConsoleOnly(ConsoleLaneMiddleware):
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> HttpResponse | None:
-        if is_console(request) or request.path == resolve_url(settings.LOGIN_URL):
+        if console_match(request) or request.path == resolve_url(settings.LOGIN_URL):
             return None
         if request.path_info.startswith(conf().CONSOLE_PATHS):
             return None

@@ -82,12 +82,12 @@ def is_unmigrated(error: BaseException) -> bool:
     return isinstance(error, DatabaseError) and "no such table" in str(error)
 
 
-def sentence_of(error: BaseException) -> str:
-    """An error of the control database, or of its setting, as one sentence without secrets."""
+def sentence_of(error: BaseException, database: str = "The control database") -> str:
+    """An error of ``database``, or of its setting, as one sentence without secrets."""
     if isinstance(error, ConfigurationError):
         return f"{str(error).rstrip('.')}."
     if is_unmigrated(error):
         return "The tables of poolmgr are not in the control database; run manage.py migrate."
     if isinstance(error.__cause__ or error, psycopg.Error | CheckoutError):
-        return f"The control database can't be used: {diagnose(error).sentence.rstrip('.')}."
-    return f"The control database can't be used: {scrub(str(error).strip() or type(error).__name__)[:200]}."
+        return f"{database} can't be used: {diagnose(error).sentence.rstrip('.')}."
+    return f"{database} can't be used: {scrub(str(error).strip() or type(error).__name__)[:200]}."

@@ -135,15 +135,16 @@ def fleet_of(beats: Beats, profiles: Profiles | None, health: Mapping[str, Check
     return Fleet(beats.processes, views, beats.store, " ".join(errors), time(), beats.unread)
 
 
-def read_beats() -> Beats:
-    """Never raises."""
+def read_beats(rows: bool = True) -> Beats:
+    """Never raises. Without ``rows`` the control database, known to be away, is not asked for any."""
     errors: list[str] = []
     try:
         store = get_store()
     except ConfigurationError as error:
         return Beats((), "", (sentence_of(error),))
     # While Redis is away, processes beat into rows.
-    for each in (store, DatabaseStore()) if store.pushes else (store,):
+    stores = (store, DatabaseStore()) if store.pushes else (store,)
+    for each in stores if rows else stores[: store.pushes]:
         try:
             with sheltered():
                 found = each.read()

@@ -9,7 +9,8 @@ from time import monotonic
 from django.db.utils import Error as DatabaseError
 
 from poolmgr.conf import conf
-from poolmgr.control.access import control_database, is_unmigrated, sentence_of
+from poolmgr.control import reach
+from poolmgr.control.access import control_alias, control_database, is_unmigrated, sentence_of
 from poolmgr.control.deadline import deadline
 from poolmgr.control.desired import Wishes, read_profiles, wishes
 from poolmgr.control.orders import Orders, orders_for
@@ -79,6 +80,7 @@ class Follower:
 
     def _fail(self, error: Exception) -> None:
         sentence = sentence_of(error)
+        reach.lost(control_alias(), error)
         if is_unmigrated(error):
             self.due = monotonic() + max(_UNMIGRATED, conf().POLL_INTERVAL)
             self._follow(Wishes())
@@ -88,6 +90,7 @@ class Follower:
         self._error = sentence
 
     def _fine(self) -> None:
+        reach.answered(control_alias())
         if self._error:
             log.info("the control database answers again")
         self._error = ""

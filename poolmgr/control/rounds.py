@@ -9,6 +9,7 @@ from time import monotonic, time
 
 import poolmgr
 from poolmgr.conf import conf
+from poolmgr.control import reach
 from poolmgr.control.access import control_alias, control_database
 from poolmgr.control.budget import Budget
 from poolmgr.control.deadline import deadline
@@ -165,6 +166,7 @@ class Agent:
             name=short_name(),
             pools=tuple(pool.snapshot() for pool in registry.pools()),
             acks=self._orders.recent(),
+            control_lost=lost.since if (lost := reach.known_outage(control_alias())) else 0.0,
             problems=(*self._follower.problems, *((self._store_error,) if self._store_error else ())),
         )
 

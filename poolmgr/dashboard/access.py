@@ -1,25 +1,29 @@
-"""Who may see the dashboard, and what a browser may load on it."""
+"""Who may see the dashboard."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import wraps
-from urllib.parse import urlsplit
 
 from django.contrib.auth.views import redirect_to_login
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 
-from poolmgr.control.access import sentence_of
-from poolmgr.dashboard.frame import frame
+from poolmgr.control.access import control_alias, sentence_of
+from poolmgr.control.deadline import deadline
+from poolmgr.dashboard.frame import frame, show
+from poolmgr.lookon import admission, entry
+from poolmgr.lookon.policy import content_security_policy
 
 VIEW = "poolmgr.view_poolprofile"
 CHANGE = "poolmgr.change_poolprofile"
+
+#: Seconds for which a page waits for the databases, altogether.
+_PATIENCE = 5.0
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -34,12 +38,19 @@ def may_read(request: HttpRequest, model: str) -> bool:
 
 
 def staff_only(permission: str) -> Callable[[View], View]:
-    """Let through active staff with ``permission``; send strangers to the login, and tell others what they lack."""
+    """Let through active staff with ``permission``; send strangers to the login, and tell others what they lack.
+
+    While nobody's permission can be checked, whoever has a pass may look on.
+    """
 
     def decorate(view: View) -> View:
         @wraps(view)
         def guarded(request: HttpRequest) -> HttpResponse:
-            response = _refusal(request, permission) or _answer(request, view)
+            with ExitStack() as stack:
+                if not admission.looks_on(request):
+                    for alias in {*admission.permission_databases(), control_alias()}:
+                        stack.enter_context(deadline(alias, _PATIENCE))
+                response = _let_in(request, permission) or _answer(request, view)
             response.headers["Content-Security-Policy"] = content_security_policy()
             add_never_cache_headers(response)
             return response
@@ -47,6 +58,28 @@ def staff_only(permission: str) -> Callable[[View], View]:
         return guarded
 
     return decorate
+
+
+def _let_in(request: HttpRequest, permission: str) -> HttpResponse | None:
+    """None for whoever may, else the refusal."""
+    if not admission.looks_on(request):
+        try:
+            return _checked(request, permission)
+        except DatabaseError as error:
+            if not admission.admit_after(request, error):
+                return entry.waiting(admitted=False)
+    if request.user.has_perm(permission):
+        return None
+    return entry.waiting(request.user.has_perm(VIEW), _("You may look on, as you could before. This has to wait."))
+
+
+def _checked(request: HttpRequest, permission: str) -> HttpResponse | None:
+    refusal = _refusal(request, permission)
+    if refusal is None:
+        admission.grant(request)
+    elif permission == VIEW:
+        admission.refuse(request)
+    return refusal
 
 
 def _refusal(request: HttpRequest, permission: str) -> HttpResponse | None:
@@ -64,7 +97,7 @@ def _refusal(request: HttpRequest, permission: str) -> HttpResponse | None:
     else:
         return None
     context = {**frame(request), "title": _("Not allowed"), "reason": reason}
-    return render(request, "poolmgr/denied.html", context, status=403)
+    return show(request, "poolmgr/denied.html", context, status=403)
 
 
 def _answer(request: HttpRequest, view: View) -> HttpResponse:
@@ -74,21 +107,4 @@ def _answer(request: HttpRequest, view: View) -> HttpResponse:
     except DatabaseError as error:
         reason = sentence_of(error)
     context = {**frame(request), "title": _("Connection pools"), "reason": reason}
-    return render(request, "poolmgr/denied.html", context, status=503)
-
-
-def content_security_policy() -> str:
-    """Only our own files, from where the site serves them; nothing inline."""
-    address = urlsplit(static("poolmgr/dashboard.js"))
-    files = f"'self' {address.scheme}://{address.netloc}" if address.netloc and address.scheme else "'self'"
-    return "; ".join(
-        (
-            f"default-src {files}",
-            f"img-src {files} data:",
-            "connect-src 'self'",
-            "object-src 'none'",
-            "base-uri 'none'",
-            "form-action 'self'",
-            "frame-ancestors 'none'",
-        )
-    )
+    return show(request, "poolmgr/denied.html", context, status=503)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.http.request import QueryDict
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.csrf import csrf_protect
@@ -17,7 +17,7 @@ from poolmgr.control import commands
 from poolmgr.control.fleet import Fleet, read_fleet
 from poolmgr.control.profiles import known_targets
 from poolmgr.dashboard.access import CHANGE, may_read, staff_only
-from poolmgr.dashboard.frame import frame
+from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.present import number
 from poolmgr.models import Command
 
@@ -61,7 +61,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
         "button": button,
         "danger": order.kind == Command.Kind.PAUSE,
     }
-    return render(request, "poolmgr/confirm.html", context)
+    return show(request, "poolmgr/confirm.html", context)
 
 
 @require_POST
@@ -82,7 +82,7 @@ def command(request: HttpRequest) -> HttpResponse:
 
 def _refuse(request: HttpRequest, refusal: _Refused) -> HttpResponse:
     context = {**frame(request), "title": _("Nothing was ordered"), "reason": str(refusal), "back": True}
-    return render(request, "poolmgr/denied.html", context, status=400)
+    return show(request, "poolmgr/denied.html", context, status=400)
 
 
 def _order(data: QueryDict, fleet: Fleet) -> Order:

@@ -63,7 +63,11 @@ class HolderLine:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One target with everything the page says of it. ``gone`` is one that only a profile names: nobody can act on it."""
+    """One target with everything the page says of it.
+
+    ``gone`` is one that only a profile names: nobody can act on it. Without ``known`` nobody can tell which settings
+    it should have, and what the last check of its server found.
+    """
 
     target: str
     gone: bool
@@ -85,6 +89,7 @@ class Card:
     server: ServerLine
     modes: str
     sources: tuple[Source, ...]
+    known: bool
     applied: str
     drift: bool
     errors: tuple[str, ...]
@@ -105,13 +110,14 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
     pools = [pool for beat in fleet.processes for pool in beat.pools if pool.target == view.target]
     stopped = sum(pool.status == "paused" for pool in pools)
     gone = not pools and view.target not in known_targets()
+    state, sentence = _verdict(view, gone, rows)
     return Card(
         target=view.target,
         gone=gone,
         kind=view.kind,
         address=view.address,
-        state=view.verdict.state,
-        sentence=_("No pooled database alias of this site has this name any more.") if gone else view.verdict.sentence,
+        state=state,
+        sentence=sentence,
         paused=_paused(stopped, len(pools)),
         all_paused=0 < len(pools) == stopped,
         tiles=_tiles(view),
@@ -129,14 +135,30 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
         oldest=timed(view.oldest_checkout) if view.used else Figure(DASH, _("nothing is checked out")),
         holders=_holders(view.target, fleet),
         pins=tuple((reason, number(count)) for reason, count in sorted(view.pins.items(), key=lambda pin: -pin[1])),
-        server=server_line(view),
+        server=server_line(view, wanted.known),
         modes=", ".join(sorted({pool.pool_mode for pool in pools})),
         sources=wanted.profiles(view.target) if gone else wanted.sources(view.target),
+        known=wanted.known,
         applied=_("%(n)s of %(all)s") % {"n": number(on_current), "all": number(applied_of)},
         drift=on_current < applied_of,
         errors=_errors(pools, view.verdict.sentence),
         rows=rows,
     )
+
+
+def _verdict(view: TargetView, gone: bool, rows: tuple[ProcessRow, ...]) -> tuple[str, str]:
+    """State and sentence. What a silent process reported last may not be so any more, and makes nothing well."""
+    if gone:
+        return view.verdict.state, _("No pooled database alias of this site has this name any more.")
+    silent = sum(row.late for row in rows)
+    if not silent or view.verdict.state != "ok":
+        return view.verdict.state, view.verdict.sentence
+    said = ngettext(
+        "%(n)s of %(all)s processes is silent, and what it does is unknown. Last known of all: %(said)s",
+        "%(n)s of %(all)s processes are silent, and what they do is unknown. Last known of all: %(said)s",
+        silent,
+    )
+    return "unknown", said % {"n": number(silent), "all": number(len(rows)), "said": view.verdict.sentence}
 
 
 def _errors(pools: list[PoolSnapshot], said: str) -> tuple[str, ...]:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, get_script_prefix, resolve, reverse
 from django.utils.translation import gettext as _
+
+from poolmgr.lookon.admission import looks_on
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
     """The context of ``poolmgr/base.html``: its own base, and what that one needs."""
     site = _admin_site()
+    if looks_on(request):
+        return {"frame": "poolmgr/plain.html", "links": [], "user": request.user}
     if site is None:
         return {"frame": "poolmgr/plain.html", "links": []}
     return {
@@ -22,6 +27,12 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "is_nav_sidebar_enabled": False,
         "links": _links(request),
     }
+
+
+def show(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    """The page; for who looks on without the site's context processors and its admin's templates, which may query."""
+    text = render_to_string(template, context, None if looks_on(request) else request)
+    return HttpResponse(text, status=status)
 
 
 def _admin_site() -> AdminSite | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from poolmgr.conf import conf
 from poolmgr.control.fleet import Fleet
+from poolmgr.control.reach import Outage
 from poolmgr.dashboard.cards import Card
-from poolmgr.dashboard.present import duration, number
+from poolmgr.dashboard.present import ago, duration, number
 from poolmgr.metrics.health import STATES
 
 
@@ -32,7 +35,8 @@ class Note:
     text: str
 
 
-def headline(fleet: Fleet, cards: tuple[Card, ...]) -> Headline:
+def headline(fleet: Fleet, cards: tuple[Card, ...], outage: Outage | None = None) -> Headline:
+    """While the control database is away nothing is well: what the pools report is known, and the rest is not."""
     if not fleet.processes:
         if fleet.unread:
             return Headline("unknown", fleet.unread_error)
@@ -44,6 +48,8 @@ def headline(fleet: Fleet, cards: tuple[Card, ...]) -> Headline:
     if not ranked:
         return Headline("unknown", _("Processes are there, but none has a pool open."))
     worst = ranked[0]
+    if worst.state == "ok" and outage is not None:
+        return Headline("unknown", _only_from_reports(len(fleet.processes)))
     if worst.state == "ok" and fleet.unread:
         return Headline("warning", fleet.unread_error)
     if worst.state == "ok":
@@ -51,6 +57,15 @@ def headline(fleet: Fleet, cards: tuple[Card, ...]) -> Headline:
     others = tuple((card.state, card.target, card.sentence) for card in ranked[1:] if card.state != "ok")
     sentence = _("%(target)s: %(sentence)s") % {"target": worst.target, "sentence": worst.sentence}
     return Headline(worst.state, sentence, others)
+
+
+def _only_from_reports(processes: int) -> str:
+    said = ngettext(
+        "Nobody waits in the %(n)s process that reports; whether all is well can't be told without the control database.",
+        "Nobody waits in the %(n)s processes that report; whether all is well can't be told without the control database.",
+        processes,
+    )
+    return said % {"n": number(processes)}
 
 
 def _all_well(processes: int, cards: tuple[Card, ...]) -> str:
@@ -66,9 +81,14 @@ def _all_well(processes: int, cards: tuple[Card, ...]) -> str:
     }
 
 
-def notes(fleet: Fleet, cards: tuple[Card, ...]) -> tuple[Note, ...]:
+def notes(
+    fleet: Fleet, cards: tuple[Card, ...], outage: Outage | None = None, checked: bool = True
+) -> tuple[Note, ...]:
+    """``checked`` is false for a reader whose permission could not be checked."""
     found = []
     poll = duration(conf().POLL_INTERVAL)
+    if outage is not None:
+        found.append(_away(fleet, outage, checked))
     if fleet.store_error:
         found.append(_incomplete(fleet, poll))
     elif conf().REDIS_URL is None and len(fleet.processes) > 1:
@@ -86,7 +106,9 @@ def notes(fleet: Fleet, cards: tuple[Card, ...]) -> tuple[Note, ...]:
     if fleet.unread:
         what = _("Run the same version of poolmgr in every process; the report of one that is gone expires by itself.")
         found.append(Note("warning", _("Not every process can be read"), f"{fleet.unread_error} {what}"))
-    if stale := [card.target for card in cards if card.rows and card.kind == "postgresql" and card.server.old]:
+    if stale := [
+        card.target for card in cards if card.rows and card.known and card.kind == "postgresql" and card.server.old
+    ]:
         found.append(
             Note(
                 "info",
@@ -99,6 +121,24 @@ def notes(fleet: Fleet, cards: tuple[Card, ...]) -> tuple[Note, ...]:
             )
         )
     return tuple(found)
+
+
+def _away(fleet: Fleet, outage: Outage, checked: bool) -> Note:
+    since = datetime.fromtimestamp(outage.since, tz=timezone.get_current_timezone())
+    words = [
+        outage.sentence,
+        _("It has been so since %(time)s (%(ago)s).")
+        % {"time": f"{since:%H:%M:%S}", "ago": ago(fleet.at - outage.since)},
+        _("Unknown until it is back: the settings that should be in force, server checks, commands and events."),
+    ]
+    if fleet.processes:
+        words.append(_("What the processes report is as fresh as ever."))
+    words.append(
+        _("Edits, recycle, pause and resume wait for it.")
+        if checked
+        else _("You look on because you were let in before; edits, recycle, pause and resume wait for it.")
+    )
+    return Note("critical", _("The control database is away"), " ".join(words))
 
 
 def _incomplete(fleet: Fleet, poll: str) -> Note:

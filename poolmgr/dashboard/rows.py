@@ -38,30 +38,39 @@ class ProcessRow:
     settings: str
     drift: str
     beat: str
-    late: bool
+    late: bool  # silent for longer than a live process is: its figures are of then, and not of now
     up: str
     problems: tuple[str, ...]
 
 
 def process_rows(target: str, fleet: Fleet, wanted: Wanted) -> tuple[ProcessRow, ...]:
     return tuple(
-        _row(beat, pool, fleet.at, wanted.settings(target, beat.role))
+        _row(beat, pool, fleet, wanted.settings(target, beat.role))
         for beat in fleet.processes
         for pool in beat.pools
         if pool.target == target
     )
 
 
-def _row(beat: ProcessBeat, pool: PoolSnapshot, now: float, expected: tuple[str, int]) -> ProcessRow:
+def silent_after(store: str) -> float:
+    """Seconds without a heartbeat in ``store`` after which something is wrong: two may be on their way, three are a sign."""
+    rows = store == "database"
+    return 3 * (min(conf().POLL_INTERVAL, conf().PROCESS_TTL / 3) if rows else conf().HEARTBEAT_INTERVAL) + 1
+
+
+def _row(beat: ProcessBeat, pool: PoolSnapshot, fleet: Fleet, expected: tuple[str, int] | None) -> ProcessRow:
     verdict = verdict_of(pool)
-    age = max(0.0, now - beat.at)
+    age = max(0.0, fleet.at - beat.at)
+    late = age > silent_after(fleet.store)
     return ProcessRow(
         uid=beat.uid,
         role=beat.role,
         name=beat.name,
         place=f"{beat.host}:{beat.pid}",
-        state=verdict.state,
-        sentence=verdict.sentence,
+        state="unknown" if late else verdict.state,
+        sentence=_("Silent for %(age)s; then: %(said)s") % {"age": duration(age), "said": verdict.sentence}
+        if late
+        else verdict.sentence,
         paused=pool.status == "paused",
         used=number(pool.used),
         idle=number(pool.idle),
@@ -75,15 +84,14 @@ def _row(beat: ProcessBeat, pool: PoolSnapshot, now: float, expected: tuple[str,
         settings=settings_label(pool.profile, pool.revision),
         drift=_drift((pool.profile, pool.revision), expected),
         beat=ago(age),
-        # Two beats may be on their way; three are a sign.
-        late=age > 3 * conf().HEARTBEAT_INTERVAL + 1,
-        up=duration(now - beat.started),
+        late=late,
+        up=duration(fleet.at - beat.started),
         problems=beat.problems,
     )
 
 
-def _drift(actual: tuple[str, int], expected: tuple[str, int]) -> str:
-    if actual == expected:
+def _drift(actual: tuple[str, int], expected: tuple[str, int] | None) -> str:
+    if expected is None or actual == expected:
         return ""
     return _("should follow %(settings)s") % {"settings": settings_label(*expected)}
 

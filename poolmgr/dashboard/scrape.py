@@ -8,8 +8,8 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
 from poolmgr.conf import conf
-from poolmgr.control.fleet import read_fleet
 from poolmgr.dashboard.access import VIEW, staff_only
+from poolmgr.dashboard.picture import read_now
 from poolmgr.exporters import prometheus
 from poolmgr.secrets import Secret
 
@@ -33,4 +33,5 @@ def _for_staff(request: HttpRequest) -> HttpResponse:
 
 
 def _page() -> HttpResponse:
-    return HttpResponse(prometheus.render(read_fleet()), content_type=prometheus.CONTENT_TYPE)
+    fleet, outage = read_now()
+    return HttpResponse(prometheus.render(fleet, control_up=outage is None), content_type=prometheus.CONTENT_TYPE)

@@ -37,8 +37,11 @@ class ServerLine:
     version: str = ""
 
 
-def server_line(view: TargetView) -> ServerLine:
+def server_line(view: TargetView, known: bool = True) -> ServerLine:
+    """``known`` is false while the checks that were made can't be read."""
     check = view.last_health
+    if not known:
+        return ServerLine("unknown", _("Unknown: the checks are in the control database."), "", old=False)
     if check is None:
         return ServerLine("unknown", _("Nobody has checked this server yet."), "", old=True)
     age = (timezone.now() - check.at).total_seconds()

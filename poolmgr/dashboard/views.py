@@ -7,18 +7,17 @@ from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from poolmgr.control.fleet import TargetView, read_fleet
+from poolmgr.control.fleet import TargetView
 from poolmgr.dashboard.access import VIEW, may_act, may_read, staff_only
-from poolmgr.dashboard.activity import command_lines, event_lines
 from poolmgr.dashboard.cards import cards
-from poolmgr.dashboard.frame import frame
+from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.headline import headline, notes
-from poolmgr.dashboard.wanted import Wanted
+from poolmgr.dashboard.picture import read_now, take_picture
+from poolmgr.lookon.admission import looks_on
 from poolmgr.metrics.snapshot import ProcessBeat
 
 #: Seconds between two refreshes that a reader may choose from; the script remembers the choice.
@@ -29,19 +28,19 @@ INTERVALS = (2, 5, 10, 20)
 @staff_only(VIEW)
 def dashboard(request: HttpRequest) -> HttpResponse:
     context = {**frame(request), **_figures(request), "title": _("Connection pools"), "intervals": INTERVALS}
-    return render(request, "poolmgr/dashboard.html", context)
+    return show(request, "poolmgr/dashboard.html", context)
 
 
 @require_safe
 @staff_only(VIEW)
 def fragment(request: HttpRequest) -> HttpResponse:
-    return render(request, "poolmgr/fragment.html", _figures(request))
+    return show(request, "poolmgr/fragment.html", _figures(request))
 
 
 @require_safe
 @staff_only(VIEW)
 def fleet(request: HttpRequest) -> HttpResponse:
-    seen = read_fleet()
+    seen, outage = read_now()
     return JsonResponse(
         {
             "processes": [_process(beat, may_read(request, "command")) for beat in seen.processes],
@@ -49,23 +48,30 @@ def fleet(request: HttpRequest) -> HttpResponse:
             "store": seen.store,
             "store_error": seen.store_error,
             "unread": [asdict(each) for each in seen.unread],
+            # While this is not empty, what the rows would add is unknown: the newest settings, and each last_health.
+            "control_error": outage.sentence if outage else "",
+            "control_lost": outage.since if outage else None,
             "at": seen.at,
         }
     )
 
 
 def _figures(request: HttpRequest) -> dict[str, Any]:
-    seen = read_fleet()
-    shown = cards(seen, Wanted())
+    picture = take_picture(may_read(request, "command"), may_read(request, "event"))
+    seen = picture.fleet
+    shown = cards(seen, picture.wanted)
     return {
-        "headline": headline(seen, shown),
-        "notes": notes(seen, shown),
+        "headline": headline(seen, shown, picture.outage),
+        "notes": notes(seen, shown, picture.outage, checked=not looks_on(request)),
         "cards": shown,
         "processes": len(seen.processes),
-        "commands": command_lines(seen) if may_read(request, "command") else None,
-        "events": event_lines() if may_read(request, "event") else None,
+        # Nothing of the fleet is known: a page that is open keeps what it knew, and says until when.
+        "blind": not seen.store,
+        "away": picture.outage is not None,
+        "commands": picture.commands,
+        "events": picture.events,
         "at": datetime.fromtimestamp(seen.at, tz=timezone.get_current_timezone()),
-        "may_act": may_act(request),
+        "may_act": picture.outage is None and may_act(request),
     }
 
 

@@ -21,18 +21,23 @@ class Source:
 
 
 class Wanted:
-    """The profiles, read once for a page."""
+    """The profiles, read once for a page; not ``known`` while their rows can't be read."""
 
-    def __init__(self) -> None:
-        self._rows = read_profiles()
+    def __init__(self, known: bool = True) -> None:
+        self.known = known
+        self._rows = read_profiles() if known else ()
         self._by_role = {role: follow(self._rows, role) for role in ROLES}
 
-    def settings(self, target: str, role: str) -> tuple[str, int]:
-        """The label and the revision of what a process of ``role`` should follow."""
+    def settings(self, target: str, role: str) -> tuple[str, int] | None:
+        """The label and the revision of what a process of ``role`` should follow; None where that is not known."""
+        if not self.known:
+            return None
         profile = self._by_role.get(role, {}).get(target)
         return ("bootstrap", 0) if profile is None else (label(profile), profile.revision)
 
     def sources(self, target: str) -> tuple[Source, ...]:
+        if not self.known:
+            return ()
         found = tuple(_source(row) for row in self._rows if row.enabled and row.target == target)
         if all(target in self._by_role[role] for role in ROLES):
             return found

@@ -45,8 +45,8 @@ _HISTOGRAMS: tuple[tuple[str, str, Callable[[PoolSnapshot], Distribution]], ...]
 )
 
 
-def render(fleet: Fleet) -> str:
-    """The page for one scrape."""
+def render(fleet: Fleet, control_up: bool = True) -> str:
+    """The page for one scrape. Without ``control_up``, the verdicts are the pools' alone: no check of a server is known."""
     pools: _Pools = tuple(
         (
             (
@@ -59,7 +59,9 @@ def render(fleet: Fleet) -> str:
         for beat in fleet.processes
         for pool in beat.pools
     )
-    return "\n".join([*_connections(pools), *_figures(pools), *_distributions(pools), *_targets(fleet), ""])
+    return "\n".join(
+        [*_connections(pools), *_figures(pools), *_distributions(pools), *_targets(fleet), *_control(control_up), ""]
+    )
 
 
 def _connections(pools: _Pools) -> Iterator[str]:
@@ -104,6 +106,12 @@ def _targets(fleet: Fleet) -> Iterator[str]:
     yield "# HELP poolmgr_unread_processes Live processes whose heartbeats can't be read."
     yield "# TYPE poolmgr_unread_processes gauge"
     yield _line("poolmgr_unread_processes", (), len(fleet.unread))
+
+
+def _control(up: bool) -> Iterator[str]:
+    yield "# HELP poolmgr_control_up Whether the control database answers; without it nobody checks servers or changes pools."
+    yield "# TYPE poolmgr_control_up gauge"
+    yield _line("poolmgr_control_up", (), up)
 
 
 def _head(name: str, kind: str, text: str) -> Iterable[str]:

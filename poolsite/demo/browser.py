@@ -38,8 +38,8 @@ class Browser:
         self._extra = "; ".join(f"{name}={value}" for name, value in (cookies or {}).items())
         self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
 
-    def get(self, path: str) -> Page:
-        return self._open(urllib.request.Request(self.site + path))
+    def get(self, path: str, headers: dict[str, str] | None = None) -> Page:
+        return self._open(urllib.request.Request(self.site + path, headers=headers or {}))
 
     def post(self, path: str, fields: dict[str, str]) -> Page:
         data = urllib.parse.urlencode(fields).encode()
@@ -77,7 +77,8 @@ class _FormReader(HTMLParser):
                 self.fields[name] = given.get("value", "")
         elif tag == "select":
             self._select = name
-            self.fields.setdefault(name, "")
+            if "multiple" not in given:
+                self.fields.setdefault(name, "")
         elif tag == "option" and self._select and "selected" in given:
             self.fields[self._select] = given.get("value", "")
         elif tag == "textarea":

@@ -60,8 +60,8 @@ def test_every_figure_of_a_pool_is_there_under_opentelemetrys_names() -> None:
 
 def test_a_target_has_the_same_label_in_every_series() -> None:
     beat()
-    # Whose heartbeat can't be read, of that nobody knows the targets.
-    others = ("#", "poolmgr_unread_processes")
+    # Whose heartbeat can't be read, of that nobody knows the targets; and the control database is none.
+    others = ("#", "poolmgr_unread_processes", "poolmgr_control_up")
     figures = [line for line in scrape().content.decode().splitlines() if not line.startswith(others)]
     assert {"poolmgr_target_state", "poolmgr_processes"} <= {line.partition("{")[0] for line in figures}
     for line in figures:

@@ -57,6 +57,12 @@ class FleetStore(Protocol):
     def sweep(self) -> tuple[str, ...]:
         """Clear away processes that died without a word; each uid is returned to one caller only."""
 
+    def note(self, name: str, text: str, seconds: float) -> None:
+        """Keep a short text for ``seconds``, where the store outlives the control database."""
+
+    def notes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The texts kept under ``names``, "" for each that there is none of."""
+
     def notify(self) -> None:
         """Tell every process that desired settings or commands changed."""
 

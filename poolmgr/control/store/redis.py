@@ -41,6 +41,7 @@ class RedisStore:
         client: Any = _client(url := Secret(url))
         prefix = "{" + conf().NAMESPACE + "}:"  # braces: all keys in one slot of a cluster
         self._beat_key = prefix + "beat:"
+        self._note_key = prefix + "note:"
         self._index = prefix + "processes"
         self._changed = prefix + "changed"
         if client is None:
@@ -91,6 +92,15 @@ class RedisStore:
                 pipe.srem(self._index, uid)
             removed = pipe.execute()
         return tuple(uid.decode(errors="replace") for uid, gone in zip(dead, removed, strict=True) if gone)
+
+    def note(self, name: str, text: str, seconds: float) -> None:
+        with self._or_down():
+            self._client.set(self._note_key + name, text, px=max(1, int(seconds * 1000)))
+
+    def notes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        with self._or_down():
+            found = self._client.mget([self._note_key + name for name in names])
+        return tuple("" if text is None else text.decode(errors="replace") for text in found)
 
     def notify(self) -> None:
         self._woken.set()

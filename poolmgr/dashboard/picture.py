@@ -1,0 +1,62 @@
+"""What can be read now: the fleet from its store, and what the rows of the control database add to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from django.db import DatabaseError
+from django.utils.translation import gettext_lazy as _
+
+from poolmgr.control.access import control_alias
+from poolmgr.control.fleet import Beats, Fleet, fleet_of, read_beats, read_fleet
+from poolmgr.control.reach import Outage, lost, outage
+from poolmgr.dashboard.activity import CommandLine, EventLine, command_lines, event_lines
+from poolmgr.dashboard.wanted import Wanted
+
+_ROWS_ALONE = _("Without Redis, heartbeats are in the control database too.")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """``outage`` says why nothing of the control database is known, commands and events neither.
+
+    Those are None for a reader who may not see them.
+    """
+
+    fleet: Fleet
+    wanted: Wanted
+    commands: tuple[CommandLine, ...] | None
+    events: tuple[EventLine, ...] | None
+    outage: Outage | None = None
+
+
+def take_picture(commands: bool, events: bool) -> Picture:
+    """For a reader who may see ``commands`` and ``events``, or not.
+
+    Raises ``django.db.Error`` where the control database answers, but not as it should.
+    """
+    fleet, gone = read_now()
+    if gone is None:
+        try:
+            ordered = command_lines(fleet) if commands else None
+            return Picture(fleet, Wanted(), ordered, event_lines() if events else None)
+        except DatabaseError as error:
+            if (gone := lost(control_alias(), error)) is None:
+                raise
+        fleet, gone = _without_rows(gone)
+    return Picture(fleet, Wanted(known=False), () if commands else None, () if events else None, gone)
+
+
+def read_now() -> tuple[Fleet, Outage | None]:
+    """The fleet, and why the control database can't be read, if so; within a few seconds, whatever is away."""
+    gone = outage(control_alias())
+    return (read_fleet(), None) if gone is None else _without_rows(gone)
+
+
+def _without_rows(gone: Outage) -> tuple[Fleet, Outage]:
+    beats = read_beats(rows=False)
+    if not beats.store and not beats.errors:
+        beats = Beats((), "", (str(_ROWS_ALONE),))
+    # Whoever noticed first: the processes of the fleet look every few seconds, this one when somebody looks at it.
+    since = min([gone.since, *(beat.control_lost for beat in beats.processes if beat.control_lost)])
+    return fleet_of(beats, None, {}, ""), replace(gone, since=since)

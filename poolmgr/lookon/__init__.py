@@ -1,0 +1,1 @@
+"""Looking on while the database that knows who may see the console is away."""
