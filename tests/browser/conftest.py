@@ -85,6 +85,10 @@ class Page:
         # textContent, read in one step: a refresh may replace an element between finding and reading it.
         return str(self.run(f"return document.querySelector({json.dumps(selector)})?.textContent.trim() ?? ''"))
 
+    def texts(self, selector: str) -> list[str]:
+        found = f"[...document.querySelectorAll({json.dumps(selector)})].map(node => node.textContent.trim())"
+        return [str(each) for each in self.run(f"return {found}")]
+
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
 
@@ -102,6 +106,11 @@ class Page:
     def offline(self, on: bool) -> None:
         self.driver.execute_cdp_cmd("Network.enable", {})
         conditions = {"offline": on, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
+
+    def slow(self, seconds: float) -> None:
+        """Let every answer take so long."""
+        conditions = {"offline": False, "latency": seconds * 1000, "downloadThroughput": -1, "uploadThroughput": -1}
         self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
 
     def complaints(self) -> list[str]:

@@ -100,18 +100,67 @@ def test_a_hidden_page_asks_nothing(quick: Page) -> None:
     until(lambda: quick.run(count) > before, "the refresh on coming back", 2)
 
 
-def test_a_lost_connection_is_told_and_recovers(quick: Page) -> None:
-    refreshed(quick)
+def test_a_lost_connection_takes_the_verdicts_place_and_recovers(quick: Page) -> None:  # P10
+    beat(calm())
+    until(lambda: "All is well" in quick.text("#pools .pm-headline"), "a good verdict", 10)
+    assert quick.run(GREEN)
+    read_at = quick.text(".pm-at")
     quick.offline(True)
     until(lambda: "connection lost" in quick.text("#pm-age"), "the notice", 10)
+    assert quick.one("#pm-contact").is_displayed()
+    assert "Contact lost. Everything below was known until" in quick.text("#pm-contact .pm-said")
+    assert quick.text("#pm-contact .pm-quiet").startswith("Last known: All is well")
+    assert not quick.one("#pools .pm-verdict").is_displayed()
+    assert quick.run(GREEN) == []
+    assert {label.split(" ")[0] for label in quick.run(LABELS)} == {"known"}
     assert quick.one(".pm-reload").is_displayed()
+    assert read_at <= quick.text("#pools .pm-at")
     quick.offline(False)
     until(lambda: "updated" in quick.text("#pm-age"), "the recovery", 10)
+    assert quick.one("#pools .pm-verdict").is_displayed()
+    assert not quick.one("#pm-contact").is_displayed()
+    assert quick.run(GREEN)
+    assert "ok" in quick.run(LABELS)
+
+
+def test_figures_that_no_answer_renews_are_not_of_now(quick: Page) -> None:  # P10
+    """A server whose threads are all used up refuses nothing: it only never answers."""
+    beat(calm())
+    until(lambda: "All is well" in quick.text("#pools .pm-headline"), "a good verdict", 10)
+    quick.slow(60)
+    until(lambda: "No answer yet." in quick.text("#pm-contact .pm-said"), "the notice", 12)
+    assert quick.run(GREEN) == []
+    quick.slow(0)
+    until(lambda: not quick.one("#pm-contact").is_displayed(), "the recovery", 30)
+
+
+def test_a_page_that_slept_says_so_before_anything_else(quick: Page) -> None:
+    beat(calm())
+    until(lambda: "All is well" in quick.text("#pools .pm-headline"), "a good verdict", 10)
+    quick.slow(60)
+    # The machine slept for an hour: its steady clock stood still, and the wall clock did not.
+    quick.run("const real = Date.now; Date.now = () => real() + 3600000")
+    quick.run("document.dispatchEvent(new Event('visibilitychange'))")
+    assert quick.one("#pm-contact").is_displayed()
+    assert quick.run(GREEN) == []
+    assert "60 min" in quick.text("#pm-age")
 
 
 def test_a_session_that_ended_is_told(quick: Page) -> None:
     quick.driver.delete_all_cookies()
     until(lambda: "signed out" in quick.text("#pm-age"), "the notice", 10)
+    assert "You are signed out. Everything below was known until" in quick.text("#pm-contact .pm-said")
+    assert quick.run(GREEN) == []
+
+
+def test_what_a_silent_process_said_last_makes_nothing_well(quick: Page) -> None:
+    beat(calm())
+    beat(calm(), uid="silent", pid=4712, at=time.time() - 15)
+    until(lambda: "silent" in quick.text("#pools .pm-headline"), "the verdict", 10)
+    assert "1 of 2 processes is silent, and what it does is unknown." in quick.text("#pools .pm-headline")
+    assert quick.run("return document.querySelectorAll('tr.pm-until').length") == 1
+    assert quick.run(GREEN.replace("#content *", "tr.pm-until, tr.pm-until *")) == []
+    assert quick.run(GREEN.replace("#content *", ".pm-verdict, .pm-verdict *")) == []
 
 
 def test_without_scripts_it_reads_and_acts(page: Page) -> None:
@@ -176,6 +225,25 @@ def test_it_fits_every_screen_and_can_be_read(
     assert page.run(CONTRAST) == []
     assert page.complaints() == []
 
+
+#: The labels of the marks that stand before sentences.
+LABELS = "return [...document.querySelectorAll('#pools .pm-icon')].map(icon => icon.getAttribute('aria-label'))"
+
+#: What has the colour of things that are well.
+GREEN = """
+const probe = document.createElement('i');
+document.querySelector('#pm-refresh').append(probe);
+const good = ['--pm-ok', '--pm-ok-bg'].map(name => {
+  probe.style.setProperty('color', `var(${name})`);
+  return getComputedStyle(probe).color;
+});
+probe.remove();
+return [...document.querySelectorAll('#content *')].filter(node => {
+  const style = getComputedStyle(node);
+  return node.getClientRects().length
+    && [style.color, style.backgroundColor, style.fill, style.borderLeftColor].some(each => good.includes(each));
+}).map(node => node.outerHTML.slice(0, 80));
+"""
 
 #: The texts whose contrast to what lies behind them is below WCAG's 4.5 (3 for large ones).
 CONTRAST = """

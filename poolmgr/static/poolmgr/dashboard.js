@@ -1,5 +1,6 @@
 /* Keeps the dashboard fresh: fetches the fragment and changes only what differs, so that focus, selection, open
-   <details> and scroll positions stay, and screen readers hear only a changed verdict. */
+   <details> and scroll positions stay, and screen readers hear only a changed verdict. When the figures are not of now any
+   more, it says so in the verdict's place, and nothing on the page keeps the colour of what is known. */
 "use strict";
 
 (() => {
@@ -7,13 +8,24 @@
   const bar = document.getElementById("pm-refresh");
   const age = document.getElementById("pm-age");
   const select = document.getElementById("pm-interval");
-  if (!pools || !bar || !age || !select) return;
+  const contact = document.getElementById("pm-contact");
+  if (!pools || !bar || !age || !select || !contact) return;
 
   const REMEMBERED = "poolmgr.interval";
   let timer = 0;
   let request = null;
-  let good = performance.now();
-  let state = "live"; // live | lost | out
+  let good = now();
+  let state = "live"; // live | lost | out (signed out) | away (nobody can be recognised) | blind (the store can't be read)
+  let reason = ""; // what the server says of it, where it says anything
+
+  /* The two clocks differ while the machine sleeps, or when somebody sets one. */
+  function now() {
+    return { steady: performance.now(), wall: Date.now() };
+  }
+
+  function secondsSince(then) {
+    return Math.max(performance.now() - then.steady, Date.now() - then.wall, 0) / 1000;
+  }
 
   /* -- the difference between two trees -- */
 
@@ -99,12 +111,9 @@
       if (answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403) {
         state = "out";
       } else if (!answer.ok) {
-        state = "lost";
+        state = answer.status === 503 ? "away" : "lost";
       } else {
-        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-        morphChildren(pools, page.body);
-        good = performance.now();
-        state = "live";
+        show(new DOMParser().parseFromString(await answer.text(), "text/html").body);
       }
     } catch {
       state = "lost";
@@ -116,27 +125,69 @@
     }
   }
 
+  function show(fresh) {
+    reason = "";
+    // A server that can read nothing has nothing to put in the place of what was known.
+    if (fresh.querySelector(".pm-verdict[data-blind]") && !pools.querySelector(".pm-verdict[data-blind]")) {
+      reason = textOf(fresh, ".pm-headline");
+      state = "blind";
+      return;
+    }
+    morphChildren(pools, fresh);
+    good = now();
+    state = "live";
+  }
+
   /* -- telling how fresh the figures are -- */
 
-  function ago() {
-    const seconds = Math.round((performance.now() - good) / 1000);
-    return seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
+  function ago(seconds) {
+    return seconds < 119.5 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
+  }
+
+  function textOf(tree, selector) {
+    return tree.querySelector(selector)?.textContent.trim() ?? "";
   }
 
   function tell() {
-    const seconds = (performance.now() - good) / 1000;
-    let text = bar.dataset.updated.replace("%s", ago());
-    if (state === "out") text = bar.dataset.out;
-    else if (state === "lost") text = bar.dataset.lost.replace("%s", ago());
+    const seconds = secondsSince(good);
+    // Also without an error: a request may hang, and a page that was hidden shows what it showed then.
+    const told = state === "live" && seconds > (2 * every()) / 1000 + 2 ? "old" : state;
+    let text = bar.dataset.updated.replace("%s", ago(seconds));
+    if (told === "out") text = bar.dataset.out;
+    else if (told !== "live" && told !== "old") text = bar.dataset.lost.replace("%s", ago(seconds));
     else if (seconds < 1) text = bar.dataset.now;
-    if (age.textContent !== text) age.textContent = text;
-    bar.dataset.state = state;
-    pools.dataset.state = state;
+    write(age, text);
+    if (pools.dataset.state !== told) turn(told);
+  }
+
+  function write(node, text) {
+    if (node.textContent !== text) node.textContent = text;
+  }
+
+  /* From known to known until, and back. */
+  function turn(told) {
+    bar.dataset.state = pools.dataset.state = told;
+    contact.hidden = told === "live";
+    if (told === "live") return;
+    const until = textOf(pools, ".pm-at");
+    write(contact.querySelector(".pm-said"), contact.dataset[told].replace("%s", until));
+    write(contact.querySelector(".pm-quiet"), reason || contact.dataset.last.replace("%s", textOf(pools, ".pm-headline")));
+    const marked = contact.dataset.until.replace("%s", until);
+    for (const icon of pools.querySelectorAll(".pm-icon")) {
+      // The next refresh writes the plain label again.
+      const label = icon.getAttribute("aria-label");
+      if (!label.startsWith(marked)) icon.setAttribute("aria-label", `${marked} ${label}`);
+    }
   }
 
   document.addEventListener("visibilitychange", () => {
+    tell();
     if (document.hidden) clearTimeout(timer);
     else if (state !== "out") refresh();
+  });
+
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted && state !== "out") refresh();
   });
 
   select.addEventListener("change", () => {
