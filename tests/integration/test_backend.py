@@ -328,6 +328,23 @@ def test_on_commit_hooks_run_without_the_connection_and_may_query_or_raise(small
     assert run_in_thread(Document.objects.count) == 3
 
 
+@both
+def test_on_commit_hooks_may_be_the_first_on_a_new_connection(small_pool: Small, mode: str) -> None:  # P1
+    pool = small_pool(mode)
+    seen: list[Any] = []
+
+    def hook() -> None:
+        connection.close()
+        pool.recycle()
+        seen.append(query("SELECT 1"))
+
+    with transaction.atomic():
+        query()
+        transaction.on_commit(hook)
+        transaction.on_commit(hook)
+    assert seen == [[(1,)]] * 2
+
+
 def test_on_commit_outside_a_transaction_takes_no_connection(small_pool: Small) -> None:
     pool = small_pool("transaction")
     before = pool.snapshot().checkouts

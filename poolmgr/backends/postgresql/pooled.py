@@ -178,6 +178,8 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         self.__dict__.setdefault("pg_version", conn.info.server_version)
         self._busy += 1
         self._greeting, self.connection = conn, None
+        # A hook of a commit may be who takes it: Django's connect() must not run the others, without the connection, now.
+        pending, self.run_commit_hooks_on_set_autocommit_on = self.run_commit_hooks_on_set_autocommit_on, False
         try:
             super().connect()
             # What these hooks set belongs to the connection, not to its first borrower. What the site's subclass has set
@@ -192,6 +194,7 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
             self.close()
             raise
         finally:
+            self.run_commit_hooks_on_set_autocommit_on = pending
             self._greeting = None
             self._busy -= 1
 
