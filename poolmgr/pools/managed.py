@@ -386,7 +386,8 @@ class ManagedPool:
             if found is None:
                 self.create_time.add(seconds)
                 self.counts["created"] += 1
-                line = self._outage.succeeded(monotonic())
+                now = monotonic()
+                line = self._outage.succeeded(now, now - seconds)
             else:
                 self.counts["create_errors"] += 1
                 line = self._outage.failed(found, monotonic())

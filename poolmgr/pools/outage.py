@@ -35,8 +35,10 @@ class Outage:
         since = f"after {now - self._began:.1f} s and {self._tries} tries"
         return f"still no connection to {self._address} {since}: {found.sentence}"
 
-    def succeeded(self, now: float) -> str:
-        """As ``failed()``."""
+    def succeeded(self, now: float, began: float) -> str:
+        """As ``failed()``, of a connect that began at ``began``: one that was under way before tells nothing of an outage."""
+        if self._tries and began < self._began:
+            return ""
         tries, self._tries = self._tries, 0
         self._told_of.clear()
         if not tries:
