@@ -94,7 +94,8 @@ class TestFleet:
         made = [Member({**self.environment, **environment}) for _ in range(count)]
         self.members += made
         for member in made:
-            wait_for(lambda member=member: member.lines or member.process.poll() is not None, 20)
+            # How long a start takes is nobody's promise.
+            wait_for(lambda member=member: member.lines or member.process.poll() is not None, 60)
             assert member.process.poll() is None, "the process did not start"
         return made
 
