@@ -39,6 +39,13 @@ _IDLE = TransactionStatus.IDLE
 FOREVER = 10 * 365 * 86_400.0
 
 
+class _Glance(float):
+    """The timeout of one who goes another way when it is over, and so is no request that got no connection."""
+
+
+_GLANCE = _Glance(0.05)
+
+
 class ManagedPool:
     """One process's pool to one target.
 
@@ -217,7 +224,7 @@ class ManagedPool:
             if not self.pool._pool or self.pool.paused or self.retired:
                 return None
         try:
-            return self.checkout(timeout=0.05)
+            return self.checkout(timeout=_GLANCE)
         except CheckoutError:
             return None
 
@@ -281,7 +288,8 @@ class ManagedPool:
         else:  # what a failed connect passes on to those who wait
             cause, error = ex, explain.refused(self, ex)
         error.__cause__ = cause and replica(cause)
-        self.count(**{counter: 1})
+        if not isinstance(timeout, _Glance):
+            self.count(**{counter: 1})
         return error
 
     def _discard(self, conn: PooledConnection, fault: str) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from poolmgr.exceptions import AuthenticationFailed, PoolClosed, PoolExhausted, PoolPaused
+from poolmgr.exceptions import AuthenticationFailed, PoolClosed, PoolExhausted, PoolPaused, ServerDown
 from poolmgr.pools import housekeeping
 from poolmgr.pools.managed import ManagedPool
 from tests.pools import backends, give_back, hold, kill_backends, managed_pool, wait_in_thread
+from tests.proxy import Proxy
 from tests.waiting import until
 
 MakePool = Callable[..., ManagedPool]
@@ -368,3 +369,23 @@ def test_a_closed_pool_says_so_to_those_who_wait_and_to_those_who_come(make_pool
         pool.checkout()
     pool.give_back(held[0])
     assert held[0].closed
+
+
+def test_who_only_tries_is_no_request_that_got_no_connection(postgres: Any, pool_url: str) -> None:
+    """The console and the agent go another way at once: a dashboard must not call that a failed request."""
+    proxy = Proxy(postgres.port)
+    pool = managed_pool(pool_url.replace(f":{postgres.port}/", f":{proxy.port}/"), max_size=1, connection_timeout=5.0)
+    try:
+        give_back(pool, hold(pool, 1))
+        proxy.refuse()
+        proxy.reset()
+        assert pool.try_checkout() is None
+        seen = pool.snapshot()
+        assert seen.found_dead == 1
+        assert (seen.timeouts, seen.checkout_errors, seen.recent_timeouts) == (0, 0, 0)
+        with pytest.raises(ServerDown):
+            pool.checkout(0.1)
+        assert pool.snapshot().timeouts == 1
+    finally:
+        pool.close()
+        proxy.close()
