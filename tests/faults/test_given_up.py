@@ -25,7 +25,7 @@ pytestmark = pytest.mark.faults
 
 
 class Watcher:
-    """Samples the server as fast as it answers; ``most`` is the largest number of the pool's sessions at any instant."""
+    """Samples the server every millisecond or so; ``most`` is the largest number of the pool's sessions at any instant."""
 
     _SESSIONS = (
         "SELECT pid, query, state = 'active' FROM pg_stat_activity"
@@ -42,7 +42,7 @@ class Watcher:
         self._thread.start()
 
     def _watch(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(0.001):
             self.now = self._session.execute(self._SESSIONS, [self._user]).fetchall()
             self.most = max(self.most, len(self.now))
             self.samples += 1

@@ -145,8 +145,8 @@ def test_tables_that_appear_are_followed(
         names = PoolProfile(target="default", min_size=1, max_size=7).values()
         columns = ", ".join(names)
         connection.execute(
-            f"INSERT INTO poolmgr_poolprofile (target, role, enabled, note, revision, updated_at, updated_by, {columns})"
-            f" VALUES ('default', '', true, '', 1, now(), '', {', '.join(['%s'] * len(names))})",
+            f"INSERT INTO poolmgr_poolprofile (target, role, enabled, revision, updated_at, updated_by, {columns})"
+            f" VALUES ('default', '', true, 1, now(), '', {', '.join(['%s'] * len(names))})",
             list(names.values()),
         )
     wait_for(lambda: member.first(max_size=7), 10)
