@@ -66,7 +66,8 @@ class Card:
     """One target with everything the page says of it.
 
     ``gone`` is one that only a profile names: nobody can act on it. Without ``known`` nobody can tell which settings
-    it should have, and what the last check of its server found.
+    it should have, and what the last check of its server found. ``silent``
+    says that its sums hold what a silent process reported last.
     """
 
     target: str
@@ -90,6 +91,7 @@ class Card:
     modes: str
     sources: tuple[Source, ...]
     known: bool
+    silent: bool
     applied: str
     drift: bool
     errors: tuple[str, ...]
@@ -139,6 +141,7 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
         modes=", ".join(sorted({pool.pool_mode for pool in pools})),
         sources=wanted.profiles(view.target) if gone else wanted.sources(view.target),
         known=wanted.known,
+        silent=any(row.late for row in rows),
         applied=_("%(n)s of %(all)s") % {"n": number(on_current), "all": number(applied_of)},
         drift=on_current < applied_of,
         errors=_errors(pools, view.verdict.sentence),

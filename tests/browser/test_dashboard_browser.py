@@ -159,7 +159,9 @@ def test_what_a_silent_process_said_last_makes_nothing_well(quick: Page) -> None
     until(lambda: "silent" in quick.text("#pools .pm-headline"), "the verdict", 10)
     assert "1 of 2 processes is silent, and what it does is unknown." in quick.text("#pools .pm-headline")
     assert quick.run("return document.querySelectorAll('tr.pm-until').length") == 1
-    assert quick.run(GREEN.replace("#content *", "tr.pm-until, tr.pm-until *")) == []
+    for part in ("tr.pm-until", ".pm-tiles", ".pm-use", ".pm-facts"):
+        assert quick.run(GREEN.replace("#content *", f"{part}, {part} *")) == [], part
+    assert quick.run(GREEN.replace("#content *", "tr:not(.pm-until) *")), "who reports is known"
     assert quick.run(GREEN.replace("#content *", ".pm-verdict, .pm-verdict *")) == []
 
 
