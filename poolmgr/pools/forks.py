@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from threading import RLock
+from types import FrameType
 from typing import Any
 
 logger = logging.getLogger("poolmgr.pool")
@@ -52,6 +53,8 @@ _callbacks: list[Callable[[], None]] = []
 #: One for each process: a parent's may have been held at the fork, by a thread that the child doesn't have.
 _locks: dict[int, Any] = {}
 _attending = 0
+#: Whether the present process was forked without Python's knowledge.
+_unheard = False
 
 
 def on_fork(callback: Callable[[], None]) -> None:
@@ -61,12 +64,12 @@ def on_fork(callback: Callable[[], None]) -> None:
 
 def attend() -> None:
     """Part with what is the parent's, once in each child; whoever comes meanwhile waits for the end of it."""
-    global _attending
+    global _attending, _unheard
     pid = os.getpid()
     with _locks.setdefault(pid, RLock()):
         if here[0] or _attending == pid:
             return
-        _attending = pid
+        _attending, _unheard = pid, True
         for callback in _callbacks:
             try:
                 callback()
@@ -76,5 +79,21 @@ def attend() -> None:
         _attending = 0
 
 
+def current_frames() -> dict[int, FrameType]:
+    """``sys._current_frames()``, and nothing in a child whose fork Python has not heard of.
+
+    There it still knows the parent's threads, whose frames lead to memory that other threads have by now.
+    """
+    if not here[0]:
+        attend()
+    return {} if _unheard else sys._current_frames()
+
+
+def _hear() -> None:
+    global _unheard
+    attend()
+    _unheard = False
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=attend)
+    os.register_at_fork(after_in_child=_hear)

@@ -12,6 +12,7 @@ from types import CodeType
 from typing import Any
 from weakref import ref
 
+from poolmgr.pools.forks import current_frames
 from poolmgr.pools.ledger import Entry
 
 
@@ -87,7 +88,7 @@ def running() -> dict[int, CodeType]:
     The frames themselves are let go of at once: a frame that is kept keeps what its function had, such as a cursor that
     closes when it is forgotten.
     """
-    frames = sys._current_frames()
+    frames = current_frames()
     codes = dict(zip(frames, map(_code, frames.values()), strict=True))
     frames.clear()  # among them the present one, which refers to this dictionary
     return codes
@@ -129,5 +130,5 @@ def name_of(owner: Any) -> str:
 
 def stack_of(owner: Any) -> str:
     """The owner's present stack as text; empty when it has none."""
-    frame = sys._current_frames().get(getattr(owner, "ident", None) or -1) or getattr(owner, "gr_frame", None)
+    frame = current_frames().get(getattr(owner, "ident", None) or -1) or getattr(owner, "gr_frame", None)
     return "".join(traceback.format_stack(frame)) if frame else ""

@@ -77,6 +77,12 @@ def test_a_subclass_forgets_what_it_has_set_on_its_parent_s_connection(fork: For
     assert told == {"before": "acme", "child": {"answer": ["acme", "acme"], "status": 0}, "after": "acme"}
 
 
+@whoever_forks
+@pytest.mark.parametrize("fork", ["session"], indirect=True)
+def test_a_child_looks_at_no_thread_of_its_parent_s(fork: Fork, by: str) -> None:  # P4
+    assert fork("threads", by) == {"answer": [True, 5], "status": 0}
+
+
 @pytest.mark.parametrize(
     "fork",
     ["transaction", *(pytest.param(mode, marks=pytest.mark.long) for mode in ("session", "statement"))],

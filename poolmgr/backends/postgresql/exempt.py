@@ -9,6 +9,7 @@ from types import FrameType
 from django.core.management.base import BaseCommand
 
 from poolmgr.conf import SERVING_COMMANDS
+from poolmgr.pools.forks import current_frames
 from poolmgr.pools.lane import on_console_lane
 
 
@@ -26,7 +27,7 @@ def _is_commanded() -> bool:
         return True
     # A command's own threads, and what it awaits, work for it.
     main = threading.main_thread().ident
-    return main is not None and _runs_command(sys._current_frames().get(main))
+    return main is not None and _runs_command(current_frames().get(main))
 
 
 def _runs_command(frame: FrameType | None) -> bool:

@@ -177,6 +177,20 @@ def subclass() -> dict[str, Any]:
     return {"before": before, "child": told, "after": after}
 
 
+def threads() -> dict[str, Any]:
+    """A child knows no thread but its own; what Python still has of the parent's leads to memory that others use."""
+    import psutil
+
+    from poolmgr.pools.owners import running
+
+    warm(3)
+
+    def child() -> Any:
+        return [len(running()) <= psutil.Process().num_threads(), query("SELECT 5")]
+
+    return in_child(child)
+
+
 def raw_pool() -> dict[str, Any]:
     """A pool that somebody made by hand is closed in the child, and a connection of it is out of reach."""
     from poolmgr.exceptions import PoolClosed
