@@ -6,6 +6,7 @@ Importing this needs no Celery; without it the tasks are plain functions.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -37,18 +38,27 @@ log = logging.getLogger("poolmgr.tasks")
 TICK = 5.0
 
 
+#: By task, its turns in vain since it last worked, in this process.
+_in_vain: Counter[str] = Counter()
+
+
 def _scheduled(task: Callable[[], str]) -> Callable[[], str]:
-    """Run on the console lane; a control database that is down costs a line in the log, since the next turn tries again."""
+    """Run on the console lane; a control database that is down costs two lines in the log: the next turn tries again."""
 
     @wraps(task)
     def run() -> str:
         try:
             with control_database():
-                return task()
+                done = task()
         except (DatabaseError, StoreDown) as error:
             sentence = str(error) if isinstance(error, StoreDown) else sentence_of(error)
-            log.warning("%s did nothing: %s", task.__name__, sentence)
+            _in_vain[task.__name__] += 1
+            level = logging.WARNING if _in_vain[task.__name__] == 1 else logging.INFO
+            log.log(level, "%s did nothing: %s", task.__name__, sentence)
             return sentence
+        if turns := _in_vain.pop(task.__name__, 0):
+            log.warning("%s works again, after %d turns that did nothing", task.__name__, turns)
+        return done
 
     return run
 

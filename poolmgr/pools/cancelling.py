@@ -35,6 +35,7 @@ class Cancel:
     def __init__(self, pgconn: Any) -> None:
         self._token = pgconn.cancel_conn() if pq.version() >= _POLLED else None
         self._blocking = None if self._token else pgconn.get_cancel()
+        self.heard = False  # by the server, at least once
 
     def send(self, deadline: float) -> Steps:
         """Over when the server has heard it, when it can't be reached, or at the deadline on the monotonic clock."""
@@ -55,6 +56,7 @@ class Cancel:
                 if status == pq.PollingStatus.FAILED:
                     raise Error(token.get_error_message())
                 if status == pq.PollingStatus.OK:
+                    self.heard = True
                     return
                 wish = Wish(token.socket, status == pq.PollingStatus.WRITING)
         finally:
@@ -70,5 +72,6 @@ class Cancel:
     def _try(self) -> None:
         try:
             self._blocking.cancel()  # type: ignore[union-attr]
+            self.heard = True
         except Error as ex:
             logger.info("a statement could not be cancelled: %s", scrub_unread(str(ex)))

@@ -38,6 +38,7 @@ def put_away(managed: ManagedPool, conn: PooledConnection) -> None:
     elif pool._closed:
         _dispose(managed, conn)
     elif conn.closed:
+        conn.broke_in_use()
         _dispose(managed, conn)
         # What broke this connection may have broken the idle ones too.
         managed.count(found_dead=housekeeping.sweep(managed))

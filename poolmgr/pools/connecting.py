@@ -20,6 +20,7 @@ from poolmgr.pools.connection import PooledConnection, adopt
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.leaving import LeavingPool
 from poolmgr.pools.ledger import Entry
+from poolmgr.pools.opening import unfinished
 from poolmgr.pools.parting import is_busy
 from poolmgr.secrets import disarm, replica
 
@@ -133,6 +134,8 @@ class ConnectingPool(LeavingPool):
             raise
         finally:
             took = monotonic() - began
+            for given_up in unfinished():
+                self._close_connection(given_up)
             with self._lock:
                 self.connecting.remove(began)
                 self.last_error = error

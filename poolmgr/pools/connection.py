@@ -11,13 +11,18 @@ from weakref import finalize
 
 import psycopg
 
+from poolmgr.pools.cancelling import Cancel
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.ledger import Entry
+from poolmgr.pools.opening import Opening
+from poolmgr.pools.parting import is_busy
 
 _CHARACTERISTICS = "transaction characteristics"
 _ATTRIBUTE = "attribute of the connection"
 _HANDLER = "notices or notifications"
 _BLOCK = "block of psycopg's"
+#: In the message where the server said that its process ends. Of a reset libpq says no more than of an end.
+_SERVER_S_GOOD_BYE = (b"FATAL", b"PANIC", b"terminating connection")
 
 
 def _pinning(name: str) -> Any:
@@ -51,13 +56,17 @@ def _pinning_call(name: str, reason: str) -> Any:
     return call
 
 
-class PooledConnection(psycopg.Connection[Any]):
+class PooledConnection(Opening):
     """A psycopg connection with its ledger entry: what a borrower changes in Python pins it as a statement does.
 
     It has no entry while it is configured: what is set by then is what ``make_anew()`` goes back to.
     """
 
     entry: Entry
+    #: Made while there is a connection: none could be made of one that broke.
+    canceller: Cancel
+    #: Whether a statement may run still on the server, although the connection is closed on our side.
+    cut_off = False
 
     row_factory = _pinning("row_factory")
     cursor_factory = _pinning("cursor_factory")
@@ -79,6 +88,7 @@ class PooledConnection(psycopg.Connection[Any]):
         self._made = {name: getattr(self, name) for name in _ATTRIBUTES}
         self._made_handlers = self._notice_handlers[:], self._notify_handlers[:]
         self.entry = entry
+        self.canceller = Cancel(self.pgconn)
         self._loss = finalize(self, on_loss)
         self._loss.atexit = False
 
@@ -91,7 +101,13 @@ class PooledConnection(psycopg.Connection[Any]):
     def close(self) -> None:
         if not here[0]:
             attend()
+        self.cut_off = self.cut_off or is_busy(self)
         super().close()
+
+    def broke_in_use(self) -> None:
+        """Called for one that broke while somebody had it: unless the server closed it, it doesn't know of that yet."""
+        message = b"" if self._closed else self.pgconn.error_message
+        self.cut_off = self.cut_off or (self.broken and not any(words in message for words in _SERVER_S_GOOD_BYE))
 
     def left(self) -> None:
         """Its place in the pool was given up, or given to another."""

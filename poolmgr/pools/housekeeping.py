@@ -70,12 +70,20 @@ def look_after(managed: ManagedPool) -> None:
     now = monotonic()
     managed.history.note(managed, now)
     reclaim(managed)
+    _tell_of_outage(managed, now)
     _report_leaks(managed, now)
     managed.count(found_dead=sweep(managed))
     _shrink(managed, now)
     _renew_one(managed)
     _keep_alive_some(managed, now)
     managed.pool.fill()
+
+
+def _tell_of_outage(managed: ManagedPool, now: float) -> None:
+    with managed.pool._lock:
+        line = managed.outage.over(now)
+    if line:
+        logger.warning("pool %r: %s", managed.target, line)
 
 
 def _report_leaks(managed: ManagedPool, now: float) -> None:

@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool
 from psycopg_pool.pool import AddConnection
 
 from poolmgr.pools.connection import PooledConnection
-from poolmgr.pools.parting import Parting, closer, is_busy
+from poolmgr.pools.parting import Parting, closer, is_busy, is_cut_off
 
 logger = logging.getLogger("poolmgr.pool")
 
@@ -30,7 +30,8 @@ _UNSEEN = "pool %r: the server did not end its process %s within %.1f s of being
 
 def see_off(parting: Parting) -> None:
     """Close the connection here and now where nothing is to be cancelled, which most often is all for one that is dead."""
-    if is_busy(parting.connection) or not parting.step():
+    conn = parting.connection
+    if is_busy(conn) or is_cut_off(conn) or not parting.step():
         closer().hand_over(parting)
 
 
@@ -91,7 +92,9 @@ class LeavingPool(ConnectionPool[PooledConnection]):
                 self.left_behind += 1
             self.parted.notify_all()
         if not parting.gone:
-            logger.warning(_UNSEEN, self.name, parting.pid, parting.patience)
+            # Of a connect that was given up the pool tells elsewhere, and at every try it is too much.
+            level = logging.WARNING if parting.pid else logging.INFO
+            logger.log(level, _UNSEEN, self.name, parting.pid or "(unknown)", parting.patience)
         self.fill()
 
     def fill(self) -> None:
@@ -107,10 +110,12 @@ class LeavingPool(ConnectionPool[PooledConnection]):
             self.run_task(AddConnection(self))
 
     def _await_passing(self) -> None:
-        """Let those be gone whose places were passed on by now."""
+        """Where there is no room for them beside their heirs, let those be gone whose places were passed on by now."""
         with self._lock:
             before = set(self.passing)
             while not self._closed and not before.isdisjoint(self.passing):
+                if self._nconns + len(self.passing) <= self._max_size:
+                    return
                 self.parted.wait(PATIENCE)
 
     def close(self, timeout: float = 5.0) -> None:

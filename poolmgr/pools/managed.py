@@ -81,7 +81,7 @@ class ManagedPool:
         self.history = view.History()
         self.preparations: set[Preparation] = set()  # of connections that are new or cleaned
         self._limit: int | None = None
-        self._outage = Outage(address or "the server")
+        self.outage = Outage(address or "the server")
         self.refused_at = 0.0  # when the site's own check has last refused a fresh connection
         self.wrong_query = ""  # a validation query that fails on every connection
         self._current_owner = owner_function()
@@ -389,15 +389,15 @@ class ManagedPool:
                     self.preparations.discard(preparation)
 
     def _note_connect(self, seconds: float, error: Exception | None) -> None:
-        found = None if error is None else diagnose(error)
+        found, line = None if error is None else diagnose(error), ""
         with self._lock:
             if found is None:
                 self.create_time.add(seconds)
                 self.counts["created"] += 1
                 now = monotonic()
-                line = self._outage.succeeded(now, now - seconds)
+                self.outage.succeeded(now, now - seconds)
             else:
                 self.counts["create_errors"] += 1
-                line = self._outage.failed(found, monotonic())
+                line = self.outage.failed(found, monotonic())
         if line:
             logger.warning("pool %r: %s", self.target, line)

@@ -7,6 +7,8 @@ from poolmgr.pools.diagnosis import Diagnosis
 
 #: Seconds between two lines while it lasts.
 REMINDER = 60.0
+#: Seconds without a failure after which it is over.
+QUIET = 2.0
 
 
 class Outage:
@@ -14,7 +16,7 @@ class Outage:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._began = self._told = 0.0
+        self._began = self._told = self._failed = self._works = 0.0
         self._tries = 0
         self._told_of: set[type[CheckoutError]] = set()
 
@@ -26,6 +28,7 @@ class Outage:
         if not self._tries:
             self._began = now
         self._tries += 1
+        self._failed = now
         if found.cls in self._told_of and now - self._told < REMINDER:
             return ""
         first, self._told = not self._told_of, now
@@ -35,12 +38,15 @@ class Outage:
         since = f"after {now - self._began:.1f} s and {self._tries} tries"
         return f"still no connection to {self._address} {since}: {found.sentence}"
 
-    def succeeded(self, now: float, began: float) -> str:
-        """As ``failed()``, of a connect that began at ``began``: one that was under way before tells nothing of an outage."""
-        if self._tries and began < self._began:
+    def succeeded(self, now: float, began: float) -> None:
+        """Of a connect that began at ``began``: one that was under way before tells nothing of an outage."""
+        if began >= self._began:
+            self._works = now
+
+    def over(self, now: float) -> str:
+        """As ``failed()``, once connects have worked for a while: one that succeeds among others that fail is no end."""
+        if not self._tries or self._works < self._failed or now - self._failed < QUIET:
             return ""
         tries, self._tries = self._tries, 0
         self._told_of.clear()
-        if not tries:
-            return ""
-        return f"connections to {self._address} again, after {now - self._began:.1f} s and {tries} failed tries"
+        return f"connections to {self._address} again, after {self._works - self._began:.1f} s and {tries} failed tries"

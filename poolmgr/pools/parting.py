@@ -70,6 +70,11 @@ def is_busy(connection: Any) -> bool:
     return bool(connection.pgconn.transaction_status == pq.TransactionStatus.ACTIVE)
 
 
+def is_cut_off(connection: Any) -> bool:
+    """Whether a statement may run on the server of which we have lost hold."""
+    return bool(getattr(connection, "cut_off", False)) and hasattr(connection, "canceller")
+
+
 def part(connection: Any, patience: float) -> bool:
     """Part from ``connection`` and wait for it, up to ``patience`` seconds; whether the server's process was seen to go."""
     parting = Parting(connection, patience)
@@ -82,9 +87,16 @@ def _steps(connection: Any, deadline: float) -> Steps:
     pgconn = connection.pgconn
     if pgconn.status == pq.ConnStatus.BAD:  # libpq has closed the socket
         connection.close()
-        return True
+        if not is_cut_off(connection):
+            return True
+        # Nothing can be heard of it any more. What is cancelled finds nobody to tell, and ends.
+        yield from connection.canceller.send(deadline)
+        return connection.canceller.heard
     # With a descriptor of our own the socket outlives libpq's, and can tell when the other end is closed.
     with socket.socket(fileno=socket.dup(pgconn.socket)) as ear:
+        if pgconn.status != pq.ConnStatus.OK and not _is_connected(ear):
+            connection.close()  # a connect that nobody has heard of yet
+            return True
         cancel = Cancel(pgconn) if is_busy(connection) else None
         if cancel is not None:
             yield from cancel.send(deadline)
@@ -101,6 +113,14 @@ def _steps(connection: Any, deadline: float) -> Steps:
                 # After a time-out of TCP's there is nothing more to hear.
                 yield None if gone is None else Wish(ear.fileno())
         return bool(gone)
+
+
+def _is_connected(ear: socket.socket) -> bool:
+    try:
+        ear.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _hears_the_end(ear: socket.socket) -> bool | None:

@@ -19,6 +19,7 @@ from poolmgr.pools.managed import ManagedPool
 from poolsite.demo.servers import EmbeddedPostgres
 from tests.faults.borrowers import Borrower
 from tests.pools import give_back, hold, managed_pool
+from tests.proxy import Proxy
 from tests.waiting import until
 
 pytestmark = pytest.mark.faults
@@ -28,7 +29,7 @@ class Watcher:
     """Samples the server every millisecond or so; ``most`` is the largest number of the pool's sessions at any instant."""
 
     _SESSIONS = (
-        "SELECT pid, query, state = 'active' FROM pg_stat_activity"
+        "SELECT pid, query, coalesce(state = 'active', false) FROM pg_stat_activity"
         " WHERE datname = 'faults' AND usename = %s AND backend_type = 'client backend'"
     )
 
@@ -223,6 +224,37 @@ def test_a_copy_that_was_abandoned_ends(make_pool: Callable[..., ManagedPool], w
     assert pool.snapshot().left_behind == 0
 
 
+@pytest.fixture
+def login_that_looks(server: EmbeddedPostgres, migrating: Any) -> Iterator[None]:
+    """Whoever connects is let in when a look at the table is done."""
+    with psycopg.connect(server.superuser_url("faults"), autocommit=True) as console:
+        console.execute(
+            "CREATE FUNCTION look_at_login() RETURNS event_trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = session_user)"
+            " THEN PERFORM count(*) FROM looked_at; END IF; END $$"
+        )
+        console.execute("CREATE EVENT TRIGGER looks ON login EXECUTE FUNCTION look_at_login()")
+        console.execute("ALTER EVENT TRIGGER looks ENABLE ALWAYS")
+        yield
+        console.execute("DROP EVENT TRIGGER looks")
+        console.execute("DROP FUNCTION look_at_login")
+
+
+def test_a_login_that_waits_leaves_no_session_behind(  # P6 P8
+    make_pool: Callable[..., ManagedPool], watcher: Watcher, migrating: Any, login_that_looks: None
+) -> None:
+    pool = make_pool(max_size=2, connection_timeout=20)
+    pool.given["connect_timeout"] = 2  # type: ignore[attr-defined]
+    with migrating():
+        got = knock(pool, 4, 1.5)
+        assert all(isinstance(each, CheckoutError) for each in got)
+        assert pool.snapshot().create_errors >= 1
+    assert watcher.most <= 2
+    assert [each for each in knock(pool, 2, 10) if isinstance(each, CheckoutError)] == []
+    assert watcher.most <= 2
+    assert pool.snapshot().left_behind == 0
+
+
 def test_a_new_connection_that_could_not_be_configured_is_gone_before_the_next_try(  # P6
     server: EmbeddedPostgres, watcher: Watcher
 ) -> None:
@@ -272,6 +304,51 @@ def test_the_statement_of_a_request_that_was_interrupted_is_cancelled(  # P4 P6
     until(lambda: watcher.runs("pg_sleep") == 0, "the statement to be cancelled", 5)
     borrower.recovers()
     assert watcher.most <= 2
+
+
+def test_a_statement_whose_connection_broke_is_cancelled(  # P6
+    server: EmbeddedPostgres, proxy: Proxy, watcher: Watcher
+) -> None:
+    pool = managed_pool(
+        server.url("faults").replace(f":{server.port}/", f":{proxy.port}/"), max_size=2, connection_timeout=20
+    )
+    try:
+        failed: list[Exception] = []
+
+        def ask() -> None:
+            try:
+                with pool.connection() as conn:
+                    conn.execute("SELECT pg_sleep(60)")
+            except psycopg.OperationalError as ex:
+                failed.append(ex)
+
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        until(lambda: watcher.runs("pg_sleep") == 2)
+        proxy.reset()
+        for thread in threads:
+            thread.join()
+        assert len(failed) == 2
+        with pool.connection(), pool.connection():
+            until(lambda: watcher.runs("pg_sleep") == 0, "the statements to be cancelled", 5)
+        assert watcher.most <= 2
+        assert pool.snapshot().left_behind == 0
+    finally:
+        pool.close()
+
+
+def test_a_statement_whose_connection_the_borrower_closed_is_cancelled(  # P6
+    make_pool: Callable[..., ManagedPool], watcher: Watcher
+) -> None:
+    pool = make_pool(max_size=1, connection_timeout=20)
+    with pool.connection() as conn:
+        conn.pgconn.send_query(b"SELECT pg_sleep(60)")
+        until(lambda: watcher.runs("pg_sleep") == 1)
+        conn.close()
+    with pool.connection():
+        until(lambda: watcher.runs("pg_sleep") == 0, "the statement to be cancelled", 5)
+    assert watcher.most <= 1
 
 
 # -- a server that doesn't end its process ----------------------------------------------------------------------------

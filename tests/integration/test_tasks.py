@@ -260,6 +260,24 @@ def test_clocks_that_disagree_end_no_command_and_take_no_lease(
         lease.renew()
 
 
+def test_a_task_that_works_in_vain_is_a_line_in_the_log_when_it_begins_and_one_when_it_is_over(
+    fleet: TestFleet, settings: Any, make_redis: Callable[[], EmbeddedRedis], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = make_redis()
+    settings.POOLMGR = {**settings.POOLMGR, "REDIS_URL": server.url()}
+    server.stop()
+    said = [tasks.sweep() for _ in range(3)]
+    assert all("can't be reached" in each for each in said)
+    server.restart()
+    wait_for(lambda: tasks.sweep() == "0 dead processes cleared away")
+    told = [
+        each.getMessage() for each in caplog.records if each.name == "poolmgr.tasks" and each.levelname == "WARNING"
+    ]
+    assert len(told) == 2, told
+    assert told[0].startswith("sweep did nothing: ")
+    assert told[1].startswith("sweep works again, after ")
+
+
 def test_samples_are_taken_once_an_interval(fleet: TestFleet) -> None:
     fleet.start(1)
     wait_for(lambda: read_fleet().processes)

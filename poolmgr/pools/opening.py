@@ -1,0 +1,59 @@
+"""Connects that can be given up in good order: what libpq had begun when the time was over is not lost with the attempt."""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.waiting import Wait
+
+_Status = pq.PollingStatus
+
+
+class _Begun(threading.local):
+    """What each thread has begun to open."""
+
+    def __init__(self) -> None:
+        self.connections: list[Any] = []
+
+
+_begun = _Begun()
+
+
+def unfinished() -> list[Any]:
+    """The connections that the present thread has begun to open and given up since it was last asked."""
+    left, _begun.connections = _begun.connections, []
+    return left
+
+
+class Opening(psycopg.Connection[Any]):
+    """psycopg's, whose own way of connecting keeps libpq's connection to itself, and drops it when the time is over.
+
+    The server may be past the password by then, and have a session that waits, as a trigger at the login does. There is no
+    key yet by which it could be cancelled, but its end can be heard.
+    """
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "", *, timeout: float = 0.0) -> Any:
+        # A time of psycopg 3.2's; since 3.3 whoever waits looks at the clock.
+        deadline = monotonic() + timeout if timeout else float("inf")
+        pgconn = pq.PGconn.connect_start(conninfo.encode())
+        connection = cls(pgconn)
+        _begun.connections.append(connection)
+        while pgconn.status != pq.ConnStatus.BAD:
+            status = pgconn.connect_poll()
+            if status not in (_Status.READING, _Status.WRITING):
+                break
+            while not (yield pgconn.socket, Wait.R if status == _Status.READING else Wait.W):
+                if monotonic() > deadline:
+                    raise psycopg.errors.ConnectionTimeout("connection timeout expired")
+        _begun.connections.remove(connection)
+        if pgconn.status != pq.ConnStatus.OK:
+            message = f"connection failed: {pgconn.get_error_message()}"
+            connection.close()
+            raise psycopg.OperationalError(message)
+        pgconn.nonblocking = 1
+        return connection
