@@ -44,8 +44,9 @@ class MainJob:
             ("so is the next edit", self.edit_profile),
             ("a recycle through Celery replaces every connection", self.recycle),
             ("no search failed meanwhile", self.no_search_failed),
-            ("the console answers while every thread of the web workers waits", self.console_stands_apart),
             ("poolcheck exits 0", self.poolcheck),
+            # Last: that requests waited long is news to poolcheck for a minute.
+            ("the console answers while every thread of the web workers waits", self.console_stands_apart),
         ]
 
     # -- the site ------------------------------------------------------------------------------------------------------
