@@ -41,9 +41,13 @@ def application_name() -> str:
         its_role = role()
     except ConfigurationError:  # which the checks and the agent tell of: a connection is none the worse for it
         its_role = role_of(sys.argv)
-    pid = os.getpid()
+    return application_name_of(its_role, host(), os.getpid())
+
+
+def application_name_of(its_role: str, its_host: str, pid: int) -> str:
+    """The same for any process."""
     # PostgreSQL would replace what is not printable ASCII, and cut off the end.
-    name = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in host())
+    name = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in its_host)
     return f"poolmgr:{its_role}:{name[: _SHOWN - len(f'poolmgr:{its_role}::{pid}')]}:{pid}"
 
 

@@ -8,17 +8,15 @@ import threading
 from typing import Any
 
 from django.apps import apps
-from django.conf import settings
 from django.db.models.signals import post_migrate
 
 from poolmgr.conf import conf
-from poolmgr.control.budget import FLOOR
+from poolmgr.control.access import control_alias
 from poolmgr.control.push import notify
 from poolmgr.control.rounds import Agent
-from poolmgr.exceptions import PoolmgrError
+from poolmgr.control.sharing.ledger import open_ledger
 from poolmgr.pools import registry
 from poolmgr.pools.forks import attend, here, on_fork
-from poolmgr.pools.spec import from_options
 
 log = logging.getLogger("poolmgr.agent")
 
@@ -40,7 +38,7 @@ def install() -> None:
     post_migrate.connect(_migrated, sender=apps.get_app_config("poolmgr"), dispatch_uid="poolmgr.agent")
     # After the registry's own hook, hence run before it: the farewell still needs a connection.
     atexit.register(stop)
-    _hold_to_the_floor()
+    registry.hold_back()
 
 
 def start() -> None:
@@ -48,6 +46,7 @@ def start() -> None:
     global _agent
     try:
         if _aside or not conf().AGENT:
+            registry.lift_limits()
             return
         with _lock:
             if _agent is None or not _agent.alive:
@@ -55,6 +54,7 @@ def start() -> None:
                 _agent.start()
     except Exception:  # the first query of the process must not fail for want of a console
         log.exception("the agent could not start: this process follows no profile and reports nothing")
+        registry.lift_limits()
 
 
 def stand_aside() -> None:
@@ -84,24 +84,12 @@ def _after_fork() -> None:
     global _agent, _lock
     # The thread did not come along, and the lock may be held for ever.
     _agent, _lock = None, threading.Lock()
-    _hold_to_the_floor()
+    registry.hold_back()
 
 
-def _hold_to_the_floor() -> None:
-    """Where the settings name a budget, no pool opens more than the floor before the agent has a lease."""
-    floors: dict[str, int] = {}
-    for alias, database in settings.DATABASES.items():
-        try:
-            spec, _ = from_options(database.get("OPTIONS", {}).get("pool"))
-        except PoolmgrError:
-            continue  # another backend's options, or wrong ones, which the checks report
-        if spec.budget:
-            floors[alias] = FLOOR
-    if floors and conf().AGENT:
-        registry.set_limits(floors)
-
-
-def _migrated(plan: Any = None, **kwargs: Any) -> None:
+def _migrated(plan: Any = None, using: str = "", **kwargs: Any) -> None:
     # Processes look for missing tables rarely; flushing a database also sends this signal, with an empty plan.
     if plan:
+        if using == control_alias():
+            open_ledger()
         notify()

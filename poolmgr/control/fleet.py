@@ -13,8 +13,8 @@ from django.db.utils import Error as DatabaseError
 from django.utils import timezone
 
 from poolmgr.control.access import control_alias, sentence_of, sheltered
-from poolmgr.control.budget import FLOOR
 from poolmgr.control.desired import follow, label, read_profiles
+from poolmgr.control.sharing.share import FLOOR
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.store.reading import Unread
@@ -232,6 +232,7 @@ def _sum(pools: list[PoolSnapshot], current: int, problems: tuple[str, ...]) -> 
         behind=len(pools) - current,
         problems=problems,
         budget=min(budgets, default=0),
+        held=sum(pool.size for pool in pools if pool.settings.get("budget")),
         floors=(len(budgets), FLOOR),
     )
 

@@ -33,6 +33,7 @@ class Follower:
         self._orders = orders
         self._wishes = Wishes()
         self._error = ""
+        self.failure: Exception | None = None  # what the last turn failed with
         self.due = 0.0  # on the monotonic clock
 
     @property
@@ -87,10 +88,10 @@ class Follower:
         if sentence != self._error:
             # What no server said is a bug of ours, and wants its traceback.
             log.warning("%s", sentence, exc_info=None if isinstance(error, DatabaseError) else error)
-        self._error = sentence
+        self._error, self.failure = sentence, error.with_traceback(None)
 
     def _fine(self) -> None:
         reach.answered(control_alias())
         if self._error:
             log.info("the control database answers again")
-        self._error = ""
+        self._error, self.failure = "", None

@@ -25,7 +25,8 @@ def check_target(target: str, timeout: float = 5.0, query: str | None = None) ->
     ``query`` is the validation query, by default that of this process's pool or of the bootstrap settings.
     """
     probe = Probe(target, timeout, lambda: query)
-    return probe.result(our_pids(target, read_beats().processes))
+    beats = read_beats()
+    return probe.result(our_pids(target, beats.processes), None if beats.errors or beats.unread else beats.processes)
 
 
 def our_pids(target: str, beats: Iterable[ProcessBeat]) -> set[int]:

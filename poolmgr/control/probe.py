@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic, perf_counter
@@ -13,8 +15,11 @@ from django.db import connections
 from psycopg.rows import tuple_row
 
 from poolmgr.backends.postgresql.making import connection_parameters
+from poolmgr.conf import conf
 from poolmgr.control.targets import bootstrap_spec, known_targets
+from poolmgr.identity import application_name_of
 from poolmgr.metrics.health import Verdict, judge_server, worst
+from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import HealthCheck
 from poolmgr.pools import registry
 from poolmgr.pools.diagnosis import diagnose
@@ -31,8 +36,19 @@ SELECT array(SELECT pid FROM pg_stat_activity WHERE datid IS NOT NULL AND usesys
        current_setting('max_connections')::int,
        coalesce(current_setting('superuser_reserved_connections', true)::int, 0)
          + coalesce(current_setting('reserved_connections', true)::int, 0),
-       current_setting('server_version')
+       current_setting('server_version'),
+       array(SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user
+               AND application_name LIKE 'poolmgr:%' AND backend_start < now() - make_interval(secs => {age}))
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was found; ``pids`` are the server's, ``names`` those of sessions that are older than a silent process may be."""
+
+    check: HealthCheck
+    pids: Sequence[int] = ()
+    names: Sequence[str] = ()
 
 
 class Probe:
@@ -48,10 +64,10 @@ class Probe:
         self._timeout = timeout
         self._deadline = monotonic() + timeout
         self._connection: psycopg.Connection[Any] | None = None
-        self._results: SimpleQueue[tuple[HealthCheck, list[int]]] = SimpleQueue()
+        self._results: SimpleQueue[_Seen] = SimpleQueue()
         if target not in known_targets():
             known = ", ".join(known_targets()) or "none"
-            self._results.put((_outcome(target, "unknown", f"There is no target {target!r}; known are: {known}."), []))
+            self._results.put(_Seen(_outcome(target, "unknown", f"There is no target {target!r}; known are: {known}.")))
             return
         self._wrapper = connections[target]
         self._address = _address(self._wrapper.settings_dict)
@@ -61,22 +77,30 @@ class Probe:
         self._own_query = spec.validation_query if spec else "SELECT 1"
         Thread(target=self._run, name="poolmgr-probe", daemon=True).start()
 
-    def result(self, ours: Iterable[int]) -> HealthCheck:
-        """An unsaved result, at the latest at the deadline. ``ours`` are the server processes behind the fleet's pools."""
+    def result(self, ours: Iterable[int], processes: Collection[ProcessBeat] | None = None) -> HealthCheck:
+        """An unsaved result, at the latest at the deadline.
+
+        ``ours`` are the server processes behind the fleet's pools, ``processes`` all that live; None where not all are
+        known.
+        """
         try:
-            check, pids = self._results.get(timeout=max(0.001, self._deadline - monotonic()))
+            seen = self._results.get(timeout=max(0.001, self._deadline - monotonic()))
         except Empty:
             silent = f"{self._address} accepts connections but is silent"
             where = silent if self._connection else f"no connection to {self._address}"
             return _outcome(
                 self._target, "critical", f"The server does not answer within {self._timeout:g} s: {where}."
             )
-        if pids:
-            check.ours = len(set(ours).intersection(pids))
+        check = seen.check
+        if seen.pids:
+            check.ours = len(set(ours).intersection(seen.pids))
+        if processes is not None and (lost := _lost(seen.names, processes)):
+            verdict = worst([Verdict(check.state, check.message), lost])
+            check.state, check.message = verdict.state, verdict.sentence
         return check
 
     def _run(self) -> None:
-        check, pids = HealthCheck(target=self._target), []
+        check, pids, names = HealthCheck(target=self._target), [], []
         try:
             began = perf_counter()
             with psycopg.connect(**self._parameters(), autocommit=True) as connection:
@@ -87,8 +111,8 @@ class Probe:
                 failed = self._validate(connection, query)
                 check.query_time = perf_counter() - began
                 with connection.cursor(row_factory=tuple_row) as cursor:
-                    row: Any = cursor.execute(_FIGURES).fetchone()
-            pids, check.server_max, check.server_reserved, version = row
+                    row: Any = cursor.execute(_FIGURES.format(age=conf().PROCESS_TTL)).fetchone()
+            pids, check.server_max, check.server_reserved, version, names = row
             # The probe's own connection is gone by the time that anybody reads this.
             check.server_used = len(pids) - 1
             check.server_version = version[:50]
@@ -98,7 +122,7 @@ class Probe:
             found = diagnose(error)
             sentence = found.sentence[:1].upper() + found.sentence[1:].rstrip(".")
             check.state, check.message = "critical", f"{sentence}: {self._address}."
-        self._results.put((check, pids))
+        self._results.put(_Seen(check, pids, names))
 
     def _parameters(self) -> dict[str, Any]:
         self._wrapper.check_settings()
@@ -118,6 +142,21 @@ class Probe:
                 raise
             return [Verdict("critical", f"The validation query fails: {diagnose(error).sentence} ({self._address}).")]
         return []
+
+
+def _lost(names: Sequence[str], processes: Collection[ProcessBeat]) -> Verdict | None:
+    """What processes hold that report no more: frozen, or cut off from the fleet's store, and in no budget any more."""
+    known = {application_name_of(beat.role, beat.host, beat.pid) for beat in processes}
+    lost = Counter(name for name in names if name not in known)
+    if not lost:
+        return None
+    told = ", ".join(f"{name} ({number})" for name, number in lost.most_common(3)) + (
+        " and others" if len(lost) > 3 else ""
+    )
+    return Verdict(
+        "warning",
+        f"Processes that do not report hold connections, which no budget counts: {told}. They are frozen, or cut off.",
+    )
 
 
 def _judge(check: HealthCheck) -> Verdict:

@@ -57,10 +57,11 @@ def make_report(targets: tuple[str, ...] = (), timeout: float = 5.0) -> Report:
     targets = tuple(map(scrub, targets)) or known_targets()
     probes = {target: Probe(target, timeout, partial(query_of, target)) for target in targets}
     fleet = _fleet_by(deadline, timeout, queries)
+    all_known = None if fleet.store_error or fleet.unread else fleet.processes
     views = {view.target: view for view in fleet.targets if view.processes}
     reports = []
     for target, probe in probes.items():
-        check = probe.result(our_pids(target, fleet.processes))
+        check = probe.result(our_pids(target, fleet.processes), all_known)
         found = [Verdict(check.state, check.message)]
         if view := views.get(target):
             found.append(view.of_pools)

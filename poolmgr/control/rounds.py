@@ -1,4 +1,4 @@
-"""What the agent's thread does, round after round: follow, report, renew leases, sleep."""
+"""What the agent's thread does, round after round: follow, report, mind the budgets, sleep."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import poolmgr
 from poolmgr.conf import conf
 from poolmgr.control import reach
 from poolmgr.control.access import control_alias, control_database
-from poolmgr.control.budget import Budget
 from poolmgr.control.deadline import deadline
 from poolmgr.control.follower import Follower
 from poolmgr.control.orders import Orders
+from poolmgr.control.sharing.tender import Tender
 from poolmgr.control.store import StoreDown, get_store
+from poolmgr.control.store.base import Heard
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.identity import host, process_uid, role, short_name
 from poolmgr.metrics.snapshot import ProcessBeat
@@ -24,14 +25,14 @@ from poolmgr.pools.managed import ManagedPool
 
 log = logging.getLogger("poolmgr.agent")
 
-#: Seconds between looks at whether requests wait for a larger lease.
-_GLANCE = 0.25
+#: Seconds between looks at whether requests wait for what only a lease, or the first word of the settings, can give.
+_GLANCE = 0.1
 #: Seconds that the end in good order may take.
 _FAREWELL = 2.0
 
 
 class Agent:
-    """Follows, reports and renews leases, until it is stopped.
+    """Follows, reports and minds the budgets, until it is stopped.
 
     The law of the lock: ``_work`` is held through each turn at the control database, so that whoever holds it knows that
     the agent has no connection to it. Everything else belongs to the thread.
@@ -45,7 +46,7 @@ class Agent:
         self._rows = DatabaseStore()
         self._orders = Orders(self.uid, self._store.wake)
         self._follower = Follower(self.uid, self._role, self._orders)
-        self._budget = Budget(self.uid)
+        self._tender = Tender(self.uid, self._call)
         self._store_error = ""
         self._has_row = False
         self._beat_due = 0.0
@@ -97,6 +98,7 @@ class Agent:
                 if self._may_work():
                     # Acknowledged and reported at once: the page that sent the change waits for it.
                     beat |= self._follower.turn(self._turn_interval(), self._tend_rows)
+                    self._tender.settle(self._follower.failure)
                 else:
                     self._follower.due = now + conf().POLL_INTERVAL
         elif self._orders.unsaved:
@@ -104,6 +106,11 @@ class Agent:
                 if self._may_work():
                     self._follower.save_answers()
             beat = True
+        if self._tender.due():
+            with self._work:
+                if self._may_work():
+                    # Reported at once: sums of reports from before and after a change are those of no moment.
+                    beat |= self._tender.work()
         if beat:
             self._beat()
 
@@ -123,8 +130,6 @@ class Agent:
 
     def _tend_rows(self) -> None:
         if self._beats_in_rows:
-            if self._store.leases is None:
-                self._budget.share(self._others)
             self._has_row = True
             self._rows.beat(self._report())
         elif self._has_row:
@@ -138,8 +143,6 @@ class Agent:
         if not self._store.pushes:
             return
         try:
-            if self._store.leases is not None:
-                self._budget.lease(self._store.leases)
             self._store.beat(self._report())
         except StoreDown as error:
             if not self._store_error:
@@ -167,34 +170,45 @@ class Agent:
             pools=tuple(pool.snapshot() for pool in registry.pools()),
             acks=self._orders.recent(),
             control_lost=lost.since if (lost := reach.known_outage(control_alias())) else 0.0,
-            problems=(*self._follower.problems, *((self._store_error,) if self._store_error else ())),
+            problems=tuple(filter(None, (*self._follower.problems, self._store_error, self._tender.problem))),
         )
 
-    def _others(self, target: str) -> tuple[str, ...]:
-        beats = self._rows.processes()
-        return tuple(beat.uid for beat in beats if any(pool.target == target for pool in beat.pools))
+    def _call(self, uids: frozenset[str]) -> bool:
+        if not self._store.pushes or self._store_error:
+            return False
+        try:
+            if uids:
+                self._store.call(uids)
+        except StoreDown:  # which the next beat says
+            return False
+        return True
 
     def _sleep(self) -> bool:
-        """Wait for what is due next; True when somebody called."""
+        """Wait for what is due next; True when there is news."""
         while True:
             seconds = min(self._beat_due, self._follower.due) - monotonic()
             if seconds <= 0 or self._stopped.is_set():
                 return False
-            glance = self._budget.targets and self._store.leases is not None and not self._store_error
-            if self._store.wait(min(seconds, _GLANCE) if glance else seconds):
+            watching = self._tender.watches
+            heard = self._store.wait(min(seconds, _GLANCE) if watching else seconds)
+            if heard is Heard.NEWS:
                 return True
-            if glance and self._budget.hungry():
-                self._beat_due = 0.0
+            if heard is Heard.CALL:
+                self._tender.called()
+            if not self._tender.settled and registry.somebody_waits():
+                self._follower.due = min(self._follower.due, monotonic() + _GLANCE)
+            if watching and self._tender.due():
+                return False
 
     def _say_goodbye(self) -> None:
         try:
             if self._store.pushes:
-                if self._store.leases is not None:
-                    self._store.leases.give_back(self.uid, self._budget.targets)
                 self._store.forget(self.uid)
-            if self._has_row and not self._quiet:
+            if not self._quiet:
                 with control_database() as alias, deadline(alias, _FAREWELL):
-                    self._rows.forget(self.uid)
+                    if self._has_row:
+                        self._rows.forget(self.uid)
+                    self._tender.give_back()
         except Exception as error:  # the process ends; its beat expires by itself
             log.debug("no goodbye: %s", error)
         self._store.close()

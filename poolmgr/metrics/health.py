@@ -76,6 +76,7 @@ class Figures:
     refused: int = 0  # transactions of the last minute, by pools whose mode still refuses them
     problems: tuple[str, ...] = ()
     budget: int = 0
+    held: int = 0  # under the budget: connections, those included that open or close
     floors: tuple[int, int] = (0, 0)  # the processes that share the budget, and what each may hold whatever it is
 
 
@@ -120,6 +121,8 @@ def judge(figures: Figures) -> Verdict:
     if f.timeouts:
         failed = _count(f.timeouts, "request got no connection", "requests got no connection")
         return Verdict("critical", f"{failed} in the last minute; {held}, {f.pending} waiting.")
+    if f.budget and f.held > max(f.budget, f.floors[0] * f.floors[1]):
+        return Verdict("critical", f"{f.held} connections are held of a budget of {f.budget}; {held}.")
     if f.refused:
         refused = _count(f.refused, "transaction was refused", "transactions were refused")
         return Verdict(

@@ -42,6 +42,27 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Lease',
+            fields=[
+                ('uid', models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ('serial', models.PositiveBigIntegerField()),
+                ('until', models.DateTimeField()),
+                ('leases', models.TextField()),
+            ],
+        ),
+        migrations.CreateModel(
+            name='Ledger',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('turn', models.PositiveBigIntegerField(default=0)),
+                ('total', models.PositiveBigIntegerField(default=0)),
+                ('frozen_until', models.DateTimeField(null=True)),
+                ('adopting', models.JSONField(default=dict)),
+                ('lacking', models.JSONField(default=dict)),
+                ('timeline', models.CharField(blank=True, default='', max_length=8)),
+            ],
+        ),
+        migrations.CreateModel(
             name='Process',
             fields=[
                 ('uid', models.CharField(max_length=64, primary_key=True, serialize=False)),
@@ -84,7 +105,7 @@ class Migration(migrations.Migration):
                 ('pool_mode', models.CharField(choices=[('session', 'session'), ('transaction', 'transaction'), ('statement', 'statement')], default='session', help_text='When a connection goes back to the pool: “session” at the end of the request, “transaction” as soon as no transaction, cursor or session state needs it, “statement” the same with transactions of several statements refused. Default session. Live: a request under way finishes in the mode it began with.', max_length=12)),
                 ('min_size', models.PositiveIntegerField(default=2, help_text='Connections kept warm in each process. Default 2. Raise it when bursts wait for connects. Live.')),
                 ('max_size', models.PositiveIntegerField(default=10, help_text='The most connections of each process. Default 10. Raise it when requests wait and the server has room; waiting requests are served at once. Lowering closes idle connections now and used ones as they return. Live.')),
-                ('budget', models.PositiveIntegerField(default=0, help_text='The most connections of the whole fleet to this target; 0 sets no limit. Default 0. Each process may hold one whatever the budget, so that it must not be below the number of processes. Live.')),
+                ('budget', models.PositiveIntegerField(default=0, help_text='The most connections of the whole fleet to this target; 0 sets no limit. Default 0. Where there are more processes than that, each may hold one. A tenth is kept for processes that start. Live.')),
                 ('connection_timeout', models.FloatField(default=30.0, help_text='Seconds that a request waits for a connection before it fails with “pool exhausted”. Default 30. Live.')),
                 ('max_waiting', models.PositiveIntegerField(default=0, help_text='Requests that may wait at once in each process; more fail at once. 0 sets no limit. Default 0. Live.')),
                 ('idle_timeout', models.FloatField(default=600.0, help_text='Seconds after which an unused connection above min_size is closed; 0 keeps it. Default 600. Live.')),

@@ -2,6 +2,7 @@
 
 from poolmgr.models.command import Acknowledgement, Command
 from poolmgr.models.event import Event
+from poolmgr.models.lease import Lease, Ledger
 from poolmgr.models.process import Process
 from poolmgr.models.profile import PoolProfile
 from poolmgr.models.revision import ProfileRevision
@@ -12,6 +13,8 @@ __all__ = [
     "Command",
     "Event",
     "HealthCheck",
+    "Lease",
+    "Ledger",
     "PoolProfile",
     "Process",
     "ProfileRevision",

@@ -68,8 +68,8 @@ class PoolProfile(models.Model):
     budget = models.PositiveIntegerField(
         default=_D.budget,
         help_text=_(
-            "The most connections of the whole fleet to this target; 0 sets no limit. Default 0. Each process may hold one "
-            "whatever the budget, so that it must not be below the number of processes. Live."
+            "The most connections of the whole fleet to this target; 0 sets no limit. Default 0. Where there "
+            "are more processes than that, each may hold one. A tenth is kept for processes that start. Live."
         ),
     )
     connection_timeout = models.FloatField(

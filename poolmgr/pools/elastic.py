@@ -142,9 +142,15 @@ class ElasticPool(ConnectingPool):
 
     def resize(self, min_size: int, max_size: int | None = None) -> None:
         """Change the sizes now: more room serves those who wait already, less closes idle connections at once."""
-        min_size, max_size = self._check_size(min_size, max_size)
+        if max_size != 0:  # which a pool without a lease has
+            min_size, max_size = self._check_size(min_size, max_size)
         with self._lock:
             self._min_size, self._max_size = min_size, max_size
+            while self.present > max_size and self.resting:
+                # A failed connect that waits for its next try would open what there is no more room for.
+                self._nconns -= 1
+                if self.resting.pop().task.growing:
+                    self._growing = False
             surplus = []
             while self.present > max_size and self._pool:
                 surplus.append(self.leave(self._pool.popleft()))

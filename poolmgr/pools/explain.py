@@ -19,6 +19,8 @@ def timed_out(managed: ManagedPool, timeout: float) -> CheckoutError:
     waited = f"no connection to {managed.target!r} within {timeout:g} s"
     if managed.paused:
         return PoolPaused(f"{waited}: the pool is paused; resume it, or wait for whoever paused it", managed.target)
+    if seen.limit == 0:
+        return _not_allowed(managed, waited)
     if error is not None and (seen.used == 0 or seen.size < seen.limit):
         found = diagnose(error)
         return found.cls(f"{waited}: {found.sentence} ({managed.address}; {figures(managed)})", managed.target)
@@ -41,6 +43,20 @@ def _prepares_for(managed: ManagedPool, patience: float) -> float:
     with managed.pool._lock:
         seconds = monotonic() - min((each.began for each in managed.preparations), default=monotonic())
     return seconds if seconds >= patience else 0.0
+
+
+def _not_allowed(managed: ManagedPool, waited: str) -> CheckoutError:
+    failure = managed.allowance.failure if managed.allowance else None
+    if failure:
+        where = f"{managed.address}; {figures(managed)}"
+        return failure.cls(f"{waited}: {failure.sentence} ({where})", managed.target)
+    if not managed.spec.budget:
+        sentence = f"{waited}: this process does not know its settings yet ({figures(managed)})"
+        return ServerDown(sentence, managed.target)
+    sentence = (
+        f"{waited}: pool exhausted: the fleet's budget of {managed.spec.budget} has left this process no connection"
+    )
+    return PoolExhausted(f"{sentence} ({figures(managed)})", managed.target)
 
 
 def too_many(managed: ManagedPool, cls: type[CheckoutError]) -> CheckoutError:

@@ -6,9 +6,10 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from threading import Condition, RLock
 from time import monotonic, sleep
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from weakref import WeakSet
 
 import psycopg_pool
@@ -17,7 +18,8 @@ from psycopg.pq import TransactionStatus
 from poolmgr.exceptions import CheckoutError, ConfigurationError, PoolClosed, TooManyWaiting
 from poolmgr.metrics.histogram import Histogram
 from poolmgr.metrics.snapshot import PoolSnapshot
-from poolmgr.pools import cleaning, explain, housekeeping, inherited, validation, view
+from poolmgr.pools import cleaning, explain, housekeeping, inherited, leasing, validation, view
+from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.connecting import RETRY_WHILE_WAITED
 from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.desired import Desired
@@ -44,6 +46,14 @@ class _Glance(float):
 
 
 _GLANCE = _Glance(0.05)
+
+
+class Load(NamedTuple):
+    """Connections that a pool has, those that open or close included; those in use; and requests that wait."""
+
+    held: int
+    used: int
+    pending: int
 
 
 class ManagedPool:
@@ -80,8 +90,9 @@ class ManagedPool:
         self.pins: Counter[str] = Counter()
         self.history = view.History()
         self.preparations: set[Preparation] = set()  # of connections that are new or cleaned
-        self._limit: int | None = None
         self.outage = Outage(address or "the server")
+        self.allowance: Allowance | None = None
+        self.lapses = inf  # when the lease does, by which this pool holds what it holds
         self.refused_at = 0.0  # when the site's own check has last refused a fresh connection
         self.wrong_query = ""  # a validation query that fails on every connection
         self._current_owner = owner_function()
@@ -100,7 +111,7 @@ class ManagedPool:
         )
         self.pool.on_get, self.pool.on_put, self.pool.on_lend = self.checkout, self.give_back, self._lend
         self.changed = Condition(self.pool._lock)
-        self.kept = False
+        self.kept = self.watched = False
         self._tune(bootstrap)
 
     def __repr__(self) -> str:
@@ -111,6 +122,7 @@ class ManagedPool:
         """Start the pool's threads and its first connects. Idempotent."""
         self.pool.open()
         housekeeping.start(self)
+        leasing.watch(self)
 
     def close(self, timeout: float = 5.0) -> None:
         """Close idle connections now and used ones as they return; whoever waits gets ``PoolClosed``.
@@ -152,7 +164,7 @@ class ManagedPool:
         pool = self.pool
         idle = pool._pool
         conn = None
-        if idle:  # a glance, so that a crowd that has to wait locks once each and not twice
+        if idle and asked < self.lapses:  # a glance, so that a crowd that has to wait locks once each and not twice
             owner = self._current_owner()
             with self._lock:
                 if idle and not pool.paused:
@@ -197,12 +209,15 @@ class ManagedPool:
                 and pool._nconns <= pool._max_size
                 and not pool._reset
                 and not pool._closed
+                and now < self.lapses
             ):
                 conn._pool = None
                 pool.hand_on(conn, now)
                 return
             if entry.pins:
                 self.pins.update(entry.pins)
+        if now >= self.lapses:
+            leasing.lapse(self)
         cleaning.put_away(self, conn)
 
     def lend_on(self, conn: PooledConnection, owner: Any) -> None:
@@ -247,6 +262,9 @@ class ManagedPool:
             )
         deadline = asked + timeout
         pool = self.pool
+        if asked >= self.lapses:
+            # Before anybody is served: this process may have been frozen for longer than its lease.
+            leasing.lapse(self)
         while True:
             failed = None
             try:
@@ -323,20 +341,32 @@ class ManagedPool:
             )
         return made
 
-    def limit(self, most: int | None) -> None:
-        """Hold at most ``most`` connections whatever the profile allows; None lifts the limit."""
+    def limit(self, allowance: Allowance | None) -> None:
+        """Hold at most what is allowed, whatever the profile says; None lifts the limit."""
         with self._lock:
-            if most == self._limit:
-                return
-            self._limit = most
-        self._resize()
+            before, self.allowance = self.allowance, allowance
+            self.lapses = inf if allowance is None else allowance.lapses
+        if allowance is not None and allowance.ends < inf:
+            leasing.watch(self)
+        if before is None or allowance is None or before.most != allowance.most:
+            self._resize()
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a budget, and not only the profile, says how much it may hold."""
+        return self.allowance is not None
+
+    def load(self) -> Load:
+        """What the pool holds and what is asked of it, at little cost."""
+        with self._lock:
+            return Load(self.pool._nconns, len(self.out), len(self.pool._waiting))
 
     def _resize(self) -> None:
         sizes = self._sizes(self.spec)
         self.pool.resize(sizes["min_size"], sizes["max_size"])
 
     def _sizes(self, spec: PoolSpec) -> dict[str, int]:
-        most = spec.max_size if self._limit is None else max(1, min(spec.max_size, self._limit))
+        most = spec.max_size if self.allowance is None else min(spec.max_size, self.allowance.most)
         return {"min_size": min(spec.min_size, most), "max_size": most}
 
     def _tune(self, spec: PoolSpec) -> None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.desired import Desired
+from poolmgr.pools.diagnosis import Diagnosis
 from poolmgr.pools.forks import attend, here, on_fork
 from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.plan import Plan
+from poolmgr.pools.spec import PoolSpec
 
 logger = logging.getLogger("poolmgr.pool")
 
@@ -24,7 +27,9 @@ logger = logging.getLogger("poolmgr.pool")
 class _State:
     pools: dict[str, ManagedPool] = field(default_factory=dict)
     desired: Mapping[str, Desired] = field(default_factory=dict)
-    limits: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, Allowance] = field(default_factory=dict)
+    waiting: bool = False
+    leased: bool = False
     started: bool = False
     abstains: bool = False
 
@@ -73,12 +78,13 @@ def get_or_make(target: str, make: Callable[[], ManagedPool]) -> ManagedPool:
     made = make()
     with _held():
         pool = _state.pools.setdefault(target, made)
-        wanted, limit = _state.desired.get(target), _state.limits.get(target)
+        wanted = _state.desired.get(target)
+        allowance = _allowance(target, (wanted or pool.desired).spec)
         first, _state.started = not _state.started, True
     if pool is made:
         if wanted is not None:
             pool.apply(wanted)
-        pool.limit(limit)
+        pool.limit(allowance)
     # Whoever finds a pool that another thread has just made must not find it closed still.
     if not pool.retired:
         pool.open()
@@ -96,13 +102,50 @@ def set_desired(desired: Mapping[str, Desired]) -> dict[str, Plan]:
     return {target: pool.apply(desired.get(target) or Desired(pool.bootstrap)) for target, pool in present.items()}
 
 
-def set_limits(limits: Mapping[str, int]) -> None:
-    """Cap the pools' sizes by this process's leases; targets that it doesn't name are not capped."""
+def hold_back() -> None:
+    """Have every pool wait, with no connection, for the first word on what this process may hold.
+
+    Others may have a share in what it would take, which only the profiles tell.
+    """
     with _held():
-        _state.limits = dict(limits)
-        present = dict(_state.pools)
-    for target, pool in present.items():
-        pool.limit(limits.get(target))
+        _state.waiting = True
+
+
+def set_limits(
+    limits: Mapping[str, Allowance], *, waiting: Collection[str] = (), failure: Diagnosis | None = None
+) -> None:
+    """Limit the pools by this process's leases; from now on a pool with a budget and without a lease may hold nothing.
+
+    Targets in ``waiting`` wait for word still, which ``failure`` keeps from coming.
+    """
+    still = Allowance(0, failure=failure)
+    with _held():
+        _state.limits = {**dict.fromkeys(waiting, still), **limits}
+        _state.leased, _state.waiting = True, False
+        allowed = {pool: _allowance(target, pool.spec) for target, pool in _state.pools.items()}
+    for pool, allowance in allowed.items():
+        pool.limit(allowance)
+
+
+def lift_limits() -> None:
+    """No pool is limited by a budget: nobody in this process asks for leases."""
+    with _held():
+        _state.limits = {}
+        _state.leased = _state.waiting = False
+        present = tuple(_state.pools.values())
+    for pool in present:
+        pool.limit(None)
+
+
+def somebody_waits() -> bool:
+    """Whether any request waits for a connection."""
+    return any(pool.load().pending for pool in pools())
+
+
+def _allowance(target: str, spec: PoolSpec) -> Allowance | None:
+    if (known := _state.limits.get(target)) is not None:
+        return known
+    return NOTHING if _state.waiting or (_state.leased and spec.budget) else None
 
 
 def close(target: str, timeout: float = 5.0) -> None:

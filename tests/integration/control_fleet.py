@@ -14,6 +14,8 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 
+from poolmgr.control.sharing.ledger import open_ledger
+from poolmgr.models import Lease, Ledger
 from poolsite.demo.servers import EmbeddedPostgres
 
 
@@ -80,6 +82,10 @@ class TestFleet:
 
     def __init__(self, postgres: EmbeddedPostgres, poolmgr: dict[str, Any]) -> None:
         name = str(settings.DATABASES["default"]["NAME"])
+        # The tables were emptied after the last test, which a ledger can't tell from a loss.
+        Lease.objects.all().delete()
+        Ledger.objects.all().delete()
+        open_ledger()
         self.poolmgr = poolmgr
         self.members: list[Member] = []
         self.environment = {

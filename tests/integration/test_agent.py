@@ -19,6 +19,7 @@ from django.db import connections
 
 from poolmgr.control import profiles, upkeep
 from poolmgr.control.fleet import read_fleet
+from poolmgr.control.health import check_target
 from poolmgr.control.store import get_store
 from poolmgr.models import PoolProfile, Process
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
@@ -192,8 +193,7 @@ def test_budget_of_the_fleet_is_kept_while_processes_come_and_die(  # P6
     # Alone it may have everything.
     wait_for(lambda: (first[0].last.get("limit") or 0) == 8, 15)
     others = fleet.start(2, **environment)
-    peak = watch_connections(5.0)
-    assert peak <= 8 + len(others), "more than the budget and the floor of each newcomer"
+    assert watch_connections(5.0) <= 8
     first[0].kill()
     wait_for(lambda: max(other.last.get("limit", 0) for other in others) > 1, 15)
     assert watch_connections(2.0) <= 8
@@ -210,6 +210,24 @@ def test_budget_below_the_number_of_processes_is_told(  # P6
     works_on(members)
 
 
+def test_frozen_process_that_holds_connections_is_named(  # P6
+    make_fleet: Callable[..., TestFleet], redis_server: EmbeddedRedis
+) -> None:
+    fleet = make_fleet(REDIS_URL=redis_server.url(), PROCESS_TTL=2)
+    frozen, other = fleet.start(2)
+    wait_for(lambda: len(read_fleet().processes) == 2)
+    said = f":{frozen.process.pid} ("
+    assert said not in check_target("default").message
+    os.kill(frozen.process.pid, signal.SIGSTOP)
+    try:
+        check = wait_for(lambda: said in (c := check_target("default")).message and c, 15, 0.2)
+        assert check.state == "warning"
+        assert f":{other.process.pid} (" not in check.message
+    finally:
+        os.kill(frozen.process.pid, signal.SIGCONT)
+    wait_for(lambda: said not in check_target("default").message, 15, 0.2)
+
+
 def watch_connections(seconds: float) -> int:
     """The most connections that the fleet's processes had to this test's database at once."""
     deadline, most = time.monotonic() + seconds, 0
@@ -223,16 +241,6 @@ def watch_connections(seconds: float) -> int:
             most = max(most, cursor.fetchone()[0])
         time.sleep(0.05)
     return most
-
-
-def test_shares_without_redis(make_fleet: Callable[..., TestFleet]) -> None:  # P6
-    fleet = make_fleet()
-    pool = json.dumps({"min_size": 1, "max_size": 8, "budget": 8})
-    members = fleet.start(2, TEST_POOL=pool)
-    for member in members:
-        wait_for(lambda member=member: member.last.get("limit") == 4, 15)
-    works_on(members)
-    wait_for(lambda: not Process.objects.exists(), 5)
 
 
 def test_test_databases_come_and_go_under_a_busy_agent(

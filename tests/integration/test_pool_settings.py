@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from poolmgr.exceptions import PoolExhausted, TooManyWaiting
+from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.plan import Action
 from tests.pools import backends, change, give_back, hold, wait_in_thread
@@ -284,7 +285,7 @@ def test_reconnect_timeout_and_lifetimes_reach_the_pool_in_place(make_pool: Make
 
 def test_a_lease_caps_the_pool_whatever_the_profile_says(make_pool: MakePool) -> None:  # P6
     pool = make_pool(min_size=2, max_size=8)
-    pool.limit(1)
+    pool.limit(Allowance(1))
     until(lambda: pool.snapshot().size == 1)
     held = hold(pool, 1)
     with pytest.raises(PoolExhausted):
@@ -294,6 +295,51 @@ def test_a_lease_caps_the_pool_whatever_the_profile_says(make_pool: MakePool) ->
     pool.limit(None)
     held += hold(pool, 8)
     give_back(pool, held)
+
+
+def test_pool_without_a_lease_has_its_requests_wait_for_one(make_pool: MakePool, pool_url: str) -> None:  # P6 P9
+    pool = make_pool(min_size=2, max_size=8, budget=8)
+    pool.limit(NOTHING)
+    until(lambda: not backends(pool_url))
+    with pytest.raises(PoolExhausted, match="the fleet's budget of 8 has left this process no connection"):
+        pool.checkout(timeout=0.1)
+    results: list[Any] = []
+    waiting = wait_in_thread(pool, results)
+    pool.limit(Allowance(1))
+    waiting.join(5)
+    give_back(pool, results)
+
+
+def test_lease_that_lapses_closes_what_is_idle_and_breaks_off_the_rest(
+    make_pool: MakePool, pool_url: str
+) -> None:  # P6
+    pool = make_pool(min_size=0, max_size=8, budget=8)
+    held = hold(pool, 3)
+    give_back(pool, [held.pop()])
+    now = monotonic()
+    pool.limit(Allowance(3, lapses=now + 0.3, ends=now + 1.0))
+    until(lambda: len(backends(pool_url)) == 2, "the idle one to go")
+    assert monotonic() < now + 1.0
+    give_back(pool, [held.pop()])
+    until(lambda: len(backends(pool_url)) == 1, "what comes back to go")
+    until(lambda: not backends(pool_url), "what is in use to go", 5)
+    with pytest.raises(psycopg.OperationalError):
+        held[0].execute("SELECT 1")
+    give_back(pool, held)
+    pool.limit(Allowance(2))
+    give_back(pool, hold(pool, 2))
+
+
+def test_lease_that_is_over_serves_nobody_even_before_anything_looked_at_the_clock(  # P6
+    make_pool: MakePool, pool_url: str
+) -> None:
+    pool = make_pool(min_size=0, max_size=8, budget=8)
+    give_back(pool, hold(pool, 3))
+    # As in a process that was frozen: no thread of the pool's has run since.
+    pool.allowance, pool.lapses = Allowance(3, monotonic() - 1, monotonic() + 9), monotonic() - 1
+    with pytest.raises(PoolExhausted):
+        pool.checkout(timeout=0.1)
+    until(lambda: not backends(pool_url))
 
 
 def test_settings_are_applied_without_replacing_a_connection_or_failing_a_query(  # P5

@@ -116,8 +116,8 @@ def test_edit_in_sql_counts_too(fleet: TestFleet) -> None:  # P5
 
 def test_recycle_replaces_every_connection_under_load(fleet: TestFleet) -> None:
     members = fleet.start(3)
-    before = pids(in_fleet(3))
-    assert before
+    in_fleet(3)
+    before = wait_for(lambda: pids(read_fleet()))
     command = commands.send("recycle", "default", "operator")
     done = wait_for(lambda: (p := commands.progress(command)).done == 3 and p, 20)
     assert (done.failed, done.total) == (0, 3)

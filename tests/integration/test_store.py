@@ -1,4 +1,4 @@
-"""Both fleet stores keep the same promises; Redis also pushes and leases."""
+"""Both fleet stores keep the same promises; Redis also pushes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from poolmgr.control.store import StoreDown, get_store
-from poolmgr.control.store.base import Claim, FleetStore
+from poolmgr.control.store.base import FleetStore, Heard
 from poolmgr.control.store.redis import RedisStore
+from poolmgr.identity import process_uid
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolsite.demo.servers import EmbeddedRedis
 
@@ -144,63 +145,16 @@ def _answers(store: RedisStore) -> bool:
     return bool(store.processes())
 
 
-def claim(uid: str, want: int, force: int = 0, held: int = 0, budget: int = 10) -> Claim:
-    return Claim("default", uid, force, held, want, budget)
-
-
-def test_leases_never_exceed_the_budget(redis_store: RedisStore) -> None:  # P6
-    leases = redis_store.leases
-    assert leases is not None
-    assert leases.renew(claim("a", 6)) == 6
-    assert leases.renew(claim("b", 6)) == 4
-    assert leases.renew(claim("c", 6)) == 0
-    # Given back, but still held: the room is not there yet.
-    assert leases.renew(claim("a", 2, force=2, held=5)) == 2
-    assert leases.renew(claim("c", 6)) == 1
-    assert leases.renew(claim("a", 2, force=2, held=2)) == 2
-    assert leases.renew(claim("c", 6, force=1, held=1)) == 4
-
-
-def test_lowered_budget_is_room_only_when_it_is_free(redis_store: RedisStore) -> None:  # P6
-    leases = redis_store.leases
-    assert leases is not None
-    leases.renew(claim("a", 8))
-    # Told to go down to 3, a has 8 in force until it says otherwise.
-    assert leases.renew(claim("a", 8, force=8, held=8, budget=3)) == 3
-    assert leases.renew(claim("b", 3, budget=3)) == 0
-    assert leases.renew(claim("a", 3, force=3, held=1, budget=3)) == 3
-
-
-def test_dead_processes_lease_expires(redis_store: RedisStore) -> None:  # P6
-    leases = redis_store.leases
-    assert leases is not None
-    leases.renew(claim("dead", 10))
-    assert leases.renew(claim("b", 5)) == 0
-    wait_for(lambda: leases.renew(claim("b", 5)) == 5, 5)
-
-
-def test_redis_that_lost_its_memory_learns_what_is_held_first(redis_store: RedisStore) -> None:  # P6
-    leases = redis_store.leases
-    assert leases is not None
-    leases.renew(claim("a", 8))
-    redis_store._client.flushdb()
-    leases.renew(claim("b", 2, force=2, held=2))
-    assert leases.renew(claim("a", 8, force=8, held=8)) == 8
-    assert leases.renew(claim("b", 5, force=2, held=2)) == 2
-
-
-def test_many_at_once_keep_to_the_budget(redis_server: EmbeddedRedis, redis_store: RedisStore) -> None:  # P6
-    granted: dict[str, int] = {}
-
-    def ask(uid: str) -> None:
-        store = RedisStore(redis_server.url())
-        assert store.leases is not None
-        granted[uid] = store.leases.renew(claim(uid, 4, budget=17))
-        store.close()
-
-    threads = [threading.Thread(target=ask, args=[f"p{number}"]) for number in range(12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(granted.values()) == 17
+def test_call_reaches_those_who_are_named_and_nobody_else(redis_store: RedisStore, redis_server: EmbeddedRedis) -> None:
+    other = RedisStore(redis_server.url())
+    for store in (redis_store, other):
+        while store.wait(0.1):
+            pass  # the subscription stands
+    # All stores of this process share its name.
+    redis_store.call([process_uid(), "somebody-else"])
+    assert other.wait(5) is Heard.CALL
+    redis_store.call(["somebody-else"])
+    assert other.wait(0.2) is Heard.NOTHING
+    redis_store.notify()
+    assert other.wait(5) is Heard.NEWS
+    other.close()

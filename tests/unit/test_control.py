@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from poolmgr import identity
-from poolmgr.control.budget import even_share
 from poolmgr.control.desired import follow, wishes
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.snapshot import Ack, Holder, PoolSnapshot, ProcessBeat
@@ -119,14 +118,6 @@ def test_invalid_row_stops_only_its_own_target() -> None:
     assert found.desired["other"].spec.max_size == 3
     assert "max_size" in found.invalid["default"]
     assert "default" not in wishes((bad, good), "web", {}).desired
-
-
-@pytest.mark.parametrize(("budget", "count"), [(10, 3), (3, 5), (7, 7), (100, 1)])
-def test_even_shares_add_up_to_the_budget(budget: int, count: int) -> None:  # P6
-    uids = tuple(f"p{number}" for number in range(count))
-    shares = [even_share(budget, uid, uids) for uid in uids]
-    assert sum(shares) == budget
-    assert max(shares) - min(shares) <= 1
 
 
 def test_beats_of_mixed_versions_read_each_other() -> None:

@@ -20,6 +20,16 @@ def waits(seconds: float, count: int) -> PoolSnapshot:
     return replace(WELL, recent_wait_time=histogram.freeze())
 
 
+def test_more_than_the_budget_is_critical_whatever_else_is_well() -> None:  # P6
+    figures = Figures(used=9, idle=8, opening=0, pending=0, capacity=17, timeouts=0, connection_timeout=30.0,
+                      wait=Histogram().freeze(), pools=8, budget=12, held=17, floors=(8, 1))  # fmt: skip
+    assert judge(figures).state == "critical"
+    assert judge(figures).sentence == "17 connections are held of a budget of 12; 9 of 17 connections in use."
+    assert judge(replace(figures, held=12)).state == "ok"
+    # One each, where there are more processes than that.
+    assert judge(replace(figures, pools=17, floors=(17, 1))).state == "warning"
+
+
 def test_ok_says_the_figures() -> None:
     assert verdict_of(WELL) == Verdict("ok", "3 of 10 connections in use, 2 idle, nobody waits.")
 

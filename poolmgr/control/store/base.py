@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from enum import Enum
 from typing import Protocol
 
 from poolmgr.control.store.reading import Reading
 from poolmgr.metrics.snapshot import ProcessBeat
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a process asks of a target's budget.
+class Heard(Enum):
+    """What ended a wait: nothing but the time, news of settings or commands, a call to go to the ledger of budgets."""
 
-    ``force`` is the limit that its pool has now, ``held`` what it really holds (which is more while it shrinks),
-    ``want`` what it would like, ``budget`` the most that all processes may hold together.
-    """
+    NOTHING = 0
+    NEWS = 1
+    CALL = 2
 
-    target: str
-    uid: str
-    force: int
-    held: int
-    want: int
-    budget: int
-
-
-class Leases(Protocol):
-    """Shares of budgets, given out one atomic step at a time. Every method may raise ``StoreDown``."""
-
-    def renew(self, claim: Claim) -> int:
-        """The limit that the process may have from now on, never more than ``want``."""
-
-    def give_back(self, uid: str, targets: tuple[str, ...]) -> None:
-        """End a process's leases."""
+    def __bool__(self) -> bool:
+        return self is not Heard.NOTHING
 
 
 class FleetStore(Protocol):
     """Heartbeats, and a way to wake the others. Every method but ``wait`` and ``wake`` may raise ``StoreDown``."""
 
     name: str  # "redis" or "database"
-    pushes: bool  # whether notify() wakes other processes
-    leases: Leases | None  # None: budgets are shared out evenly
+    pushes: bool  # whether notify() and call() wake other processes
 
     def beat(self, beat: ProcessBeat) -> None:
         """Keep ``beat`` as its process's last, for ``PROCESS_TTL`` seconds."""
@@ -66,8 +51,11 @@ class FleetStore(Protocol):
     def notify(self) -> None:
         """Tell every process that desired settings or commands changed."""
 
-    def wait(self, seconds: float) -> bool:
-        """Sleep up to ``seconds``; True as soon as somebody called ``notify``, or might have."""
+    def call(self, uids: Collection[str]) -> None:
+        """Have these processes go to the ledger of budgets."""
+
+    def wait(self, seconds: float) -> Heard:
+        """Sleep up to ``seconds``, until somebody called ``notify``, or might have, or ``call`` with this process."""
 
     def wake(self) -> None:
         """End this process's own ``wait``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from threading import Event
@@ -13,7 +13,7 @@ from django.db.utils import Error as DatabaseError
 
 from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, sentence_of
-from poolmgr.control.store.base import Leases, StoreDown
+from poolmgr.control.store.base import Heard, StoreDown
 from poolmgr.control.store.reading import MAX_BYTES, MAX_NAMES, Reading, read_beats, refusal_of
 from poolmgr.metrics.decoding import Unreadable
 from poolmgr.metrics.snapshot import ProcessBeat
@@ -25,7 +25,6 @@ class DatabaseStore:
 
     name = "database"
     pushes = False
-    leases: Leases | None = None
 
     def __init__(self) -> None:
         self._woken = Event()
@@ -78,10 +77,13 @@ class DatabaseStore:
         """Others find out at their next poll; this process at once."""
         self._woken.set()
 
-    def wait(self, seconds: float) -> bool:
+    def call(self, uids: Collection[str]) -> None:
+        """Nobody hears it: they look for themselves."""
+
+    def wait(self, seconds: float) -> Heard:
         woken = self._woken.wait(seconds)
         self._woken.clear()
-        return woken
+        return Heard.NEWS if woken else Heard.NOTHING
 
     def wake(self) -> None:
         self._woken.set()

@@ -1,9 +1,9 @@
-"""The fleet store in Redis: beats under keys that expire, a push by publish/subscribe, leases by one atomic script."""
+"""The fleet store in Redis: beats under keys that expire, a push by publish/subscribe and a call to single processes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event
 from time import monotonic
@@ -15,9 +15,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from poolmgr.conf import conf
-from poolmgr.control.store.base import Leases, StoreDown
+from poolmgr.control.store.base import Heard, StoreDown
 from poolmgr.control.store.fetching import Fetcher
-from poolmgr.control.store.leases import RedisLeases
 from poolmgr.control.store.patience import patience
 from poolmgr.control.store.reading import Reading, read_beats
 from poolmgr.exceptions import ConfigurationError
@@ -29,6 +28,9 @@ from poolmgr.secrets import HIDDEN, Secret, disarm
 _CONNECT, _ANSWER = 0.5, 1.0
 #: Seconds between attempts to subscribe while Redis is away: each may cost the caller _CONNECT.
 _AGAIN = 1.0
+
+#: What a process hears on its own channel when it should go to the ledger of budgets.
+_CALL = b"call"
 
 
 class RedisStore:
@@ -53,7 +55,6 @@ class RedisStore:
         self._client = client
         self._password = Secret(client.connection_pool.connection_kwargs.get("password") or "")
         self._fetcher = Fetcher(self._client, self._index, self._beat_key)
-        self.leases: Leases | None = RedisLeases(self._client, prefix, self._or_down)
         self._ear: Any = None
         self._deaf_until = 0.0
         self._woken = Event()
@@ -107,37 +108,46 @@ class RedisStore:
         with self._or_down():
             self._client.publish(self._changed, "")
 
-    def wait(self, seconds: float) -> bool:
+    def call(self, uids: Collection[str]) -> None:
+        with self._or_down():
+            pipe = self._client.pipeline(transaction=False)
+            for uid in uids:
+                pipe.publish(self._channel_of(uid), _CALL)
+            pipe.execute()
+
+    def wait(self, seconds: float) -> Heard:
         deadline = monotonic() + seconds
         if self._listening():
             try:
-                # A confirmed subscription counts as news: what changed while nobody listened is not repeated.
-                heard = self._ear.get_message(timeout=max(0.0, deadline - monotonic())) is not None
+                message = self._ear.get_message(timeout=max(0.0, deadline - monotonic()))
             except (redis.RedisError, OSError):
                 self._stop_listening()
             else:
                 woken = self._woken.is_set()
                 self._woken.clear()
-                return heard or woken
+                if woken or message is None:
+                    return Heard.NEWS if woken else Heard.NOTHING
+                # A confirmed subscription counts as news: what changed while nobody listened is not repeated.
+                return Heard.CALL if message["data"] == _CALL else Heard.NEWS
         woken = self._woken.wait(max(0.0, deadline - monotonic()))
         self._woken.clear()
-        return woken
+        return Heard.NEWS if woken else Heard.NOTHING
 
     def wake(self) -> None:
         self._woken.set()
         # To this process alone; the subscription's socket is what its wait() sleeps on, or the event without Redis.
         # The sleeper may be awake and close the client meanwhile, and while the interpreter ends parts of it are gone.
         with suppress(redis.RedisError, OSError, ValueError, AttributeError):
-            self._client.publish(self._own_channel(), "")
+            self._client.publish(self._channel_of(process_uid()), "")
 
-    def _own_channel(self) -> str:
-        return f"{self._changed}:{process_uid()}"
+    def _channel_of(self, uid: str) -> str:
+        return f"{self._changed}:{uid}"
 
     def _listening(self) -> bool:
         if self._ear is None and monotonic() >= self._deaf_until:
             ear = self._client.pubsub()
             try:
-                ear.subscribe(self._changed, self._own_channel())
+                ear.subscribe(self._changed, self._channel_of(process_uid()))
             except (redis.RedisError, OSError):
                 self._deaf_until = monotonic() + _AGAIN
             else:

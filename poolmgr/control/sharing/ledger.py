@@ -1,0 +1,237 @@
+"""The ledger of all leases, in rows of the control database: every claim is one transaction under one lock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db import DatabaseError, connections, transaction
+from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
+from django.db.models.functions import Now
+
+from poolmgr.control.access import control_alias
+from poolmgr.control.sharing.share import Claim, Lease, Shared, share_out
+from poolmgr.models import Lease as LeaseRow
+from poolmgr.models import Ledger as LedgerRow
+
+_THE_ROW = 1
+_NUMBERS = len(Lease._fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a process may hold by target, until a lease's length after it has sent its claim.
+
+    ``serial`` goes with its next claim. ``called`` are the processes that should claim soon: to make room, or to take it.
+    ``fleet`` is the number of processes with leases.
+    """
+
+    serial: int
+    limits: Mapping[str, int]
+    called: frozenset[str]
+    fleet: int
+
+
+class RowLedger:
+    """``length`` is that of a lease. ``clock`` tells the time; by default it is the control database's.
+
+    Every method may raise ``django.db.Error``, after which it did nothing or everything.
+    """
+
+    def __init__(self, length: timedelta, clock: Any = None) -> None:
+        self._length = length
+        self._clock = clock
+        self._tells_timeline = True
+
+    def claim(
+        self, uid: str, serial: int, claims: Mapping[str, Claim], adopting: Collection[str] = frozenset()
+    ) -> Answer:
+        """Tell what ``uid`` holds and wants by target, and learn what it may hold.
+
+        ``serial`` is that of the last answer while the lease lasts, and else 0. ``adopting`` are the targets whose pools
+        ran without a limit until now: others may do so still, so that nobody is given more for the length of a lease.
+        """
+        timeline = self._timeline()
+        with self._locked(timeline) as book:
+            mine = book.leases.pop(uid, None)
+            book.check(mine, serial)
+            for target in adopting:
+                book.adopt(target)
+            limits: dict[str, int] = {}
+            leases: dict[str, Lease] = {}
+            called: set[str] = set()
+            for target, claim in claims.items():
+                shared = book.share(target, uid, claim)
+                leases[target], limits[target] = shared.lease, shared.lease.limit
+                called.update(shared.above, shared.below)
+            serial = max(serial, mine.serial if mine else 0) + 1
+            book.write(uid, serial, leases)
+        return Answer(serial, limits, frozenset(called), len(book.leases))
+
+    def renew(self, uid: str, serial: int) -> bool:
+        """Let a lease last longer; False where the ledger no longer has it as the process knows it."""
+        with transaction.atomic(using=control_alias(), durable=True):
+            if not _ledgers().filter(pk=_THE_ROW).update(turn=F("turn") + 1):
+                return False
+            now = self._clock() if self._clock else Now()
+            mine = _leases().filter(uid=uid, serial=serial, until__gt=now)
+            return bool(mine.update(until=now + self._length))
+
+    def lacking(self) -> dict[str, int]:
+        """By target, the room that those above their share must still make. A read without the lock."""
+        found = _ledgers().filter(pk=_THE_ROW).values_list("lacking", flat=True).first()
+        return {target: number for target, number in (found or {}).items() if isinstance(number, int) and number > 0}
+
+    @contextmanager
+    def _locked(self, timeline: str) -> Iterator[_Book]:
+        with transaction.atomic(using=control_alias(), durable=True):
+            # To write is to lock, whatever the database.
+            there = _ledgers().filter(pk=_THE_ROW).update(turn=F("turn") + 1)
+            if not there:
+                _ledgers().bulk_create([LedgerRow(pk=_THE_ROW)], ignore_conflicts=True)
+                _ledgers().filter(pk=_THE_ROW).update(turn=F("turn") + 1)
+            row = _ledgers().annotate(now=Now()).get(pk=_THE_ROW)
+            now = self._clock() if self._clock else row.now
+            book = _Book(row, now, self._length)
+            if not there or (timeline and timeline != row.timeline and row.timeline):
+                book.freeze()
+            row.timeline = timeline or row.timeline
+            yield book
+
+    def _timeline(self) -> str:
+        connection = connections[control_alias()]
+        if connection.vendor != "postgresql" or not self._tells_timeline:
+            return ""
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)")
+                return str(cursor.fetchone()[0])
+        except DatabaseError:
+            if connection.connection is None or connection.connection.closed:
+                raise
+            self._tells_timeline = False  # services that have no standbys to promote don't tell
+            return ""
+
+
+class _Member(NamedTuple):
+    """``leases`` are the numbers of each, ``holds`` the sum over all targets."""
+
+    serial: int
+    leases: Mapping[str, Sequence[int]]
+    holds: int
+
+
+class _Book:
+    """The ledger as it is read, changed and written within one transaction."""
+
+    def __init__(self, row: LedgerRow, now: datetime, length: timedelta) -> None:
+        self._row, self._now, self._until = row, now, now + length
+        # Nobody was given a longer one: a forged lease would hold its room for ever.
+        _leases().filter(until__gt=self._until).update(until=self._until)
+        over = ExpressionWrapper(Q(until__lte=now), BooleanField())
+        found = list(_leases().annotate(over=over).values_list("uid", "serial", "over", "leases"))
+        members = {
+            uid: (over, _member(serial, given))
+            for (uid, serial, over, _), given in zip(found, _parsed(found), strict=True)
+        }
+        self._gone = [uid for uid, (over, member) in members.items() if over or member is None]
+        self.leases = {uid: member for uid, (over, member) in members.items() if member and not over}
+        known = [member for _, member in members.values() if member]
+        if len(known) < len(members) or sum(member.holds for member in known) != row.total:
+            self.freeze()
+
+    def freeze(self) -> None:
+        """The ledger has lost its memory: nobody is given more than they hold until all who live have claimed."""
+        self._row.frozen_until = self._until
+
+    def check(self, mine: _Member | None, serial: int) -> None:
+        """A process knows of a claim that the ledger doesn't know: it has lost more than that."""
+        if serial and (mine is None or mine.serial < serial):
+            self.freeze()
+
+    def adopt(self, target: str) -> None:
+        self._row.adopting[target] = self._until.isoformat()
+
+    def share(self, target: str, uid: str, claim: Claim) -> Shared:
+        others = {
+            name: Lease._make(member.leases[target]) for name, member in self.leases.items() if target in member.leases
+        }
+        shared = share_out(others, uid, claim, may_grow=self._may_grow(target))
+        self._row.lacking = {**self._row.lacking, target: shared.lacking}
+        return shared
+
+    def _may_grow(self, target: str) -> bool:
+        frozen = self._row.frozen_until is not None and self._now < self._row.frozen_until
+        adopting = self._row.adopting.get(target)
+        return not frozen and (adopting is None or self._now >= datetime.fromisoformat(adopting))
+
+    def write(self, uid: str, serial: int, leases: Mapping[str, Lease]) -> None:
+        if leases:
+            self._gone = [name for name in self._gone if name != uid]
+            self.leases[uid] = _Member(serial, leases, sum(lease.holds for lease in leases.values()))
+            row = LeaseRow(uid=uid, serial=serial, until=self._until, leases=json.dumps(leases))
+            _leases().bulk_create(
+                [row], update_conflicts=True, unique_fields=["uid"], update_fields=["serial", "until", "leases"]
+            )
+        else:
+            self._gone.append(uid)
+        if self._gone:
+            _leases().filter(uid__in=self._gone).delete()
+        targets = {target for member in self.leases.values() for target in member.leases}
+        ledger = self._row
+        ledger.total = sum(member.holds for member in self.leases.values())
+        ledger.lacking = {target: number for target, number in ledger.lacking.items() if number and target in targets}
+        ledger.adopting = {
+            target: until for target, until in ledger.adopting.items() if self._now < datetime.fromisoformat(until)
+        }
+        ledger.save(using=control_alias(), update_fields=["total", "frozen_until", "adopting", "lacking", "timeline"])
+
+
+def open_ledger() -> None:
+    """Begin an empty ledger, where the tables have just been made and no process can hold anything yet."""
+    _ledgers().bulk_create([LedgerRow(pk=_THE_ROW)], ignore_conflicts=True)
+
+
+def _parsed(rows: Sequence[tuple[str, int, bool, str]]) -> list[Any]:
+    """The leases of each row, None where they can't be read. All at once where they can: a fleet may be large."""
+    try:
+        found = json.loads(f"[{','.join(row[-1] for row in rows)}]")
+        if len(found) == len(rows):
+            return list(found)
+    except ValueError:
+        pass
+    return [_parsed_alone(row[-1]) for row in rows]
+
+
+def _parsed_alone(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _member(serial: int, given: Any) -> _Member | None:
+    """None for what is no leases."""
+    try:
+        numbers = [number for lease in given.values() for number in lease]
+        if (
+            {*map(type, numbers)} <= {int}
+            and min(numbers, default=0) >= 0
+            and {*map(len, given.values())} <= {_NUMBERS}
+        ):
+            return _Member(serial, given, sum(numbers[::_NUMBERS]))
+    except (TypeError, AttributeError):
+        pass
+    return None
+
+
+def _ledgers() -> QuerySet[LedgerRow]:
+    return LedgerRow.objects.using(control_alias())
+
+
+def _leases() -> QuerySet[LeaseRow]:
+    return LeaseRow.objects.using(control_alias())

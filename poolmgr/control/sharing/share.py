@@ -1,0 +1,137 @@
+"""How a budget is shared out: one pure step, max-min fair by demand, by which the sum never passes the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+#: What each process may hold where there are more of them than the budget has connections: with none it could serve nobody.
+FLOOR = 1
+
+
+class Claim(NamedTuple):
+    """What a process asks of the budget of one target, in connections.
+
+    ``held`` is what it really has, those that open or close included; ``limit`` the most that its pool may have now;
+    ``want`` its demand: what was used and waited for lately; ``warm`` what it would keep although nobody asks for it;
+    ``budget`` the most that all processes may have together, as far as this one knows.
+    """
+
+    held: int
+    limit: int
+    want: int
+    warm: int
+    budget: int
+
+
+class Lease(NamedTuple):
+    """What the ledger knows of a process: it holds ``holds`` at most, and goes towards ``limit``."""
+
+    holds: int
+    limit: int
+    want: int
+    warm: int
+    budget: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What came of a claim. ``lacking`` is the room that others must still make for somebody below their share.
+
+    ``above`` names those who could make it, ``below`` those for whom there is room that they have not taken.
+    """
+
+    lease: Lease
+    lacking: int
+    above: tuple[str, ...]
+    below: tuple[str, ...]
+
+
+def reserve(budget: int) -> int:
+    """What is kept for first connections, so that a process that starts need not wait for somebody's long request."""
+    return budget // 10
+
+
+def share_out(others: Mapping[str, Lease], uid: str, claim: Claim, *, may_grow: bool) -> Shared:
+    """Answer the claim of ``uid``, given the leases of all ``others`` that live.
+
+    The sum of all counts, which is at least what is really held, never grows past the budget by this; or past one for
+    each process where that is more. Nobody is given room that somebody may still hold: who is above their share goes
+    down first, and the room is free when a later claim of theirs says that it is. Without ``may_grow`` nobody is given
+    more than they hold.
+    """
+    base = max(claim.held, claim.limit)
+    everyone = {**others, uid: Lease(base, base, claim.want, claim.warm, claim.budget)}
+    budget = min(lease.budget for lease in everyone.values())
+    takers = sum(1 for lease in everyone.values() if lease.holds or lease.want)
+    whole = max(budget, takers * FLOOR)
+    shared = max(budget - reserve(budget), takers * FLOOR)
+    shares = _shares(everyone, shared)
+    taken = sum(lease.holds for lease in others.values())
+    limit, share = base, shares[uid]
+    if base < share and may_grow:
+        limit += max(0, min(share - base, shared - taken - base))
+        if not limit and taken < whole:
+            limit = FLOOR  # the first connection may come out of the reserve
+    elif base > share:
+        limit = max(share, claim.held, claim.limit) - _missing(everyone, shares, shared)
+        limit = max(share, limit)
+    # Until the process says that its pool has come down, it may hold what it might have had before.
+    lease = Lease(max(base, limit), limit, claim.want, claim.warm, claim.budget)
+    after = {**others, uid: lease}
+    free = shared - taken - lease.holds
+    lacking = _missing(after, shares, shared)
+    if not may_grow:
+        return Shared(lease, 0, (), ())
+    above = _enough(lacking, {name: each.limit - shares[name] for name, each in others.items()})
+    below = _enough(free, {name: shares[name] - each.holds for name, each in others.items()})
+    return Shared(lease, lacking, above, below)
+
+
+def _enough(number: int, differences: Mapping[str, int]) -> tuple[str, ...]:
+    """As few as have ``number`` together, those with the largest differences first."""
+    found: list[str] = []
+    if number <= 0:
+        return ()
+    for name in sorted(differences, key=lambda name: (-differences[name], name)):
+        if number <= 0 or differences[name] <= 0:
+            break
+        found.append(name)
+        number -= differences[name]
+    return tuple(found)
+
+
+def _missing(everyone: Mapping[str, Lease], shares: Mapping[str, int], shared: int) -> int:
+    """How many connections those above their share must give up, beyond what they have been told to, for those below."""
+    wanted = sum(max(0, shares[name] - lease.limit) for name, lease in everyone.items())
+    return max(0, wanted + sum(lease.limit for lease in everyone.values()) - shared)
+
+
+def _shares(everyone: Mapping[str, Lease], room: int) -> dict[str, int]:
+    """Demand comes first; what it leaves keeps connections warm."""
+    first = fill(room, {name: lease.want for name, lease in everyone.items()}, everyone)
+    rest = room - sum(first.values())
+    if not rest:
+        return first
+    extra = fill(rest, {name: max(0, lease.warm - lease.want) for name, lease in everyone.items()}, everyone)
+    return {name: first[name] + extra[name] for name in everyone}
+
+
+def fill(room: int, asks: Mapping[str, int], leases: Mapping[str, Lease]) -> dict[str, int]:
+    """Max-min: nobody gets more than they ask for, and nobody less than another unless they asked for less.
+
+    What can't be divided goes to those who hold the most already, so that as little as possible changes hands.
+    """
+    given: dict[str, int] = {}
+    rising = sorted(asks, key=lambda name: (asks[name], -leases[name].limit, name))
+    for position, name in enumerate(rising):
+        level = room // (len(rising) - position)
+        if asks[name] > level:
+            break
+        given[name] = asks[name]
+        room -= asks[name]
+    left = sorted((name for name in rising if name not in given), key=lambda name: (-leases[name].limit, name))
+    for position, name in enumerate(left):
+        given[name] = room // len(left) + (position < room % len(left))
+    return given

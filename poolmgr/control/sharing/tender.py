@@ -1,0 +1,119 @@
+"""When the agent goes to the ledger, over which connection, and what holds while it can't be reached."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from time import monotonic, sleep
+
+from django.db.utils import Error as DatabaseError
+
+from poolmgr.conf import conf
+from poolmgr.control.access import control_alias, control_database, is_unmigrated, sentence_of
+from poolmgr.control.deadline import deadline
+from poolmgr.control.sharing.budget import Budget
+from poolmgr.control.sharing.ledger import RowLedger
+from poolmgr.control.sharing.share import FLOOR
+from poolmgr.control.targets import bootstrap_spec, known_targets
+from poolmgr.exceptions import ServerDown, ServerFull
+from poolmgr.pools import registry
+from poolmgr.pools.allowance import Allowance
+from poolmgr.pools.diagnosis import diagnose
+
+log = logging.getLogger("poolmgr.agent")
+
+#: Seconds that a claim may take, and seconds after one that failed until the next.
+_LONGEST, _AGAIN = 3.0, 0.5
+#: Seconds for which a process that ends waits until its connections have gone.
+_PATIENCE = 1.0
+
+
+class Tender:
+    """Minds this process's budgets. Used by the agent's thread.
+
+    ``call`` wakes other processes and returns whether it could.
+    """
+
+    def __init__(self, uid: str, call: Callable[[frozenset[str]], bool]) -> None:
+        length = conf().PROCESS_TTL
+        self._budget = Budget(uid, RowLedger(timedelta(seconds=length)), length, call)
+        self._settled = False
+        self._ledger_is_there = True
+        self._not_before = 0.0
+        self.problem = ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known what the pools of this process may hold, or that they may hold what they like."""
+        return self._settled
+
+    def settle(self, failure: BaseException | None) -> None:
+        """After each turn at the control database, which may have failed: tell the pools whether they may open at all."""
+        self._ledger_is_there = failure is None or not is_unmigrated(failure)
+        if not self._ledger_is_there:
+            # Installed and not migrated: without a ledger nobody can be asked.
+            registry.set_limits(dict.fromkeys(_budgeted_by_settings(), Allowance(FLOOR)))
+        elif failure is None:
+            if not self._settled:
+                registry.set_limits({})
+            self._settled = True
+        elif not self._settled:
+            found = diagnose(failure)
+            # Where the settings come from is where the pool goes to, so that to wait costs nothing; other targets are
+            # served by their bootstrap settings, unless these say that others have a share in them.
+            same = {control_alias()} if found.cls in (ServerDown, ServerFull) else set()
+            registry.set_limits({}, waiting=same | _budgeted_by_settings(), failure=found)
+
+    @property
+    def watches(self) -> bool:
+        """Whether ``due()`` should be asked often."""
+        return not self._settled or self._budget.watches
+
+    def called(self) -> None:
+        """Another process thinks that this one should claim."""
+        self._budget.called()
+
+    def due(self) -> bool:
+        """Whether there is work, which ``work()`` does."""
+        if not self._settled or not self._ledger_is_there or monotonic() < self._not_before:
+            return False
+        return self._budget.due() or self._budget.looks
+
+    def work(self) -> bool:
+        """Go to the ledger; True when what this process may hold is not what it was.
+
+        No error gets out: what was in force stays in force until its lease is over.
+        """
+        before = self._budget.limits
+        try:
+            with control_database() as alias, deadline(alias, _LONGEST):
+                if self._budget.looks:
+                    self._budget.look()
+                if self._budget.due():
+                    self._budget.claim()
+        except Exception as error:
+            self._not_before = monotonic() + _AGAIN
+            sentence = f"Budgets: {sentence_of(error)}"
+            if sentence != self.problem:
+                log.warning("%s", sentence, exc_info=None if isinstance(error, DatabaseError) else error)
+            self.problem = sentence
+            self._budget.failed(diagnose(error))
+        else:
+            self.problem = ""
+        return before != self._budget.limits
+
+    def give_back(self) -> None:
+        """Tell the ledger that this process ends. Raises ``django.db.Error``."""
+        if not self._budget.watches or not self._ledger_is_there:
+            return
+        self._budget.let_go()
+        deadline_at = monotonic() + _PATIENCE
+        while self._budget.holds_anything and monotonic() < deadline_at:
+            sleep(0.01)
+        self._budget.give_back()
+
+
+def _budgeted_by_settings() -> set[str]:
+    specs = {target: bootstrap_spec(target) for target in known_targets()}
+    return {target for target, spec in specs.items() if spec is not None and spec.budget}

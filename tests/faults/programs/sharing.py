@@ -1,0 +1,59 @@
+"""One process of a fleet that shares a budget. Lines on its stdin say how many threads work and how long each holds.
+
+It ends when its stdin does, with a line of how many queries it has served and how the others failed.
+"""
+
+import json
+import sys
+import threading
+import time
+
+import django
+
+django.setup()
+
+from django.db import connections  # noqa: E402
+
+told = {"threads": 0, "hold": 0.05, "pause": 0.0}
+stopped = threading.Event()
+news = threading.Condition()
+served = [0] * 64
+failed: list[str] = []
+
+
+def work(number: int) -> None:
+    while not stopped.is_set():
+        with news:
+            news.wait_for(lambda: number < told["threads"] or stopped.is_set())
+        try:
+            with connections["work"].cursor() as cursor:
+                cursor.execute("SELECT 1")
+                time.sleep(told["hold"])
+                cursor.execute("SELECT 1")
+            served[number] += 1
+        except Exception as error:
+            failed.append(f"{type(error).__name__}: {error}")
+        finally:
+            connections["work"].close()
+        time.sleep(told["pause"])
+
+
+def main() -> None:
+    threads = [threading.Thread(target=work, args=[number], daemon=True) for number in range(len(served))]
+    for thread in threads:
+        thread.start()
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        with news:
+            told.update(json.loads(line))
+            news.notify_all()
+        print(json.dumps({"served": sum(served), "failed": failed}), flush=True)
+    stopped.set()
+    with news:
+        news.notify_all()
+    for thread in threads:
+        thread.join(10)
+    print(json.dumps({"served": sum(served), "failed": failed}), flush=True)
+
+
+main()

@@ -1,0 +1,136 @@
+"""Real processes that share a budget, and a witness who counts at the server what each of them holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import psycopg
+
+from tests.waiting import until
+
+
+class Sharer:
+    """One process; ``name`` is the application_name of its sessions."""
+
+    def __init__(self, name: str, environment: dict[str, str]) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.programs.sharing"],
+            env={**environment, "MEMBER": name},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._frozen = False
+
+    def wait_until_ready(self) -> None:
+        assert self._read()["ready"]
+
+    def tell(self, **values: float) -> dict[str, Any]:
+        """Change ``threads``, ``hold`` or ``pause``; what it has done so far."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(values) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        assert line, f"{self.name} has ended"
+        return json.loads(line)
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+        self._frozen = True
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+        self._frozen = False
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(10)
+
+    def end(self) -> dict[str, Any]:
+        """Have it end in good order; its last word."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        last = self._read()
+        self._process.wait(20)
+        return last
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self.kill()
+
+
+class Fleet:
+    """``budget`` of the target "work" for processes of ``max_size`` 10."""
+
+    def __init__(self, environment: dict[str, str], budget: int, **pool: Any) -> None:
+        pool = {"min_size": 0, "max_size": 10, "budget": budget, "timeout": 20, **pool}
+        self._environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.faults.programs.sharing_settings",
+            "POOL": json.dumps(pool),
+            **environment,
+        }
+        self.members: list[Sharer] = []
+
+    def start(self, count: int, **environment: str) -> list[Sharer]:
+        made = [
+            Sharer(f"m{len(self.members) + number}", {**self._environment, **environment}) for number in range(count)
+        ]
+        self.members += made
+        for member in made:
+            member.wait_until_ready()
+        return made
+
+    def stop(self) -> None:
+        for member in self.members:
+            member.stop()
+
+
+class Witness:
+    """Samples, as fast as the server answers, how many sessions each process has to a database."""
+
+    def __init__(self, url: str, database: str) -> None:
+        self._connection = psycopg.connect(url, autocommit=True, application_name="witness")
+        self._database = database
+        self._stopped = threading.Event()
+        self.now: Counter[str] = Counter()
+        self.most = 0
+        self.at_most: Counter[str] = Counter()
+        self.samples = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(0.003):
+            rows = self._connection.execute(
+                "SELECT application_name, count(*) FROM pg_stat_activity"
+                " WHERE datname = %s AND backend_type = 'client backend' GROUP BY 1",
+                [self._database],
+            ).fetchall()
+            self.now = Counter(dict(rows))
+            self.samples += 1
+            if self.now.total() > self.most:
+                self.most, self.at_most = self.now.total(), self.now
+
+    def watch(self, seconds: float) -> None:
+        """Look on for so long; what was seen stands in ``most``."""
+        samples, deadline = self.samples, time.monotonic() + seconds
+        until(lambda: time.monotonic() >= deadline and self.samples > samples, timeout=seconds + 5)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join(5)
+        self._connection.close()

@@ -1,0 +1,302 @@
+"""Real processes of max_size 10 share a budget of 12, through what happens to them, to Redis and to the control database."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from redis import Redis
+
+from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+from tests import servers as running
+from tests.faults.sharers import Fleet, Sharer, Witness
+from tests.proxy import Proxy
+from tests.waiting import until
+
+pytestmark = pytest.mark.faults
+
+BUDGET = 12
+TTL = 4.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedPostgres]:
+    directory = running.scratch_directory()
+    server = EmbeddedPostgres(directory / "sharing", settings={**running.FAST, "max_connections": 90}).start()
+    server.create_database("work")
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.faults.programs.sharing_settings", "POOLMGR": "{}"}
+    environment |= {"CONTROL_URL": server.create_database("control"), "WORK_URL": server.url("work")}
+    subprocess.run(
+        [sys.executable, "-m", "django", "migrate", "poolmgr", "-v0"], env=environment, check=True, timeout=60
+    )
+    yield server
+    server.destroy()
+
+
+@pytest.fixture
+def witness(server: EmbeddedPostgres) -> Iterator[Witness]:
+    witness = Witness(server.url("postgres"), "work")
+    yield witness
+    witness.stop()
+
+
+@pytest.fixture
+def make_fleet(server: EmbeddedPostgres) -> Iterator[Callable[..., Fleet]]:
+    made: list[Fleet] = []
+
+    def make(redis: str | None, budget: int = BUDGET, control: str = "", **pool: object) -> Fleet:
+        poolmgr = {
+            "REDIS_URL": redis,
+            "NAMESPACE": f"t{uuid.uuid4().hex[:8]}",
+            "HEARTBEAT_INTERVAL": 0.5,
+            "POLL_INTERVAL": 1,
+            "PROCESS_TTL": TTL,
+        }
+        environment = {"POOLMGR": json.dumps(poolmgr), "WORK_URL": server.url("work")}
+        environment["CONTROL_URL"] = control or server.url("control")
+        made.append(Fleet(environment, budget, **pool))
+        return made[-1]
+
+    yield make
+    for fleet in made:
+        fleet.stop()
+    with psycopg.connect(server.url("control"), autocommit=True) as connection:
+        connection.execute("TRUNCATE poolmgr_lease")
+        connection.execute("UPDATE poolmgr_ledger SET total = 0, frozen_until = NULL, lacking = '{}', adopting = '{}'")
+
+
+@pytest.fixture(params=["with Redis", "without Redis"])
+def redis(request: pytest.FixtureRequest) -> str | None:
+    server: EmbeddedRedis = request.getfixturevalue("redis_server")
+    return server.url() if request.param == "with Redis" else None
+
+
+def one_or_two_each(witness: Witness, members: list[Sharer]) -> bool:
+    return all(witness.now[member.name] in (1, 2) for member in members)
+
+
+def test_processes_that_start_together_share_evenly(  # P6
+    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
+) -> None:
+    fleet = make_fleet(redis)
+    members = fleet.start(8)
+    for member in members:
+        member.tell(threads=10)
+    until(lambda: one_or_two_each(witness, members), "everybody to hold 1 or 2", 20)
+    witness.watch(3)
+    assert witness.most <= BUDGET, witness.at_most
+    assert one_or_two_each(witness, members)
+    for member in members:
+        assert member.end()["failed"] == []
+
+
+def test_processes_that_start_beside_a_holder_wait_for_room(  # P6
+    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
+) -> None:
+    fleet = make_fleet(redis)
+    (holder,) = fleet.start(1)
+    holder.tell(threads=10)
+    until(lambda: witness.now[holder.name] == 10, "the holder to hold 10")
+    others = fleet.start(7)
+    for member in others:
+        member.tell(threads=10)
+    until(lambda: one_or_two_each(witness, others), "everybody to have a share", 20)
+    assert witness.most <= BUDGET, witness.at_most
+    assert all(not member.end()["failed"] for member in fleet.members)
+
+
+def test_who_turns_hungry_beside_a_busy_holder_has_their_share_soon(  # P6
+    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
+) -> None:
+    fleet = make_fleet(redis)
+    holder, other = fleet.start(2)
+    other.tell(threads=0)
+    holder.tell(threads=10, hold=0.05)
+    until(lambda: witness.now[holder.name] == 10, "the holder to hold 10")
+    other.tell(threads=10, hold=0.05)
+    until(lambda: witness.now[other.name] >= 5, "half of the budget", 6)
+    assert witness.most <= BUDGET, witness.at_most
+
+
+def test_idle_room_goes_to_whoever_wants_it_within_a_second(  # P6
+    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
+) -> None:
+    fleet = make_fleet(redis)
+    first, second = fleet.start(2)
+    first.tell(threads=10)
+    until(lambda: witness.now[first.name] == 10, "the first to hold 10")
+    second.tell(threads=1)
+    until(lambda: witness.now[second.name] == 1, "the second to hold one")
+    first.tell(threads=0)
+    witness.watch(0.7)
+    second.tell(threads=10)
+    until(lambda: witness.now[second.name] == 10, "the second to hold 10", 4)
+    assert witness.most <= BUDGET, witness.at_most
+
+
+def test_room_of_a_process_that_died_is_free_when_its_lease_is_over(  # P6
+    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
+) -> None:
+    fleet = make_fleet(redis)
+    holder, other = fleet.start(2)
+    holder.tell(threads=10)
+    until(lambda: witness.now[holder.name] == 10, "the holder to hold 10")
+    holder.tell(hold=60)
+    other.tell(threads=10)
+    holder.kill()
+    until(lambda: witness.now[other.name] == 10, "the other to hold 10", TTL + 2)
+    assert witness.most <= BUDGET, witness.at_most
+
+
+def test_more_processes_than_connections_have_one_each(  # P6
+    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
+) -> None:
+    fleet = make_fleet(redis, budget=4)
+    members = fleet.start(6)
+    for member in members:
+        member.tell(threads=10)
+    until(lambda: all(witness.now[member.name] == 1 for member in members), "everybody to hold one", 20)
+    witness.watch(2)
+    assert witness.most <= len(members), witness.at_most
+
+
+def hungry(fleet: Fleet, witness: Witness) -> list[Sharer]:
+    members = fleet.start(6)
+    for member in members:
+        member.tell(threads=10)
+    until(lambda: one_or_two_each(witness, members), "everybody to hold 1 or 2", 20)
+    return members
+
+
+def flush(redis: EmbeddedRedis) -> None:
+    with Redis.from_url(redis.url()) as connection:
+        connection.flushall()
+
+
+def stop_and_start(redis: EmbeddedRedis) -> None:
+    redis.restart()
+
+
+@pytest.mark.parametrize("loss", [flush, stop_and_start])
+def test_redis_that_loses_its_memory_gives_nobody_more(  # P6
+    make_fleet: Callable[..., Fleet],
+    witness: Witness,
+    make_redis: Callable[[], EmbeddedRedis],
+    loss: Callable[[EmbeddedRedis], None],
+) -> None:
+    redis = make_redis()
+    fleet = make_fleet(redis.url())
+    hungry(fleet, witness)
+    for _ in range(3):
+        loss(redis)
+        witness.watch(1)
+    assert witness.most <= BUDGET, witness.at_most
+    assert all(not member.end()["failed"] for member in fleet.members)
+
+
+def test_redis_that_goes_and_comes_back_costs_nobody_a_connection(  # P6 P11
+    make_fleet: Callable[..., Fleet], witness: Witness, make_redis: Callable[[], EmbeddedRedis]
+) -> None:
+    redis = make_redis()
+    fleet = make_fleet(redis.url())
+    members = hungry(fleet, witness)
+    redis.stop()
+    witness.watch(TTL + 2)
+    assert one_or_two_each(witness, members)
+    (newcomer,) = fleet.start(1)
+    newcomer.tell(threads=10)
+    until(lambda: witness.now[newcomer.name], "the newcomer to have a share", 10)
+    redis.start()
+    witness.watch(2)
+    assert witness.most <= BUDGET, witness.at_most
+    assert all(not member.end()["failed"] for member in fleet.members)
+
+
+def test_process_that_is_cut_off_from_redis_alone_works_on(  # P6 P11
+    make_fleet: Callable[..., Fleet], witness: Witness, make_redis: Callable[[], EmbeddedRedis]
+) -> None:
+    redis = make_redis()
+    fleet = make_fleet(redis.url())
+    proxy = Proxy(redis.port)
+    try:
+        poolmgr = json.loads(fleet._environment["POOLMGR"])
+        through = json.dumps({**poolmgr, "REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0"})
+        (lonely,) = fleet.start(1, POOLMGR=through)
+        members = [lonely, *fleet.start(5)]
+        for member in members:
+            member.tell(threads=10)
+        until(lambda: one_or_two_each(witness, members), "everybody to hold 1 or 2", 20)
+        proxy.freeze()
+        witness.watch(TTL + 2)
+        assert witness.most <= BUDGET, witness.at_most
+        assert one_or_two_each(witness, members)
+    finally:
+        proxy.close()
+
+
+def test_process_that_is_cut_off_from_the_ledger_holds_nothing_when_its_lease_is_over(  # P6
+    make_fleet: Callable[..., Fleet], witness: Witness, server: EmbeddedPostgres, redis: str | None
+) -> None:
+    proxy = Proxy(server.port)
+    try:
+        fleet = make_fleet(redis)
+        through = server.url("control").replace(f":{server.port}/", f":{proxy.port}/")
+        (lonely,) = fleet.start(1, CONTROL_URL=through)
+        (other,) = fleet.start(1)
+        # One of the lonely one's requests holds its connection for longer than the lease lasts.
+        lonely.tell(threads=6, hold=60)
+        until(lambda: witness.now[lonely.name] == 6, "the lonely one to hold 6")
+        other.tell(threads=10)
+        until(lambda: witness.now[other.name] == 5, "the other to hold what is left but for the reserve")
+        proxy.freeze()
+        until(lambda: witness.now[other.name] == 10, "the other to have its room", TTL + 3)
+        assert witness.now[lonely.name] == 0
+        assert witness.most <= BUDGET, witness.at_most
+    finally:
+        proxy.close()
+
+
+def test_process_that_was_frozen_gives_back_before_it_serves(  # P6
+    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
+) -> None:
+    fleet = make_fleet(redis)
+    sleeper, other = fleet.start(2)
+    sleeper.tell(threads=10)
+    until(lambda: witness.now[sleeper.name] == 10, "the sleeper to hold 10")
+    sleeper.tell(threads=0)
+    witness.watch(0.3)
+    sleeper.freeze()
+    other.tell(threads=10)
+    # What a process that stands still holds at the server nobody else can close: this is the one exception.
+    until(lambda: witness.now[other.name] == 10, "the other to have the room", TTL + 3)
+    assert witness.now[sleeper.name] == 10
+    before = sleeper
+    sleeper.thaw()
+    until(lambda: witness.now.total() <= BUDGET, "the sleeper to give back", 2)
+    sleeper.tell(threads=10)
+    until(lambda: witness.now[sleeper.name] >= 5, "the sleeper to have its share again", 5)
+    assert before.end()["failed"] == []
+
+
+def test_ledger_that_lost_its_memory_gives_nobody_more(  # P6
+    make_fleet: Callable[..., Fleet], witness: Witness, server: EmbeddedPostgres, redis: str | None
+) -> None:
+    fleet = make_fleet(redis)
+    members = hungry(fleet, witness)
+    with psycopg.connect(server.url("control"), autocommit=True) as connection:
+        for loss in ("poolmgr_lease",), ("poolmgr_ledger",), ("poolmgr_ledger", "poolmgr_lease"):
+            with connection.transaction():
+                for table in loss:
+                    connection.execute(f"DELETE FROM {table}")
+            (newcomer,) = fleet.start(1)
+            newcomer.tell(threads=10)
+            witness.watch(2)
+            newcomer.kill()
+    assert one_or_two_each(witness, members)
+    assert witness.most <= BUDGET, witness.at_most

@@ -1,0 +1,337 @@
+"""The protocol by which budgets are shared, explored: real rows, this process's real part in it, and a world that is unkind.
+
+What is simulated are the pools, which hold connections of numbers, and the clocks: those of the processes and of the
+database run at the same pace. Deaths, freezes, partitions, claims that are late, replies that are lost, and a ledger that
+loses its memory or is set back come in any order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from math import inf
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import pytest
+from django.db import DatabaseError
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from poolmgr.control.sharing.budget import LAPSED, OVER, RENEWED, Budget
+from poolmgr.control.sharing.ledger import Answer, RowLedger, open_ledger
+from poolmgr.control.sharing.share import Claim
+from poolmgr.models import Lease, Ledger
+from poolmgr.pools.allowance import NOTHING, Allowance
+from poolmgr.pools.managed import Load
+
+T = TypeVar("T")
+TTL = 20.0
+BUDGET, MOST = 7, 5
+_BEGIN, _FOR_EVER = datetime(2026, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+_WHO = st.integers(0, 5)
+
+
+@dataclass
+class Clock:
+    now: float = 100.0
+
+
+@dataclass
+class NumberPool:
+    """A pool whose connections are numbers: ``used`` stay until they are returned, the rest go when they must."""
+
+    clock: Clock
+    target: str = "work"
+    spec: Any = field(default_factory=lambda: SimpleNamespace(budget=BUDGET, max_size=MOST, min_size=1))
+    allowance: Allowance | None = NOTHING
+    used: int = 0
+    idle: int = 0
+    pending: int = 0
+
+    @property
+    def is_limited(self) -> bool:
+        return self.allowance is not None
+
+    @property
+    def held(self) -> int:
+        return self.used + self.idle
+
+    def load(self) -> Load:
+        return Load(self.held, self.used, self.pending)
+
+    def limit(self, allowance: Allowance | None) -> None:
+        self.allowance = allowance
+        self.serve()
+
+    def serve(self) -> None:
+        """What a pool does by itself, at any moment that its process runs."""
+        allowance = self.allowance
+        most, ends = (MOST, inf) if allowance is None else (min(MOST, allowance.most), allowance.ends)
+        if allowance is not None and self.clock.now >= allowance.lapses:
+            most = 0
+        if self.clock.now >= ends:
+            self.used = 0
+        self.idle = max(0, min(self.idle, most - self.used))
+        while self.pending and (self.idle or self.held < most):
+            self.idle -= bool(self.idle)
+            self.used += 1
+            self.pending -= 1
+
+    def give_back(self, number: int) -> None:
+        back = min(number, self.used)
+        self.used -= back
+        self.idle += back
+        self.serve()
+
+
+class Process:
+    """A process with the real ``Budget`` on the real ledger."""
+
+    def __init__(self, uid: str, clock: Clock, ledger: RowLedger, world: World) -> None:
+        self.uid, self.clock, self.world = uid, clock, world
+        self.pool = NumberPool(clock)
+        self.cut_off = False
+        self.frozen_since = inf
+        self.budget = Budget(uid, _Line(self, ledger), TTL, lambda uids: False, self, lambda: clock.now)
+
+    def pools(self) -> tuple[NumberPool, ...]:
+        return (self.pool,)
+
+    def set_limits(self, limits: Mapping[str, Allowance]) -> None:
+        self.pool.limit(limits.get("work", NOTHING))
+
+    @property
+    def frozen(self) -> bool:
+        return self.frozen_since < inf
+
+    @property
+    def counts(self) -> bool:
+        """All but what is frozen for longer than its lease."""
+        allowance = self.pool.allowance
+        return not self.frozen or allowance is None or self.clock.now < allowance.ends
+
+    def claim(self) -> None:
+        try:
+            self.budget.claim()
+        except DatabaseError:
+            self.budget.failed(None)  # type: ignore[arg-type]
+
+
+class _Line:
+    """The way from a process to the ledger, which may be long, broken, or broken on the way back."""
+
+    def __init__(self, process: Process, ledger: RowLedger) -> None:
+        self._process, self._ledger = process, ledger
+
+    def claim(self, uid: str, serial: int, claims: Mapping[str, Claim], adopting: frozenset[str]) -> Answer:
+        return self._go(lambda: self._ledger.claim(uid, serial, claims, adopting))
+
+    def renew(self, uid: str, serial: int) -> bool:
+        return self._go(lambda: self._ledger.renew(uid, serial))
+
+    def _go(self, there: Callable[[], T]) -> T:
+        trouble, self._process.world.trouble = self._process.world.trouble, None
+        if self._process.cut_off or trouble == "refused":
+            raise DatabaseError("cut off")
+        if isinstance(trouble, tuple):
+            self._process.world.meanwhile(self._process, *trouble)
+        answer = there()
+        if trouble == "lost":
+            raise DatabaseError("no reply")
+        return answer
+
+    def lacking(self) -> dict[str, int]:
+        return self._ledger.lacking()
+
+
+class World(RuleBasedStateMachine):
+    """Up to six processes of ``MOST`` connections each share ``BUDGET``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.processes: list[Process] = []
+        self.born = 0
+        self.trouble: Any = None
+        self.timeline = "00000001"
+        self.backup: tuple[list[Any], list[Any]] = ([], [])
+        Lease.objects.all().delete()
+        Ledger.objects.all().delete()
+        open_ledger()
+        self.ledger = RowLedger(timedelta(seconds=TTL), lambda: _BEGIN + timedelta(seconds=self.clock.now))
+        self.ledger._timeline = lambda: self.timeline  # type: ignore[method-assign]
+
+    def running(self) -> list[Process]:
+        return [process for process in self.processes if not process.frozen]
+
+    def one(self, number: int) -> Process | None:
+        found = self.running()
+        return found[number % len(found)] if found else None
+
+    @initialize(asked=st.lists(st.integers(0, 12), min_size=2, max_size=5))
+    def begin(self, asked: list[int]) -> None:
+        for number in asked:
+            self.start()
+            self.processes[-1].pool.pending = number
+        self.live(list(range(6)), 1.0)
+
+    @precondition(lambda self: len(self.processes) < 6)
+    @rule()
+    def start(self) -> None:
+        self.born += 1
+        self.processes.append(Process(f"p{self.born}", self.clock, self.ledger, self))
+
+    @rule(who=_WHO, number=st.integers(1, 12), claims=st.booleans())
+    def ask(self, who: int, number: int, claims: bool) -> None:
+        if process := self.one(who):
+            process.pool.pending = number
+            process.pool.serve()
+            if claims:
+                process.claim()
+
+    @rule(who=_WHO, number=st.integers(1, 5), claims=st.booleans())
+    def give_back(self, who: int, number: int, claims: bool) -> None:
+        if process := self.one(who):
+            process.pool.give_back(number)
+            if claims:
+                process.claim()
+
+    @rule(who=_WHO, trouble=st.sampled_from(["refused", "lost"]))
+    def claim_in_trouble(self, who: int, trouble: str) -> None:
+        self.claim_with(who, trouble)
+
+    @rule(who=_WHO, seconds=st.floats(0, 4), others=st.lists(_WHO, max_size=4))
+    def claim_late(self, who: int, seconds: float, others: list[int]) -> None:
+        """What the process said of itself is old when it gets there: others have claimed meanwhile."""
+        self.claim_with(who, (seconds, others))
+
+    def claim_with(self, who: int, trouble: Any) -> None:
+        if process := self.one(who):
+            self.trouble = trouble
+            process.claim()
+            self.trouble = None
+
+    def meanwhile(self, late: Process, seconds: float, others: list[int]) -> None:
+        self.wait(seconds)
+        for number in others:
+            other = self.one(number)
+            if other is not None and other is not late:
+                other.claim()
+
+    @rule(order=st.permutations(range(6)), seconds=st.sampled_from([0.0, 1.0, 2 * TTL]))
+    def live(self, order: list[int], seconds: float) -> None:
+        """Days without an event: everybody who can claims in time."""
+        end = self.clock.now + seconds
+        while True:
+            for number in order:
+                if process := self.one(number):
+                    process.claim()
+            if self.clock.now >= end:
+                return
+            self.wait(RENEWED * TTL)
+
+    @rule(seconds=st.sampled_from([0.5, TTL / 2, TTL, 2 * TTL]))
+    def wait(self, seconds: float) -> None:
+        """Time in which nobody claims. In steps, since pools look at the clock all the time."""
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            self.clock.now = min(end, self.clock.now + TTL * (OVER - LAPSED) / 2)
+            for process in self.running():
+                process.pool.serve()
+
+    @rule(who=_WHO, what=st.sampled_from(["die", "end", "freeze", "cut off", "reach again"]))
+    def befall(self, who: int, what: str) -> None:
+        if (process := self.one(who)) is None:
+            return
+        if what == "freeze":
+            process.frozen_since = self.clock.now
+        elif what == "end":
+            process.budget.let_go()
+            if not process.cut_off:
+                process.budget.give_back()
+        else:
+            process.cut_off = what == "cut off"
+        if what == "die" or (what == "end" and not process.pool.held):
+            self.processes.remove(process)
+
+    @rule()
+    def thaw(self) -> None:
+        for process in self.processes:
+            process.frozen_since = inf
+            process.pool.serve()
+
+    @rule(lost=st.sampled_from([[Lease], [Ledger], [Lease, Ledger]]))
+    def lose_memory(self, lost: list[Any]) -> None:
+        for model in lost:
+            model.objects.all().delete()
+        self.come_first()
+
+    def come_first(self) -> None:
+        """Somebody claims who can't know that anything was lost."""
+        if len(self.processes) < 6:
+            self.start()
+            self.processes[-1].pool.pending = MOST
+            self.processes[-1].claim()
+
+    @rule()
+    def back_up(self) -> None:
+        self.backup = (list(Lease.objects.all()), list(Ledger.objects.all()))
+
+    @precondition(lambda self: self.backup[1])
+    @rule()
+    def promote_a_standby_that_is_behind(self) -> None:
+        Lease.objects.all().delete()
+        Ledger.objects.all().delete()
+        leases, ledgers = self.backup
+        Lease.objects.bulk_create(leases)
+        Ledger.objects.bulk_create(ledgers)
+        self.timeline = f"{int(self.timeline, 16) + 1:08X}"
+        self.come_first()
+
+    @rule(
+        until=st.sampled_from([_FOR_EVER, _BEGIN]),
+        leases=st.sampled_from(['{"work": [9, 9, 9, 9, 9]}', '{"work": [9]}', "[]", "{", "1, 2"]),
+    )
+    def forge(self, until: datetime, leases: str) -> None:
+        Lease.objects.update_or_create(uid="forged", defaults={"serial": 1, "until": until, "leases": leases})
+
+    @invariant()
+    def nobody_holds_more_than_the_budget(self) -> None:  # P6
+        held = {process.uid: process.pool.held for process in self.processes if process.counts}
+        assert sum(held.values()) <= max(BUDGET, len(self.processes)), held
+
+
+@contextmanager
+def _no_rows_left() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        Lease.objects.all().delete()
+        Ledger.objects.all().delete()
+
+
+@pytest.mark.timeout(300)
+def test_no_order_of_events_gives_live_processes_more_than_the_budget(db: None) -> None:  # P6
+    with _no_rows_left():
+        run_state_machine_as_test(
+            World,
+            settings=settings(
+                max_examples=int(os.environ.get("PROTOCOL_EXAMPLES", "30")),
+                stateful_step_count=30,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+                print_blob=True,
+            ),
+        )
