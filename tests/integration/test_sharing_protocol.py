@@ -7,7 +7,6 @@ loses its memory or is set back come in any order.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -322,13 +321,14 @@ def _no_rows_left() -> Iterator[None]:
         Ledger.objects.all().delete()
 
 
-@pytest.mark.timeout(300)
-def test_no_order_of_events_gives_live_processes_more_than_the_budget(db: None) -> None:  # P6
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("examples", [25, pytest.param(250, marks=pytest.mark.long)])
+def test_no_order_of_events_gives_live_processes_more_than_the_budget(db: None, examples: int) -> None:  # P6
     with _no_rows_left():
         run_state_machine_as_test(
             World,
             settings=settings(
-                max_examples=int(os.environ.get("PROTOCOL_EXAMPLES", "30")),
+                max_examples=examples,
                 stateful_step_count=30,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),

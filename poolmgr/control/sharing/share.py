@@ -62,31 +62,44 @@ def share_out(others: Mapping[str, Lease], uid: str, claim: Claim, *, may_grow: 
     more than they hold.
     """
     base = max(claim.held, claim.limit)
-    everyone = {**others, uid: Lease(base, base, claim.want, claim.warm, claim.budget)}
-    budget = min(lease.budget for lease in everyone.values())
-    takers = sum(1 for lease in everyone.values() if lease.holds or lease.want)
-    whole = max(budget, takers * FLOOR)
-    shared = max(budget - reserve(budget), takers * FLOOR)
-    shares = _shares(everyone, shared)
-    taken = sum(lease.holds for lease in others.values())
-    limit, share = base, shares[uid]
-    if base < share and may_grow:
-        limit += max(0, min(share - base, shared - taken - base))
-        if not limit and taken < whole:
-            limit = FLOOR  # the first connection may come out of the reserve
-    elif base > share:
-        limit = max(share, claim.held, claim.limit) - _missing(everyone, shares, shared)
-        limit = max(share, limit)
-    # Until the process says that its pool has come down, it may hold what it might have had before.
-    lease = Lease(max(base, limit), limit, claim.want, claim.warm, claim.budget)
-    after = {**others, uid: lease}
-    free = shared - taken - lease.holds
-    lacking = _missing(after, shares, shared)
     if not may_grow:
-        return Shared(lease, 0, (), ())
+        return Shared(Lease(base, base, *claim[2:]), 0, (), ())
+    everyone = {**others, uid: Lease(base, base, *claim[2:])}
+    room = _room(everyone)
+    shares = _shares(everyone, room.shared)
+    limit = _limit(base, shares[uid], everyone, shares, room)
+    # Until the process says that its pool has come down, it may hold what it might have had before.
+    lease = Lease(max(base, limit), limit, *claim[2:])
+    lacking = _missing({**others, uid: lease}, shares, room.shared)
+    free = room.shared - room.taken + base - lease.holds
     above = _enough(lacking, {name: each.limit - shares[name] for name, each in others.items()})
     below = _enough(free, {name: shares[name] - each.holds for name, each in others.items()})
     return Shared(lease, lacking, above, below)
+
+
+class _Room(NamedTuple):
+    """``whole`` is what all may hold together, ``shared`` that but for the reserve, ``taken`` what they may hold now."""
+
+    whole: int
+    shared: int
+    taken: int
+
+
+def _room(everyone: Mapping[str, Lease]) -> _Room:
+    budget = min(lease.budget for lease in everyone.values())
+    least = FLOOR * sum(1 for lease in everyone.values() if lease.holds or lease.want)
+    taken = sum(lease.holds for lease in everyone.values())
+    return _Room(max(budget, least), max(budget - reserve(budget), least), taken)
+
+
+def _limit(base: int, share: int, everyone: Mapping[str, Lease], shares: Mapping[str, int], room: _Room) -> int:
+    """What somebody may have who has ``base`` and should have ``share``."""
+    if base > share:
+        return max(share, base - _missing(everyone, shares, room.shared))
+    limit = base + max(0, min(share - base, room.shared - room.taken))
+    if share and not limit and room.taken < room.whole:
+        return FLOOR  # the first connection may come out of the reserve
+    return limit
 
 
 def _enough(number: int, differences: Mapping[str, int]) -> tuple[str, ...]:

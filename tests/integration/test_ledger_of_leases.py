@@ -1,0 +1,148 @@
+"""The ledger of leases on real rows: what it notices, and what it gives nobody then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from poolmgr.control.sharing.ledger import RowLedger, open_ledger
+from poolmgr.control.sharing.share import Claim
+from poolmgr.models import Lease, Ledger
+
+TTL = 20.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ledger(db: None, clock: Clock) -> Iterator[RowLedger]:
+    Lease.objects.all().delete()
+    Ledger.objects.all().delete()
+    open_ledger()
+    yield RowLedger(timedelta(seconds=TTL), clock)
+    Lease.objects.all().delete()
+    Ledger.objects.all().delete()
+
+
+def ask(ledger: RowLedger, uid: str, want: int, held: int = 0, serial: int = 0, budget: int = 8, **more: Any) -> int:
+    """The limit that a claim for one target brings."""
+    return ledger.claim(uid, serial, {"work": Claim(held, held, want, want, budget)}, **more).limits["work"]
+
+
+def test_first_claims_of_a_new_site_wait_for_nothing(ledger: RowLedger) -> None:  # P6
+    assert ask(ledger, "a", 5) == 5
+    assert ask(ledger, "b", 5) == 3
+
+
+def test_lease_that_is_not_renewed_is_room_when_it_is_over(ledger: RowLedger, clock: Clock) -> None:  # P6
+    ask(ledger, "dead", 8)
+    clock.advance(TTL - 0.1)
+    assert ask(ledger, "b", 5) == 0
+    clock.advance(0.2)
+    assert ask(ledger, "b", 5) == 5
+    assert not Lease.objects.filter(uid="dead").exists()
+
+
+def test_renewal_lets_a_lease_last_and_knows_what_it_renews(ledger: RowLedger, clock: Clock) -> None:  # P6
+    answer = ledger.claim("a", 0, {"work": Claim(0, 0, 8, 8, 8)})
+    clock.advance(TTL - 1)
+    assert ledger.renew("a", answer.serial)
+    assert not ledger.renew("a", answer.serial - 1)
+    clock.advance(TTL - 1)
+    assert ask(ledger, "b", 5) == 0
+    clock.advance(2)
+    assert not ledger.renew("a", answer.serial)
+
+
+def test_forged_lease_starves_nobody_for_longer_than_a_lease_lasts(ledger: RowLedger, clock: Clock) -> None:  # P6
+    forged = {"serial": 1, "until": datetime(9999, 1, 1, tzinfo=UTC), "leases": '{"work": [8, 8, 8, 8, 8]}'}
+    Lease.objects.create(uid="forged", **forged)
+    assert ask(ledger, "a", 5) == 0
+    clock.advance(TTL + 0.1)
+    assert ask(ledger, "a", 5) == 5
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"work": 1}', '{"work": [1, 2]}', '{"work": [true, 0, 0, 0, 0]}', "1, 2"]
+)
+def test_lease_that_cannot_be_read_costs_itself_and_freezes_the_rest(  # P6
+    ledger: RowLedger, clock: Clock, text: str
+) -> None:
+    assert ask(ledger, "a", 2) == 2
+    Lease.objects.create(uid="odd", serial=1, until=clock.now + timedelta(seconds=5), leases=text)
+    assert ask(ledger, "a", 5, held=2) == 2
+    assert not Lease.objects.filter(uid="odd").exists()
+    clock.advance(TTL + 0.1)
+    assert ask(ledger, "a", 5, held=2) == 5
+
+
+@pytest.mark.parametrize("lost", [(Lease,), (Ledger,), (Lease, Ledger)])
+def test_ledger_that_lost_its_memory_gives_nobody_more_for_as_long_as_a_lease_lasts(  # P6
+    ledger: RowLedger, clock: Clock, lost: tuple[Any, ...]
+) -> None:
+    serial = ledger.claim("a", 0, {"work": Claim(0, 0, 6, 6, 8)}).serial
+    for model in lost:
+        model.objects.all().delete()
+    # Who can't know that anything was lost comes first.
+    assert ask(ledger, "b", 8) == 0
+    assert ask(ledger, "a", 6, held=6, serial=serial) == 6
+    clock.advance(TTL + 0.1)
+    assert ask(ledger, "a", 6, held=6) == 6
+    assert ask(ledger, "b", 8) == 2
+
+
+def test_process_knows_of_a_claim_that_the_ledger_does_not(ledger: RowLedger) -> None:  # P6
+    serial = ledger.claim("a", 0, {"work": Claim(0, 0, 2, 2, 8)}).serial
+    assert ask(ledger, "a", 5, held=2, serial=serial + 1) == 2
+    assert ask(ledger, "b", 5) == 0
+
+
+def test_standby_that_was_promoted_may_not_know_the_last_claims(  # P6
+    ledger: RowLedger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(ledger, "a", 2)
+    Ledger.objects.update(timeline="0000FFFF")
+    assert ask(ledger, "b", 5) == 0
+    clock.advance(TTL + 0.1)
+    assert ask(ledger, "b", 5) == 5
+
+
+def test_pools_that_ran_without_a_limit_may_do_so_still_elsewhere(ledger: RowLedger, clock: Clock) -> None:  # P6
+    assert ask(ledger, "a", 5, held=3, adopting=frozenset({"work"})) == 3
+    assert ask(ledger, "b", 5) == 0
+    clock.advance(TTL + 0.1)
+    assert ask(ledger, "b", 5) == 5
+
+
+def test_process_that_ends_leaves_its_room(ledger: RowLedger) -> None:  # P6
+    ask(ledger, "a", 8)
+    answer = ledger.claim("a", 0, {})
+    assert answer.limits == {}
+    assert ask(ledger, "b", 8) == 8
+
+
+def test_who_should_make_room_is_called_and_so_is_who_should_take_it(ledger: RowLedger) -> None:  # P6
+    serial = ledger.claim("a", 0, {"work": Claim(0, 0, 8, 8, 8)}).serial
+    assert ledger.claim("b", 0, {"work": Claim(0, 0, 8, 8, 8)}).called == {"a"}
+    assert ledger.lacking() == {"work": 4}
+    told = ledger.claim("a", serial, {"work": Claim(8, 8, 8, 8, 8)})
+    assert told.limits == {"work": 4}
+    assert ledger.lacking() == {}
+    assert ledger.claim("a", told.serial, {"work": Claim(4, 4, 8, 8, 8)}).called == {"b"}
