@@ -26,7 +26,8 @@ def check_target(target: str, timeout: float = 5.0, query: str | None = None) ->
     """
     probe = Probe(target, timeout, lambda: query)
     beats = read_beats()
-    return probe.result(our_pids(target, beats.processes), None if beats.errors or beats.unread else beats.processes)
+    all_known = not beats.errors and not beats.unread
+    return probe.result(our_pids(target, beats.processes), beats.processes if all_known else None)
 
 
 def our_pids(target: str, beats: Iterable[ProcessBeat]) -> set[int]:

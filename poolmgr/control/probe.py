@@ -15,9 +15,10 @@ from django.db import connections
 from psycopg.rows import tuple_row
 
 from poolmgr.backends.postgresql.making import connection_parameters
-from poolmgr.conf import conf
+from poolmgr.conf import Conf, conf
 from poolmgr.control.targets import bootstrap_spec, known_targets
-from poolmgr.identity import application_name_of
+from poolmgr.exceptions import ConfigurationError
+from poolmgr.identity import application_name, application_name_of
 from poolmgr.metrics.health import Verdict, judge_server, worst
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import HealthCheck
@@ -81,7 +82,7 @@ class Probe:
         """An unsaved result, at the latest at the deadline.
 
         ``ours`` are the server processes behind the fleet's pools, ``processes`` all that live; None where not all are
-        known.
+        known. Where none reports, it isn't theirs to do so.
         """
         try:
             seen = self._results.get(timeout=max(0.001, self._deadline - monotonic()))
@@ -94,7 +95,7 @@ class Probe:
         check = seen.check
         if seen.pids:
             check.ours = len(set(ours).intersection(seen.pids))
-        if processes is not None and (lost := _lost(seen.names, processes)):
+        if processes and (lost := _lost(seen.names, processes)):
             verdict = worst([Verdict(check.state, check.message), lost])
             check.state, check.message = verdict.state, verdict.sentence
         return check
@@ -111,7 +112,7 @@ class Probe:
                 failed = self._validate(connection, query)
                 check.query_time = perf_counter() - began
                 with connection.cursor(row_factory=tuple_row) as cursor:
-                    row: Any = cursor.execute(_FIGURES.format(age=conf().PROCESS_TTL)).fetchone()
+                    row: Any = cursor.execute(_FIGURES.format(age=_silence())).fetchone()
             pids, check.server_max, check.server_reserved, version, names = row
             # The probe's own connection is gone by the time that anybody reads this.
             check.server_used = len(pids) - 1
@@ -144,9 +145,17 @@ class Probe:
         return []
 
 
+def _silence() -> float:
+    """Seconds after which a process that lives has reported."""
+    try:
+        return conf().PROCESS_TTL
+    except ConfigurationError:  # which others tell
+        return Conf().PROCESS_TTL
+
+
 def _lost(names: Sequence[str], processes: Collection[ProcessBeat]) -> Verdict | None:
     """What processes hold that report no more: frozen, or cut off from the fleet's store, and in no budget any more."""
-    known = {application_name_of(beat.role, beat.host, beat.pid) for beat in processes}
+    known = {application_name(), *(application_name_of(beat.role, beat.host, beat.pid) for beat in processes)}
     lost = Counter(name for name in names if name not in known)
     if not lost:
         return None

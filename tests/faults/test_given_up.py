@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from poolmgr.exceptions import CheckoutError, ServerDown
+from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.managed import ManagedPool
 from poolsite.demo.servers import EmbeddedPostgres
 from tests.faults.borrowers import Borrower
@@ -413,7 +414,7 @@ def test_a_pool_that_shrinks_is_small_when_the_server_says_so(  # P6
     with ExitStack() as stack:
         for pid in pids:
             stack.enter_context(frozen(pid))
-        pool.limit(1)
+        pool.limit(Allowance(1))
         assert (pool.snapshot().idle, pool.snapshot().closing, pool.snapshot().size) == (1, 2, 3)
         held = hold(pool, 1)
         give_back(pool, held)

@@ -71,7 +71,7 @@ def make_fleet(server: EmbeddedPostgres) -> Iterator[Callable[..., Fleet]]:
         connection.execute("UPDATE poolmgr_ledger SET total = 0, frozen_until = NULL, lacking = '{}', adopting = '{}'")
 
 
-@pytest.fixture(params=["with Redis", "without Redis"])
+@pytest.fixture(params=["with Redis", pytest.param("without Redis", marks=pytest.mark.long)])
 def redis(request: pytest.FixtureRequest) -> str | None:
     server: EmbeddedRedis = request.getfixturevalue("redis_server")
     return server.url() if request.param == "with Redis" else None
@@ -154,6 +154,7 @@ def test_room_of_a_process_that_died_is_free_when_its_lease_is_over(  # P6
     assert witness.most <= BUDGET, witness.at_most
 
 
+@pytest.mark.long
 def test_more_processes_than_connections_have_one_each(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
 ) -> None:
@@ -183,6 +184,7 @@ def stop_and_start(redis: EmbeddedRedis) -> None:
     redis.restart()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", [flush, stop_and_start])
 def test_redis_that_loses_its_memory_gives_nobody_more(  # P6
     make_fleet: Callable[..., Fleet],
@@ -200,6 +202,7 @@ def test_redis_that_loses_its_memory_gives_nobody_more(  # P6
     assert all(not member.end()["failed"] for member in fleet.members)
 
 
+@pytest.mark.long
 def test_redis_that_goes_and_comes_back_costs_nobody_a_connection(  # P6 P11
     make_fleet: Callable[..., Fleet], witness: Witness, make_redis: Callable[[], EmbeddedRedis]
 ) -> None:
@@ -284,6 +287,7 @@ def test_process_that_was_frozen_gives_back_before_it_serves(  # P6
     assert before.end()["failed"] == []
 
 
+@pytest.mark.long
 def test_ledger_that_lost_its_memory_gives_nobody_more(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, server: EmbeddedPostgres, redis: str | None
 ) -> None:

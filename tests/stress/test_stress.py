@@ -20,6 +20,7 @@ from django.db import connections
 
 from poolmgr.control import agent
 from poolmgr.pools import registry
+from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.spec import make_spec
@@ -85,7 +86,7 @@ class Operator:
         )
 
     def limit(self) -> None:
-        self.pool.limit(self.random.choice([None, 1, 3]))
+        self.pool.limit(self.random.choice([None, Allowance(1), Allowance(3)]))
 
     def recycle(self) -> None:
         self.pool.recycle(timeout=1.0)
