@@ -70,11 +70,16 @@ def test_a_refresh_keeps_focus_and_what_is_open(quick: Page) -> None:
 
 
 def test_only_a_changed_verdict_is_announced(quick: Page) -> None:
+    # Reported again as a process does, since one that is silent changes the verdict.
+    beat(calm())
+    refreshed(quick)
     quick.run(
         "window.announced = 0; new MutationObserver(list => { window.announced += list.length })"
         ".observe(document.querySelector('[aria-live=polite]'), {subtree: true, childList: true, characterData: true})"
     )
-    refreshed(quick, 2)
+    for _ in range(2):
+        beat(calm())
+        refreshed(quick)
     assert quick.run("return window.announced") == 0
     beat(replace(own_pool().snapshot(), used=8, pending=3))
     until(lambda: quick.run("return window.announced") > 0, "the announcement", 10)

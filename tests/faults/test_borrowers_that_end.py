@@ -129,8 +129,15 @@ def running(command: list[str], environment: dict[str, str], log: Path) -> Itera
                 raise
 
 
-@pytest.mark.parametrize("kind", ["prefork", "threads", "gevent"])
-@pytest.mark.parametrize("mode", ["session", "transaction"])
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        ("session", "prefork"),
+        ("transaction", "threads"),
+        *(pytest.param(*each, marks=pytest.mark.long) for each in [("session", "threads"), ("transaction", "prefork")]),
+        *(pytest.param(mode, "gevent", marks=pytest.mark.long) for mode in ("session", "transaction")),
+    ],
+)
 def test_celery_tasks_share_their_process_s_connections(  # P3 P6
     postgres: Any, redis_server: Any, tmp_path: Path, kind: str, mode: str
 ) -> None:

@@ -96,6 +96,7 @@ def test_processes_that_start_together_share_evenly(  # P6
         assert member.end()["failed"] == []
 
 
+@pytest.mark.long
 def test_processes_that_start_beside_a_holder_wait_for_room(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
 ) -> None:
@@ -140,6 +141,7 @@ def test_idle_room_goes_to_whoever_wants_it_within_a_second(  # P6
     assert witness.most <= BUDGET, witness.at_most
 
 
+@pytest.mark.long
 def test_room_of_a_process_that_died_is_free_when_its_lease_is_over(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
 ) -> None:
@@ -221,6 +223,7 @@ def test_redis_that_goes_and_comes_back_costs_nobody_a_connection(  # P6 P11
     assert all(not member.end()["failed"] for member in fleet.members)
 
 
+@pytest.mark.long
 def test_process_that_is_cut_off_from_redis_alone_works_on(  # P6 P11
     make_fleet: Callable[..., Fleet], witness: Witness, make_redis: Callable[[], EmbeddedRedis]
 ) -> None:

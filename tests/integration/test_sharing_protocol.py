@@ -322,7 +322,7 @@ def _no_rows_left() -> Iterator[None]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("examples", [25, pytest.param(250, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [8, pytest.param(150, marks=pytest.mark.long)])
 def test_no_order_of_events_gives_live_processes_more_than_the_budget(db: None, examples: int) -> None:  # P6
     with _no_rows_left():
         run_state_machine_as_test(

@@ -84,6 +84,7 @@ def started(directory, running):
     return running[-1]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_one_at_a_time(directory, started):
     second = demo(directory, "--port", str(free_port()))
@@ -111,6 +112,7 @@ def test_stops_and_leaves_no_process(started, number):
     assert not alive
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_second_start_prints_the_same_password(directory, started):
     _process, said, _family, _port = started
@@ -127,6 +129,7 @@ def command_line(process):
         return []
 
 
+@pytest.mark.long
 def test_stops_when_a_part_of_it_ends(started):
     process, _said, family, _port = started
     [beat] = [member for member in family if "beat" in command_line(member)]
