@@ -7,6 +7,7 @@ loses its memory or is set back come in any order.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -310,6 +311,27 @@ class World(RuleBasedStateMachine):
     def nobody_holds_more_than_the_budget(self) -> None:  # P6
         held = {process.uid: process.pool.held for process in self.processes if process.counts}
         assert sum(held.values()) <= max(BUDGET, len(self.processes)), held
+
+
+def test_lease_of_a_pool_that_is_gone_is_not_renewed(db: None) -> None:  # P6
+    with _no_rows_left():
+        world = World()
+        world.start()
+        process = world.processes[0]
+        other = NumberPool(world.clock, "other")
+        pools = [process.pool, other]
+        process.pools = lambda: tuple(pools)  # type: ignore[method-assign]
+        process.set_limits = lambda limits: [pool.limit(limits.get(pool.target, NOTHING)) for pool in pools]  # type: ignore[method-assign]
+        for pool in pools:
+            pool.pending = 1
+        process.claim()
+        process.claim()
+        assert set(json.loads(Lease.objects.get().leases)) == {"work", "other"}
+        pools.remove(other)
+        world.wait(RENEWED * TTL)
+        assert process.budget.due()
+        process.claim()
+        assert set(json.loads(Lease.objects.get().leases)) == {"work"}
 
 
 @contextmanager

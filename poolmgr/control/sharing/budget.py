@@ -95,6 +95,7 @@ class Budget:
         self._pushes = False
         self._known: dict[str, _Known] = {}
         self._serial = 0
+        self._told: frozenset[str] = frozenset()  # the targets that the ledger knows of
         self._fleet = 1
         self._over = self._renewed_at = self._claimed_at = self._looked_at = -length
         self._called = False
@@ -182,7 +183,7 @@ class Budget:
             self._last_from(sent)
             return True
         answer = self._ledger.claim(self._uid, self._serial, claims, adopting)
-        self._serial, self._fleet = answer.serial, answer.fleet
+        self._serial, self._fleet, self._told = answer.serial, answer.fleet, frozenset(claims)
         for target, limit in answer.limits.items():
             self._known[target].limit, self._known[target].asked = limit, claims[target]
         self._last_from(sent)
@@ -195,11 +196,13 @@ class Budget:
 
     def _has_no_news(self, claims: Mapping[str, Claim]) -> bool:
         """Whether only time has passed: then the lease need but last longer, which is cheap however large the fleet is."""
-        asked = {target: self._known[target].asked for target in claims}
-        return bool(self._serial) and all(
+        before = {target: self._known[target].asked for target in claims}
+        return (
+            bool(self._serial)
+            and claims.keys() == self._told
             # Who lacks room asks for it again.
-            before is not None and max(claim.held, claim.want) <= claim.limit and claim[1:] == before[1:]
-            for claim, before in zip(claims.values(), asked.values(), strict=True)
+            and all(max(claim.held, claim.want) <= claim.limit for claim in claims.values())
+            and all(asked and asked[1:] == claims[target][1:] for target, asked in before.items())
         )
 
     def _last_from(self, sent: float) -> None:
