@@ -217,3 +217,41 @@ def test_a_subclass_that_prepares_new_connections_is_called_once_for_each(small_
         assert prepared == list(pids)
     finally:
         connections["default"] = usual
+
+
+@both
+def test_what_is_put_before_ensure_connection_may_call_the_method_found_before(  # P1
+    small_pool: Small, mode: str
+) -> None:
+    small_pool(mode)
+    connection.close()
+    real, calls = connection.ensure_connection, []
+
+    def first_query() -> None:
+        calls.append(connection.connection is None)
+        real()
+        if calls[-1]:
+            query("SELECT 1")
+
+    with mock.patch.object(BaseDatabaseWrapper, "ensure_connection", side_effect=first_query):
+        query("SELECT 2")
+    assert calls[0]
+    query("SELECT 3")
+
+
+def test_connection_max_age_set_after_the_pool_was_made_is_heeded(  # P1
+    small_pool: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_pool("session")
+    connection.close()
+    # A physical connection that Django's own connect() has met while CONN_MAX_AGE was 0.
+    query()
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", None)
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "pool", True)
+    pid = backend_pid()
+    assert is_held()
+    connection.close_if_unusable_or_obsolete()
+    assert is_held()
+    assert backend_pid() == pid
+    monkeypatch.undo()
+    connection.close()

@@ -22,7 +22,7 @@ from poolmgr.backends.postgresql.explicit import OWN, PINNED, ExplicitWays
 from poolmgr.backends.postgresql.finding import PoolOfAlias
 from poolmgr.backends.postgresql.lifecycle import Request, latest_request, wrappers
 from poolmgr.backends.postgresql.making import connection_parameters, isolation_level
-from poolmgr.backends.postgresql.patches import Django, is_own, known
+from poolmgr.backends.postgresql.patches import Django, is_guarded, is_own, known
 from poolmgr.backends.postgresql.transactions import Transactions
 from poolmgr.exceptions import PoolmgrError
 from poolmgr.pools import registry
@@ -72,6 +72,7 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         self._pinned = 0  # depth of pinned()
         self._busy = 0  # depth of sections that the garbage collector must not release the connection in
         self._greeting: Any = None  # the connection that Django's connect() is to find, in place of one of its own
+        self._ensuring = False  # what somebody has put before Django's ensure_connection() is at work
         self._uses_prepared = False  # the present connection is one that this thread prepares for the pool
         self._returning = False  # the connection goes back because nothing needs it, not because somebody closed it
         self._makes_own_cursors = type(self)._cursor is not Pooled._cursor
@@ -90,8 +91,13 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
 
     def ensure_connection(self) -> None:
         """As Django's, and through it where somebody has put something before it."""
-        if Django.ensure_connection is not known.ensure_connection and not is_own("ensure_connection"):
-            super().ensure_connection()
+        if not self._ensuring and is_guarded():
+            # What was put there may call this method, found before it was: that goes on, and not round in a circle.
+            self._ensuring = True
+            try:
+                super().ensure_connection()
+            finally:
+                self._ensuring = False
         elif self.connection is None:
             if self.in_atomic_block and self.closed_in_transaction:
                 super().ensure_connection()
@@ -182,6 +188,7 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         pending, self.run_commit_hooks_on_set_autocommit_on = self.run_commit_hooks_on_set_autocommit_on, False
         try:
             super().connect()
+            self.close_at = None  # CONN_MAX_AGE is for connections without a pool
             # What these hooks set belongs to the connection, not to its first borrower. What the site's subclass has set
             # for their cursors does not: that is this borrower's tenant.
             entry.pins &= pins | {OWN}
@@ -401,13 +408,14 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         self._busy = 0  # which an exception out of a signal handler may have left
         never = self.settings_dict["CONN_MAX_AGE"] is None and "pool" in self.settings_dict["OPTIONS"]
         self._mode = self._mode if never else None
+        pooled = self.connection is not None and not self._direct and not never
         own = Django.close_if_unusable_or_obsolete is known.close_if_unusable_or_obsolete or is_own(
             "close_if_unusable_or_obsolete"
         )
-        if self.connection is not None and not self._direct and not never and own:
-            self.close()
-        else:
+        if not pooled or not own:
             super().close_if_unusable_or_obsolete()
+        if pooled and self.connection is not None:
+            self.close()
 
     def close_if_health_check_failed(self) -> None:
         # The pool has looked at its connections itself.
