@@ -59,7 +59,8 @@ class _Watch:
         with managed.pool._lock:
             allowance = managed.allowance
             at = inf if allowance is None else allowance.lapses if now < allowance.lapses else allowance.ends
-            over = list(managed.out) if now >= at else []
+            over = [conn for conn in managed.out if conn not in managed.broken_off] if now >= at else []
+            managed.broken_off.update(over)
             managed.watched = at < inf and not over and now < at
         for conn in over:
             in_worker(managed.pool, partial(_break_off, managed, conn))

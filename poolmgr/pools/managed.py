@@ -92,6 +92,7 @@ class ManagedPool:
         self.preparations: set[Preparation] = set()  # of connections that are new or cleaned
         self.outage = Outage(address or "the server")
         self.allowance: Allowance | None = None
+        self.broken_off: WeakSet[PooledConnection] = WeakSet()  # used beyond the lease; their borrowers don't know yet
         self.lapses = inf  # when the lease does, by which this pool holds what it holds
         self.refused_at = 0.0  # when the site's own check has last refused a fresh connection
         self.wrong_query = ""  # a validation query that fails on every connection

@@ -152,7 +152,7 @@ def test_room_of_a_process_that_died_is_free_when_its_lease_is_over(  # P6
     holder.tell(hold=60)
     other.tell(threads=10)
     holder.kill()
-    until(lambda: witness.now[other.name] == 10, "the other to hold 10", TTL + 2)
+    until(lambda: witness.now[other.name] == 10, "the other to hold 10", 20)
     assert witness.most <= BUDGET, witness.at_most
 
 
@@ -261,7 +261,7 @@ def test_process_that_is_cut_off_from_the_ledger_holds_nothing_when_its_lease_is
         other.tell(threads=10)
         until(lambda: witness.now[other.name] == 5, "the other to hold what is left but for the reserve")
         proxy.freeze()
-        until(lambda: witness.now[other.name] == 10, "the other to have its room", TTL + 3)
+        until(lambda: witness.now[other.name] == 10, "the other to have its room", 20)
         assert witness.now[lonely.name] == 0
         assert witness.most <= BUDGET, witness.at_most
     finally:
@@ -280,13 +280,13 @@ def test_process_that_was_frozen_gives_back_before_it_serves(  # P6
     sleeper.freeze()
     other.tell(threads=10)
     # What a process that stands still holds at the server nobody else can close: this is the one exception.
-    until(lambda: witness.now[other.name] == 10, "the other to have the room", TTL + 3)
+    until(lambda: witness.now[other.name] == 10, "the other to have the room", 20)
     assert witness.now[sleeper.name] == 10
     before = sleeper
     sleeper.thaw()
-    until(lambda: witness.now.total() <= BUDGET, "the sleeper to give back", 2)
+    until(lambda: witness.now.total() <= BUDGET, "the sleeper to give back", 10)
     sleeper.tell(threads=10)
-    until(lambda: witness.now[sleeper.name] >= 5, "the sleeper to have its share again", 5)
+    until(lambda: witness.now[sleeper.name] >= 5, "the sleeper to have its share again", 20)
     assert before.end()["failed"] == []
 
 

@@ -311,7 +311,7 @@ def test_pool_without_a_lease_has_its_requests_wait_for_one(make_pool: MakePool,
 
 
 def test_lease_that_lapses_closes_what_is_idle_and_breaks_off_the_rest(
-    make_pool: MakePool, pool_url: str
+    make_pool: MakePool, pool_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:  # P6
     pool = make_pool(min_size=0, max_size=8, budget=8)
     held = hold(pool, 3)
@@ -323,6 +323,10 @@ def test_lease_that_lapses_closes_what_is_idle_and_breaks_off_the_rest(
     give_back(pool, [held.pop()])
     until(lambda: len(backends(pool_url)) == 1, "what comes back to go")
     until(lambda: not backends(pool_url), "what is in use to go", 5)
+    # Told again while the borrower still has it, as by an agent that can't reach the ledger.
+    pool.limit(Allowance(0, lapses=now, ends=monotonic() + 0.05))
+    until(lambda: not pool.watched)
+    assert caplog.text.count("is broken off") == 1
     with pytest.raises(psycopg.OperationalError):
         held[0].execute("SELECT 1")
     give_back(pool, held)
