@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -72,8 +72,8 @@ def share_out(others: Mapping[str, Lease], uid: str, claim: Claim, *, may_grow: 
     lease = Lease(max(base, limit), limit, *claim[2:])
     lacking = _missing({**others, uid: lease}, shares, room.shared)
     free = room.shared - room.taken + base - lease.holds
-    above = _enough(lacking, {name: each.limit - shares[name] for name, each in others.items()})
-    below = _enough(free, {name: shares[name] - each.holds for name, each in others.items()})
+    above = _enough(lacking, others, lambda name: others[name].limit - shares[name])
+    below = _enough(free, others, lambda name: shares[name] - others[name].holds)
     return Shared(lease, lacking, above, below)
 
 
@@ -86,9 +86,9 @@ class _Room(NamedTuple):
 
 
 def _room(everyone: Mapping[str, Lease]) -> _Room:
-    budget = min(lease.budget for lease in everyone.values())
-    least = FLOOR * sum(1 for lease in everyone.values() if lease.holds or lease.want)
-    taken = sum(lease.holds for lease in everyone.values())
+    budget = min([lease.budget for lease in everyone.values()])
+    least = FLOOR * len([True for lease in everyone.values() if lease.holds or lease.want])
+    taken = sum([lease.holds for lease in everyone.values()])
     return _Room(max(budget, least), max(budget - reserve(budget), least), taken)
 
 
@@ -102,11 +102,12 @@ def _limit(base: int, share: int, everyone: Mapping[str, Lease], shares: Mapping
     return limit
 
 
-def _enough(number: int, differences: Mapping[str, int]) -> tuple[str, ...]:
+def _enough(number: int, names: Iterable[str], difference: Callable[[str], int]) -> tuple[str, ...]:
     """As few as have ``number`` together, those with the largest differences first."""
-    found: list[str] = []
     if number <= 0:
         return ()
+    found: list[str] = []
+    differences = {name: difference(name) for name in names}
     for name in sorted(differences, key=lambda name: (-differences[name], name)):
         if number <= 0 or differences[name] <= 0:
             break
@@ -117,8 +118,8 @@ def _enough(number: int, differences: Mapping[str, int]) -> tuple[str, ...]:
 
 def _missing(everyone: Mapping[str, Lease], shares: Mapping[str, int], shared: int) -> int:
     """How many connections those above their share must give up, beyond what they have been told to, for those below."""
-    wanted = sum(max(0, shares[name] - lease.limit) for name, lease in everyone.items())
-    return max(0, wanted + sum(lease.limit for lease in everyone.values()) - shared)
+    # Whoever is below their share counts with it, and who is above it with what they go towards.
+    return max(0, sum([max(shares[name], lease.limit) for name, lease in everyone.items()]) - shared)
 
 
 def _shares(everyone: Mapping[str, Lease], room: int) -> dict[str, int]:
@@ -136,6 +137,8 @@ def fill(room: int, asks: Mapping[str, int], leases: Mapping[str, Lease]) -> dic
 
     What can't be divided goes to those who hold the most already, so that as little as possible changes hands.
     """
+    if sum(asks.values()) <= room:
+        return dict(asks)
     given: dict[str, int] = {}
     rising = sorted(asks, key=lambda name: (asks[name], -leases[name].limit, name))
     for position, name in enumerate(rising):
