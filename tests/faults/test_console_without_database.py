@@ -33,7 +33,7 @@ def visitor_of_a_fleet(site: OutageSite, command: list[str], **more: Any) -> Vis
     assert Visitor(web).get("/api/search?q=path").status == 200
     visitor = Visitor(web if command is WEB and not more else site.serve(command, **more))
     visitor.log_in()
-    until(lambda: "All is well" in visitor.get("/pools/").text, "the fleet to report")
+    until(lambda: "All is well" in visitor.get("/pools/").text, "the fleet to report", 30)
     return visitor
 
 
