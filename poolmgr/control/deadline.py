@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Timer
@@ -11,6 +9,8 @@ from threading import Timer
 import psycopg
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from poolmgr.pools.liveness import hang_up
 
 
 @contextmanager
@@ -34,11 +34,5 @@ def deadline(alias: str, seconds: float) -> Iterator[None]:
 
 def _break(wrapper: BaseDatabaseWrapper) -> None:
     raw = wrapper.connection
-    if not isinstance(raw, psycopg.Connection):
-        return
-    try:
-        # A copy of the descriptor: shutting down the copy ends the conversation, and libpq still closes its own.
-        with socket.socket(fileno=os.dup(raw.fileno())) as copy:
-            copy.shutdown(socket.SHUT_RDWR)
-    except (psycopg.Error, OSError):
-        pass  # closed meanwhile
+    if isinstance(raw, psycopg.Connection):
+        hang_up(raw)

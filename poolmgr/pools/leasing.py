@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -15,7 +13,7 @@ from weakref import ref
 import psycopg
 
 from poolmgr.pools.connection import PooledConnection
-from poolmgr.pools.liveness import PATIENCE
+from poolmgr.pools.liveness import PATIENCE, hang_up
 from poolmgr.pools.work import in_worker
 
 if TYPE_CHECKING:
@@ -36,12 +34,13 @@ def lapse(managed: ManagedPool) -> None:
 
 
 def watch(managed: ManagedPool) -> None:
-    """Have the pool's scheduler look after its lease, whatever becomes of the agent that renews it."""
+    """Look at the lease now, and have the pool's scheduler do so whatever becomes of the agent that renews it."""
+    at = _look(managed)
     with managed.pool._lock:
-        if managed.watched or not managed.kept:
+        if managed.watched or not managed.kept or at == inf:
             return
         managed.watched = True
-    _Watch(managed)()
+    managed.pool._sched.enter(max(0.0, at - monotonic()), _Watch(managed))
 
 
 class _Watch:
@@ -54,27 +53,37 @@ class _Watch:
         managed = self._managed()
         if managed is None or managed.retired:
             return
-        now = monotonic()
-        lapse(managed)
-        with managed.pool._lock:
-            allowance = managed.allowance
-            at = inf if allowance is None else allowance.lapses if now < allowance.lapses else allowance.ends
-            over = [conn for conn in managed.out if conn not in managed.broken_off] if now >= at else []
-            managed.broken_off.update(over)
-            managed.watched = at < inf and not over and now < at
-        for conn in over:
-            in_worker(managed.pool, partial(_break_off, managed, conn))
-        if managed.watched:
-            managed.pool._sched.enter(at - now, self)
+        managed.watched = False
+        watch(managed)
 
 
-def _break_off(managed: ManagedPool, conn: PooledConnection) -> None:
+def _look(managed: ManagedPool) -> float:
+    """Do what the lease asks for by now; when to look again, or infinity."""
+    lapse(managed)
+    now = monotonic()
+    with managed.pool._lock:
+        allowance = managed.allowance
+        if allowance is None or now < allowance.lapses:
+            return inf if allowance is None else allowance.lapses
+        if now < allowance.ends:
+            return allowance.ends
+        # Whatever is granted from now on, others may have had this room meanwhile.
+        over = [(conn, conn.entry.epoch) for conn in managed.out if conn not in managed.broken_off]
+        managed.broken_off.update(conn for conn, _ in over)
+    for conn, epoch in over:
+        in_worker(managed.pool, partial(_break_off, managed, conn, epoch))
+    return inf
+
+
+def _break_off(managed: ManagedPool, conn: PooledConnection, epoch: int) -> None:
     """End a conversation that a borrower is in the middle of; they give the connection back, or lose it as dead."""
+    with managed.pool._lock:
+        if conn not in managed.out or conn.entry.epoch != epoch:
+            return  # given back meanwhile
     logger.warning("pool %r: a connection in use is broken off, since the lease is over", managed.target)
     try:
         conn.cancel_safe(timeout=PATIENCE)
-        # A copy of the descriptor: libpq still closes its own.
-        with socket.socket(fileno=os.dup(conn.fileno())) as copy:
-            copy.shutdown(socket.SHUT_RDWR)
     except (psycopg.Error, OSError) as error:
-        logger.info("pool %r: %s", managed.target, type(error).__name__)
+        logger.info("pool %r: a statement could not be cancelled: %s", managed.target, type(error).__name__)
+    finally:
+        hang_up(conn)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import select
+import socket
 import sys
 from time import monotonic
 from typing import Any
@@ -87,6 +89,16 @@ def has_hung_up(connection: psycopg.Connection[Any]) -> bool:
     except psycopg.Error:
         return True
     return connection.pgconn.status == pq.ConnStatus.BAD
+
+
+def hang_up(connection: psycopg.Connection[Any]) -> None:
+    """End the conversation of a connection that another thread may be using: it gets an ``OperationalError``."""
+    try:
+        # A copy of the descriptor: shutting down the copy ends the conversation, and libpq still closes its own.
+        with socket.socket(fileno=os.dup(connection.fileno())) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
+    except (psycopg.Error, OSError):
+        pass  # closed meanwhile
 
 
 def default_parameters(given: dict[str, Any], connection_timeout: float) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.managed import ManagedPool
 from poolsite.demo.servers import EmbeddedPostgres
 from tests.faults.borrowers import Borrower
-from tests.pools import give_back, hold, managed_pool
+from tests.pools import backends, give_back, hold, managed_pool
 from tests.proxy import Proxy
 from tests.waiting import until
 
@@ -423,3 +423,20 @@ def test_a_pool_that_shrinks_is_small_when_the_server_says_so(  # P6
     until(lambda: pool.snapshot().size == 1)
     assert len(watcher.now) <= 1 or until(lambda: len(watcher.now) == 1)
     assert pool.snapshot().left_behind == 0
+
+
+def test_what_is_used_beyond_the_lease_is_broken_off_also_where_no_cancel_gets_through(  # P6
+    server: EmbeddedPostgres, proxy: Proxy
+) -> None:
+    pool = managed_pool(server.url("faults").replace(f":{server.port}/", f":{proxy.port}/"), max_size=2)
+    try:
+        held = hold(pool, 1)
+        proxy.refuse()
+        now = monotonic()
+        pool.limit(Allowance(2, lapses=now, ends=now))
+        # Granted again before the other thread has come to it: the room may have been another's meanwhile.
+        pool.limit(Allowance(2))
+        until(lambda: not backends(server.url("faults")), "the session to end")
+        give_back(pool, held)
+    finally:
+        pool.close()
