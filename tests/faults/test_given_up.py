@@ -39,15 +39,22 @@ class Watcher:
         self._session = psycopg.connect(url, autocommit=True)
         self._stop = threading.Event()
         self.most = self.samples = 0
-        self.now: list[tuple[int, str, bool]] = []
+        self._seen: list[tuple[int, str, bool]] = []
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
 
     def _watch(self) -> None:
         while not self._stop.wait(0.001):
-            self.now = self._session.execute(self._SESSIONS, [self._user]).fetchall()
-            self.most = max(self.most, len(self.now))
+            self._seen = self._session.execute(self._SESSIONS, [self._user]).fetchall()
+            self.most = max(self.most, len(self._seen))
             self.samples += 1
+
+    @property
+    def now(self) -> list[tuple[int, str, bool]]:
+        """The sessions by a look that began after this was asked for."""
+        two_more = self.samples + 2
+        until(lambda: self.samples >= two_more, "a look at the sessions")
+        return self._seen
 
     def runs(self, words: str) -> int:
         """How many of the sessions run a statement with these words now."""

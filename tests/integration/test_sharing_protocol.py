@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import pytest
 from django.db import DatabaseError
+from django.db.models import Value
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -171,7 +172,7 @@ class World(RuleBasedStateMachine):
         Ledger.objects.all().delete()
         open_ledger()
         self.ledger = RowLedger(timedelta(seconds=TTL), lambda: _BEGIN + timedelta(seconds=self.clock.now))
-        self.ledger._timeline = lambda: self.timeline  # type: ignore[method-assign]
+        self.ledger._timeline = lambda: Value(self.timeline)  # type: ignore[method-assign]
 
     def running(self) -> list[Process]:
         return [process for process in self.processes if not process.frozen]

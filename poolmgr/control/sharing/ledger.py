@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, NamedTuple
 
 from django.db import DatabaseError, connections, transaction
-from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import BooleanField, CharField, ExpressionWrapper, F, Func, Q, QuerySet, Value
 from django.db.models.functions import Now
 
 from poolmgr.control.access import control_alias
@@ -36,6 +38,14 @@ class Answer:
     fleet: int
 
 
+class _Timeline(Func):
+    """Of the server: another one after a standby was promoted, which may lack what was written last."""
+
+    template = "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+    arity = 0
+    output_field = CharField()
+
+
 class RowLedger:
     """``length`` is that of a lease. ``clock`` tells the time; by default it is the control database's.
 
@@ -45,7 +55,7 @@ class RowLedger:
     def __init__(self, length: timedelta, clock: Any = None) -> None:
         self._length = length
         self._clock = clock
-        self._tells_timeline = True
+        self._tells_timeline: bool | None = None
 
     def claim(
         self, uid: str, serial: int, claims: Mapping[str, Claim], adopting: Collection[str] = frozenset()
@@ -55,8 +65,7 @@ class RowLedger:
         ``serial`` is that of the last answer while the lease lasts, and else 0. ``adopting`` are the targets whose pools
         ran without a limit until now: others may do so still, so that nobody is given more for the length of a lease.
         """
-        timeline = self._timeline()
-        with self._locked(timeline) as book:
+        with self._locked() as book:
             mine = book.leases.pop(uid, None)
             book.check(mine, serial)
             for target in adopting:
@@ -87,42 +96,50 @@ class RowLedger:
         return {target: number for target, number in (found or {}).items() if isinstance(number, int) and number > 0}
 
     @contextmanager
-    def _locked(self, timeline: str) -> Iterator[_Book]:
-        with transaction.atomic(using=control_alias(), durable=True):
-            # To write is to lock, whatever the database.
-            there = _ledgers().filter(pk=_THE_ROW).update(turn=F("turn") + 1)
-            if not there:
-                _ledgers().bulk_create([LedgerRow(pk=_THE_ROW)], ignore_conflicts=True)
-                _ledgers().filter(pk=_THE_ROW).update(turn=F("turn") + 1)
-            row = _ledgers().annotate(now=Now()).get(pk=_THE_ROW)
-            now = self._clock() if self._clock else row.now
-            book = _Book(row, now, self._length)
-            if not there or (timeline and timeline != row.timeline and row.timeline):
-                book.freeze()
-            row.timeline = timeline or row.timeline
-            yield book
-
-    def _timeline(self) -> str:
-        connection = connections[control_alias()]
-        if connection.vendor != "postgresql" or not self._tells_timeline:
-            return ""
+    def _locked(self) -> Iterator[_Book]:
+        timeline = self._timeline()
         try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)")
-                return str(cursor.fetchone()[0])
+            with transaction.atomic(using=control_alias(), durable=True):
+                # To write is to lock, whatever the database.
+                there = _ledgers().filter(pk=_THE_ROW).update(turn=F("turn") + 1)
+                if not there:
+                    _ledgers().bulk_create([LedgerRow(pk=_THE_ROW)], ignore_conflicts=True)
+                    _ledgers().filter(pk=_THE_ROW).update(turn=F("turn") + 1)
+                row = _ledgers().annotate(now=Now(), present=timeline).get(pk=_THE_ROW)
+                now = self._clock() if self._clock else row.now
+                book = _Book(row, now, self._length)
+                if not there or (row.present and row.timeline and row.present != row.timeline):
+                    book.freeze()
+                row.timeline = row.present or row.timeline
+                yield book
         except DatabaseError:
-            if connection.connection is None or connection.connection.closed:
-                raise
-            self._tells_timeline = False  # services that have no standbys to promote don't tell
-            return ""
+            self._tells_timeline = None
+            raise
+
+    def _timeline(self) -> Func | Value:
+        """An expression for the server's timeline, empty where it doesn't tell."""
+        connection = connections[control_alias()]
+        if self._tells_timeline is None:
+            self._tells_timeline = connection.vendor == "postgresql" and _tells_timeline(connection)
+        return _Timeline() if self._tells_timeline else Value("")
+
+
+def _tells_timeline(connection: BaseDatabaseWrapper) -> bool:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {_Timeline.template}")
+        return True
+    except DatabaseError:
+        if connection.connection is None or connection.connection.closed:
+            raise
+        return False  # services that have no standbys to promote don't tell
 
 
 class _Member(NamedTuple):
-    """``leases`` are the numbers of each, ``holds`` the sum over all targets."""
+    """``leases`` are the numbers of each, by target."""
 
     serial: int
     leases: Mapping[str, Sequence[int]]
-    holds: int
 
 
 class _Book:
@@ -130,18 +147,18 @@ class _Book:
 
     def __init__(self, row: LedgerRow, now: datetime, length: timedelta) -> None:
         self._row, self._now, self._until = row, now, now + length
-        # Nobody was given a longer one: a forged lease would hold its room for ever.
-        _leases().filter(until__gt=self._until).update(until=self._until)
         over = ExpressionWrapper(Q(until__lte=now), BooleanField())
-        found = list(_leases().annotate(over=over).values_list("uid", "serial", "over", "leases"))
-        members = {
-            uid: (over, _member(serial, given))
-            for (uid, serial, over, _), given in zip(found, _parsed(found), strict=True)
-        }
-        self._gone = [uid for uid, (over, member) in members.items() if over or member is None]
-        self.leases = {uid: member for uid, (over, member) in members.items() if member and not over}
-        known = [member for _, member in members.values() if member]
-        if len(known) < len(members) or sum(member.holds for member in known) != row.total:
+        forged = ExpressionWrapper(Q(until__gt=self._until), BooleanField())
+        rows = _leases().annotate(over=over, forged=forged)
+        found = list(rows.values_list("uid", "serial", "over", "forged", "leases"))
+        if any(forged for _, _, _, forged, _ in found):
+            # Nobody was given a longer one: it would hold its room for ever.
+            _leases().filter(until__gt=self._until).update(until=self._until)
+        members = _members([(serial, text) for _, serial, _, _, text in found])
+        known = [(uid, over, member) for (uid, _, over, _, _), member in zip(found, members, strict=True) if member]
+        self.leases = {uid: member for uid, over, member in known if not over}
+        self._gone = [uid for uid, *_ in found if uid not in self.leases]
+        if len(known) < len(found) or _total([member for _, _, member in known]) != row.total:
             self.freeze()
 
     def freeze(self) -> None:
@@ -172,7 +189,7 @@ class _Book:
     def write(self, uid: str, serial: int, leases: Mapping[str, Lease]) -> None:
         if leases:
             self._gone = [name for name in self._gone if name != uid]
-            self.leases[uid] = _Member(serial, leases, sum(lease.holds for lease in leases.values()))
+            self.leases[uid] = _Member(serial, leases)
             row = LeaseRow(uid=uid, serial=serial, until=self._until, leases=json.dumps(leases))
             _leases().bulk_create(
                 [row], update_conflicts=True, unique_fields=["uid"], update_fields=["serial", "until", "leases"]
@@ -183,7 +200,7 @@ class _Book:
             _leases().filter(uid__in=self._gone).delete()
         targets = {target for member in self.leases.values() for target in member.leases}
         ledger = self._row
-        ledger.total = sum(member.holds for member in self.leases.values())
+        ledger.total = _total(self.leases.values())
         ledger.lacking = {target: number for target, number in ledger.lacking.items() if number and target in targets}
         ledger.adopting = {
             target: until for target, until in ledger.adopting.items() if self._now < datetime.fromisoformat(until)
@@ -196,37 +213,37 @@ def open_ledger() -> None:
     _ledgers().bulk_create([LedgerRow(pk=_THE_ROW)], ignore_conflicts=True)
 
 
-def _parsed(rows: Sequence[tuple[str, int, bool, str]]) -> list[Any]:
+def _total(members: Iterable[_Member]) -> int:
+    return sum([lease[0] for member in members for lease in member.leases.values()])
+
+
+def _members(rows: Sequence[tuple[int, str]]) -> list[_Member | None]:
     """The leases of each row, None where they can't be read. All at once where they can: a fleet may be large."""
     try:
-        found = json.loads(f"[{','.join(row[-1] for row in rows)}]")
-        if len(found) == len(rows):
-            return list(found)
+        found = json.loads(f"[{','.join([text for _, text in rows])}]")
+        if len(found) == len(rows) and _are_leases(found):
+            return [_Member(serial, given) for (serial, _), given in zip(rows, found, strict=True)]
     except ValueError:
         pass
-    return [_parsed_alone(row[-1]) for row in rows]
+    return [_member(serial, text) for serial, text in rows]
 
 
-def _parsed_alone(text: str) -> Any:
+def _member(serial: int, text: str) -> _Member | None:
     try:
-        return json.loads(text)
+        given = json.loads(text)
     except ValueError:
         return None
+    return _Member(serial, given) if _are_leases([given]) else None
 
 
-def _member(serial: int, given: Any) -> _Member | None:
-    """None for what is no leases."""
+def _are_leases(found: Sequence[Any]) -> bool:
+    """Whether each maps targets to the numbers of a lease, none of which is negative."""
     try:
-        numbers = [number for lease in given.values() for number in lease]
-        if (
-            {*map(type, numbers)} <= {int}
-            and min(numbers, default=0) >= 0
-            and {*map(len, given.values())} <= {_NUMBERS}
-        ):
-            return _Member(serial, given, sum(numbers[::_NUMBERS]))
+        leases = [lease for given in found for lease in given.values()]
+        numbers = list(chain.from_iterable(leases))
+        return {*map(type, numbers)} <= {int} and min(numbers, default=0) >= 0 and {*map(len, leases)} <= {_NUMBERS}
     except (TypeError, AttributeError):
-        pass
-    return None
+        return False
 
 
 def _ledgers() -> QuerySet[LedgerRow]:

@@ -67,10 +67,14 @@ def share_out(others: Mapping[str, Lease], uid: str, claim: Claim, *, may_grow: 
     everyone = {**others, uid: Lease(base, base, *claim[2:])}
     room = _room(everyone)
     shares = _shares(everyone, room.shared)
-    limit = _limit(base, shares[uid], everyone, shares, room)
+    share = shares[uid]
+    # Whoever is below their share counts with it, and who is above it with what they go towards.
+    towards = sum([max(shares[name], other.limit) for name, other in others.items()])
+    limit = _limit(base, share, towards + max(share, base) - room.shared, room)
     # Until the process says that its pool has come down, it may hold what it might have had before.
     lease = Lease(max(base, limit), limit, *claim[2:])
-    lacking = _missing({**others, uid: lease}, shares, room.shared)
+    # What those above their share must give up for those below, beyond what they have been told to.
+    lacking = max(0, towards + max(share, limit) - room.shared)
     free = room.shared - room.taken + base - lease.holds
     above = _enough(lacking, others, lambda name: others[name].limit - shares[name])
     below = _enough(free, others, lambda name: shares[name] - others[name].holds)
@@ -86,16 +90,17 @@ class _Room(NamedTuple):
 
 
 def _room(everyone: Mapping[str, Lease]) -> _Room:
-    budget = min([lease.budget for lease in everyone.values()])
-    least = FLOOR * len([True for lease in everyone.values() if lease.holds or lease.want])
-    taken = sum([lease.holds for lease in everyone.values()])
+    leases = everyone.values()
+    budget = min([lease.budget for lease in leases])
+    least = FLOOR * len([True for lease in leases if lease.holds or lease.want])
+    taken = sum([lease.holds for lease in leases])
     return _Room(max(budget, least), max(budget - reserve(budget), least), taken)
 
 
-def _limit(base: int, share: int, everyone: Mapping[str, Lease], shares: Mapping[str, int], room: _Room) -> int:
-    """What somebody may have who has ``base`` and should have ``share``."""
+def _limit(base: int, share: int, missing: int, room: _Room) -> int:
+    """What somebody may have who has ``base`` and should have ``share``, where ``missing`` connections must be given up."""
     if base > share:
-        return max(share, base - _missing(everyone, shares, room.shared))
+        return max(share, base - max(0, missing))
     limit = base + max(0, min(share - base, room.shared - room.taken))
     if share and not limit and room.taken < room.whole:
         return FLOOR  # the first connection may come out of the reserve
@@ -107,19 +112,12 @@ def _enough(number: int, names: Iterable[str], difference: Callable[[str], int])
     if number <= 0:
         return ()
     found: list[str] = []
-    differences = {name: difference(name) for name in names}
-    for name in sorted(differences, key=lambda name: (-differences[name], name)):
-        if number <= 0 or differences[name] <= 0:
+    for lacks, name in sorted([(-each, name) for name in names if (each := difference(name)) > 0]):
+        if number <= 0:
             break
         found.append(name)
-        number -= differences[name]
+        number += lacks
     return tuple(found)
-
-
-def _missing(everyone: Mapping[str, Lease], shares: Mapping[str, int], shared: int) -> int:
-    """How many connections those above their share must give up, beyond what they have been told to, for those below."""
-    # Whoever is below their share counts with it, and who is above it with what they go towards.
-    return max(0, sum([max(shares[name], lease.limit) for name, lease in everyone.items()]) - shared)
 
 
 def _shares(everyone: Mapping[str, Lease], room: int) -> dict[str, int]:
@@ -139,15 +137,21 @@ def fill(room: int, asks: Mapping[str, int], leases: Mapping[str, Lease]) -> dic
     """
     if sum(asks.values()) <= room:
         return dict(asks)
-    given: dict[str, int] = {}
-    rising = sorted(asks, key=lambda name: (asks[name], -leases[name].limit, name))
-    for position, name in enumerate(rising):
-        level = room // (len(rising) - position)
-        if asks[name] > level:
-            break
-        given[name] = asks[name]
-        room -= asks[name]
-    left = sorted((name for name in rising if name not in given), key=lambda name: (-leases[name].limit, name))
-    for position, name in enumerate(left):
-        given[name] = room // len(left) + (position < room % len(left))
+    level, over = _level(room, sorted(asks.values()))
+    given = {name: ask if ask < level else level for name, ask in asks.items()}
+    if over:
+        hungry = [name for name, ask in asks.items() if ask > level]
+        for name in sorted(hungry, key=lambda name: (-leases[name].limit, name))[:over]:
+            given[name] += 1
     return given
+
+
+def _level(room: int, rising: list[int]) -> tuple[int, int]:
+    """Up to where everybody's ask is met, and for how many there is one more; the asks are more than the room."""
+    left = len(rising)
+    for ask in rising:
+        if ask * left > room:
+            break
+        room -= ask
+        left -= 1
+    return divmod(room, left)
