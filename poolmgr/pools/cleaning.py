@@ -79,6 +79,9 @@ def _roll_back(managed: ManagedPool, conn: PooledConnection) -> bool:
 def clean(managed: ManagedPool, conn: PooledConnection) -> None:
     """Wipe every trace of the last borrower, then make the connection as it was when new; close it if that fails."""
     pool, entry = managed.pool, conn.entry
+    if pool._closed:
+        _dispose(managed, conn)
+        return
     try:
         ask(conn, "DISCARD ALL", monotonic() + PATIENCE)
         conn.make_anew()

@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
+from psycopg_pool import PoolClosed
 from psycopg_pool.pool import AddConnection, MaintenanceTask
 
 from poolmgr.exceptions import AuthenticationFailed
@@ -69,6 +70,7 @@ class ConnectingPool(LeavingPool):
         if self._configure is not None:
             self._configure = partial(self._configure_or_part, self._configure)
         self.generation = 1
+        self.retired = False
         self.connecting: list[float] = []  # when each connect under way began
         self.resting: set[Resting] = set()
         self.last_error: Exception | None = None
@@ -83,6 +85,18 @@ class ConnectingPool(LeavingPool):
         # Unlike psycopg_pool's own queue it takes a task from a finaliser that runs in the middle of another put().
         self._tasks = SimpleQueue()  # type: ignore[assignment]
         super()._start_workers()
+
+    @property
+    def held(self) -> int:
+        """What the server has of us, or is about to. Called with the lock held."""
+        present = len(self.living) + len(self.connecting) + len(self.leaving) + len(self.passing)
+        # In a retired pool places mean nothing any more: nobody is about to take one.
+        return present if self.retired else max(self._nconns, present)
+
+    def retire(self) -> None:
+        """From now on nothing connects."""
+        with self._lock:
+            self.retired = True
 
     def _call_forward(self) -> None:
         """Let one failed connect try again now, or as soon as the last failure is not quite fresh."""
@@ -116,6 +130,8 @@ class ConnectingPool(LeavingPool):
         self._await_passing()
         began = monotonic()
         with self._lock:
+            if self.retired:
+                raise PoolClosed(f"the pool {self.name!r} is closed")
             self.connecting.append(began)
             generation = self.generation
         error: Exception | None = None

@@ -17,7 +17,7 @@ abandoned cursor, and so return its connection, in the middle of a section that 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
@@ -30,6 +30,7 @@ from poolmgr.pools.connection import PooledConnection, pooled
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.leaving import see_off
 from poolmgr.pools.liveness import PATIENCE, ask
+from poolmgr.pools.parting import Parting
 from poolmgr.pools.waiting import Place
 
 logger = logging.getLogger("poolmgr.pool")
@@ -142,18 +143,29 @@ class ElasticPool(ConnectingPool):
 
     def resize(self, min_size: int, max_size: int | None = None) -> None:
         """Change the sizes now: more room serves those who wait already, less closes idle connections at once."""
-        if max_size != 0:  # which a pool without a lease has
-            min_size, max_size = self._check_size(min_size, max_size)
+        min_size, max_size = self._check_size(min_size, max_size)
         with self._lock:
-            self._min_size, self._max_size = min_size, max_size
-            while self.present > max_size and self.resting:
-                # A failed connect that waits for its next try would open what there is no more room for.
-                self._nconns -= 1
-                if self.resting.pop().task.growing:
-                    self._growing = False
-            surplus = []
-            while self.present > max_size and self._pool:
-                surplus.append(self.leave(self._pool.popleft()))
+            surplus = self.set_sizes(min_size, max_size)
+        self.see_off(surplus)
+
+    def set_sizes(self, min_size: int, max_size: int) -> list[Parting]:
+        """Called with the lock held; what it returns is for ``see_off()`` when it isn't any more.
+
+        ``max_size`` may be 0, as of a pool without a lease.
+        """
+        self._min_size, self._max_size = min_size, max_size
+        while self.present > max_size and self.resting:
+            # A failed connect that waits for its next try would open what there is no more room for.
+            self._nconns -= 1
+            if self.resting.pop().task.growing:
+                self._growing = False
+        surplus = []
+        while self.present > max_size and self._pool:
+            surplus.append(self.leave(self._pool.popleft()))
+        return surplus
+
+    def see_off(self, surplus: Iterable[Parting]) -> None:
+        """Close what has no room any more, and fill what there is."""
         for parting in surplus:
             see_off(parting)
         self.fill()

@@ -19,6 +19,9 @@ def timed_out(managed: ManagedPool, timeout: float) -> CheckoutError:
     waited = f"no connection to {managed.target!r} within {timeout:g} s"
     if managed.paused:
         return PoolPaused(f"{waited}: the pool is paused; resume it, or wait for whoever paused it", managed.target)
+    if (left := managed.left_over()) and seen.idle == 0:
+        sentence = f"{waited}: pool exhausted: {left} of a pool that was closed before are out still"
+        return PoolExhausted(f"{sentence} ({figures(managed)})", managed.target)
     if seen.limit == 0:
         return _not_allowed(managed, waited)
     if error is not None and (seen.used == 0 or seen.size < seen.limit):

@@ -46,10 +46,16 @@ class _Tick:
 
     def __call__(self) -> None:
         managed = self.managed()
-        if managed is None or managed.retired:
+        if managed is None:
+            return
+        if managed.ended:
+            managed.pool.stop_threads()
             return
         try:
-            look_after(managed)
+            if managed.retired:
+                reclaim(managed)
+            else:
+                look_after(managed)
         except Exception:
             logger.exception("pool %r: housekeeping failed; it goes on in %s s", managed.target, INTERVAL)
         finally:
@@ -76,6 +82,8 @@ def look_after(managed: ManagedPool) -> None:
     _shrink(managed, now)
     _renew_one(managed)
     _keep_alive_some(managed, now)
+    if managed.predecessor is not None:
+        managed._resize()
     managed.pool.fill()
 
 

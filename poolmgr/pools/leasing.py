@@ -51,7 +51,7 @@ class _Watch:
 
     def __call__(self) -> None:
         managed = self._managed()
-        if managed is None or managed.retired:
+        if managed is None or managed.ended:
             return
         managed.watched = False
         watch(managed)

@@ -6,6 +6,7 @@ The law of the lock in elastic.py holds here too.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from threading import Condition, RLock
 from time import monotonic
 from typing import Any
@@ -47,10 +48,32 @@ class LeavingPool(ConnectionPool[PooledConnection]):
         self.passing: set[Parting] = set()  # their places are another's, who connects when they are gone
         self.left_behind = 0
         self.parted = Condition(self._lock)
+        self.on_parted: Callable[[], object] | None = None
+        #: Asked with the lock held: whether anybody has a connection still, for which a closed pool's threads stay.
+        self.has_borrowers: Callable[[], bool] = lambda: False
 
     def _start_workers(self) -> None:
         closer().start()
         super()._start_workers()
+
+    def _signal_stop_worker(self) -> list[Any]:
+        return [] if self._closed and self.has_borrowers() else super()._signal_stop_worker()
+
+    def stop_threads(self) -> None:
+        """Those of a closed pool whose last borrower has gone."""
+        with self._lock:
+            if self._workers:
+                super()._signal_stop_worker()
+
+    def __del__(self) -> None:
+        super().__del__()
+        if getattr(self, "_workers", None):
+            self.stop_threads()
+
+    def _start_initial_tasks(self) -> None:
+        # As many as there may be now: what psycopg_pool has counted when it was made may be more than a lease allows.
+        self._nconns = self._min_size
+        super()._start_initial_tasks()
 
     @property
     def present(self) -> int:
@@ -96,6 +119,8 @@ class LeavingPool(ConnectionPool[PooledConnection]):
             level = logging.WARNING if parting.pid else logging.INFO
             logger.log(level, _UNSEEN, self.name, parting.pid or "(unknown)", parting.patience)
         self.fill()
+        if self.on_parted is not None:
+            self.on_parted()
 
     def fill(self) -> None:
         """Connect up to ``min_size`` in the background, and for those who wait while nobody is at it."""

@@ -83,6 +83,7 @@ class ManagedPool:
         self.desired = Desired(bootstrap)
         self.spec = bootstrap
         self.retired = False
+        self.predecessor: ManagedPool | None = None  # a closed pool of the same target that has connections out still
         self.configure = configure
         self.out: set[PooledConnection] = set()
         self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
@@ -111,6 +112,7 @@ class ManagedPool:
             validation.fault if check is None or check == ElasticPool.check_connection else validation.with_check(check)
         )
         self.pool.on_get, self.pool.on_put, self.pool.on_lend = self.checkout, self.give_back, self._lend
+        self.pool.has_borrowers = lambda: bool(self.out)
         self.changed = Condition(self.pool._lock)
         self.kept = self.watched = False
         self._tune(bootstrap)
@@ -119,23 +121,43 @@ class ManagedPool:
         seen = self.snapshot()
         return f"<ManagedPool {self.target!r}: {seen.used} in use, {seen.idle} idle, {seen.pending} waiting>"
 
+    def begin(self, desired: Desired | None, allowance: Allowance | None, predecessor: ManagedPool | None) -> None:
+        """Before it opens, and before anybody knows of it: its settings, its limit and the pool that it comes after."""
+        if desired is not None:
+            self.desired, self.spec = desired, desired.spec
+            self._tune(desired.spec)
+        self._allow(allowance)
+        self.predecessor = predecessor
+
     def open(self) -> None:
         """Start the pool's threads and its first connects. Idempotent."""
+        if (before := self.predecessor) is not None:
+            before.pool.on_parted = self._resize
+            before.retire()
+        self._resize()
         self.pool.open()
         housekeeping.start(self)
         leasing.watch(self)
 
-    def close(self, timeout: float = 5.0) -> None:
-        """Close idle connections now and used ones as they return; whoever waits gets ``PoolClosed``.
-
-        What nobody will give back goes now too, since no housekeeping comes after this.
-        """
+    def retire(self) -> None:
+        """Connect no more, and close what is idle now and what is used as it returns."""
+        self.pool.retire()
         self.retired = True
+        self._resize()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Retire; whoever waits gets ``PoolClosed``.
+
+        What nobody will give back goes now too. While borrowers have connections, its threads stay to look after those.
+        """
+        self.retire()
         reclaim(self)
         self.pool.close(timeout)
-        with self._lock:
-            # The rest is its borrowers' alone: one that ends without giving it back takes its connection along.
-            self.out.clear()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is closed, and nobody has a connection of it any more."""
+        return self.pool._closed and self.retired and not self.out
 
     def disown(self) -> None:
         """In a forked child: be a closed pool, whose connections are the parent's and out of reach.
@@ -344,13 +366,19 @@ class ManagedPool:
 
     def limit(self, allowance: Allowance | None) -> None:
         """Hold at most what is allowed, whatever the profile says; None lifts the limit."""
+        if (predecessor := self.predecessor) is not None:
+            predecessor.limit(allowance)
         with self._lock:
-            before, self.allowance = self.allowance, allowance
-            self.lapses = inf if allowance is None else allowance.lapses
+            before = self.allowance
+            self._allow(allowance)
         if allowance is not None and allowance.ends < inf:
             leasing.watch(self)
         if before is None or allowance is None or before.most != allowance.most:
             self._resize()
+
+    def _allow(self, allowance: Allowance | None) -> None:
+        self.allowance = allowance
+        self.lapses = inf if allowance is None else allowance.lapses
 
     @property
     def is_limited(self) -> bool:
@@ -358,16 +386,33 @@ class ManagedPool:
         return self.allowance is not None
 
     def load(self) -> Load:
-        """What the pool holds and what is asked of it, at little cost."""
+        """What the pool holds and what is asked of it, at little cost; what its predecessor has out still is included."""
+        left = self.left_over()
         with self._lock:
-            return Load(self.pool._nconns, len(self.out), len(self.pool._waiting))
+            held = self.pool.held
+            used = held if self.retired else len(self.out)
+            return Load(held + left, used + left, len(self.pool._waiting))
+
+    def left_over(self) -> int:
+        """Connections of closed pools of the same target that are not gone yet: they are in the way of this one's."""
+        if (before := self.predecessor) is None:
+            return 0
+        over = before.retired  # asked first: until then it may grow
+        if not (left := before.load().held) and over:
+            self.predecessor = None
+        return left
 
     def _resize(self) -> None:
-        sizes = self._sizes(self.spec)
-        self.pool.resize(sizes["min_size"], sizes["max_size"])
+        left = self.left_over()  # which never grows, so that a figure that is old by now lets nobody hold more
+        with self._lock:
+            surplus = self.pool.set_sizes(**self._sizes(self.spec, left))
+        self.pool.see_off(surplus)
+        if self.retired and (heir := self.pool.on_parted) is not None:
+            heir()
 
-    def _sizes(self, spec: PoolSpec) -> dict[str, int]:
+    def _sizes(self, spec: PoolSpec, left: int = 0) -> dict[str, int]:
         most = spec.max_size if self.allowance is None else min(spec.max_size, self.allowance.most)
+        most = 0 if self.retired else max(0, most - left)
         return {"min_size": min(spec.min_size, most), "max_size": most}
 
     def _tune(self, spec: PoolSpec) -> None:

@@ -26,6 +26,7 @@ logger = logging.getLogger("poolmgr.pool")
 @dataclass
 class _State:
     pools: dict[str, ManagedPool] = field(default_factory=dict)
+    retired: dict[str, ManagedPool] = field(default_factory=dict)  # the last one closed, where no other was made since
     desired: Mapping[str, Desired] = field(default_factory=dict)
     limits: Mapping[str, Allowance] = field(default_factory=dict)
     waiting: bool = False
@@ -55,6 +56,19 @@ def pools() -> tuple[ManagedPool, ...]:
         return tuple(_state.pools[target] for target in sorted(_state.pools))
 
 
+def holders() -> tuple[ManagedPool, ...]:
+    """For each target the pool that counts all that this process holds of it: the open one, or a closed one that is not
+    empty yet."""
+    with _held():
+        found = _state.retired | _state.pools
+    for target, pool in found.items():
+        if pool.retired and not pool.load().held:
+            with _held():
+                if _state.retired.get(target) is pool:
+                    del _state.retired[target]
+    return tuple(pool for _, pool in sorted(found.items()) if not pool.retired or pool.load().held)
+
+
 def get(target: str) -> ManagedPool | None:
     with _held():
         return _state.pools.get(target)
@@ -78,13 +92,13 @@ def get_or_make(target: str, make: Callable[[], ManagedPool]) -> ManagedPool:
     made = make()
     with _held():
         pool = _state.pools.setdefault(target, made)
-        wanted = _state.desired.get(target)
-        allowance = _allowance(target, (wanted or pool.desired).spec)
+        if pool is made:
+            wanted = _state.desired.get(target)
+            # Here, where nothing newer can come between.
+            pool.begin(wanted, _allowance(target, (wanted or pool.desired).spec), _state.retired.pop(target, None))
         first, _state.started = not _state.started, True
-    if pool is made:
-        if wanted is not None:
-            pool.apply(wanted)
-        pool.limit(allowance)
+    if pool is made and wanted is not None:
+        logger.info("pool %r begins with %s revision %s", target, wanted.profile, wanted.revision)
     # Whoever finds a pool that another thread has just made must not find it closed still.
     if not pool.retired:
         pool.open()
@@ -98,7 +112,7 @@ def set_desired(desired: Mapping[str, Desired]) -> dict[str, Plan]:
     """Replace the desired state; targets that it doesn't name follow their bootstrap settings."""
     with _held():
         _state.desired = dict(desired)
-        present = dict(_state.pools)
+        present = _state.retired | _state.pools
     return {target: pool.apply(desired.get(target) or Desired(pool.bootstrap)) for target, pool in present.items()}
 
 
@@ -122,7 +136,8 @@ def set_limits(
     with _held():
         _state.limits = {**dict.fromkeys(waiting, still), **limits}
         _state.leased, _state.waiting = True, False
-        allowed = {pool: _allowance(target, pool.spec) for target, pool in _state.pools.items()}
+        found = _state.retired | _state.pools
+        allowed = {pool: _allowance(target, pool.spec) for target, pool in found.items()}
     for pool, allowance in allowed.items():
         pool.limit(allowance)
 
@@ -132,7 +147,7 @@ def lift_limits() -> None:
     with _held():
         _state.limits = {}
         _state.leased = _state.waiting = False
-        present = tuple(_state.pools.values())
+        present = tuple((_state.retired | _state.pools).values())
     for pool in present:
         pool.limit(None)
 
@@ -152,6 +167,8 @@ def close(target: str, timeout: float = 5.0) -> None:
     """Close the pool of ``target``, if there is one; the next checkout makes a new one."""
     with _held():
         pool = _state.pools.pop(target, None)
+        if pool is not None:
+            _state.retired[target] = pool
     if pool is not None:
         pool.close(timeout)
 

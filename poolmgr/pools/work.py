@@ -16,6 +16,11 @@ class _Work(MaintenanceTask):
         super().__init__(pool)
         self.work = work
 
+    def run(self) -> None:
+        """Also in a pool that is closed meanwhile, where psycopg_pool's tasks do nothing: what it is about must end too."""
+        if (pool := self.pool()) is not None:
+            self._run(pool)
+
     def _run(self, pool: Any) -> None:
         self.work()
 

@@ -141,6 +141,22 @@ def test_idle_room_goes_to_whoever_wants_it_within_a_second(  # P6
     assert witness.most <= BUDGET, witness.at_most
 
 
+def test_what_a_closed_pool_has_out_is_of_the_budget_still(  # P6
+    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
+) -> None:
+    fleet = make_fleet(redis)
+    holder, other = fleet.start(2)
+    holder.tell(threads=10, hold=4)
+    until(lambda: witness.now[holder.name] == 10, "the holder to hold 10")
+    holder.tell(close=True)
+    other.tell(threads=10)
+    until(lambda: witness.now[other.name] >= 5, "half of the budget", 10)
+    assert witness.most <= BUDGET, witness.at_most
+    for member in fleet.members:
+        member.tell(threads=0, hold=0.01)
+        assert member.end()["failed"] == []
+
+
 @pytest.mark.long
 def test_room_of_a_process_that_died_is_free_when_its_lease_is_over(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None

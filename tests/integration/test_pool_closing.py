@@ -1,15 +1,24 @@
 """What a pool that closes does about connections that are out: whoever still works keeps theirs, nobody else does."""
 
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import Any
 
+import pytest
 from django.db import connection
 
+from poolmgr.control import agent
+from poolmgr.exceptions import CheckoutError
 from poolmgr.pools import registry
+from poolmgr.pools.allowance import NOTHING, Allowance
+from poolmgr.pools.desired import Desired
 from poolmgr.pools.managed import ManagedPool
+from poolmgr.pools.spec import make_spec
+from poolmgr.pools.work import in_worker
 from tests.integration.backend import backend_pid
-from tests.pools import backends
+from tests.pools import backends, give_back, hold, parameters, wait_in_thread
 from tests.waiting import until
 
 MakePool = Callable[..., ManagedPool]
@@ -68,3 +77,142 @@ def test_a_database_may_be_dropped_right_after_its_threads_have_ended(  # P4
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", pids)
         assert cursor.fetchone() == (0,)
+
+
+@pytest.fixture
+def open_pool(pool_url: str, settings: Any) -> Iterator[MakePool]:
+    """The registry's pool of a target, of two connections at most, made anew where it was closed."""
+    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
+    agent.stop()
+    registry.lift_limits()
+
+    def get(**settings: Any) -> ManagedPool:
+        spec = make_spec({"min_size": 0, "max_size": 2, **settings})
+        given = {**parameters(pool_url), "autocommit": True}
+        return registry.get_or_make("closing", lambda: ManagedPool("closing", spec, lambda: given))
+
+    yield get
+    registry.close("closing")
+
+
+def test_what_a_closed_pool_has_out_still_counts_against_the_next_one(  # P6
+    open_pool: MakePool, pool_url: str
+) -> None:
+    old = open_pool()
+    held = hold(old, 2)
+    registry.close("closing")
+    new = open_pool()
+    with pytest.raises(CheckoutError):
+        new.checkout(timeout=0.5)
+    assert len(backends(pool_url)) == 2
+    old.give_back(held.pop())
+    conn = new.checkout()
+    assert len(backends(pool_url)) == 2
+    assert new.load().held == 2
+    new.give_back(conn)
+    give_back(old, held)
+    give_back(new, hold(new, 2))
+    assert new.load().held == len(backends(pool_url)) == 2
+
+
+def test_who_waits_at_the_next_pool_is_served_when_the_closed_ones_have_their_connections_back(  # P6
+    open_pool: MakePool, pool_url: str
+) -> None:
+    oldest = open_pool()
+    first = oldest.checkout()
+    registry.close("closing")
+    older = open_pool()
+    second = older.checkout()
+    registry.close("closing")
+    got: list[Any] = []
+    new = open_pool()
+    waiting = wait_in_thread(new, got)
+    assert len(backends(pool_url)) == 2
+    oldest.give_back(first)
+    waiting.join()
+    assert len(backends(pool_url)) == 2
+    new.give_back(got[0])
+    older.give_back(second)
+
+
+def test_what_an_ended_thread_held_of_a_closed_pool_is_the_next_ones_to_open(  # P4 P6
+    open_pool: MakePool,
+) -> None:
+    """Although somebody refers to it still."""
+    old = open_pool()
+    held: list[Any] = []
+    stay = threading.Event()
+
+    def borrow() -> None:
+        held.extend(hold(old, 2))
+        stay.wait(20)
+
+    thread = threading.Thread(target=borrow)
+    thread.start()
+    until(lambda: len(held) == 2, "two connections to be taken")
+    registry.close("closing")
+    new = open_pool()
+    stay.set()
+    thread.join()
+    give_back(new, hold(new, 2))
+
+
+def test_what_a_closed_pool_has_out_is_broken_off_when_the_lease_is_over(  # P6
+    open_pool: MakePool, pool_url: str
+) -> None:
+    old = open_pool()
+    held = old.checkout()
+    now = monotonic()
+    old.limit(Allowance(2, lapses=now + 0.3, ends=now + 0.6))
+    registry.close("closing")
+    until(lambda: not backends(pool_url), "the connection to be broken off")
+    old.give_back(held)
+
+
+def test_closed_pool_ends_its_threads_with_its_last_borrower(open_pool: MakePool) -> None:  # P4
+    def threads() -> set[str]:
+        return {thread.name for thread in threading.enumerate() if thread.name.startswith("closing-")}
+
+    pool = open_pool()
+    held = pool.checkout()
+    registry.close("closing")
+    assert threads()
+    pool.give_back(held)
+    until(lambda: not threads(), "its threads to end")
+    assert all(pool.target != "closing" for pool in registry.holders())
+
+
+def test_pool_that_may_hold_nothing_opens_nothing_however_many_it_keeps_warm(  # P6
+    open_pool: MakePool, pool_url: str
+) -> None:
+    registry.set_limits({"closing": NOTHING})
+    try:
+        pool = open_pool(min_size=2)
+        done = threading.Event()
+        # After all that the pool's opening has left to its workers.
+        in_worker(pool.pool, done.set)
+        assert done.wait(10)
+        assert pool.load().held == pool.snapshot().created == 0
+    finally:
+        registry.lift_limits()
+    until(lambda: len(backends(pool_url)) == 2, "the warm ones to be opened")
+
+
+def test_limit_that_is_told_while_a_pool_begins_is_the_one_that_counts(open_pool: MakePool) -> None:  # P6
+    """In another thread the agent may hear of a lower one at any time, as when the pool says whom it follows."""
+
+    class Telling(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "revision 7" in record.getMessage():
+                registry.set_limits({"closing": Allowance(1)})
+
+    handler, logger = Telling(), logging.getLogger("poolmgr.pool")
+    logger.addHandler(handler)
+    registry.set_limits({"closing": Allowance(2)})
+    registry.set_desired({"closing": Desired(make_spec({"min_size": 0, "max_size": 3}), "profile 1", 7)})
+    try:
+        assert open_pool().snapshot().limit == 1
+    finally:
+        logger.removeHandler(handler)
+        registry.set_desired({})
+        registry.lift_limits()

@@ -14,7 +14,7 @@ import pytest
 from poolmgr.exceptions import AuthenticationFailed, PoolClosed, PoolExhausted, PoolPaused, ServerDown
 from poolmgr.pools import housekeeping
 from poolmgr.pools.managed import ManagedPool
-from tests.pools import backends, give_back, hold, kill_backends, managed_pool, wait_in_thread
+from tests.pools import backends, give_back, hold, kill_backends, managed_pool, parameters, wait_in_thread
 from tests.proxy import Proxy
 from tests.waiting import until
 
@@ -387,5 +387,22 @@ def test_who_only_tries_is_no_request_that_got_no_connection(postgres: Any, pool
             pool.checkout(0.1)
         assert pool.snapshot().timeouts == 1
     finally:
+        pool.close()
+        proxy.close()
+
+
+def test_load_counts_what_closes_and_what_opens_in_its_place(pool_url: str) -> None:  # P6
+    """A process that tells less than it holds would have others take the difference."""
+    port = parameters(pool_url)["port"]
+    proxy = Proxy(port)
+    pool = managed_pool(pool_url.replace(f":{port}/", f":{proxy.port}/"), max_size=4)
+    try:
+        give_back(pool, hold(pool, 2))
+        proxy.freeze()
+        pool.pool.drain()
+        until(lambda: pool.load().held == 4, "two to be opened while the server still has those before them")
+        assert len(backends(pool_url)) == 2
+    finally:
+        proxy.thaw()
         pool.close()
         proxy.close()

@@ -107,7 +107,7 @@ class Process:
         self.frozen_since = inf
         self.budget = Budget(uid, _Line(self, ledger), TTL, lambda uids: False, self, lambda: clock.now)
 
-    def pools(self) -> tuple[NumberPool, ...]:
+    def holders(self) -> tuple[NumberPool, ...]:
         return (self.pool,)
 
     def set_limits(self, limits: Mapping[str, Allowance]) -> None:
@@ -321,7 +321,7 @@ def test_lease_of_a_pool_that_is_gone_is_not_renewed(db: None) -> None:  # P6
         process = world.processes[0]
         other = NumberPool(world.clock, "other")
         pools = [process.pool, other]
-        process.pools = lambda: tuple(pools)  # type: ignore[method-assign]
+        process.holders = lambda: tuple(pools)  # type: ignore[method-assign]
         process.set_limits = lambda limits: [pool.limit(limits.get(pool.target, NOTHING)) for pool in pools]  # type: ignore[method-assign]
         for pool in pools:
             pool.pending = 1
@@ -333,6 +333,43 @@ def test_lease_of_a_pool_that_is_gone_is_not_renewed(db: None) -> None:  # P6
         assert process.budget.due()
         process.claim()
         assert set(json.loads(Lease.objects.get().leases)) == {"work"}
+
+
+def test_pool_that_opens_while_the_last_one_of_its_target_is_given_up_holds_nothing_without_a_lease(
+    db: None,
+) -> None:  # P6
+    """It finds what its target may hold in force, until this process says that there is no such pool any more."""
+    with _no_rows_left():
+        world = World()
+        world.start()
+        process = world.processes[0]
+        limits: Mapping[str, Allowance] = {}
+        closed, opened = process.pool, NumberPool(world.clock, pending=3)
+        pools = [closed]
+
+        def tell(told: Mapping[str, Allowance]) -> None:
+            nonlocal limits
+            limits = told
+            for pool in pools:
+                pool.limit(limits.get(pool.target, NOTHING))
+
+        process.holders = lambda: tuple(pools)  # type: ignore[method-assign]
+        process.set_limits = tell  # type: ignore[method-assign]
+        closed.pending = 3
+        process.claim()
+        closed.give_back(3)
+        pools.clear()
+
+        def open_another() -> None:
+            pools.append(opened)
+            opened.limit(limits.get("work", NOTHING))
+
+        world.meanwhile = lambda late, seconds, others: open_another()  # type: ignore[method-assign]
+        world.trouble = (0.0, [])
+        process.claim()
+        assert opened.held <= sum(
+            lease["work"][0] for lease in map(json.loads, Lease.objects.values_list("leases", flat=True))
+        )
 
 
 @contextmanager

@@ -43,7 +43,7 @@ class Pool(Protocol):
 class Pools(Protocol):
     """The pools of this process, as the registry has them."""
 
-    def pools(self) -> Iterable[Pool]: ...
+    def holders(self) -> Iterable[Pool]: ...
 
     def set_limits(self, limits: Mapping[str, Allowance]) -> None: ...
 
@@ -111,7 +111,7 @@ class Budget:
     @property
     def watches(self) -> bool:
         """Whether there is any budget to mind, so that ``due()`` should be asked often."""
-        return bool(self._known) or any(pool.spec.budget for pool in self._pools.pools())
+        return bool(self._known) or any(pool.spec.budget for pool in self._pools.holders())
 
     def due(self) -> bool:
         """Note the demand; True when there is something to tell or to ask for."""
@@ -171,9 +171,10 @@ class Budget:
     def _claim_once(self, may_renew: bool) -> bool:
         """True when nothing more is to be said at once."""
         sent = self._clock()
-        pools = self._budgeted()
         if sent >= self._over:
             self._lose()
+        self._forget(sent)
+        pools = self._budgeted()
         adopting = self._begin(pools, sent)
         claims = {pool.target: self._claim_of(pool, sent) for pool in pools}
         self._claimed_at = sent
@@ -215,13 +216,15 @@ class Budget:
         # With its end, so that what is in use is broken off, even if the next claim is granted at once.
         self._pools.set_limits(dict.fromkeys(self._known, Allowance(0, self._over, self._over)))
 
-    def _begin(self, pools: tuple[Pool, ...], now: float) -> frozenset[str]:
-        """Stop what is not allowed yet from growing, and forget what has no budget any more.
+    def _forget(self, now: float) -> None:
+        """Give up what has no pool with a budget any more, before the ledger hears of it: another pool may open now."""
+        present = {pool.target for pool in self._budgeted()}
+        if not self._known.keys() <= present:
+            self._known = {target: known for target, known in self._known.items() if target in present}
+            self._allow(now)
 
-        Returns the targets whose pools have run without a limit so far.
-        """
-        present = {pool.target for pool in pools}
-        self._known = {target: known for target, known in self._known.items() if target in present}
+    def _begin(self, pools: tuple[Pool, ...], now: float) -> frozenset[str]:
+        """Stop what is not allowed yet from growing; the targets whose pools have run without a limit so far."""
         adopting = frozenset(pool.target for pool in pools if pool.target not in self._known and not pool.is_limited)
         for pool in pools:
             if pool.target not in self._known:
@@ -274,7 +277,7 @@ class Budget:
         self._ledger.claim(self._uid, 0, claims, frozenset())
 
     def _budgeted(self) -> tuple[Pool, ...]:
-        return tuple(pool for pool in self._pools.pools() if pool.spec.budget)
+        return tuple(pool for pool in self._pools.holders() if pool.spec.budget)
 
     def _budget_of(self, target: str) -> int:
         known = self._known.get(target)

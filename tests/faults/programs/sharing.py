@@ -1,5 +1,7 @@
 """One process of a fleet that shares a budget. Lines on its stdin say how many threads work and how long each holds.
 
+"close" closes its pool.
+
 It ends when its stdin does, with a line of how many queries it has served and how the others failed.
 """
 
@@ -47,6 +49,8 @@ def main() -> None:
         with news:
             told.update(json.loads(line))
             news.notify_all()
+        if told.pop("close", False):
+            connections["work"].close_pool()
         print(json.dumps({"served": sum(served), "failed": failed}), flush=True)
     stopped.set()
     with news:
