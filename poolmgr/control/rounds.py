@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event, Lock, Thread
 from time import monotonic, time
 
@@ -201,14 +203,22 @@ class Agent:
                 return False
 
     def _say_goodbye(self) -> None:
-        try:
-            if self._store.pushes:
+        if self._store.pushes:
+            with _whatever_happens():
                 self._store.forget(self.uid)
-            if not self._quiet:
-                with control_database() as alias, deadline(alias, _FAREWELL):
-                    if self._has_row:
+        if not self._quiet:
+            with _whatever_happens(), control_database() as alias, deadline(alias, _FAREWELL):
+                if self._has_row:
+                    with _whatever_happens():
                         self._rows.forget(self.uid)
-                    self._tender.give_back()
-        except Exception as error:  # the process ends; its beat expires by itself
-            log.debug("no goodbye: %s", error)
+                self._tender.give_back()
         self._store.close()
+
+
+@contextmanager
+def _whatever_happens() -> Iterator[None]:
+    """For one word of a farewell: the process ends, and what was not said expires by itself."""
+    try:
+        yield
+    except Exception as error:
+        log.debug("no goodbye: %s", error)

@@ -72,6 +72,19 @@ def test_without_redis_the_site_works_on_and_says_so(  # P11
     works_on(members)
 
 
+def test_process_that_ends_while_redis_is_away_takes_its_leave_of_the_control_database(  # P11
+    make_fleet: Callable[..., TestFleet], make_redis: Callable[[], EmbeddedRedis]
+) -> None:
+    server = make_redis()
+    fleet = make_fleet(REDIS_URL=server.url())
+    (member,) = fleet.start(1)
+    wait_for(lambda: read_fleet().store == "redis" and len(read_fleet().processes) == 1)
+    server.stop()
+    wait_for(lambda: Process.objects.count() == 1, 15)
+    assert member.end()["failed"] == []
+    assert not Process.objects.exists()
+
+
 def test_redis_that_was_silent_for_a_while_buries_nobody(  # P11
     make_fleet: Callable[..., TestFleet], make_redis: Callable[[], EmbeddedRedis]
 ) -> None:
