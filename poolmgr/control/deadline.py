@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Timer
+from typing import Any
 
 import psycopg
 from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 from poolmgr.pools.liveness import hang_up
 
@@ -20,7 +20,15 @@ def deadline(alias: str, seconds: float) -> Iterator[None]:
     Whoever waits for an answer on it then gets an ``OperationalError``. A statement_timeout would not do: a stopped
     server or a cable that was pulled keeps no time. Connecting is bounded by ``connect_timeout``.
     """
-    timer = Timer(seconds, _break, [connections[alias]])
+    wrapper = connections[alias]
+    with ended_after(seconds, lambda: _break(wrapper.connection)):
+        yield
+
+
+@contextmanager
+def ended_after(seconds: float, end: Callable[[], object]) -> Iterator[None]:
+    """Call ``end``, in another thread, when the block takes longer than ``seconds``."""
+    timer = Timer(seconds, end)
     timer.name, timer.daemon = "poolmgr-deadline", True
     try:
         timer.start()
@@ -32,7 +40,6 @@ def deadline(alias: str, seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-def _break(wrapper: BaseDatabaseWrapper) -> None:
-    raw = wrapper.connection
-    if isinstance(raw, psycopg.Connection):
-        hang_up(raw)
+def _break(connection: Any) -> None:
+    if isinstance(connection, psycopg.Connection):
+        hang_up(connection)

@@ -16,6 +16,7 @@ from psycopg.rows import tuple_row
 
 from poolmgr.backends.postgresql.making import connection_parameters
 from poolmgr.conf import Conf, conf
+from poolmgr.control.deadline import ended_after
 from poolmgr.control.targets import bootstrap_spec, known_targets
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.identity import application_name, application_name_of
@@ -24,7 +25,7 @@ from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import HealthCheck
 from poolmgr.pools import registry
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.liveness import PATIENCE, NoAnswer, validate
+from poolmgr.pools.liveness import PATIENCE, NoAnswer, break_off, validate
 from poolmgr.pools.parting import part
 from poolmgr.secrets import scrub
 
@@ -111,7 +112,11 @@ class Probe:
                 began = perf_counter()
                 failed = self._validate(connection, query)
                 check.query_time = perf_counter() - began
-                with connection.cursor(row_factory=tuple_row) as cursor:
+                left = max(0.0, self._deadline - monotonic())
+                with (
+                    ended_after(left, lambda: break_off(connection)),
+                    connection.cursor(row_factory=tuple_row) as cursor,
+                ):
                     row: Any = cursor.execute(_FIGURES.format(age=_silence())).fetchone()
             pids, check.server_max, check.server_reserved, version, names = row
             # The probe's own connection is gone by the time that anybody reads this.

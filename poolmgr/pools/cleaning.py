@@ -86,7 +86,7 @@ def clean(managed: ManagedPool, conn: PooledConnection) -> None:
         ask(conn, "DISCARD ALL", monotonic() + PATIENCE)
         conn.make_anew()
         if pool._reset:
-            pool._reset(conn)
+            managed.prepare(conn, pool._reset)
         managed._configure_new(conn)
         _expect_idle(conn)
     except Exception as ex:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
+from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 from weakref import ref
@@ -14,7 +15,7 @@ from weakref import ref
 from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.ledger import Entry
-from poolmgr.pools.liveness import PATIENCE, validate
+from poolmgr.pools.liveness import PATIENCE, break_off, validate
 from poolmgr.pools.owners import name_of, stack_of
 from poolmgr.pools.reclaiming import reclaim
 from poolmgr.pools.validation import is_only_the_query
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("poolmgr.pool")
 
 INTERVAL = 1.0
+#: How long what prepares a connection may take, in times of connection_timeout, and in seconds at the least.
+_PREPARED_WITHIN, _AT_LEAST = 3.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ def look_after(managed: ManagedPool) -> None:
     reclaim(managed)
     _tell_of_outage(managed, now)
     _report_leaks(managed, now)
+    _break_off_preparations(managed, now)
     managed.count(found_dead=sweep(managed))
     _shrink(managed, now)
     _renew_one(managed)
@@ -114,6 +118,24 @@ def _report_leaks(managed: ManagedPool, now: float) -> None:
             threshold,
             stack_of(owner) or "(no stack)",
         )
+
+
+def _break_off_preparations(managed: ManagedPool, now: float) -> None:
+    """A hook has no deadline of its own: on a server that stands still it would keep a worker and a place for ever."""
+    longest = max(_AT_LEAST, _PREPARED_WITHIN * managed.spec.connection_timeout)
+    with managed.pool._lock:
+        late = [each for each in managed.preparations if not each.broken_off and now - each.began > longest]
+        for preparation in late:
+            preparation.broken_off = True
+    for preparation in late:
+        logger.warning(
+            "pool %r: what prepares a connection (time zone, role, the site's hooks) has not come to its end in %.0f s, and"
+            " is broken off",
+            managed.target,
+            longest,
+        )
+        # The pool's workers may all be at hooks that hang.
+        Thread(target=break_off, args=[preparation.conn], name="poolmgr-deadline", daemon=True).start()
 
 
 def sweep(managed: ManagedPool, *, silent: bool = False) -> int:

@@ -10,10 +10,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 from weakref import ref
 
-import psycopg
-
 from poolmgr.pools.connection import PooledConnection
-from poolmgr.pools.liveness import PATIENCE, hang_up
+from poolmgr.pools.liveness import break_off
 from poolmgr.pools.work import in_worker
 
 if TYPE_CHECKING:
@@ -81,9 +79,4 @@ def _break_off(managed: ManagedPool, conn: PooledConnection, epoch: int) -> None
         if conn not in managed.out or conn.entry.epoch != epoch:
             return  # given back meanwhile
     logger.warning("pool %r: a connection in use is broken off, since the lease is over", managed.target)
-    try:
-        conn.cancel_safe(timeout=PATIENCE)
-    except (psycopg.Error, OSError) as error:
-        logger.info("pool %r: a statement could not be cancelled: %s", managed.target, type(error).__name__)
-    finally:
-        hang_up(conn)
+    break_off(conn)

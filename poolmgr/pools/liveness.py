@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import socket
@@ -11,6 +12,8 @@ from typing import Any
 
 import psycopg
 from psycopg import pq
+
+logger = logging.getLogger("poolmgr.pool")
 
 #: The longest that a validation query, a rollback or a cleaning may take, in seconds.
 PATIENCE = 5.0
@@ -99,6 +102,16 @@ def hang_up(connection: psycopg.Connection[Any]) -> None:
             copy.shutdown(socket.SHUT_RDWR)
     except (psycopg.Error, OSError):
         pass  # closed meanwhile
+
+
+def break_off(connection: psycopg.Connection[Any]) -> None:
+    """As ``hang_up()``, after what runs on the server is cancelled: it may wait there for what ends no sooner."""
+    try:
+        connection.cancel_safe(timeout=PATIENCE)
+    except (psycopg.Error, OSError) as error:
+        logger.info("a statement could not be cancelled: %s", type(error).__name__)
+    finally:
+        hang_up(connection)
 
 
 def default_parameters(given: dict[str, Any], connection_timeout: float) -> dict[str, Any]:

@@ -453,13 +453,16 @@ class ManagedPool:
     # -- called by the pool's workers ---------------------------------------------------------------------------------
 
     def _configure_new(self, conn: Any) -> None:
-        if self.configure is None:
-            return
+        if self.configure is not None:
+            self.prepare(conn, self.configure)
+
+    def prepare(self, conn: Any, hook: Callable[[Any], object]) -> None:
+        """Call what prepares ``conn``; housekeeping breaks it off where it takes too long."""
         with preparing(self.target, conn) as preparation:
             with self._lock:
                 self.preparations.add(preparation)
             try:
-                self.configure(conn)
+                hook(conn)
             finally:
                 with self._lock:
                     self.preparations.discard(preparation)

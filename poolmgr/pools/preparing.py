@@ -16,12 +16,13 @@ from typing import Any
 class Preparation:
     """``users`` are those that were given ``conn``, each with a ``close()`` by which it forgets it again."""
 
-    __slots__ = ("began", "conn", "target", "users")
+    __slots__ = ("began", "broken_off", "conn", "target", "users")
 
     def __init__(self, target: str, conn: Any) -> None:
         self.target, self.conn = target, conn
         self.began = monotonic()
         self.users: list[Any] = []
+        self.broken_off = False
 
 
 _present: ContextVar[Preparation | None] = ContextVar("poolmgr_preparation", default=None)

@@ -5,13 +5,14 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
 import psycopg
 import pytest
 
-from poolmgr.exceptions import AuthenticationFailed, PoolClosed, PoolExhausted, PoolPaused, ServerDown
+from poolmgr.exceptions import AuthenticationFailed, CheckoutError, PoolClosed, PoolExhausted, PoolPaused, ServerDown
 from poolmgr.pools import housekeeping
 from poolmgr.pools.managed import ManagedPool
 from tests.pools import backends, give_back, hold, kill_backends, managed_pool, parameters, wait_in_thread
@@ -406,3 +407,24 @@ def test_load_counts_what_closes_and_what_opens_in_its_place(pool_url: str) -> N
         proxy.thaw()
         pool.close()
         proxy.close()
+
+
+def test_hook_that_never_ends_loses_its_connection_and_its_place(pool_url: str) -> None:  # P4
+    tried: list[Any] = []
+
+    def configure(conn: Any) -> None:
+        tried.append(conn)
+        if len(tried) == 1:
+            conn.execute("SELECT pg_sleep(3600)")
+
+    def served() -> bool:
+        with suppress(CheckoutError), pool.connection(timeout=0.5):
+            return True
+        return False
+
+    pool = managed_pool(pool_url, configure=configure, max_size=1, connection_timeout=1.0)
+    try:
+        until(served, "the hook to be broken off", 30)
+        until(lambda: len(backends(pool_url)) == 1, "the session that it had to end")
+    finally:
+        pool.close()

@@ -1,0 +1,48 @@
+"""The look at a target's server, whose thread and session end by its deadline whatever the server does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connections
+
+from poolmgr.control.probe import Probe
+from poolsite.demo.servers import EmbeddedPostgres
+from tests.pools import backends
+from tests.waiting import until
+
+ALIAS = "probed"
+
+
+@pytest.fixture
+def slow_figures(db: None, postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of the target's database, in which whoever asks for the server's figures waits for a lock."""
+    url = postgres.create_database("probed")
+    with psycopg.connect(url, autocommit=True) as owner:
+        owner.execute("ALTER DATABASE probed SET search_path = public, pg_catalog")
+        owner.execute("CREATE TABLE public.pg_stat_activity AS SELECT * FROM pg_catalog.pg_stat_activity LIMIT 0")
+    connections.settings[ALIAS] = {**connections.settings["default"], "NAME": "probed", "PORT": str(postgres.port)}
+    with psycopg.connect(url) as holder:
+        holder.execute("LOCK TABLE public.pg_stat_activity IN ACCESS EXCLUSIVE MODE")
+        yield url
+    connections[ALIAS].close()
+    del connections[ALIAS]
+    del connections.settings[ALIAS]
+
+
+def probing() -> list[Any]:
+    return [thread for thread in threading.enumerate() if thread.name == "poolmgr-probe"]
+
+
+def test_probe_whose_server_turns_silent_ends_its_thread_and_its_session(  # P8 P10
+    postgres: EmbeddedPostgres, slow_figures: str
+) -> None:
+    found = Probe(ALIAS, 1.0, lambda: "SELECT 1").result(())
+    assert found.state == "critical"
+    until(lambda: not probing(), "the probe's thread to end", 5)
+    # But for the one that has the lock.
+    until(lambda: len(backends(postgres.superuser_url(), "probed")) == 1, "its session to end", 5)
