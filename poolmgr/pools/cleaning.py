@@ -10,7 +10,7 @@ from psycopg.pq import TransactionStatus
 
 from poolmgr.pools import housekeeping
 from poolmgr.pools.connection import PooledConnection
-from poolmgr.pools.ledger import EXTENDS, INDELIBLE
+from poolmgr.pools.entry import EXTENDS, INDELIBLE
 from poolmgr.pools.liveness import PATIENCE, ask
 from poolmgr.pools.parting import is_busy
 from poolmgr.pools.work import in_worker

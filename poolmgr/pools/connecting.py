@@ -19,8 +19,8 @@ from psycopg_pool.pool import AddConnection, MaintenanceTask
 from poolmgr.exceptions import AuthenticationFailed
 from poolmgr.pools.connection import PooledConnection, adopt
 from poolmgr.pools.diagnosis import diagnose
+from poolmgr.pools.entry import Entry
 from poolmgr.pools.leaving import LeavingPool
-from poolmgr.pools.ledger import Entry
 from poolmgr.pools.opening import unfinished
 from poolmgr.pools.parting import is_busy
 from poolmgr.secrets import disarm, replica

@@ -12,8 +12,8 @@ from weakref import finalize
 import psycopg
 
 from poolmgr.pools.cancelling import Cancel
+from poolmgr.pools.entry import Entry
 from poolmgr.pools.forks import attend, here
-from poolmgr.pools.ledger import Entry
 from poolmgr.pools.opening import Opening
 from poolmgr.pools.parting import is_busy
 
@@ -57,7 +57,7 @@ def _pinning_call(name: str, reason: str) -> Any:
 
 
 class PooledConnection(Opening):
-    """A psycopg connection with its ledger entry: what a borrower changes in Python pins it as a statement does.
+    """A psycopg connection with its entry: what a borrower changes in Python pins it as a statement does.
 
     It has no entry while it is configured: what is set by then is what ``make_anew()`` goes back to.
     """

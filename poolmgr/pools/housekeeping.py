@@ -14,7 +14,7 @@ from weakref import ref
 
 from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.ledger import Entry
+from poolmgr.pools.entry import Entry
 from poolmgr.pools.liveness import PATIENCE, break_off, validate
 from poolmgr.pools.owners import name_of, stack_of
 from poolmgr.pools.reclaiming import reclaim

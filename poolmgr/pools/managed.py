@@ -1,4 +1,4 @@
-"""ManagedPool: a pool with timed checkouts, a ledger, live settings and operations."""
+"""ManagedPool: a pool with timed checkouts, an entry for each connection, live settings and operations."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from types import CodeType
 from typing import Any
 from weakref import ref
 
+from poolmgr.pools.entry import Entry
 from poolmgr.pools.forks import current_frames
-from poolmgr.pools.ledger import Entry
 
 
 class _Here(threading.local):

@@ -18,7 +18,7 @@ class Place(WaitingClient[PooledConnection]):
     """psycopg_pool's, with a plain lock for its condition, which is dear to make and to wake.
 
     That will do since the queue decides: whoever takes a place out of it, with the pool's lock held, is the only one to
-    serve it, and who has stopped waiting takes it out themselves. ``owner`` and ``asked`` are for the ledger.
+    serve it, and who has stopped waiting takes it out themselves. ``owner`` and ``asked`` are for its entry.
     """
 
     __slots__ = ("_gate", "asked", "owner")

@@ -104,7 +104,7 @@ def test_an_owner_that_can_t_be_asked_keeps_no_other_s_connection(  # P4
 def test_a_connection_that_was_collected_gives_its_place_back(make_pool: MakePool) -> None:  # P4
     pool = make_pool(min_size=2, max_size=2)
     until(lambda: pool.snapshot().idle == 2)
-    # As where a borrower is interrupted between the pool's idle connections and the ledger.
+    # As where a borrower is interrupted between the pool's idle connections and those that are out.
     pool.pool.take_idle(lambda conn: True)
     gc.collect()
     look_after(pool)

@@ -1,4 +1,4 @@
-"""Watching is cheap: what a checkout pays for metrics, ledger and liveness is a handful of calls, whoever looks on."""
+"""Watching is cheap: what a checkout pays for metrics, entries and liveness is a handful of calls, whoever looks on."""
 
 import sys
 import tracemalloc

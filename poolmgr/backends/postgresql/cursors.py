@@ -14,8 +14,8 @@ from psycopg import InterfaceError
 from psycopg.pq import TransactionStatus
 
 from poolmgr.backends.postgresql.pinning import BEGINS, reasons
+from poolmgr.pools.entry import Entry
 from poolmgr.pools.forks import attend, here
-from poolmgr.pools.ledger import Entry
 
 #: The reason of a pin that ends when the cursor is closed.
 HELD = "open server-side cursor"

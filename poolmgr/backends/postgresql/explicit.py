@@ -10,8 +10,8 @@ from psycopg.pq import TransactionStatus
 
 from poolmgr.backends.postgresql.cursors import HELD
 from poolmgr.exceptions import ReleaseError
+from poolmgr.pools.entry import Entry
 from poolmgr.pools.forks import attend, here
-from poolmgr.pools.ledger import Entry
 
 PINNED = "pinned()"
 #: The pin of what the site's own subclass sets for each cursor, such as a tenant's schema: it can set it again.

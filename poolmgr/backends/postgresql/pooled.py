@@ -26,9 +26,9 @@ from poolmgr.backends.postgresql.patches import Django, is_guarded, is_own, know
 from poolmgr.backends.postgresql.transactions import Transactions
 from poolmgr.exceptions import PoolmgrError
 from poolmgr.pools import registry
+from poolmgr.pools.entry import Entry
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.lane import on_console_lane
-from poolmgr.pools.ledger import Entry
 from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.owners import Sharers
 from poolmgr.pools.preparing import Preparation, present_preparation

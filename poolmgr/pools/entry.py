@@ -1,4 +1,4 @@
-"""Who holds which connection since when."""
+"""What a pool knows of each of its connections: who has it since when, what pins it, and whether its socket has news."""
 
 from __future__ import annotations
 
