@@ -26,6 +26,20 @@ def parameters(url: str) -> dict[str, Any]:
     }
 
 
+def database(url: str, **options: Any) -> dict[str, Any]:
+    """A postgresql:// URL as an entry of DATABASES on the pooled backend."""
+    got = parameters(url)
+    return {
+        "ENGINE": "poolmgr.backends.postgresql",
+        "NAME": got["dbname"],
+        "USER": got["user"],
+        "PASSWORD": got["password"],
+        "HOST": got["host"],
+        "PORT": got["port"],
+        "OPTIONS": options,
+    }
+
+
 def managed_pool(url: str, target: str = "test", configure: Any = None, **settings: Any) -> ManagedPool:
     """An open pool; close it."""
     spec = make_spec({"min_size": 0, **settings})

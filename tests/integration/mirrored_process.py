@@ -9,29 +9,20 @@ from typing import Any
 import django
 from django.conf import settings
 
-from tests.pools import parameters
+from tests.pools import database
 
 kind, mode = sys.argv[1:]
-got = parameters(os.environ["DATABASE_URL"])
 
 
-def database(**test: Any) -> dict[str, Any]:
-    return {
-        "ENGINE": "poolmgr.backends.postgresql",
-        "NAME": got["dbname"],
-        "USER": got["user"],
-        "PASSWORD": got["password"],
-        "HOST": got["host"],
-        "PORT": got["port"],
-        "OPTIONS": {"pool": {"min_size": 2, "max_size": 3, "pool_mode": mode}},
-        "TEST": test,
-    }
+def alias(**test: Any) -> dict[str, Any]:
+    pool = {"min_size": 2, "max_size": 3, "pool_mode": mode}
+    return {**database(os.environ["DATABASE_URL"], pool=pool), "TEST": test}
 
 
-replica = database(MIRROR="default") if kind == "mirror" else database()
+replica = alias(MIRROR="default") if kind == "mirror" else alias()
 if kind == "mirror":
-    replica["HOST"] = "localhost" if got["host"] == "127.0.0.1" else "127.0.0.1"
-settings.configure(DATABASES={"default": database(), "replica": replica}, USE_TZ=True, INSTALLED_APPS=[])
+    replica["HOST"] = "localhost" if replica["HOST"] == "127.0.0.1" else "127.0.0.1"
+settings.configure(DATABASES={"default": alias(), "replica": replica}, USE_TZ=True, INSTALLED_APPS=[])
 django.setup()
 
 from django.db import connections, transaction  # noqa: E402

@@ -3,10 +3,9 @@
 import json
 import os
 
-from tests.pools import parameters
+from tests.pools import database
 
 PACKAGE = os.environ["PACKAGE"]
-_got = parameters(os.environ["DATABASE_URL"])
 
 SECRET_KEY = "only-for-tests-only-for-tests"
 ALLOWED_HOSTS = ["*"]
@@ -15,17 +14,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ROOT_URLCONF = "tests.quickstarts.urls"
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "tests.quickstarts.notes"]
 MIDDLEWARE: list[str] = []
-DATABASES = {
-    "default": {
-        "ENGINE": "poolmgr.backends.postgresql",
-        "NAME": _got["dbname"],
-        "USER": _got["user"],
-        "PASSWORD": _got["password"],
-        "HOST": _got["host"],
-        "PORT": _got["port"],
-        "OPTIONS": {"pool": json.loads(os.environ["POOL"])},
-    }
-}
+DATABASES = {"default": database(os.environ["DATABASE_URL"], pool=json.loads(os.environ["POOL"]))}
 
 if PACKAGE == "tenants":
     DATABASES["default"]["ENGINE"] = "django_tenants.postgresql_backend"

@@ -9,20 +9,13 @@ from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
 
-from tests.faults.programs.site import configure, held, query, report, sessions  # noqa: E402
+from tests.faults.programs.site import configure, held, query, quiet, report, sessions  # noqa: E402
 
 configure()
 
 from django.db import connection  # noqa: E402
 
 import poolmgr  # noqa: E402
-
-
-def quiet(within: float = 5.0) -> float:
-    began = time.monotonic()
-    while poolmgr.pool().snapshot().used and time.monotonic() - began < within:
-        gevent.sleep(0.02)
-    return round(time.monotonic() - began, 2)
 
 
 def compete(number: int) -> Any:

@@ -3,9 +3,7 @@
 import json
 import os
 
-from tests.pools import parameters
-
-_got = parameters(os.environ["DATABASE_URL"])
+from tests.pools import database
 
 SECRET_KEY = "only-for-tests-only-for-tests"
 ALLOWED_HOSTS = ["*"]
@@ -15,13 +13,7 @@ MIDDLEWARE: list[str] = []
 USE_TZ = True
 ROOT_URLCONF = os.environ.get("ROOT_URLCONF", "tests.faults.programs.views")
 DATABASES = {
-    "default": {
-        "ENGINE": "poolmgr.backends.postgresql",
-        "NAME": _got["dbname"],
-        "USER": _got["user"],
-        "PASSWORD": _got["password"],
-        "HOST": _got["host"],
-        "PORT": _got["port"],
-        "OPTIONS": {"pool": json.loads(os.environ.get("POOL", "true")), "application_name": "program"},
-    }
+    "default": database(
+        os.environ["DATABASE_URL"], pool=json.loads(os.environ.get("POOL", "true")), application_name="program"
+    )
 }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -29,6 +30,16 @@ def held() -> AbstractContextManager[Any]:
     import poolmgr
 
     return poolmgr.pinned() if poolmgr.pool().spec.pool_mode == "statement" else transaction.atomic()
+
+
+def quiet(within: float = 5.0) -> float:
+    """Wait until nobody has a connection of the pool; the seconds that it took, or that were waited."""
+    import poolmgr
+
+    began = time.monotonic()
+    while poolmgr.pool().snapshot().used and time.monotonic() - began < within:
+        time.sleep(0.02)
+    return round(time.monotonic() - began, 2)
 
 
 def sessions() -> set[int]:
