@@ -66,7 +66,7 @@ def stand_aside() -> None:
 def stop(timeout: float = 2.0) -> None:
     """Stop this process's agent, if it has one, within about ``timeout`` seconds."""
     global _agent
-    if not here[0]:
+    if not here:
         attend()
     with _lock:
         agent, _agent = _agent, None

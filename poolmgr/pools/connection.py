@@ -94,12 +94,12 @@ class PooledConnection(Opening):
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         """psycopg's, by which all goes that it sends: in a forked child nothing of it reaches the parent's session."""
-        if not here[0]:
+        if not here:
             attend()
         return super().wait(gen, *args, **kwargs)
 
     def close(self) -> None:
-        if not here[0]:
+        if not here:
             attend()
         self.cut_off = self.cut_off or is_busy(self)
         super().close()

@@ -181,7 +181,7 @@ class ManagedPool:
         ``timeout`` in seconds, by default the profile's ``connection_timeout``. Raises a ``CheckoutError`` that says
         why none could be had.
         """
-        if not here[0]:
+        if not here:
             attend()
         asked = monotonic()
         pool = self.pool
@@ -212,7 +212,7 @@ class ManagedPool:
         A clean return costs no round trip. An open transaction is rolled back here; session state is cleaned off the
         caller's thread.
         """
-        if not here[0]:
+        if not here:
             attend()
         entry = conn.entry
         pool = self.pool
@@ -245,7 +245,7 @@ class ManagedPool:
 
     def lend_on(self, conn: PooledConnection, owner: Any) -> None:
         """Note another owner of a connection that is checked out than the thread that has done so."""
-        if not here[0]:
+        if not here:
             attend()
         with self._lock:
             if conn.entry.owner is not None:

@@ -45,7 +45,7 @@ _inherited: list[ManagedPool] = []
 
 def _held() -> threading.Lock:
     """The lock, which is to be taken, in a process that has nothing of its parent's."""
-    if not here[0]:
+    if not here:
         attend()
     return _lock
 

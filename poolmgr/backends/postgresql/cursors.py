@@ -52,7 +52,7 @@ class Reporting:
         entry.cursors += 1
 
     def _look(self, query: Any) -> None:
-        if not here[0]:
+        if not here:
             attend()
         entry = self._entry
         if entry is None:
@@ -103,7 +103,7 @@ class Reporting:
             self._conn.announced = False
 
     def close(self) -> None:
-        if not here[0]:
+        if not here:
             attend()
         entry = self._entry
         if entry is None:
@@ -166,7 +166,7 @@ class Fetching(Reporting):
         self._looked = None if entry is None else (entry, entry.epoch)
 
     def close(self) -> None:
-        if not here[0]:
+        if not here:
             attend()
         entry = self._entry
         if self.closed:  # type: ignore[attr-defined]
@@ -215,7 +215,7 @@ class Fetching(Reporting):
         )
 
     def _check(self) -> None:
-        if not here[0]:
+        if not here:
             attend()
         if self._looked is not None and self._looked[0].epoch != self._looked[1]:
             raise InterfaceError("this cursor's connection went back to the pool; open a new cursor")

@@ -35,7 +35,7 @@ class ExplicitWays(native.DatabaseWrapper):
 
         That is at the end of the block, unless something that can be seen needs it longer, such as a ``SET`` of the block's.
         """
-        if not here[0]:
+        if not here:
             attend()
         if entry := getattr(self.connection, "entry", None):
             entry.pins.add(PINNED)
@@ -78,7 +78,7 @@ class ExplicitWays(native.DatabaseWrapper):
                 self.close()
 
     def _let_go(self, what: str) -> None:
-        if not here[0]:
+        if not here:
             attend()
         self.validate_thread_sharing()
         if self.in_atomic_block:

@@ -42,7 +42,7 @@ class PoolOfAlias(native.DatabaseWrapper):
     @property
     def managed_pool(self) -> ManagedPool | None:
         """This alias's pool in this process, made at first use; None where the settings or the process want none."""
-        if not here[0]:
+        if not here:
             attend()
         managed = self._managed
         if managed is None or managed.retired:

@@ -111,7 +111,7 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
         """Take a connection from the pool, or open a direct one where there is no pool or the console lane needs it."""
         if _get_running_loop() is not None:
             _refuse_in_a_loop()
-        if not here[0]:
+        if not here:
             attend()
         self._take()
 
@@ -267,7 +267,7 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
             self._managed.lend_on(self.connection, Sharers(self))
 
     def _cursor(self, name: str | None = None) -> Any:
-        if not here[0]:
+        if not here:
             attend()
         self._busy += 1
         try:
@@ -361,7 +361,7 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
 
     def close(self) -> None:
         """Give the connection back; a direct one is closed."""
-        if not here[0]:
+        if not here:
             attend()
         conn = self.connection
         if (

@@ -39,7 +39,7 @@ class Transactions(native.DatabaseWrapper):
             self.ensure_connection()
 
     def set_autocommit(self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False) -> None:
-        if not here[0]:
+        if not here:
             attend()
         self._ask_before_making()
         if not autocommit and self.pool_mode == "statement":
@@ -59,13 +59,13 @@ class Transactions(native.DatabaseWrapper):
             entry.transactions += 1
 
     def _commit(self) -> None:
-        if not here[0]:
+        if not here:
             attend()
         super()._commit()  # type: ignore[misc]
         self._count_transaction()
 
     def _rollback(self) -> None:
-        if not here[0]:
+        if not here:
             attend()
         super()._rollback()  # type: ignore[misc]
         self._count_transaction()

@@ -24,6 +24,6 @@ class WatchedConnection(PooledConnection):
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         if not self.announced and gen.__name__ in _RUNS:
             self._pin("cursor of another class")
-        if not here[0]:
+        if not here:
             attend()
         return super(PooledConnection, self).wait(gen, *args, **kwargs)
