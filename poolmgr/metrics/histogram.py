@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 
 from poolmgr.metrics.decoding import Unreadable
 
@@ -13,20 +14,35 @@ BOUNDS: tuple[float, ...] = tuple(float(f"{m}e{e}") for e in range(-5, 3) for m 
 
 
 class Histogram:
-    """A mutable histogram. Not thread-safe: the owner's lock guards it."""
+    """A mutable histogram. Not thread-safe: the owner's lock guards it.
 
-    __slots__ = ("counts", "total")
+    ``add(seconds)`` only notes: it is called twice a checkout. What was noted is counted all at once, when somebody asks
+    or by ``count()``, which the owner calls now and then, since until then each costs its memory.
+    """
+
+    __slots__ = ("_counts", "_noted", "_total", "add")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS) + 1)
-        self.total = 0.0
+        self._counts = [0] * (len(BOUNDS) + 1)
+        self._total = 0.0
+        self._noted: list[float] = []
+        self.add = self._noted.append
 
-    def add(self, seconds: float) -> None:
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.total += seconds
+    def count(self) -> None:
+        # What the garbage collector has noted meanwhile stands behind these.
+        taken = len(self._noted)
+        values = sorted(self._noted[:taken])
+        del self._noted[:taken]
+        below = 0
+        for index, bound in enumerate((*BOUNDS, inf)):
+            upto = bisect_right(values, bound, below)
+            self._counts[index] += upto - below
+            below = upto
+        self._total += sum(values)
 
     def freeze(self) -> Distribution:
-        return Distribution(tuple(self.counts), self.total)
+        self.count()
+        return Distribution(tuple(self._counts), self._total)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,10 @@ class History:
         self._past: deque[tuple[float, Distribution, Distribution, int, int]] = deque()
 
     def note(self, managed: ManagedPool, now: float) -> None:
-        """Keep the totals of now, if the last ones are old enough."""
+        """Count what was noted since; keep the totals of now, if the last ones are old enough."""
         with managed.pool._lock:
+            managed.wait_time.count()
+            managed.use_time.count()
             if not self._past or now - self._past[-1][0] >= STEP:
                 wait, use = managed.wait_time.freeze(), managed.use_time.freeze()
                 counts = managed.counts

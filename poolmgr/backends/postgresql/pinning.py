@@ -70,12 +70,13 @@ def reasons(query: Any, connection: Any = None) -> frozenset[str]:
 
     ``query`` is what psycopg takes: a str, bytes or a composed statement.
     """
-    if isinstance(query, bytes):
-        query = query.decode(errors="replace")
-    elif isinstance(query, sql.Composable):
-        query = query.as_string(connection)
-    elif not isinstance(query, str):
-        return frozenset({_UNREADABLE})
+    if not isinstance(query, str):
+        if isinstance(query, bytes):
+            query = query.decode(errors="replace")
+        elif isinstance(query, sql.Composable):
+            query = query.as_string(connection)
+        else:
+            return frozenset({_UNREADABLE})
     # Long statements are bulk inserts that differ each time: to remember them would cost memory for nothing.
     return _remembered(query) if len(query) <= _LONG else _look(query)
 
