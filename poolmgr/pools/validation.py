@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from psycopg.pq import TransactionStatus
 from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.liveness import PATIENCE, NoAnswer, has_hung_up, validate
+from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import scrub_unread
 
 if TYPE_CHECKING:
@@ -52,6 +54,11 @@ def fault(managed: ManagedPool, conn: PooledConnection, now: float, timeout: flo
         managed.give_back(conn)
         raise
     return ""
+
+
+def trusted(spec: PoolSpec, finds: Fault) -> float:
+    """The idleness in seconds below which a look at the socket is all that ``finds`` would do; none where it does other things."""
+    return (spec.validate_after_idle or inf) if finds is fault and spec.validation == "socket" else -inf
 
 
 def with_check(check: Callable[[Any], None]) -> Fault:

@@ -71,10 +71,12 @@ class Reporting:
             entry.pins |= found
         self._conn.announced = True
 
-    def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+    def execute(self, query: Any, params: Any = None, **more: Any) -> Any:
         self._look(query)
         try:
-            return super().execute(query, *args, **kwargs)  # type: ignore[misc]
+            if more:
+                return super().execute(query, params, **more)  # type: ignore[misc]
+            return super().execute(query, params)  # type: ignore[misc]
         finally:
             self._conn.announced = False
 
@@ -126,7 +128,7 @@ class Reporting:
             entry.late.append(None)
             return
         entry.cursors -= 1
-        if entry.cursors <= len(entry.late):
+        if not wrapper._keeps:
             wrapper.release_if_free()
 
     def __del__(self, *args: Any) -> None:

@@ -34,10 +34,10 @@ from poolmgr.pools.owners import Sharers
 from poolmgr.pools.preparing import Preparation, present_preparation
 from poolmgr.secrets import disarm, hide
 
-_IDLE = TransactionStatus.IDLE
+_IDLE = int(TransactionStatus.IDLE)
 #: Nothing is left to hold on to: a broken connection goes back too, so that the next statement gets another. Not after a
 #: BEGIN: who ignores the error must not go on outside of the transaction.
-_BROKEN = TransactionStatus.UNKNOWN
+_BROKEN = int(TransactionStatus.UNKNOWN)
 #: A server-side cursor that nobody can use any more, and what a block of pinned() has hidden, are for the pool to clean.
 _FORGOTTEN = frozenset({HELD, PINNED})
 
@@ -331,6 +331,9 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
             return
         status = conn.pgconn.transaction_status
         if status == _IDLE or (status == _BROKEN and not entry.begun):
+            request = latest_request()
+            if request is None or request.over or self._guest_of is not None:
+                self._mode = None
             if (
                 type(self).close is _CLOSE
                 and "close" not in self.__dict__
@@ -350,14 +353,8 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
 
     def _return(self, conn: Any) -> None:
         self.connection = None
-        request = latest_request()
-        if request is None or request.over or self._guest_of is not None:
-            self._mode = None
-        pool, managed = conn._pool, self._managed
-        if managed is not None and pool is managed.pool:
-            managed.give_back(conn)
-        elif pool is not None:  # None when the pool took it back already, as it does from a thread that has ended
-            pool.putconn(conn)
+        if (pool := conn._pool) is not None:  # as it is when the pool took it back, as from a thread that has ended
+            pool.on_put(conn)
 
     def close(self) -> None:
         """Give the connection back; a direct one is closed."""

@@ -26,4 +26,6 @@ class WatchedConnection(PooledConnection):
             self._pin("cursor of another class")
         if not here:
             attend()
-        return super(PooledConnection, self).wait(gen, *args, **kwargs)
+        if args or kwargs:
+            return super(PooledConnection, self).wait(gen, *args, **kwargs)
+        return super(PooledConnection, self).wait(gen)
