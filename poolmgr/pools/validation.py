@@ -57,7 +57,7 @@ def fault(managed: ManagedPool, conn: PooledConnection, now: float, timeout: flo
 
 
 def trusted(spec: PoolSpec, finds: Fault) -> float:
-    """The idleness in seconds below which a look at the socket is all that ``finds`` would do; none where it does other things."""
+    """The seconds of idleness below which ``finds`` only looks at the socket; none where it asks more each time."""
     return (spec.validate_after_idle or inf) if finds is fault and spec.validation == "socket" else -inf
 
 

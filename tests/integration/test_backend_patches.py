@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import psycopg
 import pytest
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import connection, connections, transaction
+from django.db import ProgrammingError, connection, connections, transaction
+from django.db.backends import utils
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql import base as native
 from django.db.backends.signals import connection_created
 
 from poolmgr.backends.postgresql.base import DatabaseWrapper
@@ -31,9 +34,9 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """watch("connect"): the calls of Django's methods from now on, as a tracer patches them."""
     calls: list[str] = []
 
-    def patch(*names: str) -> list[str]:
+    def patch(*names: str, of: Any = BaseDatabaseWrapper) -> list[str]:
         for name in names:
-            monkeypatch.setattr(BaseDatabaseWrapper, name, traced(name, getattr(BaseDatabaseWrapper, name)))
+            monkeypatch.setattr(of, name, traced(name, getattr(of, name)))
         return calls
 
     def traced(name: str, real: Any) -> Any:
@@ -123,9 +126,10 @@ def test_what_is_put_on_one_connection_alone_is_asked_too(small_pool: Small, mod
     query()
 
 
-@pytest.mark.parametrize("name", ["connect", "ensure_connection", "cursor", "close"])
+@pytest.mark.parametrize("name", ["connect", "ensure_connection", "cursor", "create_cursor", "close"])
 def test_a_running_event_loop_is_refused_as_ever(small_pool: Small, name: str) -> None:  # P1
     small_pool("session")
+    query()  # session mode holds a connection from here on
     wrapper = connections["default"]
 
     async def in_task() -> None:
@@ -136,6 +140,80 @@ def test_a_running_event_loop_is_refused_as_ever(small_pool: Small, name: str) -
 
 
 # -- tracers ----------------------------------------------------------------------------------------------------------
+
+
+@both
+def test_what_makes_cursors_may_be_traced_at_any_time(  # P1
+    small_pool: Small, mode: str, watch: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_pool(mode)
+    query()
+    calls = watch("create_cursor", "make_cursor", of=native.DatabaseWrapper)
+    query()
+    monkeypatch.setattr(BaseDatabaseWrapper, "queries_logged", property(lambda self: calls.append("asked")))
+    query()
+    assert calls == ["create_cursor", "make_cursor", "create_cursor", "asked", "make_cursor"]
+
+
+@both
+@pytest.mark.parametrize("name", ["fetchone", "fetchmany", "fetchall", "close"])
+def test_fetches_may_be_traced_at_any_time(  # P1
+    small_pool: Small, mode: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_pool(mode)
+
+    def traced(self: utils.CursorWrapper) -> Any:
+        calls.append(name)
+        return getattr(self.cursor, name)()
+
+    calls: list[str] = []
+    for expected in ([], [name], []):
+        calls.clear()
+        with monkeypatch.context() as patched:
+            if expected:
+                patched.setattr(utils.CursorWrapper, name, traced, raising=False)
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+                if name != "close":
+                    getattr(cursor, name)()
+        assert calls == expected
+
+
+@both
+def test_another_class_of_cursors_in_the_place_of_django_s_is_used(  # P1
+    small_pool: Small, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Traced(utils.CursorWrapper):
+        pass
+
+    small_pool(mode)
+    query()
+    monkeypatch.setattr(utils, "CursorWrapper", Traced)
+    with connection.cursor() as cursor:
+        assert type(cursor) is Traced
+
+
+@both
+@pytest.mark.parametrize("name", ["fetchone", "fetchmany", "fetchall"])
+def test_a_fetch_that_fails_raises_django_s_error(small_pool: Small, mode: str, name: str) -> None:  # P1
+    small_pool(mode)
+    with connection.cursor() as cursor:
+        cursor.execute("VALUES (1), (2), (3)")
+        assert cursor.fetchmany(2) == [(1,), (2,)]
+        cursor.execute("CREATE TABLE IF NOT EXISTS nothing_to_fetch ()")
+        with pytest.raises(ProgrammingError) as caught:
+            getattr(cursor, name)()
+    assert isinstance(caught.value.__cause__, psycopg.ProgrammingError)
+
+
+@both
+def test_statements_are_logged_as_soon_as_debug_says_so(small_pool: Small, mode: str, settings: Any) -> None:  # P1
+    small_pool(mode)
+    for debug in (False, True, False):
+        settings.DEBUG = debug
+        connection.queries_log.clear()
+        query()
+        assert bool(connection.queries) is debug
 
 
 @both

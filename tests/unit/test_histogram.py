@@ -31,6 +31,17 @@ def test_quantiles_lie_within_the_bucket_of_the_true_value() -> None:
         assert low <= told <= high
 
 
+def test_what_was_added_counts_once_however_often_and_whenever_it_is_counted() -> None:
+    histogram = Histogram()
+    for value in (0.3, 0.002, 0.3):
+        histogram.add(value)
+        histogram.count()
+    histogram.add(9.0)
+    assert histogram.freeze() == histogram.freeze()
+    assert histogram.freeze().counts == filled([0.002, 0.3, 0.3, 9.0]).counts
+    assert histogram.freeze().total == pytest.approx(9.602)
+
+
 def test_adding_is_as_counting_together_and_subtracting_takes_back() -> None:
     first, second = filled([0.001, 0.2]), filled([0.03, 500.0])
     both = merge([first, second])

@@ -26,6 +26,9 @@ class _Known:
 
     cursor: Any = None
     _cursor: Any = None
+    create_cursor: Any = None
+    make_cursor: Any = None
+    queries_logged: Any = None
     connect: Any = None
     ensure_connection: Any = None
     close: Any = None
@@ -38,7 +41,9 @@ known = _Known()
 def is_own(name: str) -> bool:
     """Whether the method ``name`` is as Django wrote it; then ``known`` has it, and the next to ask need not ask here."""
     found = getattr(Django, name)
-    function = getattr(found, "__wrapped__", None) if getattr(found, "__code__", None) is _CHECKED else found
+    function = found.fget if isinstance(found, property) else found
+    if getattr(function, "__code__", None) is _CHECKED:
+        function = getattr(function, "__wrapped__", None)
     if not isinstance(function, FunctionType):
         return False
     code = function.__code__

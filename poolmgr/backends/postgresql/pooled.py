@@ -9,21 +9,22 @@ from threading import Lock, get_ident
 from typing import Any
 
 from django.db.backends.postgresql import base as native
-from django.db.backends.postgresql.psycopg_any import IsolationLevel, register_tzloader
+from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from django.db.backends.signals import connection_created
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
-from psycopg.pq import Format, TransactionStatus
+from psycopg.pq import TransactionStatus
 
 from poolmgr.backends.postgresql.creation import DatabaseCreation
-from poolmgr.backends.postgresql.cursors import HELD, ServerSideCursor
+from poolmgr.backends.postgresql.cursors import HELD
 from poolmgr.backends.postgresql.explicit import OWN, PINNED, ExplicitWays
 from poolmgr.backends.postgresql.finding import PoolOfAlias
 from poolmgr.backends.postgresql.lifecycle import Request, latest_request, wrappers
 from poolmgr.backends.postgresql.making import connection_parameters, isolation_level
 from poolmgr.backends.postgresql.patches import Django, is_guarded, is_own, known
 from poolmgr.backends.postgresql.transactions import Transactions
+from poolmgr.backends.postgresql.wrapping import CursorMaking
 from poolmgr.exceptions import PoolmgrError
 from poolmgr.pools import registry
 from poolmgr.pools.entry import Entry
@@ -50,7 +51,7 @@ class _ErrorWrapper(DatabaseErrorWrapper):
             super().__exit__(exc_type, exc_value, traceback)
 
 
-class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
+class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.DatabaseWrapper):
     """Mixed into a PostgreSQL ``DatabaseWrapper``.
 
     Without a ``pool`` key in ``OPTIONS`` the pool has its default settings; ``"pool": False`` means no pool. The
@@ -294,21 +295,6 @@ class Pooled(PoolOfAlias, ExplicitWays, Transactions, native.DatabaseWrapper):
             return
         if managed.took_back(self.connection) or self._guest_of is not latest_request():
             self.close()
-
-    def create_cursor(self, name: str | None = None) -> Any:
-        conn = self.connection
-        entry = getattr(conn, "entry", None)
-        if entry is None:
-            return super().create_cursor(name)
-        if name and self.settings_dict["OPTIONS"].get("server_side_binding") is not True:
-            cursor: Any = ServerSideCursor(conn, name=name, scrollable=False, withhold=conn.autocommit)  # type: ignore[call-arg]
-            loader = conn.adapters.get_loader(native.TIMESTAMPTZ_OID, Format.TEXT)
-            if self.timezone != loader.timezone:
-                register_tzloader(self.timezone, cursor)
-        else:
-            cursor = super().create_cursor(name)
-        cursor.attach(self, entry)
-        return cursor
 
     # -- return -------------------------------------------------------------------------------------------------------
 
