@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
 from math import inf
+from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 from weakref import ref
 
 from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.liveness import break_off
-from poolmgr.pools.work import in_worker
 
 if TYPE_CHECKING:
     from poolmgr.pools.managed import ManagedPool
@@ -69,7 +68,8 @@ def _look(managed: ManagedPool) -> float:
         over = [(conn, conn.entry.epoch) for conn in managed.out if conn not in managed.broken_off]
         managed.broken_off.update(conn for conn, _ in over)
     for conn, epoch in over:
-        in_worker(managed.pool, partial(_break_off, managed, conn, epoch))
+        # All at once, and not by the pool's workers, who may be at connects and hooks that hang.
+        Thread(target=_break_off, args=[managed, conn, epoch], name="poolmgr-deadline", daemon=True).start()
     return inf
 
 

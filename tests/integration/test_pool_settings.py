@@ -14,6 +14,7 @@ from poolmgr.exceptions import PoolExhausted, TooManyWaiting
 from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.plan import Action
+from poolmgr.pools.work import in_worker
 from tests.pools import backends, change, give_back, hold, wait_in_thread
 from tests.waiting import until
 
@@ -377,3 +378,27 @@ def test_equal_settings_do_nothing(make_pool: MakePool) -> None:
     pool = make_pool()
     assert pool.apply(replace(pool.desired, revision=7)).action is Action.KEEP
     assert pool.snapshot().revision == 7
+
+
+def test_what_is_used_beyond_a_lease_is_broken_off_though_every_worker_of_the_pool_is_busy(  # P6
+    make_pool: MakePool,
+) -> None:
+    free, busy = threading.Event(), threading.Semaphore(0)
+
+    def work() -> None:
+        busy.release()
+        free.wait(20)
+
+    pool = make_pool(max_size=1)
+    held = pool.checkout()
+    try:
+        for _ in range(pool.pool.num_workers):
+            in_worker(pool.pool, work)
+            assert busy.acquire(timeout=10)
+        now = monotonic()
+        pool.limit(Allowance(1, lapses=now, ends=now + 0.1))
+        with pytest.raises(psycopg.OperationalError):
+            held.execute("SELECT pg_sleep(8)")
+    finally:
+        free.set()
+    pool.give_back(held)
