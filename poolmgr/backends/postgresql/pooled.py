@@ -92,7 +92,7 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
 
     def ensure_connection(self) -> None:
         """As Django's, and through it where somebody has put something before it."""
-        if not self._ensuring and is_guarded():
+        if Django.ensure_connection is not known.ensure_connection and not self._ensuring and is_guarded():
             # What was put there may call this method, found before it was: that goes on, and not round in a circle.
             self._ensuring = True
             try:

@@ -80,23 +80,21 @@ class CursorMaking(native.DatabaseWrapper):
             return super().create_cursor(name)
         if name and self.settings_dict["OPTIONS"].get("server_side_binding") is not True:
             cursor: Any = ServerSideCursor(conn, name=name, scrollable=False, withhold=conn.autocommit)  # type: ignore[call-arg]
-            self._tell_timezone(cursor)
+            timezone = conn.adapters.get_loader(_TIMESTAMPTZ, _TEXT).timezone
         elif (
             name
             or _get_running_loop() is not None
             or (Django.create_cursor is not known.create_cursor and not is_own("create_cursor"))
         ):
-            cursor = super().create_cursor(name)
+            cursor, timezone = super().create_cursor(name), self.timezone
         else:
             # Django learns from an exception, at every call, that no event loop runs in this thread.
             cursor = conn.cursor()
-            self._tell_timezone(cursor)
+            timezone = conn.adapters.get_loader(_TIMESTAMPTZ, _TEXT).timezone
+        if timezone != self.timezone:
+            register_tzloader(self.timezone, cursor)
         cursor.attach(self, entry)
         return cursor
-
-    def _tell_timezone(self, cursor: Any) -> None:
-        if self.timezone != self.connection.adapters.get_loader(_TIMESTAMPTZ, _TEXT).timezone:
-            register_tzloader(self.timezone, cursor)
 
     def make_cursor(self, cursor: Any) -> Any:
         if Django.make_cursor is known.make_cursor or is_own("make_cursor"):
