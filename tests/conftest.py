@@ -22,6 +22,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_sessionfinish() -> None:
     running.stop_servers()
+    running.remove_template()
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +44,7 @@ def make_postgres() -> Iterator[Callable[..., EmbeddedPostgres]]:
     made: list[EmbeddedPostgres] = []
 
     def make(**settings: object) -> EmbeddedPostgres:
-        server = EmbeddedPostgres(directory / f"postgres{len(made)}", settings={**running.FAST, **settings})
+        server = running.new_postgres(directory / f"postgres{len(made)}", **settings)
         made.append(server)
         return server.start()
 
@@ -84,7 +85,7 @@ def outage_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded
     from .integration.outages import OutageSite
 
     directory = running.scratch_directory()
-    server = EmbeddedPostgres(directory / "postgres", settings={**running.FAST, "max_connections": 20}).start()
+    server = running.new_postgres(directory / "postgres", max_connections=20).start()
     OutageSite(server, None, tmp_path_factory.mktemp("outages")).prepare()
     yield server
     server.destroy()

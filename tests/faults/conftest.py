@@ -29,8 +29,9 @@ ROOT = Path(__file__).parents[2]
 def victim() -> Iterator[EmbeddedPostgres]:
     """A server to restart, stop or fill. Leave it running."""
     directory = running.scratch_directory()
-    settings = {**running.FAST, "max_connections": MAX_CONNECTIONS, "superuser_reserved_connections": 3}
-    server = EmbeddedPostgres(directory / "victim", settings=settings).start()
+    server = running.new_postgres(
+        directory / "victim", max_connections=MAX_CONNECTIONS, superuser_reserved_connections=3
+    ).start()
     server.create_database("faults")
     yield server
     server.destroy()

@@ -28,7 +28,7 @@ TTL = 4.0
 @pytest.fixture(scope="module")
 def server() -> Iterator[EmbeddedPostgres]:
     directory = running.scratch_directory()
-    server = EmbeddedPostgres(directory / "sharing", settings={**running.FAST, "max_connections": 90}).start()
+    server = running.new_postgres(directory / "sharing", max_connections=90).start()
     server.create_database("work")
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.faults.programs.sharing_settings", "POOLMGR": "{}"}
     environment |= {"CONTROL_URL": server.create_database("control"), "WORK_URL": server.url("work")}
