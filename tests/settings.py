@@ -20,6 +20,8 @@ if not has_addresses():
     )
 
 from poolsite.settings import *  # noqa: F403
+from poolsite.settings import INSTALLED_APPS
 
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.emptied"]
 # Hashing slowly is the point of a password hasher, and not of a test that logs in.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
