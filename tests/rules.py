@@ -16,6 +16,9 @@ _left_out = 0
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="Run the long tests too (marker: long).")
+    # For the scheduler of tests.workers; here, because who runs without it has the same configuration.
+    told = "Files and directories whose tests share something dear: one worker runs all of each, and begins with them."
+    parser.addini("together", told, type="linelist")
 
 
 @pytest.hookimpl(trylast=True)

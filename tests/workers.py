@@ -7,8 +7,10 @@ settings are, so that it imports nothing of the project.
 import os
 import uuid
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # Every process that descends from this run carries the mark, also one that left our process tree.
 RUN_MARK = "POOLMGR_TEST_RUN"
@@ -66,3 +68,23 @@ def pytest_xdist_auto_num_workers() -> int | None:
         return None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(WORKERS_PER_CORE * cores, MOST_WORKERS)
+
+
+# -- who gets which tests ----------------------------------------------------------------------------------------------
+
+
+class Together(LoadScopeScheduling):
+    """Each test goes to whoever is free, but for those that the ini option `together` names.
+
+    xdist's own groups are a part of a test's id, which the newest pytest lets nobody change.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        named: list[str] = self.config.getini("together")
+        return next((each for each in named if path == each or path.startswith(f"{each}/")), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)

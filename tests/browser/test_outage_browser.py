@@ -16,7 +16,7 @@ from tests.waiting import until
 from .conftest import Page
 from .test_dashboard_browser import CONTRAST, GREEN
 
-pytestmark = [pytest.mark.browser, pytest.mark.faults, pytest.mark.xdist_group("outages")]
+pytestmark = [pytest.mark.browser, pytest.mark.faults]
 
 
 @pytest.fixture

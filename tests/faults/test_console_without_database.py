@@ -13,7 +13,7 @@ from tests.integration.outages import OutageSite, Visitor
 from tests.integration.serving import gunicorn, uvicorn
 from tests.waiting import until
 
-pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("outages")]
+pytestmark = pytest.mark.faults
 
 WEB = gunicorn("poolsite.wsgi", threads=4)
 CONSOLE = gunicorn("poolmgr.console:application", threads=4)

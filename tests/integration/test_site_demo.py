@@ -16,9 +16,6 @@ import pytest
 from poolsite.demo.ports import free_port
 from tests.servers import scratch_directory
 
-# One worker for all of them, as they share a directory.
-pytestmark = pytest.mark.xdist_group("demo")
-
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("DATABASE_URL", "REDIS_URL")}
 

@@ -24,6 +24,13 @@ def test_leaves():
 CRASHES = LEAVES_A_PROCESS + "    import os; os._exit(3)\n"
 SKIPS = "import pytest\n\n\ndef test_skips():\n    pytest.skip('needs a thing: install thing')\n"
 SKIPS_WHOLE = "import pytest\n\npytest.skip('needs another thing', allow_module_level=True)\n"
+TELLS_ITS_WORKER = """
+import os, pytest
+
+@pytest.mark.parametrize("number", range(8))
+def test_tells(number):
+    print(os.environ["PYTEST_XDIST_WORKER"], file=open("who", "a"))
+"""
 LONG = "import pytest\n\n\n@pytest.mark.long\ndef test_long():\n    pass\n\n\ndef test_short():\n    pass\n"
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -32,7 +39,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """run({"name": source}, *arguments, **environment): pytest with the project's rules on files of these texts."""
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -ra\nmarkers = long\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -ra\nmarkers = long\ntogether = test_together.py\n")
 
     def pytest_on(files: dict[str, str], *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         for name, source in files.items():
@@ -91,6 +98,12 @@ def test_a_file_that_is_skipped_is_an_error_too_where_skips_are_forbidden(run: R
 def test_long_tests_run_for_whom_names_their_file(run: Run) -> None:
     done = run({"long": LONG}, "test_long.py")
     assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_what_shares_something_dear_is_one_worker_s_work(run: Run, tmp_path: Path) -> None:
+    done = run({"together": TELLS_ITS_WORKER, "short": "def test_short():\n    pass\n"}, "-n", "2")
+    assert "9 passed" in done.stdout, done.stdout + done.stderr
+    assert len(set((tmp_path / "who").read_text().split())) == 1
 
 
 def test_what_a_crashed_worker_leaves_is_named_too(run: Run, tmp_path: Path) -> None:
