@@ -59,6 +59,12 @@ class Proxy:
         self.refuse()
         self.reset()
 
+    @property
+    def carried(self) -> int:
+        """How many connections go through it; one is counted until what its server said last, and its end, is passed on."""
+        with self._lock:
+            return len(self._links)
+
     def _wake(self, end: bool = False) -> "list[_Link]":
         with self._lock:
             links = list(self._links)

@@ -70,11 +70,12 @@ def stopped(server: EmbeddedPostgres) -> Iterator[None]:
 
 @pytest.mark.parametrize("how", ["fast", "immediate"])
 def test_a_restart_costs_idle_connections_and_no_query(
-    borrow: Borrow, server: EmbeddedPostgres, how: Any
+    borrow: Borrow, server: EmbeddedPostgres, proxy: Proxy, how: Any
 ) -> None:  # P7
     borrower = borrow(max_size=4)
     before = borrower.warm(4)
     server.restart(how)
+    until(lambda: not proxy.carried, "the old sessions' end to arrive")
     began = time.monotonic()
     assert borrower.request() not in before
     # One connect, not a chain of back-offs.
@@ -83,11 +84,11 @@ def test_a_restart_costs_idle_connections_and_no_query(
     assert not before & set(borrower.pool.snapshot().backend_pids)
 
 
-def test_killed_backends_cost_no_query(borrow: Borrow) -> None:  # P7
+def test_killed_backends_cost_no_query(borrow: Borrow, proxy: Proxy) -> None:  # P7
     borrower = borrow(max_size=4)
     before = borrower.warm(4)
     kill_backends(borrower.direct)
-    until(lambda: not backends(borrower.direct) & before, "the sessions to end")
+    until(lambda: not proxy.carried, "the sessions' end to arrive")
     began = time.monotonic()
     assert borrower.request() not in before
     assert time.monotonic() - began < 1.0
@@ -140,7 +141,7 @@ def test_a_backend_killed_in_mid_query_fails_that_query_only(borrow: Borrow) -> 
 
 
 def test_a_restart_in_mid_transaction_fails_that_transaction_only(
-    borrow: Borrow, server: EmbeddedPostgres
+    borrow: Borrow, server: EmbeddedPostgres, proxy: Proxy
 ) -> None:  # P4 P7
     """Error budget: the transactions under way; in statement mode, which has none, the cursors that are open."""
     borrower = borrow(max_size=3)
@@ -148,18 +149,20 @@ def test_a_restart_in_mid_transaction_fails_that_transaction_only(
     with pytest.raises(LOST), borrower.borrowed() as ask:
         ask("SELECT 1")
         server.restart("immediate")
+        until(lambda: not proxy.carried, "the sessions' end to arrive")
         ask("SELECT 1")
     assert borrower.request("SELECT 5") == 5
     borrower.recovers()
 
 
 def test_requests_that_come_while_the_server_restarts_wait_for_it(
-    borrow: Borrow, server: EmbeddedPostgres
+    borrow: Borrow, server: EmbeddedPostgres, proxy: Proxy
 ) -> None:  # P7
     """Error budget: zero, since the server is back before their timeout."""
     borrower = borrow(max_size=3, connection_timeout=15)
     borrower.warm(3)
     server.stop("fast")
+    until(lambda: not proxy.carried, "the sessions' end to arrive")
     waiting = [in_thread(lambda: borrower.request("SELECT 5")) for _ in range(6)]
     until(lambda: borrower.pool.snapshot().pending == 6, "the requests to wait")
     until(lambda: borrower.pool.diagnose(), "a connect to fail")
