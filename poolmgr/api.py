@@ -8,7 +8,7 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.managed import ManagedPool
 
 
 def _wrapper(using: str) -> Any:

@@ -15,8 +15,9 @@ from poolmgr.conf import conf
 from poolmgr.control.store import get_store
 from poolmgr.control.transacting import what_transacts
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.pools.spec import PoolSpec, from_options
+from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import shown
+from poolmgr.targets.postgresql.options import from_options
 
 #: Where PgBouncer listens unless told otherwise; nothing else in the settings tells it from a PostgreSQL.
 PGBOUNCER_PORT = "6432"

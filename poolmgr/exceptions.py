@@ -1,15 +1,14 @@
 """Every error that poolmgr raises on purpose.
 
-Checkout errors are also Django's ``OperationalError``, and psycopg_pool's error of the same meaning where it has one, so
-that the handlers a site already has keep working; each class names one cause, and its message is a sentence an operator
-can act on.
+Checkout errors are also Django's ``OperationalError``, and those that a pool raises its own library's error of the same
+meaning where that has one, so that the handlers a site already has keep working; each class names one cause, and its message
+is a sentence an operator can act on.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import psycopg_pool
 from django.core.exceptions import ImproperlyConfigured
 from django.db.transaction import TransactionManagementError
 from django.db.utils import NotSupportedError, OperationalError
@@ -75,11 +74,11 @@ class CheckoutError(PoolmgrError, OperationalError):
         super().__init__(scrub(message))
 
 
-class PoolExhausted(CheckoutError, psycopg_pool.PoolTimeout):
+class PoolExhausted(CheckoutError):
     """Every connection stayed in use until the deadline."""
 
 
-class TooManyWaiting(PoolExhausted, psycopg_pool.TooManyRequests):
+class TooManyWaiting(PoolExhausted):
     """``max_waiting`` requests wait already."""
 
 
@@ -95,11 +94,11 @@ class ServerFull(CheckoutError):
     """The server has no connection slot left."""
 
 
-class PoolPaused(CheckoutError, psycopg_pool.PoolTimeout):
+class PoolPaused(CheckoutError):
     """The pool was paused until the deadline."""
 
 
-class PoolClosed(CheckoutError, psycopg_pool.PoolClosed):
+class PoolClosed(CheckoutError):
     """The pool was closed, as happens at shutdown."""
 
 

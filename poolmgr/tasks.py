@@ -17,8 +17,8 @@ from poolmgr.control import agent, rolling, upkeep
 from poolmgr.control.access import control_database, sentence_of
 from poolmgr.control.health import check_target as look_at
 from poolmgr.control.store import StoreDown
-from poolmgr.control.targets import known_targets
 from poolmgr.pools.lane import console_lane
+from poolmgr.targets.known import known_targets
 
 try:
     from celery import shared_task

@@ -7,10 +7,10 @@ from urllib.parse import unquote, urlsplit
 import psycopg
 
 from poolmgr.pools.desired import Desired
-from poolmgr.pools.liveness import default_parameters
-from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.plan import Action
 from poolmgr.pools.spec import make_spec
+from poolmgr.targets.postgresql.managed import ManagedPool
+from poolmgr.targets.postgresql.parameters import default_parameters
 from tests.waiting import until
 
 

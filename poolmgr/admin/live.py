@@ -12,8 +12,8 @@ from django.utils.translation import gettext as _
 from poolmgr.conf import ROLES
 from poolmgr.control.desired import follow, label, read_profiles
 from poolmgr.control.fleet import Fleet
-from poolmgr.control.targets import known_targets
 from poolmgr.models import PoolProfile
+from poolmgr.targets.known import known_targets
 
 #: Stands where nobody measured anything.
 DASH = "\N{EN DASH}"

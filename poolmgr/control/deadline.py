@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Timer
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
 from django.db import connections
 
-from poolmgr.pools.liveness import hang_up
+from poolmgr.pools.endings import ended_after
+from poolmgr.pools.sockets import hang_up
 
 
 @contextmanager
@@ -25,21 +25,7 @@ def deadline(alias: str, seconds: float) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def ended_after(seconds: float, end: Callable[[], object]) -> Iterator[None]:
-    """Call ``end``, in another thread, when the block takes longer than ``seconds``."""
-    timer = Timer(seconds, end)
-    timer.name, timer.daemon = "poolmgr-deadline", True
-    try:
-        timer.start()
-    except RuntimeError:
-        pass  # the interpreter ends and starts no thread any more; then this thread ends with it
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
 def _break(connection: Any) -> None:
     if isinstance(connection, psycopg.Connection):
-        hang_up(connection)
+        with suppress(psycopg.Error):  # closed meanwhile
+            hang_up(connection.fileno())

@@ -10,7 +10,7 @@ from poolmgr.control.access import control_alias
 from poolmgr.exceptions import InvalidSpec
 from poolmgr.models import PoolProfile
 from poolmgr.pools.desired import Desired
-from poolmgr.pools.spec import query_error
+from poolmgr.targets.known import likely_kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def validation_queries(profiles: tuple[PoolProfile, ...]) -> dict[str, str]:
     return {
         profile.target: profile.validation_query
         for profile in sorted(profiles, key=lambda profile: profile.role, reverse=True)
-        if profile.enabled and not query_error(profile.validation_query)
+        if profile.enabled and not likely_kind_of(profile.target).query_error(profile.validation_query)
     }
 
 

@@ -18,13 +18,13 @@ from poolmgr.control.sharing.share import FLOOR
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.store.reading import Unread
-from poolmgr.control.targets import known_targets
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.health import STATES, Checked, Figures, Verdict, judge, still_refused, worst
 from poolmgr.metrics.histogram import Distribution, merge
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.models import HealthCheck, PoolProfile
 from poolmgr.pools.spec import PoolSpec
+from poolmgr.targets.known import known_targets, likely_kind_of
 
 Profiles = tuple[PoolProfile, ...]
 
@@ -187,7 +187,7 @@ def _view(target: str, beats: Beats, profiles: Profiles | None, health: Checked 
     told = [Verdict(health.state, health.message)] if health is not None and fresh else []
     return TargetView(
         target=target,
-        kind=pools[0].kind if pools else "postgresql",
+        kind=pools[0].kind if pools else likely_kind_of(target).name,
         address=pools[0].address if pools else "",
         processes=len(pools),
         idle=figures.idle,

@@ -15,7 +15,7 @@ from poolmgr.control.access import control_alias
 from poolmgr.metrics.snapshot import Ack
 from poolmgr.models import Acknowledgement, Command
 from poolmgr.pools import registry
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.pools.port import Pool
 
 log = logging.getLogger("poolmgr.agent")
 
@@ -61,13 +61,13 @@ class Orders:
                 self._carry_out(command, pool)
         return acted
 
-    def _applies(self, command: Command, pool: ManagedPool) -> bool:
+    def _applies(self, command: Command, pool: Pool) -> bool:
         if command.pk not in self._begun:
             return True
         # A pool that was made anew while a pause holds.
         return command.kind == Command.Kind.PAUSE and not pool.paused
 
-    def _carry_out(self, command: Command, pool: ManagedPool) -> None:
+    def _carry_out(self, command: Command, pool: Pool) -> None:
         log.info("%s, ordered by %s", command, command.author or "nobody in particular")
         if command.kind == Command.Kind.PAUSE:
             pool.pause()
@@ -83,7 +83,7 @@ class Orders:
                 target=self._recycle, args=(command, pool), name=f"poolmgr-recycle-{command.pk}", daemon=True
             ).start()
 
-    def _recycle(self, command: Command, pool: ManagedPool) -> None:
+    def _recycle(self, command: Command, pool: Pool) -> None:
         try:
             result = pool.recycle(RECYCLE_TIME)
         except Exception as error:  # whatever it is, the operator must hear of it

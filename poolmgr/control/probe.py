@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
-from time import monotonic, perf_counter
-from typing import Any
+from time import monotonic
 
-import psycopg
-from django.db import connections
-from psycopg.rows import tuple_row
-
-from poolmgr.backends.postgresql.making import connection_parameters
 from poolmgr.conf import Conf, conf
-from poolmgr.control.deadline import ended_after
-from poolmgr.control.targets import bootstrap_spec, known_targets
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.identity import application_name, application_name_of
 from poolmgr.metrics.health import Verdict, judge_server, worst
@@ -25,32 +16,13 @@ from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import HealthCheck
 from poolmgr.pools import registry
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.liveness import PATIENCE, NoAnswer, break_off, validate
-from poolmgr.pools.parting import part
+from poolmgr.pools.kinds import Kind
+from poolmgr.pools.looking import Look
 from poolmgr.secrets import scrub
+from poolmgr.targets.known import address_of, bootstrap_spec, kind_of, known_targets, prober
 
 #: Seconds above which a connect or a query that should take milliseconds is worth a warning.
 SLOW = 1.0
-
-# Other users' rows hide their backend_type; a user and a database mark what takes one of max_connections.
-_FIGURES = """
-SELECT array(SELECT pid FROM pg_stat_activity WHERE datid IS NOT NULL AND usesysid IS NOT NULL),
-       current_setting('max_connections')::int,
-       coalesce(current_setting('superuser_reserved_connections', true)::int, 0)
-         + coalesce(current_setting('reserved_connections', true)::int, 0),
-       current_setting('server_version'),
-       array(SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user
-               AND application_name LIKE 'poolmgr:%' AND backend_start < now() - make_interval(secs => {age}))
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What was found; ``pids`` are the server's, ``names`` those of sessions that are older than a silent process may be."""
-
-    check: HealthCheck
-    pids: Sequence[int] = ()
-    names: Sequence[str] = ()
 
 
 class Probe:
@@ -65,89 +37,56 @@ class Probe:
         self._target = target
         self._timeout = timeout
         self._deadline = monotonic() + timeout
-        self._connection: psycopg.Connection[Any] | None = None
-        self._results: SimpleQueue[_Seen] = SimpleQueue()
-        if target not in known_targets():
+        self._results: SimpleQueue[HealthCheck] = SimpleQueue()
+        kind = kind_of(target)
+        if kind is None:
             known = ", ".join(known_targets()) or "none"
-            self._results.put(_Seen(_outcome(target, "unknown", f"There is no target {target!r}; known are: {known}.")))
+            self._look = Look("")
+            self._results.put(_outcome(target, "unknown", f"There is no target {target!r}; known are: {known}."))
             return
-        self._wrapper = connections[target]
-        self._address = _address(self._wrapper.settings_dict)
+        self._kind = kind
+        self._look = Look(address_of(target))
         pool = registry.get(target)
-        spec = pool.spec if pool else bootstrap_spec(target)
-        self._query = query
-        self._own_query = spec.validation_query if spec else "SELECT 1"
+        spec = (pool.spec if pool else bootstrap_spec(target)) or kind.defaults
+        self._query = lambda: query() or spec.validation_query
         Thread(target=self._run, name="poolmgr-probe", daemon=True).start()
 
     def result(self, ours: Iterable[int], processes: Collection[ProcessBeat] | None = None) -> HealthCheck:
         """An unsaved result, at the latest at the deadline.
 
-        ``ours`` are the server processes behind the fleet's pools, ``processes`` all that live; None where not all are
+        ``ours`` are the server's ids of the fleet's connections, ``processes`` all that live; None where not all are
         known. Where none reports, it isn't theirs to do so.
         """
+        look = self._look
         try:
-            seen = self._results.get(timeout=max(0.001, self._deadline - monotonic()))
+            check = self._results.get(timeout=max(0.001, self._deadline - monotonic()))
         except Empty:
-            silent = f"{self._address} accepts connections but is silent"
-            where = silent if self._connection else f"no connection to {self._address}"
+            silent = f"{look.address} accepts connections but is silent"
+            where = silent if look.connected else f"no connection to {look.address}"
             return _outcome(
                 self._target, "critical", f"The server does not answer within {self._timeout:g} s: {where}."
             )
-        check = seen.check
-        if seen.pids:
-            check.ours = len(set(ours).intersection(seen.pids))
-        if processes and (lost := _lost(seen.names, processes)):
+        if look.ids:
+            check.ours = len(set(ours).intersection(look.ids))
+        if processes and (lost := _lost(look.names, processes)):
             verdict = worst([Verdict(check.state, check.message), lost])
             check.state, check.message = verdict.state, verdict.sentence
         return check
 
     def _run(self) -> None:
-        check, pids, names = HealthCheck(target=self._target), [], []
+        check, look = HealthCheck(target=self._target), self._look
         try:
-            began = perf_counter()
-            with psycopg.connect(**self._parameters(), autocommit=True) as connection:
-                check.connect_time = perf_counter() - began
-                self._connection = connection
-                query = self._query() or self._own_query
-                began = perf_counter()
-                failed = self._validate(connection, query)
-                check.query_time = perf_counter() - began
-                left = max(0.0, self._deadline - monotonic())
-                with (
-                    ended_after(left, lambda: break_off(connection)),
-                    connection.cursor(row_factory=tuple_row) as cursor,
-                ):
-                    row: Any = cursor.execute(_FIGURES.format(age=_silence())).fetchone()
-            pids, check.server_max, check.server_reserved, version, names = row
-            # The probe's own connection is gone by the time that anybody reads this.
-            check.server_used = len(pids) - 1
-            check.server_version = version[:50]
-            verdict = worst([_judge(check), *failed])
+            prober(self._kind)(self._target, look, self._query, self._deadline, _silence())
+            check.server_used, check.server_max, check.server_reserved = look.used, look.most, look.reserved
+            check.server_version = look.version[:50]
+            verdict = worst([*_judge(look, self._kind), *look.verdicts])
             check.state, check.message = verdict.state, verdict.sentence
         except Exception as error:  # whatever keeps it from an answer is the result
             found = diagnose(error)
             sentence = found.sentence[:1].upper() + found.sentence[1:].rstrip(".")
-            check.state, check.message = "critical", f"{sentence}: {self._address}."
-        self._results.put(_Seen(check, pids, names))
-
-    def _parameters(self) -> dict[str, Any]:
-        self._wrapper.check_settings()
-        # libpq knows whole seconds and no less than 2; the deadline may be earlier.
-        given = {**self._wrapper.get_connection_params(), "connect_timeout": max(2, round(self._timeout))}
-        return connection_parameters(given, self._timeout)
-
-    def _validate(self, connection: psycopg.Connection[Any], query: str) -> list[Verdict]:
-        try:
-            validate(connection, query, self._deadline)
-        except NoAnswer:
-            # Whoever asks for the result has it by now. The query may wait still, in one session more at each check.
-            part(connection, PATIENCE)
-            raise
-        except psycopg.OperationalError as error:
-            if connection.closed:
-                raise
-            return [Verdict("critical", f"The validation query fails: {diagnose(error).sentence} ({self._address}).")]
-        return []
+            check.state, check.message = "critical", f"{sentence}: {look.address}."
+        check.connect_time, check.query_time = look.connect_time, look.query_time
+        self._results.put(check)
 
 
 def _silence() -> float:
@@ -173,17 +112,13 @@ def _lost(names: Sequence[str], processes: Collection[ProcessBeat]) -> Verdict |
     )
 
 
-def _judge(check: HealthCheck) -> Verdict:
-    found = [judge_server(check.server_used or 0, check.server_max or 0, check.server_reserved or 0)]
-    for name, seconds in (("Connecting", check.connect_time), ("The validation query", check.query_time)):
+def _judge(look: Look, kind: Kind) -> list[Verdict]:
+    found = [judge_server(look.used, look.most, look.reserved or 0, kind.unit)]
+    for name, seconds in (("Connecting", look.connect_time), ("The validation query", look.query_time)):
         if seconds is not None and seconds > SLOW:
             found.append(Verdict("warning", f"{name} took {seconds:.1f} s."))
-    return worst(found)
+    return found
 
 
 def _outcome(target: str, state: str, message: str) -> HealthCheck:
     return HealthCheck(target=scrub(target)[:200], state=state, message=scrub(message)[:500])
-
-
-def _address(database: dict[str, Any]) -> str:
-    return scrub(f"{database['HOST'] or 'local socket'}:{database['PORT'] or 5432}/{database['NAME']}")

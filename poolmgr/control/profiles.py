@@ -10,12 +10,12 @@ from poolmgr.control.access import control_alias, control_transaction
 from poolmgr.control.commands import record
 from poolmgr.control.push import notify_after_commit
 from poolmgr.control.room import server_room_warning
-from poolmgr.control.targets import bootstrap_spec, known_targets
 from poolmgr.control.transacting import statement_warning
 from poolmgr.exceptions import EditedMeanwhile, InvalidSpec
 from poolmgr.models import Event, PoolProfile, ProfileRevision
 from poolmgr.pools.spec import FIELDS, plainly
 from poolmgr.secrets import scrub
+from poolmgr.targets.known import bootstrap_spec, known_targets
 
 __all__ = [
     "bootstrap_profiles",

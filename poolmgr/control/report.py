@@ -16,10 +16,10 @@ from poolmgr.control.desired import read_profiles, validation_queries
 from poolmgr.control.fleet import Beats, Fleet, TargetView, fleet_of, read_beats, read_fleet
 from poolmgr.control.health import our_pids
 from poolmgr.control.probe import Probe
-from poolmgr.control.targets import known_targets
 from poolmgr.metrics.health import Verdict, worst
 from poolmgr.models import HealthCheck
 from poolmgr.secrets import scrub
+from poolmgr.targets.known import known_targets
 
 _T = TypeVar("_T")
 

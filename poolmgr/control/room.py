@@ -10,9 +10,9 @@ from django.utils import timezone
 from poolmgr.control.fleet import last_check, read_fleet
 from poolmgr.control.health import check_target
 from poolmgr.control.sharing.share import FLOOR
-from poolmgr.control.targets import known_targets
 from poolmgr.metrics.health import over_budget
 from poolmgr.models import HealthCheck, PoolProfile
+from poolmgr.targets.known import known_targets
 
 #: A stored check this old says too little of the server's present load.
 _FRESH = timedelta(minutes=5)

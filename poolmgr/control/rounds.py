@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from threading import Event, Lock, Thread
 from time import monotonic, time
 
-import poolmgr
 from poolmgr.conf import conf
 from poolmgr.control import reach
 from poolmgr.control.access import control_alias, control_database
@@ -23,7 +22,8 @@ from poolmgr.control.store.database import DatabaseStore
 from poolmgr.identity import host, process_uid, role, short_name
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.pools import registry
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.pools.port import Pool
+from poolmgr.version import __version__
 
 log = logging.getLogger("poolmgr.agent")
 
@@ -54,7 +54,7 @@ class Agent:
         self._beat_due = 0.0
         self._work = Lock()
         self._stopped = Event()
-        self._quiet_after: ManagedPool | None = None
+        self._quiet_after: Pool | None = None
         self._quiet = False
         self._thread = Thread(target=self._run, name="poolmgr-agent", daemon=True)
 
@@ -167,7 +167,7 @@ class Agent:
             role=self._role,
             started=self._started,
             at=time(),
-            version=poolmgr.__version__,
+            version=__version__,
             name=short_name(),
             pools=tuple(pool.snapshot() for pool in registry.pools()),
             acks=self._orders.recent(),

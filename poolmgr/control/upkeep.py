@@ -16,9 +16,9 @@ from poolmgr.control.fleet import TargetView, read_fleet
 from poolmgr.control.health import check_target, is_due, store_check
 from poolmgr.control.store import get_store, live_uids
 from poolmgr.control.store.database import DatabaseStore
-from poolmgr.control.targets import bootstrap_spec, known_targets
 from poolmgr.models import Command, Event, HealthCheck, Sample
 from poolmgr.pools.spec import PoolSpec
+from poolmgr.targets.known import bootstrap_spec, known_targets
 
 log = logging.getLogger("poolmgr.tasks")
 

@@ -8,13 +8,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from poolmgr.control.fleet import Fleet, TargetView
-from poolmgr.control.targets import known_targets
 from poolmgr.dashboard.present import DASH, Figure, duration, number, share, timed
 from poolmgr.dashboard.rows import ProcessRow, process_rows
 from poolmgr.dashboard.server import ServerLine, server_line
 from poolmgr.dashboard.wanted import Source, Wanted
 from poolmgr.metrics.histogram import Distribution
 from poolmgr.metrics.snapshot import PoolSnapshot
+from poolmgr.targets.known import known_targets
 
 
 @dataclass(frozen=True, slots=True)

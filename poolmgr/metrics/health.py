@@ -156,11 +156,15 @@ def over_budget(budget: int, processes: int, floor: int) -> str:
     return f"{processes} processes may hold {each} each whatever the budget, and it is {budget}"
 
 
-def judge_server(used: int, most: int, reserved: int) -> Verdict:
-    """How full a server is: ``used`` of ``most`` connections, of which ``reserved`` are for superusers."""
+def judge_server(used: int | None, most: int | None, reserved: int, unit: str = "server connections") -> Verdict:
+    """How full a server is: ``used`` of ``most``, in ``unit``, of which ``reserved`` are kept from us; None if untold."""
+    if used is None:
+        return Verdict("ok", "The server answers.")
+    if most is None:
+        return Verdict("ok", f"{used} {unit} used.")
     room = max(1, most - reserved)
     share = used / room
-    sentence = f"{used} of {room} server connections used"
+    sentence = f"{used} of {room} {unit} used"
     if share >= SERVER_CRITICAL:
         return Verdict("critical", f"The server is nearly full: {sentence} ({share:.0%}).")
     if share >= SERVER_WARNING:

@@ -12,7 +12,8 @@ from django.utils.translation import gettext_lazy as _
 from poolmgr.conf import ROLES
 from poolmgr.models.author import AuthorField
 from poolmgr.models.moment import MomentField
-from poolmgr.pools.spec import FIELDS, POOL_MODES, VALIDATIONS, PoolSpec, errors_in, make_spec
+from poolmgr.pools.spec import FIELDS, POOL_MODES, VALIDATIONS, PoolSpec
+from poolmgr.targets.known import likely_kind_of
 
 _D = PoolSpec()
 
@@ -167,7 +168,7 @@ class PoolProfile(models.Model):
 
     def spec(self) -> PoolSpec:
         """The settings as a valid ``PoolSpec``. Raises ``InvalidSpec`` for a row that was made wrong in SQL."""
-        return make_spec(self.values(), where=f"profile {self.pk} ({self})")
+        return likely_kind_of(self.target).make_spec(self.values(), where=f"profile {self.pk} ({self})")
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
         try:
@@ -184,4 +185,5 @@ class PoolProfile(models.Model):
 
     def _errors(self) -> dict[str, str]:
         known = {name: value for name, value in self.values().items() if value is not None}
-        return errors_in({**_D.to_dict(), **known})
+        kind = likely_kind_of(self.target)
+        return kind.errors_in({**kind.defaults.to_dict(), **known})

@@ -11,13 +11,14 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from weakref import WeakSet
 
 from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.diagnosis import Diagnosis
 from poolmgr.pools.forks import attend, here, on_fork
-from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.plan import Plan
+from poolmgr.pools.port import Pool
 from poolmgr.pools.spec import PoolSpec
 
 logger = logging.getLogger("poolmgr.pool")
@@ -25,8 +26,8 @@ logger = logging.getLogger("poolmgr.pool")
 
 @dataclass
 class _State:
-    pools: dict[str, ManagedPool] = field(default_factory=dict)
-    retired: dict[str, ManagedPool] = field(default_factory=dict)  # the last one closed, where no other was made since
+    pools: dict[str, Pool] = field(default_factory=dict)
+    retired: dict[str, Pool] = field(default_factory=dict)  # the last one closed, where no other was made since
     desired: Mapping[str, Desired] = field(default_factory=dict)
     limits: Mapping[str, Allowance] = field(default_factory=dict)
     waiting: bool = False
@@ -39,8 +40,10 @@ _lock = threading.Lock()
 _state = _State()
 _on_start: list[Callable[[], None]] = []
 _on_quiesce: list[Callable[[str], None]] = []
+#: Every pool of this process, also those that the registry doesn't know.
+_born: WeakSet[Pool] = WeakSet()
 #: Pools that a forked child inherited: kept for ever, since to collect one may wait for its threads, which stayed behind.
-_inherited: list[ManagedPool] = []
+_inherited: list[Pool] = []
 
 
 def _held() -> threading.Lock:
@@ -50,13 +53,13 @@ def _held() -> threading.Lock:
     return _lock
 
 
-def pools() -> tuple[ManagedPool, ...]:
+def pools() -> tuple[Pool, ...]:
     """Every open pool, sorted by target."""
     with _held():
         return tuple(_state.pools[target] for target in sorted(_state.pools))
 
 
-def holders() -> tuple[ManagedPool, ...]:
+def holders() -> tuple[Pool, ...]:
     """For each target the pool that counts all that this process holds of it: the open one, or a closed one that is not
     empty yet."""
     with _held():
@@ -69,7 +72,7 @@ def holders() -> tuple[ManagedPool, ...]:
     return tuple(pool for _, pool in sorted(found.items()) if not pool.retired or pool.load().held)
 
 
-def get(target: str) -> ManagedPool | None:
+def get(target: str) -> Pool | None:
     with _held():
         return _state.pools.get(target)
 
@@ -85,9 +88,14 @@ def abstains() -> bool:
         return _state.abstains
 
 
-def get_or_make(target: str, make: Callable[[], ManagedPool]) -> ManagedPool:
+def born(pool: Pool) -> None:
+    """Told of each pool when it is made, so that a forked child parts with all of them."""
+    _born.add(pool)
+
+
+def get_or_make(target: str, make: Callable[[], Pool]) -> Pool:
     """The open pool of ``target``; ``make`` is called when there is none."""
-    if (pool := get(target)) and pool.kept:
+    if (pool := get(target)) and pool.opened:
         return pool
     made = make()
     with _held():
@@ -200,7 +208,7 @@ def _after_fork() -> None:
     global _lock, _state
     # The lock may have been held by a thread that the child doesn't have.
     _lock = threading.Lock()
-    _inherited.extend(ManagedPool.all)
+    _inherited.extend(_born)
     for pool in _inherited:
         pool.disown()
     _state = _State(desired=_state.desired, abstains=_state.abstains)

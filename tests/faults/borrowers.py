@@ -14,8 +14,8 @@ from django.db import connections
 from poolmgr.exceptions import CheckoutError
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired
-from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.spec import make_spec
+from poolmgr.targets.postgresql.managed import ManagedPool
 from tests.pools import backends, change, managed_pool, parameters
 from tests.waiting import until
 

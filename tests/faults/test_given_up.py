@@ -16,7 +16,7 @@ import pytest
 
 from poolmgr.exceptions import CheckoutError, ServerDown
 from poolmgr.pools.allowance import Allowance
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.managed import ManagedPool
 from poolsite.demo.servers import EmbeddedPostgres
 from tests.faults.borrowers import Borrower
 from tests.pools import backends, give_back, hold, managed_pool
@@ -146,7 +146,7 @@ def test_a_validation_query_that_waits_leaves_no_session_behind(  # P6
 def test_a_keepalive_that_waits_leaves_no_session_behind(  # P6
     make_pool: Callable[..., ManagedPool], watcher: Watcher, migrating: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poolmgr.pools.housekeeping.PATIENCE", 0.3)
+    monkeypatch.setattr("poolmgr.targets.postgresql.housekeeping.PATIENCE", 0.3)
     pool = make_pool(min_size=3, max_size=3, validation_query=LOOKS, keepalive_interval=0.2)
     until(lambda: len(watcher.now) == 3)
     with migrating():

@@ -20,7 +20,7 @@ import pytest
 from psycopg import sql
 
 from poolmgr.exceptions import AuthenticationFailed, CheckoutError, PoolExhausted, ServerDown, ServerFull
-from poolmgr.pools import cleaning
+from poolmgr.targets.postgresql import cleaning
 from poolsite.demo.servers import EmbeddedPostgres
 from tests.faults.borrowers import LOST, Borrower
 from tests.faults.conftest import MAX_CONNECTIONS

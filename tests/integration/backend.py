@@ -13,8 +13,8 @@ from psycopg.pq import TransactionStatus
 
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired
-from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.spec import make_spec
+from poolmgr.targets.postgresql.managed import ManagedPool
 from tests.stress.actions import Request, World
 
 MODES = ["session", "transaction"]

@@ -8,7 +8,7 @@ from django.db import connection
 
 from poolmgr.control import agent
 from poolmgr.pools import registry
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.managed import ManagedPool
 from tests.integration.backend import follow
 from tests.pools import managed_pool
 

@@ -19,7 +19,7 @@ from poolmgr.control.store import get_store
 from poolmgr.identity import host, process_uid
 from poolmgr.metrics.histogram import Distribution
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.managed import ManagedPool
 
 PASSWORD = "a password for tests"
 

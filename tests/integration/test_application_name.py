@@ -12,7 +12,7 @@ from poolmgr.control.health import check_target
 from poolmgr.identity import application_name
 from poolmgr.pools import registry
 from poolmgr.pools.lane import console_lane
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.managed import ManagedPool
 from tests.integration.backend import backend_pid, query
 
 SHOW = "SELECT current_setting('application_name')"

@@ -23,7 +23,7 @@ from django.test.utils import CaptureQueriesContext
 
 import poolmgr
 from poolmgr.exceptions import ModeError, PoolExhausted, ReleaseError
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.managed import ManagedPool
 from poolsite.docsearch.models import Document
 from tests.integration.backend import MODES, backend_pid, follow, is_held, query, run_in_thread
 from tests.waiting import until

@@ -24,7 +24,7 @@ from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 
 import poolmgr
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.managed import ManagedPool
 from poolsite.docsearch.embedding import DIMENSIONS
 from poolsite.docsearch.models import Document
 from tests.integration.backend import MODES, Competitor, Scenario, backend_pid, compete, is_held, query

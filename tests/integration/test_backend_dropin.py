@@ -13,9 +13,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from psycopg.rows import dict_row
 
-from poolmgr.exceptions import PoolExhausted, ServerDown, TooManyWaiting
-from poolmgr.pools.managed import ManagedPool
-from poolmgr.pools.spec import from_options
+from poolmgr.exceptions import PoolExhausted, ServerDown
+from poolmgr.targets.postgresql.errors import TooManyWaiting
+from poolmgr.targets.postgresql.managed import ManagedPool
+from poolmgr.targets.postgresql.options import from_options
 from tests.integration.backend import MODES, backend_pid, is_held, query, run_in_thread
 
 Small = Callable[..., ManagedPool]

@@ -10,8 +10,8 @@ import pytest
 from django.core.signals import request_finished, request_started
 from django.db import connection, transaction
 
-from poolmgr.pools import housekeeping
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql import housekeeping
+from poolmgr.targets.postgresql.managed import ManagedPool
 from tests.integration.backend import MODES, backend_pid, is_held, query
 from tests.waiting import until
 

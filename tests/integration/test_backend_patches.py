@@ -22,7 +22,7 @@ from django.db.backends.signals import connection_created
 
 from poolmgr.backends.postgresql.base import DatabaseWrapper
 from poolmgr.pools import registry
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.managed import ManagedPool
 from tests.integration.backend import MODES, backend_pid, is_held, query
 
 Small = Callable[..., ManagedPool]

@@ -12,7 +12,7 @@ import poolmgr
 from poolmgr.backends.postgresql.base import DatabaseWrapper
 from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown
 from poolmgr.pools import registry
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.managed import ManagedPool
 from tests.integration.backend import MODES, backend_pid, query, run_in_thread
 
 Small = Callable[..., ManagedPool]

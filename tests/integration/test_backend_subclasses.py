@@ -9,7 +9,7 @@ from django.db.backends.signals import connection_created
 
 import poolmgr
 from poolmgr.exceptions import ReleaseError
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.managed import ManagedPool
 from tests.integration.backend import MODES, query
 from tests.pools import give_back, hold
 from tests.tenants import Tenants

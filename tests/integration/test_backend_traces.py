@@ -12,8 +12,8 @@ from psycopg.rows import dict_row
 
 import poolmgr
 from poolmgr.backends.postgresql.cursors import ServerBindingCursor
-from poolmgr.pools.housekeeping import look_after
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.housekeeping import look_after
+from poolmgr.targets.postgresql.managed import ManagedPool
 from tests.integration.backend import MODES, backend_pid, is_held, query, run_in_thread
 from tests.waiting import until
 

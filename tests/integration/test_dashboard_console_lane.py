@@ -12,7 +12,7 @@ from django.db import connection
 from poolmgr.control.profiles import save_profile
 from poolmgr.exceptions import PoolExhausted, PoolPaused
 from poolmgr.models import Command, PoolProfile
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.managed import ManagedPool
 
 from .console import Browserless, beat, own_fleet, own_pool, person
 

@@ -14,9 +14,9 @@ from poolmgr.exceptions import CheckoutError
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.desired import Desired
-from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.spec import make_spec
-from poolmgr.pools.work import in_worker
+from poolmgr.targets.postgresql.managed import ManagedPool
+from poolmgr.targets.postgresql.work import in_worker
 from tests.integration.backend import backend_pid
 from tests.pools import backends, give_back, hold, parameters, wait_in_thread
 from tests.waiting import until

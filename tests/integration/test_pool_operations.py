@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from poolmgr.exceptions import AuthenticationFailed, CheckoutError, PoolClosed, PoolExhausted, PoolPaused, ServerDown
-from poolmgr.pools import housekeeping
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql import housekeeping
+from poolmgr.targets.postgresql.managed import ManagedPool
 from tests.pools import backends, give_back, hold, kill_backends, managed_pool, parameters, wait_in_thread
 from tests.proxy import Proxy
 from tests.waiting import until

@@ -12,8 +12,8 @@ import pytest
 from django.core.signals import request_finished, request_started
 from django.db import Error, connection, connections, transaction
 
-from poolmgr.pools.housekeeping import look_after
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.housekeeping import look_after
+from poolmgr.targets.postgresql.managed import ManagedPool
 from tests.integration.backend import is_held, query
 from tests.pools import give_back, hold
 from tests.waiting import until

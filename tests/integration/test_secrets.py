@@ -28,21 +28,13 @@ from poolmgr.control.health import check_target
 from poolmgr.control.report import as_dict, make_report
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.control.store.redis import RedisStore
-from poolmgr.exceptions import (
-    CheckoutError,
-    ConfigurationError,
-    PoolClosed,
-    PoolExhausted,
-    PoolmgrError,
-    PoolPaused,
-    ServerDown,
-    TooManyWaiting,
-)
+from poolmgr.exceptions import CheckoutError, ConfigurationError, PoolmgrError, ServerDown
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.lane import console_lane
-from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.spec import make_spec
+from poolmgr.targets.postgresql.errors import PoolClosed, PoolExhausted, PoolPaused, TooManyWaiting
+from poolmgr.targets.postgresql.managed import ManagedPool
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.disclosure import disclosed_by_logs, disclosures
 from tests.integration.console import person, signed_in

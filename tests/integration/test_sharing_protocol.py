@@ -35,7 +35,7 @@ from poolmgr.control.sharing.ledger import Answer, RowLedger, open_ledger
 from poolmgr.control.sharing.share import Claim
 from poolmgr.models import Lease, Ledger
 from poolmgr.pools.allowance import NOTHING, Allowance
-from poolmgr.pools.managed import Load
+from poolmgr.pools.port import Load
 
 T = TypeVar("T")
 TTL = 20.0

@@ -27,7 +27,7 @@ from poolmgr.metrics.health import verdict_of
 from poolmgr.models import Acknowledgement, HealthCheck, PoolProfile, Sample
 from poolmgr.pools import registry
 from poolmgr.pools.lane import console_lane
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.managed import ManagedPool
 from poolsite.demo.servers import EmbeddedPostgres
 from poolsite.docsearch.models import Document
 
@@ -47,7 +47,9 @@ def statement(small_pool: Callable[..., ManagedPool], settings: Any, redis_serve
     connection.close()
     # A new pool: what other tests of the last minute did to the old one would be in the verdict.
     registry.close("default")
-    return small_pool("statement", max_size=4)
+    pool = small_pool("statement", max_size=4)
+    query()  # an idle connection, so that the console lane need not connect directly
+    return pool
 
 
 def sign_in() -> Client:

@@ -25,7 +25,7 @@ from poolmgr.control.store.redis import RedisStore
 from poolmgr.identity import process_uid
 from poolmgr.metrics.snapshot import MAX_BEAT, PoolSnapshot
 from poolmgr.models import Acknowledgement, Event, HealthCheck, PoolProfile, ProfileRevision, Sample
-from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.managed import ManagedPool
 
 from .console import beat, calm, own_fleet, person, signed_in
 

@@ -22,8 +22,8 @@ from poolmgr.control import agent
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.desired import Desired
-from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.spec import make_spec
+from poolmgr.targets.postgresql.managed import ManagedPool
 from tests.faults.borrowers import database
 from tests.pools import backends
 from tests.stress.actions import ALIAS, World, judge, serve

@@ -4,7 +4,8 @@ import pytest
 
 from poolmgr.exceptions import InvalidSpec
 from poolmgr.pools.plan import Action, plan
-from poolmgr.pools.spec import FIELDS, PoolSpec, errors_in, from_options, make_spec
+from poolmgr.pools.spec import FIELDS, PoolSpec, errors_in, make_spec
+from poolmgr.targets.postgresql.options import from_options
 
 
 def test_true_and_a_missing_key_mean_the_defaults() -> None:  # P1

@@ -14,8 +14,8 @@ from psycopg import InterfaceError
 from psycopg.pq import TransactionStatus
 
 from poolmgr.backends.postgresql.pinning import BEGINS, reasons
-from poolmgr.pools.entry import Entry
 from poolmgr.pools.forks import attend, here
+from poolmgr.targets.postgresql.session import SessionEntry
 
 #: The reason of a pin that ends when the cursor is closed.
 HELD = "open server-side cursor"
@@ -40,12 +40,12 @@ class Reporting:
     psycopg's own ``connection.cursor()`` is not counted, but what it executes is looked at all the same.
     """
 
-    _entry: Entry | None = None
+    _entry: SessionEntry | None = None
     _epoch = -1
     _wrapper: Any = None
     _conn: Any
 
-    def attach(self, wrapper: Any, entry: Entry) -> None:
+    def attach(self, wrapper: Any, entry: SessionEntry) -> None:
         self._wrapper = wrapper
         self._entry = entry
         self._epoch = entry.epoch
@@ -121,7 +121,7 @@ class Reporting:
         finally:
             self._report(entry)
 
-    def _report(self, entry: Entry) -> None:
+    def _report(self, entry: SessionEntry) -> None:
         wrapper, self._wrapper = self._wrapper, None
         if wrapper._thread_ident != get_ident():
             # The count belongs to the owner's thread, which looks here when it next asks whether to release.
@@ -153,7 +153,7 @@ class Fetching(Reporting):
     _holds = False
     _silent = False
     _transaction = 0
-    _looked: tuple[Entry, int] | None = None
+    _looked: tuple[SessionEntry, int] | None = None
 
     def _look(self, query: Any) -> None:
         super()._look(query)
@@ -201,7 +201,7 @@ class Fetching(Reporting):
         """
         return _collecting == get_ident() or self._wrapper._thread_ident != get_ident() or self._conn.lock.locked()
 
-    def _report(self, entry: Entry) -> None:
+    def _report(self, entry: SessionEntry) -> None:
         if self._holds and self._is_gone():
             entry.held -= 1
             if not entry.held:

@@ -10,8 +10,8 @@ from psycopg.pq import TransactionStatus
 
 from poolmgr.backends.postgresql.cursors import HELD
 from poolmgr.exceptions import ReleaseError
-from poolmgr.pools.entry import Entry
 from poolmgr.pools.forks import attend, here
+from poolmgr.targets.postgresql.session import SessionEntry
 
 PINNED = "pinned()"
 #: The pin of what the site's own subclass sets for each cursor, such as a tenant's schema: it can set it again.
@@ -48,7 +48,7 @@ class ExplicitWays(native.DatabaseWrapper):
                 self._unpin()
 
     def _unpin(self) -> None:
-        entry: Entry | None = getattr(self.connection, "entry", None)
+        entry: SessionEntry | None = getattr(self.connection, "entry", None)
         if entry is None or self._keeps or not entry.pins <= _HIDDEN or self._why_not_release(ignore_pins=True):
             return
         self.close()
@@ -92,7 +92,7 @@ class ExplicitWays(native.DatabaseWrapper):
 
     def _why_not_release(self, ignore_pins: bool = False) -> str:
         """What needs the connection, or an empty string."""
-        entry: Entry | None = getattr(self.connection, "entry", None)
+        entry: SessionEntry | None = getattr(self.connection, "entry", None)
         if self.in_atomic_block or not self.autocommit or self.connection.pgconn.transaction_status not in _FREE:
             return "a transaction is open"
         if entry is None:

@@ -9,12 +9,13 @@ from django.db import connections
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base as native
 
-from poolmgr.backends.postgresql.making import address, expect_names, make_pool
+from poolmgr.backends.postgresql.making import expect_names, make_pool
 from poolmgr.pools import registry
-from poolmgr.pools.elastic import ElasticPool
 from poolmgr.pools.forks import attend, here
-from poolmgr.pools.managed import ManagedPool
 from poolmgr.secrets import disarm
+from poolmgr.targets.postgresql.elastic import ElasticPool
+from poolmgr.targets.postgresql.managed import ManagedPool
+from poolmgr.targets.postgresql.parameters import address
 
 
 class _Handing:
@@ -72,7 +73,8 @@ class PoolOfAlias(native.DatabaseWrapper):
             if self.settings_dict is not connections.settings.get(self.alias):
                 return None  # another database under a borrowed alias
             registry.close(self.alias)
-        return registry.get_or_make(self.alias, self._make_pool)
+        made = registry.get_or_make(self.alias, self._make_pool)
+        return made if isinstance(made, ManagedPool) else None
 
     def _make_pool(self) -> ManagedPool:
         try:

@@ -11,8 +11,8 @@ from weakref import WeakKeyDictionary, WeakSet
 from asgiref.sync import SyncToAsync
 from django.core.signals import request_finished, request_started
 
-from poolmgr.pools import inherited
 from poolmgr.pools.forks import on_fork
+from poolmgr.targets.postgresql import inherited
 
 logger = logging.getLogger("poolmgr.pool")
 

@@ -11,14 +11,13 @@ from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from poolmgr.backends.postgresql.cursors import ServerBindingServerSideCursor, reporting
 from poolmgr.backends.postgresql.watched import WatchedConnection
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.identity import application_name
-from poolmgr.pools.connection import pooled
-from poolmgr.pools.elastic import ElasticPool
-from poolmgr.pools.liveness import default_parameters
-from poolmgr.pools.managed import ManagedPool
-from poolmgr.pools.preparing import present_preparation
-from poolmgr.pools.spec import from_options
-from poolmgr.secrets import HIDDEN, is_secret, scrub, shown
+from poolmgr.secrets import HIDDEN, is_secret, shown
+from poolmgr.targets.postgresql.connection import pooled
+from poolmgr.targets.postgresql.elastic import ElasticPool
+from poolmgr.targets.postgresql.managed import ManagedPool
+from poolmgr.targets.postgresql.options import from_options
+from poolmgr.targets.postgresql.parameters import address, connection_parameters
+from poolmgr.targets.postgresql.preparing import present_preparation
 
 
 def make_pool(template: Any) -> ManagedPool:
@@ -67,21 +66,6 @@ class _WrapperOfThread(local):
     def __init__(self, template: Any) -> None:
         # Of settings of its own, since a subclass may note in them whom it serves.
         self.wrapper = type(template)({**template.settings_dict}, template.alias)
-
-
-def connection_parameters(given: dict[str, Any], timeout: float) -> dict[str, Any]:
-    """``given``, with what bounds a silent host and what tells a server's administrator whose connection it is.
-
-    libpq takes the fallback where nothing else names the application: no parameter, no service, no ``PGAPPNAME``.
-    ``timeout`` is that of a checkout, in seconds.
-    """
-    return default_parameters({"fallback_application_name": application_name(), **given}, timeout)
-
-
-def address(settings_dict: dict[str, Any]) -> str:
-    """Where a database is, for people: host, port and name."""
-    got = settings_dict
-    return scrub(f"{got['HOST'] or 'local socket'}:{got['PORT'] or 5432}/{got['NAME']}")
 
 
 def expect_names(settings_dict: dict[str, Any], where: str) -> None:

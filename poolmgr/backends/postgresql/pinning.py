@@ -13,7 +13,7 @@ from typing import Any
 from psycopg import sql
 
 from poolmgr.backends.postgresql.skeleton import skeleton
-from poolmgr.pools.entry import DBLINK, EXTENDS, LIBRARY, SEED
+from poolmgr.targets.postgresql.session import DBLINK, EXTENDS, LIBRARY, SEED
 
 #: What marks the statements that begin a transaction. It pins nothing, since libpq tells when it is over.
 BEGINS = "transaction"

@@ -21,19 +21,20 @@ from poolmgr.backends.postgresql.cursors import HELD
 from poolmgr.backends.postgresql.explicit import OWN, PINNED, ExplicitWays
 from poolmgr.backends.postgresql.finding import PoolOfAlias
 from poolmgr.backends.postgresql.lifecycle import Request, latest_request, wrappers
-from poolmgr.backends.postgresql.making import connection_parameters, isolation_level
+from poolmgr.backends.postgresql.making import isolation_level
 from poolmgr.backends.postgresql.patches import Django, is_guarded, is_own, known
 from poolmgr.backends.postgresql.transactions import Transactions
 from poolmgr.backends.postgresql.wrapping import CursorMaking
 from poolmgr.exceptions import PoolmgrError
 from poolmgr.pools import registry
-from poolmgr.pools.entry import Entry
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.lane import on_console_lane
-from poolmgr.pools.managed import ManagedPool
 from poolmgr.pools.owners import Sharers
-from poolmgr.pools.preparing import Preparation, present_preparation
 from poolmgr.secrets import disarm, hide
+from poolmgr.targets.postgresql.managed import ManagedPool
+from poolmgr.targets.postgresql.parameters import connection_parameters
+from poolmgr.targets.postgresql.preparing import Preparation, present_preparation
+from poolmgr.targets.postgresql.session import SessionEntry
 
 _IDLE = int(TransactionStatus.IDLE)
 #: Nothing is left to hold on to: a broken connection goes back too, so that the next statement gets another. Not after a
@@ -123,7 +124,8 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
         managed = self._managed
         if on_console_lane():
             # A console that only looks makes no pool of its own: what it looks at may be a server that is full.
-            managed = registry.get(self.alias)
+            there = registry.get(self.alias)
+            managed = there if isinstance(there, ManagedPool) else None
             conn = None if managed is None else managed.try_checkout()
         else:
             if managed is None or managed.retired:
@@ -176,7 +178,7 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
         self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = False
         self._direct = self._uses_prepared = True
 
-    def _greet(self, conn: Any, entry: Entry) -> None:
+    def _greet(self, conn: Any, entry: SessionEntry) -> None:
         """Have Django's connect() find ``conn``: all that it, a subclass, a hook or a tracer does to a new connection.
 
         What fails there gives the connection back.

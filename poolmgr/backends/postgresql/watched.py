@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.forks import attend, here
+from poolmgr.targets.postgresql.connection import PooledConnection
 
 #: psycopg's generators that run what a borrower asks for.
 _RUNS = frozenset({"_execute_gen", "_executemany_gen_no_pipeline", "_executemany_gen_pipeline", "_stream_send_gen"})

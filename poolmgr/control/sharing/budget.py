@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from poolmgr.control.sharing.ledger import Answer
 from poolmgr.control.sharing.share import FLOOR, Claim
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.diagnosis import Diagnosis
-from poolmgr.pools.managed import Load
+from poolmgr.pools.port import Load, Pool
 
 #: Seconds over which demand is looked back at: room that is idle for longer is anybody's.
 WINDOW = 0.5
@@ -24,20 +24,6 @@ RENEWED, LAPSED, OVER = 0.25, 0.7, 0.9
 _HUNGRY, _LOOK, _EACH = 0.25, 0.4, 0.02
 #: A claim that is told to make room is followed by another that says what has become free; so often at most.
 _STEPS = 3
-
-
-class Pool(Protocol):
-    """What a budget looks at in a pool."""
-
-    target: str
-    spec: Any
-
-    @property
-    def is_limited(self) -> bool: ...
-
-    def load(self) -> Load: ...
-
-    def limit(self, allowance: Allowance | None) -> None: ...
 
 
 class Pools(Protocol):

@@ -15,11 +15,11 @@ from poolmgr.control.deadline import deadline
 from poolmgr.control.sharing.budget import Budget
 from poolmgr.control.sharing.ledger import RowLedger
 from poolmgr.control.sharing.share import FLOOR
-from poolmgr.control.targets import bootstrap_spec, known_targets
 from poolmgr.exceptions import ServerDown, ServerFull
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.diagnosis import diagnose
+from poolmgr.targets.known import bootstrap_spec, known_targets
 
 log = logging.getLogger("poolmgr.agent")
 

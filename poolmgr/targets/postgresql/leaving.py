@@ -15,8 +15,8 @@ from weakref import WeakSet
 from psycopg_pool import ConnectionPool
 from psycopg_pool.pool import AddConnection
 
-from poolmgr.pools.connection import PooledConnection
-from poolmgr.pools.parting import Parting, closer, is_busy, is_cut_off
+from poolmgr.targets.postgresql.connection import PooledConnection
+from poolmgr.targets.postgresql.parting import Parting, closer, is_busy, is_cut_off
 
 logger = logging.getLogger("poolmgr.pool")
 

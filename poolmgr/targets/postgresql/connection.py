@@ -11,11 +11,11 @@ from weakref import finalize
 
 import psycopg
 
-from poolmgr.pools.cancelling import Cancel
-from poolmgr.pools.entry import Entry
 from poolmgr.pools.forks import attend, here
-from poolmgr.pools.opening import Opening
-from poolmgr.pools.parting import is_busy
+from poolmgr.targets.postgresql.cancelling import Cancel
+from poolmgr.targets.postgresql.opening import Opening
+from poolmgr.targets.postgresql.parting import is_busy
+from poolmgr.targets.postgresql.session import SessionEntry
 
 _CHARACTERISTICS = "transaction characteristics"
 _ATTRIBUTE = "attribute of the connection"
@@ -62,7 +62,7 @@ class PooledConnection(Opening):
     It has no entry while it is configured: what is set by then is what ``make_anew()`` goes back to.
     """
 
-    entry: Entry
+    entry: SessionEntry
     #: Made while there is a connection: none could be made of one that broke.
     canceller: Cancel
     #: Whether a statement may run still on the server, although the connection is closed on our side.
@@ -83,7 +83,7 @@ class PooledConnection(Opening):
     remove_notify_handler = _pinning_call("remove_notify_handler", _HANDLER)
     tpc_begin = _pinning_call("tpc_begin", "two-phase transaction")
 
-    def enter(self, entry: Entry, on_loss: Callable[[], object]) -> None:
+    def enter(self, entry: SessionEntry, on_loss: Callable[[], object]) -> None:
         """Begin to keep account of it, as it is now. ``on_loss`` is called should it be collected before it ``left()``."""
         self._made = {name: getattr(self, name) for name in _ATTRIBUTES}
         self._made_handlers = self._notice_handlers[:], self._notify_handlers[:]

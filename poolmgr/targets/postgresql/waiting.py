@@ -8,7 +8,7 @@ from typing import Any
 from psycopg_pool import PoolTimeout
 from psycopg_pool.pool import WaitingClient
 
-from poolmgr.pools.connection import PooledConnection
+from poolmgr.targets.postgresql.connection import PooledConnection
 
 #: Whoever took a place out of the queue to fail it does so at once; the longest, in seconds, that this is waited for.
 _AT_ONCE = 1.0

@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from math import inf
 from threading import Condition, RLock
 from time import monotonic, sleep
-from typing import Any, ClassVar, NamedTuple
-from weakref import WeakSet
+from typing import Any
 
 import psycopg_pool
 from psycopg.pq import TransactionStatus
 
-from poolmgr.exceptions import CheckoutError, ConfigurationError, PoolClosed, TooManyWaiting
-from poolmgr.metrics.histogram import Histogram
+from poolmgr.exceptions import CheckoutError, ConfigurationError
 from poolmgr.metrics.snapshot import PoolSnapshot
-from poolmgr.pools import cleaning, explain, housekeeping, inherited, leasing, validation, view
+from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
-from poolmgr.pools.connecting import RETRY_WHILE_WAITED
-from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.elastic import ElasticPool
 from poolmgr.pools.forks import attend, here
-from poolmgr.pools.housekeeping import Recycled
-from poolmgr.pools.outage import Outage
 from poolmgr.pools.owners import owner_function
 from poolmgr.pools.plan import Action, Plan, plan
-from poolmgr.pools.preparing import Preparation, preparing, present_preparation
-from poolmgr.pools.reclaiming import reclaim
+from poolmgr.pools.port import Load, Pool, Recycled
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import replica
+from poolmgr.targets.postgresql import cleaning, explain, housekeeping, inherited, leasing, sizing, validation, view
+from poolmgr.targets.postgresql.configuring import configure as configure_new
+from poolmgr.targets.postgresql.connecting import RETRY_WHILE_WAITED
+from poolmgr.targets.postgresql.connection import PooledConnection
+from poolmgr.targets.postgresql.elastic import ElasticPool
+from poolmgr.targets.postgresql.errors import PoolClosed, TooManyWaiting
+from poolmgr.targets.postgresql.preparing import present_preparation
+from poolmgr.targets.postgresql.reclaiming import reclaim
+from poolmgr.targets.postgresql.state import PoolState
 
 logger = logging.getLogger("poolmgr.pool")
 
@@ -48,24 +50,12 @@ class _Glance(float):
 _GLANCE = _Glance(0.05)
 
 
-class Load(NamedTuple):
-    """Connections that a pool has, those that open or close included; those in use; and requests that wait."""
-
-    held: int
-    used: int
-    pending: int
-
-
-class ManagedPool:
-    """One process's pool to one target.
+class ManagedPool(PoolState):
+    """One process's pool to one PostgreSQL target.
 
     ``connect_kwargs`` is called at every connect, so that credentials may rotate. ``configure`` prepares a new or
-    cleaned connection. Figures and ``out``, the connections that are checked out, are guarded by the pool's lock, whose
-    law stands in elastic.py.
+    cleaned connection.
     """
-
-    #: Every pool of this process, also those that the registry doesn't know.
-    all: ClassVar[WeakSet[ManagedPool]] = WeakSet()
 
     def __init__(
         self,
@@ -76,62 +66,42 @@ class ManagedPool:
         address: str = "",
         passed: dict[str, Any] | None = None,
     ) -> None:
-        self.all.add(self)
-        self.target = target
-        self.address = address
-        self.bootstrap = bootstrap
-        self.desired, self.spec = Desired(bootstrap), bootstrap
-        self.retired = False
-        self.predecessor: ManagedPool | None = None  # a closed pool of the same target that has connections out still
-        self.configure = configure
-        self.out: set[PooledConnection] = set()
-        self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
-        self.counts: Counter[str] = Counter()
-        self.pins: Counter[str] = Counter()
-        self.history = view.History()
-        self.preparations: set[Preparation] = set()  # of connections that are new or cleaned
-        self.outage = Outage(address or "the server")
-        self.allowance: Allowance | None = None
-        self.broken_off: WeakSet[PooledConnection] = WeakSet()  # used beyond the lease; their borrowers don't know yet
-        self.lapses = inf  # when the lease does, by which this pool holds what it holds
-        self.refused_at = 0.0  # when the site's own check has last refused a fresh connection
-        self.wrong_query = ""  # a validation query that fails on every connection
+        registry.born(self)
+        super().__init__(target, bootstrap, configure, address)
         self._current_owner = owner_function()
-        self.pool = ElasticPool(
+        pool = ElasticPool(
             kwargs=connect_kwargs,
-            configure=self._configure_new,
+            configure=partial(configure_new, self),
             open=False,
             on_connect=self._note_connect,
             **{"name": target, **(passed or {})},
-            **self._sizes(bootstrap),
+            **sizing.sizes(self),
         )
-        self._lock = self.pool._lock
+        self.use(pool)
         check = (passed or {}).get("check") or ElasticPool.check_connection
         self._fault = validation.fault if check == ElasticPool.check_connection else validation.with_check(check)
-        self.pool.on_get, self.pool.on_put, self.pool.on_lend = self.checkout, self.give_back, self._lend
-        self.pool.has_borrowers = lambda: bool(self.out)
-        self.changed = Condition(self.pool._lock)
-        self.kept = self.watched = False
+        pool.on_get, pool.on_put, pool.on_lend = self.checkout, self.give_back, self._lend
+        pool.has_borrowers = lambda: bool(self.out)
         self._tune(bootstrap)
 
     def __repr__(self) -> str:
         seen = self.snapshot()
         return f"<ManagedPool {self.target!r}: {seen.used} in use, {seen.idle} idle, {seen.pending} waiting>"
 
-    def begin(self, desired: Desired | None, allowance: Allowance | None, predecessor: ManagedPool | None) -> None:
+    def begin(self, desired: Desired | None, allowance: Allowance | None, predecessor: Pool | None) -> None:
         """Before it opens, and before anybody knows of it: its settings, its limit and the pool that it comes after."""
         if desired is not None:
             self.desired, self.spec = desired, desired.spec
             self._tune(desired.spec)
         self._allow(allowance)
-        self.predecessor = predecessor
+        self.predecessor = predecessor if isinstance(predecessor, ManagedPool) else None
 
     def open(self) -> None:
         """Start the pool's threads and its first connects. Idempotent."""
-        if (before := self.predecessor) is not None:
-            before.pool.on_parted = self._resize
+        if isinstance(before := self.predecessor, ManagedPool):
+            before.pool.on_parted = partial(sizing.resize, self)
             before.retire()
-        self._resize()
+        sizing.resize(self)
         self.pool.open()
         housekeeping.start(self)
         leasing.watch(self)
@@ -140,7 +110,7 @@ class ManagedPool:
         """Connect no more, and close what is idle now and what is used as it returns."""
         self.pool.retire()
         self.retired = True
-        self._resize()
+        sizing.resize(self)
 
     def close(self, timeout: float = 5.0) -> None:
         """Retire; whoever waits gets ``PoolClosed``.
@@ -151,11 +121,6 @@ class ManagedPool:
         reclaim(self)
         self.pool.close(timeout)
 
-    @property
-    def ended(self) -> bool:
-        """Whether it is closed, and nobody has a connection of it any more."""
-        return self.pool._closed and self.retired and not self.out
-
     def disown(self) -> None:
         """In a forked child: be a closed pool, whose connections are the parent's and out of reach.
 
@@ -163,8 +128,9 @@ class ManagedPool:
         """
         pool = self.pool
         self.retired = pool._closed = True
-        self._lock = pool._lock = RLock()
-        self.changed, pool.parted = Condition(pool._lock), Condition(pool._lock)
+        pool._lock = RLock()
+        pool.parted = Condition(pool._lock)
+        self.use_lock(pool._lock)
         leaving = [parting.connection for parting in (*pool.leaving, *pool.passing)]
         # Also those that a worker had in its hands.
         inherited.let_go({*pool._pool, *self.out, *pool.living, *leaving})
@@ -197,8 +163,14 @@ class ManagedPool:
         if conn is not None:
             conn._pool = pool
             # What validation.fault() would find, where nothing but the look at the socket is asked for.
-            looked_at = asked - entry.idle_since < self._trusted and not entry.has_news(0)
-            if looked_at or not (fault := self._fault(self, conn, asked, timeout)):
+            if asked - entry.idle_since < self._trusted and not entry.has_news(0):
+                return conn
+            try:
+                fault = self._fault(self, conn, asked, timeout)
+            except BaseException:  # the borrower is being stopped, as by a KeyboardInterrupt
+                self.give_back(conn)
+                raise
+            if not fault:
                 return conn
             self._discard(conn, fault)
         return self._checkout_slowly(asked, timeout)
@@ -300,7 +272,12 @@ class ManagedPool:
                 finally:
                     failed = None  # else it and this frame would keep each other alive
             now = monotonic()
-            if not (fault := self._fault(self, conn, now, deadline - now)):
+            try:
+                fault = self._fault(self, conn, now, deadline - now)
+            except BaseException:
+                self.give_back(conn)
+                raise
+            if not fault:
                 return conn
             self._discard(conn, fault)
             if fault == validation.REFUSED_BY_SITE:
@@ -341,12 +318,6 @@ class ManagedPool:
         self.pool.give_up(conn)
         self.count(closed=1, found_dead=1 + housekeeping.sweep(self, silent=fault == "silent"))
 
-    def count(self, **events: int) -> None:
-        """Add to the counters."""
-        with self._lock:
-            for name, number in events.items():
-                self.counts[name] += number
-
     # -- settings -----------------------------------------------------------------------------------------------------
 
     def apply(self, desired: Desired) -> Plan:
@@ -356,7 +327,7 @@ class ManagedPool:
             self.desired, self.spec = desired, desired.spec
             self._tune(desired.spec)
         if made.action is Action.RESIZE:
-            self._resize()
+            sizing.resize(self)
         if made.action is not Action.KEEP:
             logger.info(
                 "pool %r follows %s revision %s: %s", self.target, desired.profile, desired.revision, made.reason
@@ -365,7 +336,7 @@ class ManagedPool:
 
     def limit(self, allowance: Allowance | None) -> None:
         """Hold at most what is allowed, whatever the profile says; None lifts the limit."""
-        if (predecessor := self.predecessor) is not None:
+        if isinstance(predecessor := self.predecessor, ManagedPool):
             predecessor.limit(allowance)
         with self._lock:
             before = self.allowance
@@ -373,7 +344,7 @@ class ManagedPool:
         if allowance is not None and allowance.ends < inf:
             leasing.watch(self)
         if before is None or allowance is None or before.most != allowance.most:
-            self._resize()
+            sizing.resize(self)
 
     def _allow(self, allowance: Allowance | None) -> None:
         self.allowance = allowance
@@ -386,33 +357,7 @@ class ManagedPool:
 
     def load(self) -> Load:
         """What the pool holds and what is asked of it, at little cost; what its predecessor has out still is included."""
-        left = self.left_over()
-        with self._lock:
-            held = self.pool.held
-            used = held if self.retired else len(self.out)
-            return Load(held + left, used + left, len(self.pool._waiting))
-
-    def left_over(self) -> int:
-        """Connections of closed pools of the same target that are not gone yet: they are in the way of this one's."""
-        if (before := self.predecessor) is None:
-            return 0
-        over = before.retired  # asked first: until then it may grow
-        if not (left := before.load().held) and over:
-            self.predecessor = None
-        return left
-
-    def _resize(self) -> None:
-        left = self.left_over()  # which never grows, so that a figure that is old by now lets nobody hold more
-        with self._lock:
-            surplus = self.pool.set_sizes(**self._sizes(self.spec, left))
-        self.pool.see_off(surplus)
-        if self.retired and (heir := self.pool.on_parted) is not None:
-            heir()
-
-    def _sizes(self, spec: PoolSpec, left: int = 0) -> dict[str, int]:
-        most = spec.max_size if self.allowance is None else min(spec.max_size, self.allowance.most)
-        most = 0 if self.retired else max(0, most - left)
-        return {"min_size": min(spec.min_size, most), "max_size": most}
+        return sizing.load(self)
 
     def _tune(self, spec: PoolSpec) -> None:
         pool = self.pool
@@ -451,21 +396,6 @@ class ManagedPool:
         return explain.last_error(self)
 
     # -- called by the pool's workers ---------------------------------------------------------------------------------
-
-    def _configure_new(self, conn: Any) -> None:
-        if self.configure is not None:
-            self.prepare(conn, self.configure)
-
-    def prepare(self, conn: Any, hook: Callable[[Any], object]) -> None:
-        """Call what prepares ``conn``; housekeeping breaks it off where it takes too long."""
-        with preparing(self.target, conn) as preparation:
-            with self._lock:
-                self.preparations.add(preparation)
-            try:
-                hook(conn)
-            finally:
-                with self._lock:
-                    self.preparations.discard(preparation)
 
     def _note_connect(self, seconds: float, error: Exception | None) -> None:
         found, line = None if error is None else diagnose(error), ""

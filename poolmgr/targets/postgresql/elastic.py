@@ -25,13 +25,13 @@ from psycopg import Error
 from psycopg_pool import PoolTimeout, TooManyRequests
 from psycopg_pool.pool import AddConnection
 
-from poolmgr.pools.connecting import RETRY_WHILE_WAITED, ConnectingPool
-from poolmgr.pools.connection import PooledConnection, pooled
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.leaving import see_off
-from poolmgr.pools.liveness import PATIENCE, ask
-from poolmgr.pools.parting import Parting
-from poolmgr.pools.waiting import Place
+from poolmgr.targets.postgresql.connecting import RETRY_WHILE_WAITED, ConnectingPool
+from poolmgr.targets.postgresql.connection import PooledConnection, pooled
+from poolmgr.targets.postgresql.leaving import see_off
+from poolmgr.targets.postgresql.liveness import PATIENCE, ask
+from poolmgr.targets.postgresql.parting import Parting
+from poolmgr.targets.postgresql.waiting import Place
 
 logger = logging.getLogger("poolmgr.pool")
 

@@ -6,49 +6,47 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from sys import getrefcount
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from poolmgr.pools.connection import PooledConnection
 from poolmgr.pools.owners import has_left, is_alive, name_of, running
-
-if TYPE_CHECKING:
-    from poolmgr.pools.managed import ManagedPool
+from poolmgr.targets.postgresql.connection import PooledConnection
+from poolmgr.targets.postgresql.state import PoolState
 
 logger = logging.getLogger("poolmgr.pool")
 
 
-def reclaim(managed: ManagedPool) -> None:
+def reclaim(state: PoolState) -> None:
     """Take back what a borrower holds that has ended, that rests after its request, or that has lost hold of it.
 
     Such a connection is closed rather than cleaned: whatever still refers to it must not reach its next owner.
     """
-    if lost := managed.pool.take_back_lost():
-        managed.count(reclaimed=lost, closed=lost)
-        logger.warning("pool %r: %d lost by borrowers that were interrupted, and replaced", managed.target, lost)
-    for conn in _dropped(managed):
-        _take_back(managed, conn, lambda: True, "somebody dropped it without giving it back")
-    with managed.pool._lock:
-        held = [(conn, conn.entry.owner) for conn in managed.out]
+    if lost := state.pool.take_back_lost():
+        state.count(reclaimed=lost, closed=lost)
+        logger.warning("pool %r: %d lost by borrowers that were interrupted, and replaced", state.target, lost)
+    for conn in _dropped(state):
+        _take_back(state, conn, lambda: True, "somebody dropped it without giving it back")
+    with state.pool._lock:
+        held = [(conn, conn.entry.owner) for conn in state.out]
     codes = running() if held else {}
     for conn, owner in held:
         try:
             if owner is not None and has_left(conn.entry, owner, codes):
                 what = "held it after its request was over" if is_alive(owner) else "ended without giving it back"
-                _take_back(managed, conn, partial(_left, conn, owner), f"{name_of(owner)} {what}")
+                _take_back(state, conn, partial(_left, conn, owner), f"{name_of(owner)} {what}")
         except Exception:  # an owner's own code; it must not keep the others' connections from coming back
-            _wonder(managed, owner)
+            _wonder(state, owner)
 
 
 #: Classes of owners that could not be asked, each of which is reported once.
 _odd: set[type] = set()
 
 
-def _wonder(managed: ManagedPool, owner: Any) -> None:
+def _wonder(state: PoolState, owner: Any) -> None:
     if type(owner) not in _odd:
         _odd.add(type(owner))
         logger.warning(
             "pool %r: whether a %s still runs can't be told; what it holds stays with it",
-            managed.target,
+            state.target,
             type(owner).__qualname__,
             exc_info=True,
         )
@@ -59,29 +57,29 @@ def _left(conn: PooledConnection, owner: Any) -> bool:
     return conn.entry.owner is owner and has_left(conn.entry, owner, running())
 
 
-def _take_back(managed: ManagedPool, conn: PooledConnection, really: Callable[[], bool], why: str) -> None:
-    with managed.pool._lock:
-        if conn not in managed.out or not really():
+def _take_back(state: PoolState, conn: PooledConnection, really: Callable[[], bool], why: str) -> None:
+    with state.pool._lock:
+        if conn not in state.out or not really():
             return
         conn.entry.owner = None
         conn.entry.epoch += 1
-        managed.out.discard(conn)
-        managed.counts["reclaimed"] += 1
-        managed.counts["closed"] += 1
+        state.out.discard(conn)
+        state.counts["reclaimed"] += 1
+        state.counts["closed"] += 1
     # Where the pool closes it is no loss to anybody: a script's threads need not give back before the script ends.
-    level = logging.INFO if managed.retired else logging.WARNING
-    logger.log(level, "pool %r: a connection is taken back: %s", managed.target, why)
-    managed.pool.give_up(conn)
+    level = logging.INFO if state.retired else logging.WARNING
+    logger.log(level, "pool %r: a connection is taken back: %s", state.target, why)
+    state.pool.give_up(conn)
 
 
 def _references(items: Iterable[Any]) -> list[int]:
     return [getrefcount(each) for each in items]
 
 
-def _dropped(managed: ManagedPool) -> list[PooledConnection]:
+def _dropped(state: PoolState) -> list[PooledConnection]:
     """What is checked out and that nobody refers to any more, as after an exception out of a signal handler."""
     # How many there are to what nobody has but the set that it is in: Pythons differ in it, and so do profilers.
     alone = _references({object()})[0]
-    with managed.pool._lock:
-        counted = zip(managed.out, _references(managed.out), strict=True)
+    with state.pool._lock:
+        counted = zip(state.out, _references(state.out), strict=True)
         return [conn for conn, references in counted if references <= alone]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import select
-import socket
-import sys
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
 import psycopg
 from psycopg import pq
+
+from poolmgr.pools.sockets import hang_up
 
 logger = logging.getLogger("poolmgr.pool")
 
@@ -94,16 +94,6 @@ def has_hung_up(connection: psycopg.Connection[Any]) -> bool:
     return connection.pgconn.status == pq.ConnStatus.BAD
 
 
-def hang_up(connection: psycopg.Connection[Any]) -> None:
-    """End the conversation of a connection that another thread may be using: it gets an ``OperationalError``."""
-    try:
-        # A copy of the descriptor: shutting down the copy ends the conversation, and libpq still closes its own.
-        with socket.socket(fileno=os.dup(connection.fileno())) as copy:
-            copy.shutdown(socket.SHUT_RDWR)
-    except (psycopg.Error, OSError):
-        pass  # closed meanwhile
-
-
 def break_off(connection: psycopg.Connection[Any]) -> None:
     """As ``hang_up()``, after what runs on the server is cancelled: it may wait there for what ends no sooner."""
     try:
@@ -111,15 +101,5 @@ def break_off(connection: psycopg.Connection[Any]) -> None:
     except (psycopg.Error, OSError) as error:
         logger.info("a statement could not be cancelled: %s", type(error).__name__)
     finally:
-        hang_up(connection)
-
-
-def default_parameters(given: dict[str, Any], connection_timeout: float) -> dict[str, Any]:
-    """Connection parameters that bound how long a silent host is believed, where ``given`` doesn't set its own.
-
-    ``connect_timeout`` is in whole seconds, ``tcp_user_timeout`` in milliseconds, as libpq has them.
-    """
-    defaults: dict[str, Any] = {"connect_timeout": max(2, min(10, int(connection_timeout + 0.999)))}
-    if sys.platform == "linux":
-        defaults |= {"keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
-    return {**defaults, **given}
+        with suppress(psycopg.Error):  # closed meanwhile
+            hang_up(connection.fileno())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg_pool.pool import MaintenanceTask
 
 if TYPE_CHECKING:
-    from poolmgr.pools.elastic import ElasticPool
+    from poolmgr.targets.postgresql.elastic import ElasticPool
 
 
 class _Work(MaintenanceTask):

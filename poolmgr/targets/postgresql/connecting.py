@@ -17,13 +17,13 @@ from psycopg_pool import PoolClosed
 from psycopg_pool.pool import AddConnection, MaintenanceTask
 
 from poolmgr.exceptions import AuthenticationFailed
-from poolmgr.pools.connection import PooledConnection, adopt
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.entry import Entry
-from poolmgr.pools.leaving import LeavingPool
-from poolmgr.pools.opening import unfinished
-from poolmgr.pools.parting import is_busy
 from poolmgr.secrets import disarm, replica
+from poolmgr.targets.postgresql.connection import PooledConnection, adopt
+from poolmgr.targets.postgresql.leaving import LeavingPool
+from poolmgr.targets.postgresql.opening import unfinished
+from poolmgr.targets.postgresql.parting import is_busy
+from poolmgr.targets.postgresql.session import SessionEntry
 
 #: While somebody waits, a failed connect is tried again after this many seconds; psycopg_pool's pauses double from 1 s.
 RETRY_WHILE_WAITED = 0.25
@@ -139,7 +139,7 @@ class ConnectingPool(LeavingPool):
             conn = super()._connect(timeout)
             if not isinstance(conn, PooledConnection):
                 adopt(conn, self.connection_class)
-            entry = Entry(conn.fileno(), conn.info.backend_pid, generation, monotonic())
+            entry = SessionEntry(conn.fileno(), conn.info.backend_pid, generation, monotonic())
             entry.expires = conn._expire_at
             conn.enter(entry, self._note_loss)
             self.living.add(conn)

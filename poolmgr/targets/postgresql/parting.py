@@ -20,7 +20,7 @@ from typing import Any
 
 from psycopg import pq
 
-from poolmgr.pools.cancelling import Cancel, Steps, Wish
+from poolmgr.targets.postgresql.cancelling import Cancel, Steps, Wish
 
 logger = logging.getLogger("poolmgr.pool")
 

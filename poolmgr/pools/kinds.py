@@ -1,0 +1,57 @@
+"""Kinds of target: which of our words a kind honours, and what it says of those that it doesn't."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from poolmgr.pools.queries import select_error
+from poolmgr.pools.spec import FIELDS, PoolSpec, errors_in, make_spec, plainly
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Pure data, without the library: the process that shows the admin may not have it.
+
+    ``name`` is for settings, rows and heartbeats, ``label`` for people. ``package`` is the folder of all that the kind
+    needs; its ``finding`` tells which targets the settings name, its ``probe`` looks at a server. ``libraries`` maps each
+    module that must be importable to the extra that installs it. ``unit`` is what the server counts, in the plural.
+
+    ``refuses`` maps a setting that the kind can't honour to the sentence for whoever sets it; it keeps its default.
+    ``helps`` has the help texts that differ from those of PostgreSQL; ``defaults`` the values that do.
+    ``query_error`` says what is wrong with a validation query, or nothing.
+    """
+
+    name: str
+    label: str
+    package: str
+    unit: str
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    helps: Mapping[str, str] = field(default_factory=dict)
+    defaults: PoolSpec = field(default_factory=PoolSpec)
+    query_error: Callable[[Any], str] = select_error
+
+    def __post_init__(self) -> None:
+        assert {*self.refuses, *self.helps} <= {*FIELDS}
+
+    @property
+    def honours(self) -> tuple[str, ...]:
+        """The settings that a profile of this kind has, in their order."""
+        return tuple(name for name in FIELDS if name not in self.refuses)
+
+    def errors_in(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """What is wrong with ``values`` (all of ``FIELDS``): each field's name with a sentence; empty when all is well."""
+        found = errors_in(values, self.query_error)
+        for name, sentence in self.refuses.items():
+            if values[name] != (kept := getattr(self.defaults, name)):
+                found[name] = f"{sentence} It stays at {plainly(kept)}."
+        return found
+
+    def make_spec(self, values: Mapping[str, Any], where: str = "") -> PoolSpec:
+        """A valid spec from ``values``; fields that are missing get this kind's defaults.
+
+        Raises ``InvalidSpec`` with every field in error.
+        """
+        return make_spec(values, where, defaults=self.defaults, check=self.errors_in)

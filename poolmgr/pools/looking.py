@@ -1,0 +1,41 @@
+"""What a kind of target finds when its server is looked at, over a connection that is no pool's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from poolmgr.metrics.health import Verdict
+
+
+@dataclass
+class Look:
+    """Filled in as the look goes on; times in seconds. What the server doesn't tell stays None or empty.
+
+    ``used`` of ``most`` connections are taken at the server, ``reserved`` are kept from us. ``ids`` are those of the server's
+    ends of connections, as snapshots have them; ``names`` those that sessions of ours go by which are older than a process
+    may be silent. ``connected`` is set when the server has let us in.
+    """
+
+    address: str
+    connected: bool = False
+    connect_time: float | None = None
+    query_time: float | None = None
+    used: int | None = None
+    most: int | None = None
+    reserved: int | None = None
+    version: str = ""
+    ids: Sequence[int] = ()
+    names: Sequence[str] = ()
+    verdicts: list[Verdict] = field(default_factory=list)
+
+
+class Prober(Protocol):
+    """``probe.look`` in the folder of a kind: fill in ``look`` by ``deadline`` on the monotonic clock.
+
+    ``query`` gives the validation query; it is called when the server has let us in, and may wait. ``silence`` are the
+    seconds after which a process that lives has reported. Raises whatever keeps it from an answer.
+    """
+
+    def __call__(self, target: str, look: Look, query: Callable[[], str], deadline: float, silence: float) -> None: ...

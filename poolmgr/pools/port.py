@@ -1,0 +1,93 @@
+"""The port: what registry, agent, fleet and pages know of a pool of any kind, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from poolmgr.metrics.snapshot import PoolSnapshot
+from poolmgr.pools.allowance import Allowance
+from poolmgr.pools.desired import Desired
+from poolmgr.pools.plan import Plan
+from poolmgr.pools.spec import PoolSpec
+
+
+class Load(NamedTuple):
+    """Connections that a pool has, those that open or close included; those in use; and requests that wait."""
+
+    held: int
+    used: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recycled:
+    """What a recycle did: connections replaced, old ones still in use, and why it stopped early, if it did."""
+
+    replaced: int
+    remaining: int
+    failed: str = ""
+
+
+class Pool(Protocol):
+    """One process's pool to one target.
+
+    Its law: nothing but ``recycle()`` and ``close()`` blocks. All else returns within milliseconds, in whatever thread, and
+    waits for no event loop and no server. Checkout and return are not here: they go by each library's own words.
+
+    ``kind`` is the name of its kind, ``address`` where it connects to, for people. ``bootstrap`` are the settings without a
+    profile, ``desired`` those that it follows with where they come from, ``spec`` the same settings alone. ``opened`` says
+    that ``open()`` has been called; a pool that is ``retired`` is closed and never opens again.
+    """
+
+    kind: str
+    target: str
+    address: str
+    bootstrap: PoolSpec
+    desired: Desired
+    spec: PoolSpec
+    opened: bool
+    retired: bool
+
+    @property
+    def paused(self) -> bool: ...
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a budget, and not only the settings, says how much it may hold."""
+
+    def begin(self, desired: Desired | None, allowance: Allowance | None, predecessor: Pool | None) -> None:
+        """Before it opens, and before anybody knows of it: its settings, its limit and the closed pool that it comes after.
+
+        What the predecessor has out still counts with what this one may hold.
+        """
+
+    def open(self) -> None:
+        """Start what it does by itself, and its first connects. Idempotent."""
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Close what is idle now and what is used as it returns, within ``timeout`` seconds; whoever waits is told."""
+
+    def disown(self) -> None:
+        """In a forked child: be a closed pool, whose connections are the parent's and out of reach."""
+
+    def apply(self, desired: Desired) -> Plan:
+        """Follow new settings in place; no connection is replaced and nobody fails."""
+
+    def limit(self, allowance: Allowance | None) -> None:
+        """Hold at most what is allowed, whatever the settings say; None lifts the limit."""
+
+    def load(self) -> Load:
+        """What it holds and what is asked of it, at little cost; what its predecessor has out still is included."""
+
+    def pause(self) -> None:
+        """Stop checkouts; requests wait up to their own timeout."""
+
+    def resume(self) -> None:
+        """Allow checkouts again."""
+
+    def recycle(self, timeout: float = 30.0) -> Recycled:
+        """Replace every connection by a fresh one, for up to ``timeout`` seconds; used ones as they return."""
+
+    def snapshot(self) -> PoolSnapshot:
+        """What it looks like now."""

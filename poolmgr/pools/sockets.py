@@ -1,0 +1,45 @@
+"""Looking at the socket of a connection, and ending its conversation, whatever library holds it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+
+def hang_up(fileno: int) -> None:
+    """End a conversation that another thread may be in the middle of: it gets its library's error.
+
+    A descriptor that is closed meanwhile is no error.
+    """
+    with suppress(OSError), socket.socket(fileno=os.dup(fileno)) as copy:
+        # Of a copy, so that the library still closes its own.
+        copy.shutdown(socket.SHUT_RDWR)
+
+
+def watch(fileno: int) -> Callable[[int], Any]:
+    """A function that tells, without waiting when called with 0, whether the peer sent something or hung up.
+
+    Where an idle connection is silent, as PostgreSQL's is, news means that the server said good-bye or the connection broke.
+    """
+    if _poll is None:  # Windows
+        return lambda timeout: select.select([fileno], [], [], timeout)[0]
+    watched = _Watched(fileno, select.POLLIN | getattr(select, "POLLRDHUP", 0))
+    return partial(_poll, ctypes.byref(watched), 1)
+
+
+class _Watched(ctypes.Structure):
+    """C's struct pollfd."""
+
+    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+
+
+# C's own poll(), called without letting go of the interpreter's lock. Python's lets go of it even where it can't wait: under
+# load every checkout would then stand in line for the interpreter while it holds a connection that others wait for.
+# gevent has no hand in it either: its poll() would switch greenlets inside the pool's lock.
+_poll: Any = ctypes.PyDLL(None).poll if hasattr(select, "poll") else None

@@ -1,0 +1,1 @@
+"""Kinds of target, one folder each, none of which knows another."""

@@ -1,0 +1,8 @@
+"""All kinds there are: a new one is a folder beside this module, and a line here."""
+
+from __future__ import annotations
+
+from poolmgr.pools.kinds import Kind
+from poolmgr.targets.postgresql.kind import POSTGRESQL
+
+KINDS: tuple[Kind, ...] = (POSTGRESQL,)

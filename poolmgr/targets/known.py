@@ -1,0 +1,69 @@
+"""The targets that the settings name, whatever their kind.
+
+It needs no kind's library: the process that shows the admin may not have it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Protocol, cast
+
+from poolmgr.pools.kinds import Kind
+from poolmgr.pools.looking import Prober
+from poolmgr.pools.spec import PoolSpec
+from poolmgr.targets.kinds import KINDS
+from poolmgr.targets.postgresql.kind import POSTGRESQL
+
+
+class _Finding(Protocol):
+    """The module ``finding`` in the folder of a kind."""
+
+    def targets(self) -> tuple[str, ...]:
+        """The names of those that the settings have, in their order."""
+
+    def bootstrap(self, target: str) -> PoolSpec | None:
+        """The settings of a pool before any profile; None where they are wrong, which the system checks report."""
+
+    def address(self, target: str) -> str:
+        """Where it is, for people, with no secret."""
+
+
+def _finding(kind: Kind) -> _Finding:
+    return cast(_Finding, import_module(f"{kind.package}.finding"))
+
+
+def known_targets() -> tuple[str, ...]:
+    """The names of all targets, kind by kind."""
+    return tuple(target for kind in KINDS for target in _finding(kind).targets())
+
+
+def kind_of(target: str) -> Kind | None:
+    """None for a target that the settings don't name."""
+    return next((kind for kind in KINDS if target in _finding(kind).targets()), None)
+
+
+def likely_kind_of(target: str) -> Kind:
+    """The same, and the first kind for a target that was there once, of which a row or a heartbeat is left."""
+    return kind_of(target) or POSTGRESQL
+
+
+def kind_named(name: str) -> Kind:
+    """Of the name that snapshots have; the first kind for one that only another version knows."""
+    return next((kind for kind in KINDS if kind.name == name), POSTGRESQL)
+
+
+def bootstrap_spec(target: str) -> PoolSpec | None:
+    """The settings of a pool before any profile; None where they are wrong, or the target isn't known."""
+    kind = kind_of(target)
+    return _finding(kind).bootstrap(target) if kind else None
+
+
+def address_of(target: str) -> str:
+    """Where a target is, for people; empty where it isn't known."""
+    kind = kind_of(target)
+    return _finding(kind).address(target) if kind else ""
+
+
+def prober(kind: Kind) -> Prober:
+    """What looks at a server of this kind. Raises ``ImportError`` where the kind's library is missing."""
+    return cast(Prober, import_module(f"{kind.package}.probe").look)

@@ -1,0 +1,1 @@
+"""PostgreSQL over psycopg: psycopg_pool made elastic, watched and live."""

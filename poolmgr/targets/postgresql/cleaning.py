@@ -1,0 +1,111 @@
+"""What becomes of a connection that comes back with more than a clean slate."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+
+from psycopg.pq import TransactionStatus
+
+from poolmgr.secrets import scrub_unread
+from poolmgr.targets.postgresql import housekeeping
+from poolmgr.targets.postgresql.configuring import configure, prepare
+from poolmgr.targets.postgresql.connection import PooledConnection
+from poolmgr.targets.postgresql.elastic import ElasticPool
+from poolmgr.targets.postgresql.liveness import PATIENCE, ask
+from poolmgr.targets.postgresql.parting import is_busy
+from poolmgr.targets.postgresql.session import EXTENDS, INDELIBLE
+from poolmgr.targets.postgresql.state import PoolState
+from poolmgr.targets.postgresql.work import in_worker
+
+logger = logging.getLogger("poolmgr.pool")
+
+_OPEN = frozenset({TransactionStatus.INTRANS, TransactionStatus.INERROR})
+
+
+def put_away(state: PoolState, conn: PooledConnection) -> None:
+    """Roll back, clean, replace or close a connection that its borrower has just given up."""
+    pool, entry = state.pool, conn.entry
+    if EXTENDS in entry.pins:
+        _greet_all_again(pool)
+    if conn.pgconn.transaction_status in _OPEN and not _roll_back(state, conn):
+        _dispose(state, conn)
+    elif is_busy(conn):
+        logger.warning("pool %r: a connection came back in the middle of a statement and is closed", state.target)
+        _dispose(state, conn)
+    elif pool._closed:
+        _dispose(state, conn)
+    elif conn.closed:
+        conn.broke_in_use()
+        _dispose(state, conn)
+        # What broke this connection may have broken the idle ones too.
+        state.count(found_dead=housekeeping.sweep(state))
+    elif conn.is_entangled:
+        logger.warning("pool %r: a connection came back in the middle of a psycopg block and is closed", state.target)
+        _dispose(state, conn)
+    elif not entry.pins.isdisjoint(INDELIBLE):
+        _dispose(state, conn)
+    else:
+        if not conn.autocommit:
+            conn.autocommit = True
+        if entry.pins or pool._reset:
+            in_worker(pool, lambda: clean(state, conn))
+        elif housekeeping.is_old(pool, entry):
+            in_worker(pool, lambda: housekeeping.replace(state, conn))
+        else:
+            pool._add_to_pool(conn)
+
+
+def _dispose(state: PoolState, conn: PooledConnection) -> None:
+    state.pool.give_up(conn)
+    state.count(closed=1)
+
+
+def _roll_back(state: PoolState, conn: PooledConnection) -> bool:
+    try:
+        ask(conn, "ROLLBACK", monotonic() + PATIENCE)
+        conn.rolled_back()
+    except Exception as ex:
+        logger.warning("pool %r: a rollback failed, the connection is closed: %s", state.target, scrub_unread(str(ex)))
+        state.count(found_dead=housekeeping.sweep(state))
+        return False
+    return True
+
+
+def clean(state: PoolState, conn: PooledConnection) -> None:
+    """Wipe every trace of the last borrower, then make the connection as it was when new; close it if that fails."""
+    pool, entry = state.pool, conn.entry
+    if pool._closed:
+        _dispose(state, conn)
+        return
+    try:
+        ask(conn, "DISCARD ALL", monotonic() + PATIENCE)
+        conn.make_anew()
+        if pool._reset:
+            prepare(state, conn, pool._reset)
+        configure(state, conn)
+        _expect_idle(conn)
+    except Exception as ex:
+        logger.warning("pool %r: cleaning failed, the connection is replaced: %s", state.target, scrub_unread(str(ex)))
+        _dispose(state, conn)
+        return
+    entry.pins.clear()
+    entry.held = 0
+    entry.greeted = None
+    state.count(cleaned=1)
+    if housekeeping.is_old(pool, entry):
+        # Only now: where the connect fails, this one stays in service.
+        housekeeping.replace(state, conn)
+    else:
+        pool._add_to_pool(conn)
+
+
+def _greet_all_again(pool: ElasticPool) -> None:
+    with pool._lock:
+        for other in list(pool.living):
+            other.entry.greeted = None
+
+
+def _expect_idle(conn: PooledConnection) -> None:
+    if conn.pgconn.transaction_status != TransactionStatus.IDLE:
+        raise RuntimeError("the connection was left inside a transaction")

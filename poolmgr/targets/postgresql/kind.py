@@ -1,0 +1,13 @@
+"""What PostgreSQL honours: every word."""
+
+from __future__ import annotations
+
+from poolmgr.pools.kinds import Kind
+
+POSTGRESQL = Kind(
+    name="postgresql",
+    label="PostgreSQL",
+    package="poolmgr.targets.postgresql",
+    unit="server connections",
+    libraries={"psycopg_pool": ""},
+)

@@ -1,0 +1,70 @@
+"""One look at a PostgreSQL server through a connection of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic, perf_counter
+from typing import Any
+
+import psycopg
+from django.db import connections
+from psycopg.rows import tuple_row
+
+from poolmgr.metrics.health import Verdict
+from poolmgr.pools.diagnosis import diagnose
+from poolmgr.pools.endings import ended_after
+from poolmgr.pools.looking import Look
+from poolmgr.targets.postgresql.liveness import PATIENCE, NoAnswer, break_off, validate
+from poolmgr.targets.postgresql.parameters import connection_parameters
+from poolmgr.targets.postgresql.parting import part
+
+# Other users' rows hide their backend_type; a user and a database mark what takes one of max_connections.
+_FIGURES = """
+SELECT array(SELECT pid FROM pg_stat_activity WHERE datid IS NOT NULL AND usesysid IS NOT NULL),
+       current_setting('max_connections')::int,
+       coalesce(current_setting('superuser_reserved_connections', true)::int, 0)
+         + coalesce(current_setting('reserved_connections', true)::int, 0),
+       current_setting('server_version'),
+       array(SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user
+               AND application_name LIKE 'poolmgr:%' AND backend_start < now() - make_interval(secs => {age}))
+"""
+
+
+def look(target: str, look: Look, query: Callable[[], str], deadline: float, silence: float) -> None:
+    """As ``pools.looking.Prober`` has it."""
+    began = perf_counter()
+    with psycopg.connect(**_parameters(target, deadline - monotonic()), autocommit=True) as connection:
+        look.connect_time = perf_counter() - began
+        look.connected = True
+        asked = query()
+        began = perf_counter()
+        look.verdicts += _validate(connection, asked, deadline, look.address)
+        look.query_time = perf_counter() - began
+        left = max(0.0, deadline - monotonic())
+        with ended_after(left, lambda: break_off(connection)), connection.cursor(row_factory=tuple_row) as cursor:
+            row: Any = cursor.execute(_FIGURES.format(age=silence)).fetchone()
+    look.ids, look.most, look.reserved, look.version, look.names = row
+    # The probe's own connection is gone by the time that anybody reads this.
+    look.used = len(look.ids) - 1
+
+
+def _parameters(target: str, timeout: float) -> dict[str, Any]:
+    wrapper: Any = connections[target]
+    wrapper.check_settings()
+    # libpq knows whole seconds and no less than 2; the deadline may be earlier.
+    given = {**wrapper.get_connection_params(), "connect_timeout": max(2, round(timeout))}
+    return connection_parameters(given, timeout)
+
+
+def _validate(connection: psycopg.Connection[Any], query: str, deadline: float, address: str) -> list[Verdict]:
+    try:
+        validate(connection, query, deadline)
+    except NoAnswer:
+        # Whoever asks for the result has it by now. The query may wait still, in one session more at each check.
+        part(connection, PATIENCE)
+        raise
+    except psycopg.OperationalError as error:
+        if connection.closed:
+            raise
+        return [Verdict("critical", f"The validation query fails: {diagnose(error).sentence} ({address}).")]
+    return []

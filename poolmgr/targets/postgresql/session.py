@@ -1,0 +1,37 @@
+"""What the pool knows of one session of the server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from poolmgr.pools.entry import Entry
+
+#: The pin of whoever made an extension, whose types the pool's other connections don't know yet.
+EXTENDS = "new extension"
+#: Pins whose traces no DISCARD ALL removes: such a connection is replaced.
+LIBRARY, SEED, DBLINK = "LOAD", "random seed", "dblink"
+INDELIBLE = frozenset({LIBRARY, SEED, DBLINK})
+
+
+class SessionEntry(Entry):
+    """A session of PostgreSQL's, as Django uses it; reachable as ``connection.entry``.
+
+    ``cursors``, ``held`` (open cursors that outlive a transaction), ``transactions`` (begun or ended so far), ``begun``
+    (the borrower said BEGIN), ``pins``, ``greeted`` and ``greeted_by`` belong to the owner's thread, and to the pool while
+    nobody owns the connection. ``greeted`` holds who was told that this connection was created, ``greeted_by`` which
+    ``connect()`` did so. ``late`` takes, from any thread, one element for each cursor that was finalised outside the
+    owner's thread.
+    """
+
+    __slots__ = ("begun", "cursors", "greeted", "greeted_by", "held", "late", "pins", "transactions")
+
+    def __init__(self, fileno: int, pid: int, generation: int, now: float) -> None:
+        super().__init__(fileno, pid, generation, now)
+        self.cursors = 0
+        self.held = 0
+        self.transactions = 0
+        self.begun = False
+        self.late: list[None] = []
+        self.pins: set[str] = set()
+        self.greeted: list[Any] | None = None
+        self.greeted_by: Any = None

@@ -1,0 +1,73 @@
+"""What the parts of a managed pool share: its settings, its connections that are checked out, its figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from math import inf
+from threading import Condition, RLock
+from typing import Any
+from weakref import WeakSet
+
+from poolmgr.metrics.histogram import Histogram
+from poolmgr.metrics.history import History
+from poolmgr.pools.allowance import Allowance
+from poolmgr.pools.desired import Desired
+from poolmgr.pools.outage import Outage
+from poolmgr.pools.spec import PoolSpec
+from poolmgr.targets.postgresql.connection import PooledConnection
+from poolmgr.targets.postgresql.elastic import ElasticPool
+from poolmgr.targets.postgresql.preparing import Preparation
+
+
+class PoolState:
+    """``pool`` is psycopg_pool's, made elastic; figures and ``out``, the connections that are checked out, are guarded by
+    its lock, whose law stands in elastic.py.
+    """
+
+    kind = "postgresql"
+    pool: ElasticPool
+    changed: Condition  # a connection was replaced
+
+    def __init__(
+        self, target: str, bootstrap: PoolSpec, configure: Callable[[Any], None] | None = None, address: str = ""
+    ) -> None:
+        self.target = target
+        self.address = address
+        self.bootstrap = bootstrap
+        self.desired = Desired(bootstrap)
+        self.spec = bootstrap
+        self.opened = self.retired = self.watched = False
+        self.predecessor: PoolState | None = None  # a closed pool of the same target that has connections out still
+        self.configure = configure
+        self.out: set[PooledConnection] = set()
+        self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
+        self.counts: Counter[str] = Counter()
+        self.pins: Counter[str] = Counter()
+        self.history = History()
+        self.preparations: set[Preparation] = set()  # of connections that are new or cleaned
+        self.outage = Outage(address or "the server")
+        self.allowance: Allowance | None = None
+        self.broken_off: WeakSet[PooledConnection] = WeakSet()  # used beyond the lease; their borrowers don't know yet
+        self.lapses = inf  # when the lease does, by which this pool holds what it holds
+        self.refused_at = 0.0  # when the site's own check has last refused a fresh connection
+        self.wrong_query = ""  # a validation query that fails on every connection
+
+    def use(self, pool: ElasticPool) -> None:
+        self.pool = pool
+        self.use_lock(pool._lock)
+
+    def use_lock(self, lock: RLock) -> None:
+        self._lock = lock
+        self.changed = Condition(lock)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is closed, and nobody has a connection of it any more."""
+        return self.pool._closed and self.retired and not self.out
+
+    def count(self, **events: int) -> None:
+        """Add to the counters."""
+        with self._lock:
+            for name, number in events.items():
+                self.counts[name] += number
