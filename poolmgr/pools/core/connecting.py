@@ -1,0 +1,92 @@
+"""A connect, and what is noted of it."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+
+from poolmgr.exceptions import AuthenticationFailed
+from poolmgr.pools.core import explain
+from poolmgr.pools.core.slot import Place, Slot, referrers
+from poolmgr.pools.core.state import State
+from poolmgr.pools.core.ticker import ticker
+from poolmgr.pools.diagnosis import Diagnosis
+from poolmgr.secrets import disarm
+
+logger = logging.getLogger("poolmgr.pool")
+
+#: A failed connect is tried again after this many seconds while somebody waits.
+RETRY_WHILE_WAITED = 0.25
+#: The shortest pause between tries to fill a pool that nobody waits at; each is twice the last, up to the longest.
+_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+
+
+def open_slot(state: State, began: float) -> Slot:
+    """Connect, in the place that was taken for it: ``began`` stands for it in ``connecting``.
+
+    When that fails the place is free again, the failure is noted, and the library's error is raised.
+    """
+    with state.lock:
+        generation, timeout = state.generation, state.spec.connection_timeout
+    try:
+        conn = state.driver.connect(timeout)
+    except BaseException as ex:
+        # Whoever logs it, waits for it or asks for it later gets no frame that knows how we connect.
+        _failed(state, disarm(ex) if isinstance(ex, Exception) else None, began)
+        raise
+    now = monotonic()
+    slot = Slot(conn, state, state.driver.fileno(conn), state.driver.server_id(conn), generation, now)
+    state.driver.bind(conn, slot)
+    del conn
+    slot.referrers = referrers([slot])[0]
+    with state.lock:
+        state.connecting.remove(began)
+        state.set_expiry(slot)
+        state.living.add(slot)
+        state.create_time.add(now - began)
+        state.counts["created"] += 1
+        state.last_error = None
+        state.last_error_at = state.failing_since = state.fill_at = state.retry_at = 0.0
+        state.outage.succeeded(now, began)
+    return slot
+
+
+def _failed(state: State, error: Exception | None, began: float) -> None:
+    now = monotonic()
+    with state.lock:
+        state.connecting.remove(began)
+        state.places -= 1
+        state.changed.notify_all()
+    if error is None:  # whoever connected was stopped
+        return
+    found = state.driver.diagnose(error)
+    with state.lock:
+        state.counts["create_errors"] += 1
+        state.last_error, state.last_error_at = error, now
+        state.failing_since = state.failing_since or now
+        state.retry_at = now + RETRY_WHILE_WAITED
+        state.fill_at = now + _pause(state, now)
+        hopeless = _take_hopeless(state, found)
+        line = state.outage.failed(found, now)
+    for place in hopeless:
+        place.fail(explain.refused(state, error))
+    if line:
+        logger.warning("pool %r: %s", state.target, line)
+    ticker().at(now + RETRY_WHILE_WAITED, state.grow)
+
+
+def _pause(state: State, now: float) -> float:
+    lasted = now - state.failing_since
+    if lasted > state.spec.reconnect_timeout:
+        return _LONGEST_PAUSE
+    # As long again as it has lasted: the pauses double.
+    return min(max(_PAUSE, lasted), _LONGEST_PAUSE)
+
+
+def _take_hopeless(state: State, found: Diagnosis) -> list[Place]:
+    """The waiters that no retry will help: the server refuses us, and no connection of ours lives."""
+    if state.living or found.cls is not AuthenticationFailed:
+        return []
+    waiting = list(state.waiting)
+    state.waiting.clear()
+    return waiting

@@ -1,0 +1,49 @@
+"""What the core asks of a library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from poolmgr.exceptions import CheckoutError
+from poolmgr.pools.diagnosis import Diagnosis
+
+
+class NoAnswer(Exception):
+    """The server did not answer before the deadline; the connection is of no use any more."""
+
+
+class Driver(Protocol):
+    """Deadlines are on the monotonic clock. What may wait is called in a worker, but for ``ask()``, which has a deadline.
+
+    ``errors`` maps each class of checkout error to the one to raise, which is the library's own of the same meaning too.
+    """
+
+    errors: Mapping[type[CheckoutError], type[CheckoutError]]
+
+    def connect(self, timeout: float) -> Any:
+        """A new connection that is ready to use, within about ``timeout`` seconds. May wait; raises the library's error."""
+
+    def bind(self, conn: Any, slot: Any) -> None:
+        """Told which slot a new connection stands in."""
+
+    def close(self, conn: Any, deadline: float) -> bool:
+        """Close, and wait until the server has closed its end; whether that was seen. May wait."""
+
+    def sever(self, conn: Any) -> None:
+        """End the conversation that a borrower is in the middle of: they get their library's error."""
+
+    def fileno(self, conn: Any) -> int:
+        """Of its socket; below 0 where there is none."""
+
+    def server_id(self, conn: Any) -> int:
+        """What the server calls its end of the connection; 0 where it doesn't tell."""
+
+    def gone(self, conn: Any) -> bool:
+        """Asked when the socket of an idle connection has news: whether it is of no use any more. Never waits."""
+
+    def ask(self, conn: Any, query: str, deadline: float) -> None:
+        """Have the server answer. Raises ``NoAnswer`` past the deadline, the library's error where the connection broke."""
+
+    def diagnose(self, error: BaseException) -> Diagnosis:
+        """Classify the error of a connect or of a question."""

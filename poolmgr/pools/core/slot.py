@@ -1,0 +1,62 @@
+"""A connection as the core knows it, and a place in the queue for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from sys import getrefcount
+from threading import Lock
+from typing import Any
+
+from poolmgr.pools.entry import Entry
+
+
+class Slot(Entry):
+    """``conn`` is the library's connection, ``pool`` whose it is.
+
+    ``born`` is when it was opened; ``referrers`` are the references that ``conn`` has while nobody borrows it.
+    """
+
+    __slots__ = ("born", "broken_off", "conn", "pool", "referrers")
+
+    def __init__(self, conn: Any, pool: Any, fileno: int, pid: int, generation: int, now: float) -> None:
+        super().__init__(fileno, pid, generation, now)
+        self.conn = conn
+        self.pool = pool
+        self.born = now
+        self.referrers = 0
+        self.broken_off = -1  # the epoch in which a lease's end broke it off
+
+
+def referrers(slots: Iterable[Slot]) -> list[int]:
+    """How many refer to the connection of each: its slot, what the library has for itself, and a borrower."""
+    return [getrefcount(slot.conn) for slot in slots]
+
+
+class Place:
+    """Somebody's place among those who wait, with a plain lock to wait at.
+
+    Whoever takes it out of the queue, with the pool's lock held, is the only one to serve it or to fail it; who has stopped
+    waiting takes it out themselves.
+    """
+
+    __slots__ = ("_gate", "asked", "error", "owner", "slot")
+
+    def __init__(self, owner: Any, asked: float) -> None:
+        self.owner = owner
+        self.asked = asked
+        self.slot: Slot | None = None
+        self.error: Exception | None = None
+        self._gate = Lock()
+        self._gate.acquire()
+
+    def wait(self, timeout: float) -> bool:
+        """Whether it was served or failed in time."""
+        return self._gate.acquire(timeout=timeout)
+
+    def serve(self, slot: Slot) -> None:
+        self.slot = slot
+        self._gate.release()
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
+        self._gate.release()

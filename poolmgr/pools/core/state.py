@@ -1,0 +1,133 @@
+"""What the parts of the core share: settings, connections, who waits, figures.
+
+The law of the lock: everything here is read for decisions and written only with ``lock`` held, and nothing that may wait for
+a socket, a thread or another lock than a waiter's runs under it. It is re-entrant, since the garbage collector may give a
+connection back in the middle of a section that the same thread holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from math import inf
+from random import random
+from threading import Condition, RLock
+from time import monotonic
+
+from poolmgr.metrics.histogram import Histogram
+from poolmgr.metrics.history import History
+from poolmgr.pools.allowance import Allowance
+from poolmgr.pools.core.driver import Driver
+from poolmgr.pools.core.slot import Place, Slot
+from poolmgr.pools.core.workers import Workers
+from poolmgr.pools.desired import Desired
+from poolmgr.pools.outage import Outage
+from poolmgr.pools.owners import owner_function
+from poolmgr.pools.spec import PoolSpec
+
+#: Connects and questions under way at once in a pool, and connections that are seen off.
+_CONNECTORS, _CLOSERS = 3, 4
+#: Part of ``max_lifetime`` by which connections differ, so that those that were opened together don't end so.
+_SPREAD = 0.1
+
+
+class State:
+    """``idle`` has the connection used last at its right end; ``living`` are all that the pool has not given up.
+
+    ``places`` counts what the pool holds: living connections, connects under way (``connecting`` has when each began) and
+    ``closing``, the connections that were given up and whose server's end was not seen to go yet.
+    """
+
+    def __init__(self, kind: str, target: str, bootstrap: PoolSpec, driver: Driver, address: str = "") -> None:
+        self.kind = kind
+        self.target = target
+        self.address = address
+        self.bootstrap = bootstrap
+        self.desired = Desired(bootstrap)
+        self.spec = bootstrap
+        self.driver = driver
+        self.opened = self.retired = self.paused = self.watched = False
+        self.lock = RLock()
+        self.changed = Condition(self.lock)  # a connection was replaced or is gone
+
+        self.idle: deque[Slot] = deque()
+        self.out: set[Slot] = set()
+        self.living: set[Slot] = set()
+        self.waiting: deque[Place] = deque()
+        self.places = self.closing = 0
+        self.connecting: list[float] = []
+        self.leaving: set[Slot] = set()
+        self.generation = 1
+
+        self.last_error: Exception | None = None
+        self.last_error_at = 0.0
+        self.retry_at = 0.0  # not before that is a connect tried again
+        self.fill_at = 0.0  # and not before that one that nobody waits for
+        self.failing_since = 0.0
+        self.outage = Outage(address or "the server")
+
+        self.allowance: Allowance | None = None
+        self.lapses = inf  # when the lease does, by which this pool holds what it holds
+
+        self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
+        self.counts: Counter[str] = Counter()
+        self.history = History()
+        self.current_owner = owner_function()
+        self.workers = Workers("poolmgr-connector", _CONNECTORS)
+        self.closers = Workers("poolmgr-core-closer", _CLOSERS)
+
+    def grow(self) -> None:
+        """Begin the connects that are wanted and that there is room for. The pool's, which stands on its parts."""
+        raise NotImplementedError
+
+    # Each is called with the lock held.
+
+    @property
+    def most(self) -> int:
+        """How many connections there may be by the settings and the lease."""
+        return self.spec.max_size if self.allowance is None else min(self.spec.max_size, self.allowance.most)
+
+    @property
+    def present(self) -> int:
+        """Places that are not about to come free."""
+        return self.places - self.closing
+
+    def hand_on(self, slot: Slot, now: float) -> None:
+        """Give ``slot`` to the first that waits, or keep it as idle since ``now``."""
+        if self.waiting and not self.paused and now < self.lapses:
+            place = self.waiting.popleft()
+            self.lend(slot, place.owner, place.asked, now)
+            place.serve(slot)
+            return
+        slot.idle_since = now
+        self.idle.append(slot)
+
+    def lend(self, slot: Slot, owner: object, asked: float, now: float) -> None:
+        slot.owner = owner
+        slot.since = now
+        self.out.add(slot)
+        self.wait_time.add(now - asked)
+
+    def is_old(self, slot: Slot, now: float) -> bool:
+        """Whether a connection has outlived ``max_lifetime`` or a recycle."""
+        return slot.generation != self.generation or slot.expires <= now
+
+    def set_expiry(self, slot: Slot) -> None:
+        lifetime = self.spec.max_lifetime
+        slot.expires = slot.born + lifetime * (1 - _SPREAD * random()) if lifetime else inf
+
+    def count(self, **events: int) -> None:
+        """Add to the counters; takes the lock."""
+        with self.lock:
+            for name, number in events.items():
+                self.counts[name] += number
+
+    def take_back(self, slot: Slot) -> bool:
+        """End a checkout; False where it had ended before. Takes the lock."""
+        with self.lock:
+            if slot.owner is None:
+                return False
+            slot.owner = None
+            slot.epoch += 1
+            self.out.discard(slot)
+            self.use_time.add(monotonic() - slot.since)
+            return True

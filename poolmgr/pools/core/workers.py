@@ -1,0 +1,56 @@
+"""Threads for what may wait, so that neither borrowers nor the ticker do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import RLock, Thread
+
+logger = logging.getLogger("poolmgr.pool")
+
+#: Seconds without work after which a thread ends.
+_REST = 10.0
+
+
+class Workers:
+    """Up to ``most`` daemon threads, started on demand. They hold nothing of the pool's but the work they are given."""
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name = name
+        self._most = most
+        self._work: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        # A finaliser may hand over work in the middle of another's run().
+        self._lock = RLock()
+        self._threads = 0
+        self._idle = 0
+
+    def run(self, work: Callable[[], object]) -> None:
+        """Have a thread do ``work``, soon."""
+        with self._lock:
+            self._work.put(work)
+            if self._idle >= self._work.qsize() or self._threads >= self._most:
+                return
+            self._threads += 1
+        Thread(target=self._run, name=self._name, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                self._idle += 1
+            try:
+                work = self._work.get(timeout=_REST)
+            except Empty:
+                with self._lock:
+                    self._idle -= 1
+                    if self._work.empty():
+                        self._threads -= 1
+                        return
+                continue
+            with self._lock:
+                self._idle -= 1
+            try:
+                work()
+            except Exception:
+                logger.exception("%s: a piece of work failed", self._name)
+            del work  # a thread that rests keeps no pool

@@ -1,0 +1,44 @@
+"""Why a connection could not be opened, from redis-py's classes and the server's words."""
+
+from __future__ import annotations
+
+import re
+
+import redis
+
+from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown, ServerFull
+from poolmgr.pools.core.driver import NoAnswer
+from poolmgr.pools.diagnosis import Diagnosis
+from poolmgr.secrets import scrub
+
+_WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
+    (ServerFull, "the server has no room for another client", r"max number of clients"),
+    (
+        AuthenticationFailed,
+        "the database does not exist",
+        r"db index is out of range|invalid database|invalid db index",
+    ),
+    (ServerDown, "the host name can't be resolved", r"name or service not known|name resolution|nodename nor servname"),
+    (ServerDown, "nothing listens at the address", r"connection refused|no such file or directory"),
+    (ServerDown, "the server does not answer", r"timeout|timed out"),
+    (ServerDown, "the host can't be reached", r"no route to host|network is unreachable|host is down"),
+    (ServerDown, "the server closed the connection", r"closed by server|connection reset|broken pipe"),
+)
+_KNOWN = tuple((re.compile(pattern, re.IGNORECASE), cls, sentence) for cls, sentence, pattern in _WORDS)
+
+
+def diagnose(error: BaseException) -> Diagnosis:
+    """Classify the error of a connect, or of a question of ours on a connection."""
+    if isinstance(error, NoAnswer | redis.TimeoutError):
+        return Diagnosis(ServerDown, "the server does not answer")
+    if isinstance(error, redis.BusyLoadingError):
+        return Diagnosis(ServerDown, "the server is loading its data")
+    if isinstance(error, redis.AuthenticationError):
+        return Diagnosis(AuthenticationFailed, "the server refuses the user or the password")
+    text = str(error)
+    for pattern, cls, sentence in _KNOWN:
+        if pattern.search(text):
+            return Diagnosis(cls, sentence)
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return Diagnosis(AuthenticationFailed, "the user may not do what a connect does")
+    return Diagnosis(ServerDown, scrub(text.strip().splitlines()[-1])[:200] if text.strip() else type(error).__name__)

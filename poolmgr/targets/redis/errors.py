@@ -1,0 +1,47 @@
+"""Checkout errors that are redis-py's of the same meaning too, so that the handlers a site already has keep working."""
+
+from __future__ import annotations
+
+import redis
+
+from poolmgr import exceptions as shared
+from poolmgr.exceptions import CheckoutError
+
+
+class PoolExhausted(shared.PoolExhausted, redis.exceptions.MaxConnectionsError):
+    """Every connection stayed in use until the deadline."""
+
+
+class TooManyWaiting(shared.TooManyWaiting, PoolExhausted):
+    """``max_waiting`` requests wait already."""
+
+
+class PoolPaused(shared.PoolPaused, redis.ConnectionError):
+    """The pool was paused until the deadline."""
+
+
+class PoolClosed(shared.PoolClosed, redis.ConnectionError):
+    """The pool was closed, as happens at shutdown."""
+
+
+class ServerDown(shared.ServerDown, redis.ConnectionError):
+    """The server can't be reached."""
+
+
+class ServerFull(shared.ServerFull, redis.ConnectionError):
+    """The server has no room for another client."""
+
+
+class AuthenticationFailed(shared.AuthenticationFailed, redis.AuthenticationError):
+    """The server refuses the credentials, or the database doesn't exist."""
+
+
+ERRORS: dict[type[CheckoutError], type[CheckoutError]] = {
+    shared.PoolExhausted: PoolExhausted,
+    shared.TooManyWaiting: TooManyWaiting,
+    shared.PoolPaused: PoolPaused,
+    shared.PoolClosed: PoolClosed,
+    shared.ServerDown: ServerDown,
+    shared.ServerFull: ServerFull,
+    shared.AuthenticationFailed: AuthenticationFailed,
+}

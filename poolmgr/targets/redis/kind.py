@@ -1,0 +1,34 @@
+"""What Redis honours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from poolmgr.pools.kinds import Kind
+from poolmgr.pools.spec import PoolSpec
+from poolmgr.secrets import shown
+
+
+def ping_error(query: Any) -> str:
+    """Why ``query`` can't be a validation query, or an empty string."""
+    return "" if query == "PING" else f"{shown(query)} is not PING, the one command that asks a Redis nothing else"
+
+
+REDIS = Kind(
+    name="redis",
+    label="Redis",
+    package="poolmgr.targets.redis",
+    unit="clients",
+    libraries={"redis": "redis"},
+    refuses={"pool_mode": "A Redis connection goes back after each command, pipeline or subscription."},
+    helps={
+        "max_size": (
+            "The most connections of each process, those of subscriptions and blocking commands included. Default 10."
+            " Raise it when requests wait and the server has room; waiting requests are served at once. Lowering closes"
+            " idle connections now and used ones as they return. Live."
+        ),
+        "validation_query": "PING is what a Redis is asked. Live.",
+    },
+    defaults=PoolSpec(validation_query="PING"),
+    query_error=ping_error,
+)
