@@ -31,7 +31,7 @@ class Driver(Protocol):
         """Close, and wait until the server has closed its end; whether that was seen. May wait."""
 
     def sever(self, conn: Any) -> None:
-        """End the conversation that a borrower is in the middle of: they get their library's error."""
+        """End the conversation that a borrower is in the middle of: they get their library's error. Never waits."""
 
     def fileno(self, conn: Any) -> int:
         """Of its socket; below 0 where there is none."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
 from math import inf
 from time import monotonic
 
@@ -39,7 +38,7 @@ def look(state: State) -> float:
         for slot in over:
             slot.broken_off = slot.epoch
     for slot in over:
-        state.workers.run(partial(_break_off, state, slot, slot.broken_off))
+        _break_off(state, slot, slot.broken_off)
     return inf
 
 

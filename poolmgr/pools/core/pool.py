@@ -20,7 +20,7 @@ from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.plan import Action, Plan, plan
-from poolmgr.pools.port import Load, Recycled
+from poolmgr.pools.port import Load, Pool, Recycled
 from poolmgr.pools.spec import PoolSpec
 
 logger = logging.getLogger("poolmgr.pool")
@@ -48,7 +48,7 @@ class CorePool(State):
         ``timeout`` in seconds, by default the profile's ``connection_timeout``. Raises a ``CheckoutError`` that says
         why none could be had.
         """
-        if not here[0]:
+        if not here:
             attend()
         asked = monotonic()
         idle = self.idle
@@ -72,7 +72,7 @@ class CorePool(State):
 
         A clean return costs no round trip and waits for nothing.
         """
-        if not here[0]:
+        if not here:
             attend()
         now = monotonic()
         with self.lock:
@@ -203,6 +203,8 @@ class CorePool(State):
 
     def limit(self, allowance: Allowance | None) -> None:
         """Hold at most what is allowed, whatever the profile says; None lifts the limit."""
+        if isinstance(predecessor := self.predecessor, CorePool):
+            predecessor.limit(allowance)
         with self.lock:
             before, self.allowance = self.allowance, allowance
             self.lapses = inf if allowance is None else allowance.lapses
@@ -229,6 +231,8 @@ class CorePool(State):
     def grow(self) -> None:
         """Begin the connects that are wanted and that there is room for."""
         growing.grow(self)
+        if self.retired and self.heir is not None:
+            self.heir()
 
     def _lapse(self) -> None:
         if leasing.lapse(self):
@@ -246,15 +250,17 @@ class CorePool(State):
 
     def _moment(self) -> None:
         self.watched = False
-        if not self.retired:
+        if not self.retired or self.places:
             self._watch()
 
     # -- operations ---------------------------------------------------------------------------------------------------
 
     def load(self) -> Load:
-        """What the pool holds and what is asked of it, at little cost."""
+        """What the pool holds and what is asked of it, at little cost; what its predecessor has still is included."""
+        left = self.left_over()
         with self.lock:
-            return Load(self.places, len(self.out), len(self.waiting))
+            used = self.places if self.retired else len(self.out)
+            return Load(self.places + left, used + left, len(self.waiting))
 
     def pause(self) -> None:
         """Stop checkouts: whoever asks waits, up to their own timeout."""
@@ -284,18 +290,29 @@ class CorePool(State):
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
+    def begin(self, desired: Desired | None, allowance: Allowance | None, predecessor: Pool | None) -> None:
+        """Before it opens, and before anybody knows of it: its settings, its limit and the pool that it comes after."""
+        if desired is not None:
+            self.desired, self.spec = desired, desired.spec
+        self.allowance = allowance
+        self.lapses = inf if allowance is None else allowance.lapses
+        self.predecessor = predecessor if isinstance(predecessor, CorePool) else None
+
     def open(self) -> None:
         """Start the rounds and the first connects. Idempotent."""
         with self.lock:
             if self.opened or self.retired:
                 return
             self.opened = True
+        if isinstance(before := self.predecessor, CorePool):
+            before.heir = self.grow
+            before.retire()
         ticker().at(monotonic() + rounds.INTERVAL, self._round)
         self._watch()
         self.grow()
 
     def _round(self) -> None:
-        if self.retired:
+        if self.retired and not self.places:
             return
         try:
             rounds.look_after(self)
@@ -304,22 +321,21 @@ class CorePool(State):
         finally:
             ticker().at(monotonic() + rounds.INTERVAL, self._round)
 
-    def close(self, timeout: float = 5.0) -> None:
-        """Close idle connections now and used ones as they return; whoever waits gets ``PoolClosed``.
-
-        What nobody will give back goes now too, since no round comes after this.
-        """
-        deadline = monotonic() + timeout
-        self.retired = True
-        reclaiming.reclaim(self)
+    def retire(self) -> None:
+        """Connect no more, close what is idle now and what is used as it returns; whoever waits gets ``PoolClosed``."""
         with self.lock:
+            self.retired = True
             waiting = list(self.waiting)
             self.waiting.clear()
-            # The rest is its borrowers' alone: one that ends without giving it back takes its connection along.
-            self.out.clear()
         for place in waiting:
             place.fail(explain.closed(self))
-        self.drop_idle()
+        self._resize()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Retire, and wait for what is idle to be gone. What nobody will give back goes now too."""
+        deadline = monotonic() + timeout
+        self.retire()
+        reclaiming.reclaim(self)
         with self.changed:
             while (self.closing or self.connecting) and (left := deadline - monotonic()) > 0:
                 self.changed.wait(left)

@@ -8,6 +8,7 @@ connection back in the middle of a section that the same thread holds.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from math import inf
 from random import random
 from threading import Condition, RLock
@@ -65,6 +66,8 @@ class State:
         self.failing_since = 0.0
         self.outage = Outage(address or "the server")
 
+        self.predecessor: State | None = None  # a closed pool of the same target that has connections still
+        self.heir: Callable[[], object] | None = None  # called when this one, which is closed, holds less
         self.allowance: Allowance | None = None
         self.lapses = inf  # when the lease does, by which this pool holds what it holds
 
@@ -83,8 +86,21 @@ class State:
 
     @property
     def most(self) -> int:
-        """How many connections there may be by the settings and the lease."""
-        return self.spec.max_size if self.allowance is None else min(self.spec.max_size, self.allowance.most)
+        """How many connections there may be by the settings, the lease, and what a closed pool before has still."""
+        if self.retired:
+            return 0
+        most = self.spec.max_size if self.allowance is None else min(self.spec.max_size, self.allowance.most)
+        return most if self.predecessor is None else max(0, most - self.left_over())
+
+    def left_over(self) -> int:
+        """Connections of closed pools of the same target that are not gone yet, in whose way this one's are."""
+        if (before := self.predecessor) is None:
+            return 0
+        over = before.retired  # asked first: until then it may grow
+        # Read without its lock: the figure never grows, so that one that is old by now lets nobody hold more.
+        if not (left := before.places + before.left_over()) and over:
+            self.predecessor = None
+        return left
 
     @property
     def present(self) -> int:

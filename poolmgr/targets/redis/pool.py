@@ -18,7 +18,7 @@ from poolmgr.pools.desired import Desired
 from poolmgr.pools.forks import attend, here, on_fork
 from poolmgr.pools.lane import on_console_lane
 from poolmgr.pools.spec import PoolSpec
-from poolmgr.secrets import shown
+from poolmgr.secrets import hide, shown
 from poolmgr.targets.redis.connection import tracked
 from poolmgr.targets.redis.driver import RedisDriver
 from poolmgr.targets.redis.kind import REDIS
@@ -58,6 +58,7 @@ class ManagedConnectionPool(redis.ConnectionPool):
         self._core: CorePool | None = None
         self._driver: Driver = RedisDriver(self.make_connection)
         self._is_made = False
+        hide(connection_kwargs)
         super().__init__(connection_class=connection_class, **connection_kwargs)
         self._is_made = True
         _all.add(self)
@@ -66,7 +67,7 @@ class ManagedConnectionPool(redis.ConnectionPool):
 
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
         """A live connection. Raises a ``CheckoutError`` that says why none could be had, which is redis-py's error too."""
-        if not here[0]:
+        if not here:
             attend()
         core = self._core
         if core is None or core.retired:
@@ -112,6 +113,7 @@ class ManagedConnectionPool(redis.ConnectionPool):
                 )
             return found
         core = self._make()
+        core.begin(None, None, self._core)
         core.open()
         return core
 
@@ -129,7 +131,7 @@ class ManagedConnectionPool(redis.ConnectionPool):
     @property
     def managed(self) -> CorePool:
         """The pool behind it in the present process, with settings, operations and figures."""
-        if not here[0]:
+        if not here:
             attend()
         core = self._core
         return self._begin() if core is None or core.retired else core
@@ -145,7 +147,9 @@ class ManagedConnectionPool(redis.ConnectionPool):
 
     def make_connection(self) -> Any:
         """A connection that is not connected yet, and no pool's."""
-        return tracked(self.connection_class)(**self.connection_kwargs)
+        kwargs = self.connection_kwargs
+        hide(kwargs)  # which a connection keeps, and its errors' frames show
+        return tracked(self.connection_class)(**kwargs)
 
     def reset(self) -> None:
         """Nothing: callers want connections by new parameters, which are read at each connect, or not to share a parent's."""
@@ -153,7 +157,7 @@ class ManagedConnectionPool(redis.ConnectionPool):
         self._created_connections = 0
 
     def _checkpid(self) -> None:
-        if not here[0]:
+        if not here:
             attend()
 
     def disconnect(self, inuse_connections: bool = True) -> None:

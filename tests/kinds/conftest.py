@@ -1,0 +1,61 @@
+"""The subjects: one pool of each kind on the run's servers."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+from tests.kinds.subjects import DATABASE, Postgres, Redis, Subject
+from tests.waiting import until
+
+
+@pytest.fixture(params=["postgresql", "redis"])
+def subject(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterator[Subject]:
+    made: Subject
+    if request.param == "postgresql":
+        made = Postgres(str(postgres.create_database("kinds")))
+    else:
+        made = Redis(redis_server.url(DATABASE))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def redis_subject(redis_server: EmbeddedRedis) -> Iterator[Redis]:
+    made = Redis(redis_server.url(DATABASE))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ask() -> Iterator[Callable[..., list[Any]]]:
+    """ask(subject): a request that has begun to wait; what it gets, a connection or an error, comes into the list."""
+    threads: list[threading.Thread] = []
+
+    def begin(subject: Subject) -> list[Any]:
+        results: list[Any] = []
+
+        def wait() -> None:
+            try:
+                results.append(subject.borrow())
+            except Exception as ex:
+                results.append(ex)
+            # Whoever ends has its connection taken from it.
+            done.wait(30)
+
+        done = threading.Event()
+        ends.append(done)
+        pending = subject.pool.snapshot().pending
+        threads.append(threading.Thread(target=wait))
+        threads[-1].start()
+        until(lambda: subject.pool.snapshot().pending > pending or results, "the request to wait")
+        return results
+
+    ends: list[threading.Event] = []
+    yield begin
+    for event in ends:
+        event.set()
+    for thread in threads:
+        thread.join(20)

@@ -1,0 +1,159 @@
+"""One pool of each kind, as the tests that all kinds pass see it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import psycopg_pool
+import redis
+
+from poolmgr.pools.desired import Desired
+from poolmgr.pools.kinds import Kind
+from poolmgr.secrets import hide
+from poolmgr.targets.postgresql.kind import POSTGRESQL
+from poolmgr.targets.redis.kind import REDIS
+from poolmgr.targets.redis.pool import ManagedConnectionPool
+from tests import pools
+from tests.proxy import Proxy
+from tests.waiting import until
+
+#: Of the run's Redis, the database whose clients are the tests' own.
+DATABASE = 7
+
+
+class Subject:
+    """`errors` has the library's own class for each of ours; `pool` is the port."""
+
+    kind: Kind
+    errors: dict[str, type[Exception]]
+    pool: Any
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.proxy = Proxy(urlsplit(url).port or 0)
+        self.opened: list[Any] = []
+
+    @property
+    def through_proxy(self) -> str:
+        return self.url.replace(f":{urlsplit(self.url).port}", f":{self.proxy.port}")
+
+    def open(self, url: str = "", **settings: Any) -> "Subject":
+        """The pool, with nothing in it."""
+        self._open(url or self.url, {"min_size": 0, "connection_timeout": 5.0, **settings})
+        return self
+
+    def change(self, **settings: Any) -> Any:
+        spec = self.kind.make_spec({**self.pool.spec.to_dict(), **settings})
+        return self.pool.apply(Desired(spec, "profile 1", self.pool.desired.revision + 1))
+
+    def close(self) -> None:
+        for each in self.opened:
+            each.close()
+        self.proxy.close()
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Any]:
+        conn = self.borrow()
+        try:
+            yield conn
+        finally:
+            self.give_back(conn)
+
+    def hold(self, number: int) -> list[Any]:
+        return [self.borrow() for _ in range(number)]
+
+    def give_all_back(self, held: list[Any]) -> None:
+        for conn in held:
+            self.give_back(conn)
+
+    def _open(self, url: str, settings: dict[str, Any]) -> None: ...
+    def borrow(self) -> Any: ...
+    def give_back(self, conn: Any) -> None: ...
+    def use(self, conn: Any) -> int:
+        """Ask the server something; the id of its end of the connection."""
+
+    def ends(self) -> set[int]:
+        """The server's ends of the pool's connections, as the server has them."""
+
+    def kill(self) -> None:
+        """End all of them at the server."""
+
+
+class Postgres(Subject):
+    kind = POSTGRESQL
+    errors = {
+        "PoolExhausted": psycopg_pool.PoolTimeout,
+        "TooManyWaiting": psycopg_pool.TooManyRequests,
+        "PoolPaused": psycopg_pool.PoolTimeout,
+        "PoolClosed": psycopg_pool.PoolClosed,
+    }
+
+    def _open(self, url: str, settings: dict[str, Any]) -> None:
+        self.pool = pools.managed_pool(url, **settings)
+        hide(self.pool.given)  # as the settings' own are
+        self.opened.append(self.pool)
+
+    def borrow(self) -> Any:
+        return self.pool.checkout()
+
+    def give_back(self, conn: Any) -> None:
+        self.pool.give_back(conn)
+
+    def use(self, conn: Any) -> int:
+        return int(conn.execute("SELECT pg_backend_pid()").fetchone()[0])
+
+    def ends(self) -> set[int]:
+        return pools.backends(self.url)
+
+    def kill(self) -> None:
+        before = self.ends()
+        pools.kill_backends(self.url)
+        until(lambda: not before & self.ends(), "the sessions to end")
+
+
+class Redis(Subject):
+    kind = REDIS
+    errors = {
+        "PoolExhausted": redis.exceptions.MaxConnectionsError,
+        "TooManyWaiting": redis.exceptions.MaxConnectionsError,
+        "PoolPaused": redis.ConnectionError,
+        "PoolClosed": redis.ConnectionError,
+        "ServerDown": redis.ConnectionError,
+        "AuthenticationFailed": redis.AuthenticationError,
+    }
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.admin = redis.Redis.from_url(url.rpartition("/")[0] + "/0")
+
+    def _open(self, url: str, settings: dict[str, Any]) -> None:
+        self.redis_pool = ManagedConnectionPool.from_url(url, pool=settings)
+        self.pool = self.redis_pool.managed
+        self.opened += [self.redis_pool]
+
+    def close(self) -> None:
+        super().close()
+        self.admin.close()
+
+    def borrow(self) -> Any:
+        return self.redis_pool.get_connection()
+
+    def give_back(self, conn: Any) -> None:
+        self.redis_pool.release(conn)
+
+    def use(self, conn: Any) -> int:
+        conn.send_command("CLIENT", "ID")
+        return int(conn.read_response())
+
+    def ends(self) -> set[int]:
+        return {int(each["id"]) for each in self._clients()}
+
+    def kill(self) -> None:
+        for each in self._clients():
+            self.admin.client_kill_filter(_id=each["id"])
+
+    def _clients(self) -> list[dict[str, str]]:
+        clients: Any = self.admin.client_list()
+        return [each for each in clients if each["db"] == str(DATABASE)]

@@ -1,0 +1,300 @@
+"""Pause, recycle, close; dead servers, threads that end, processes that fork; whatever the kind."""
+
+import dataclasses
+import gc
+import json
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import pytest
+from django.db.utils import OperationalError
+
+from poolmgr import exceptions
+from tests.disclosure import disclosed_by_logs, disclosures
+from tests.kinds.subjects import Subject
+from tests.waiting import until
+
+Ask = Callable[[Subject], list[Any]]
+
+
+def test_pause_lets_requests_wait_and_resume_serves_them(subject: Subject, ask: Ask) -> None:
+    subject.open(max_size=2)
+    subject.give_all_back(subject.hold(2))
+    subject.pool.pause()
+    assert subject.pool.snapshot().status == "paused"
+    waiting = [ask(subject) for _ in range(2)]
+    assert not any(waiting)
+    subject.pool.resume()
+    until(lambda: all(waiting))
+    subject.give_all_back([each[0] for each in waiting])
+
+
+def test_request_fails_at_its_own_timeout_in_a_paused_pool_and_says_so(subject: Subject) -> None:  # P9
+    subject.open(connection_timeout=0.1)
+    subject.pool.pause()
+    with pytest.raises(exceptions.PoolPaused, match="the pool is paused") as caught:
+        subject.borrow()
+    assert isinstance(caught.value, subject.errors["PoolPaused"])
+    assert isinstance(caught.value, OperationalError)
+
+
+def test_return_to_a_paused_pool_serves_nobody(subject: Subject, ask: Ask) -> None:
+    subject.open(max_size=1)
+    held = subject.hold(1)
+    waiting = ask(subject)
+    subject.pool.pause()
+    subject.give_all_back(held)
+    assert not waiting
+    assert subject.pool.snapshot().idle == 1
+    subject.pool.resume()
+    until(lambda: waiting)
+    subject.give_back(waiting[0])
+
+
+def test_recycle_replaces_every_connection_idle_and_used(subject: Subject) -> None:
+    subject.open(max_size=4)
+    held = subject.hold(3)
+    subject.give_all_back(held[1:])
+    before, done = subject.ends(), []
+    thread = threading.Thread(target=lambda: done.append(subject.pool.recycle(20)))
+    thread.start()
+    until(lambda: len(subject.ends() & before) == 1)
+    assert not done
+    subject.give_back(held[0])
+    thread.join()
+    assert (done[0].replaced, done[0].remaining, done[0].failed) == (3, 0, "")
+    until(lambda: not subject.ends() & before)
+    assert subject.pool.snapshot().generation == 2
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_recycle_under_load_fails_nobody_and_never_exceeds_max_size(subject: Subject, size: int) -> None:  # P6
+    subject.open(max_size=size)
+    stop, errors, uses, most = threading.Event(), [], [0], [0]
+
+    def load() -> None:
+        while not stop.is_set():
+            try:
+                with subject.borrowed() as conn:
+                    subject.use(conn)
+                uses[0] += 1
+            except Exception as ex:
+                errors.append(ex)
+
+    def watch() -> None:
+        while not stop.is_set():
+            most[0] = max(most[0], len(subject.ends()))
+
+    threads = [threading.Thread(target=load) for _ in range(4)] + [threading.Thread(target=watch)]
+    for thread in threads:
+        thread.start()
+    until(lambda: uses[0] > 20)
+    before = subject.ends()
+    results = [subject.pool.recycle(20) for _ in range(3)]
+    after = uses[0]
+    until(lambda: uses[0] > after + 20)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert [each.failed for each in results] == [""] * 3
+    assert not subject.ends() & before
+    assert 1 <= most[0] <= size
+
+
+def test_recycle_with_the_server_away_says_why(subject: Subject) -> None:
+    subject.open(subject.through_proxy, max_size=3)
+    subject.give_all_back(subject.hold(1))
+    subject.proxy.refuse()
+    done = subject.pool.recycle(5)
+    assert done.failed
+    with subject.borrowed() as conn:  # which is as good as before
+        subject.use(conn)
+
+
+def test_dead_ends_are_never_handed_out(subject: Subject) -> None:  # P7
+    subject.open(max_size=4)
+    for _ in range(3):
+        subject.give_all_back(subject.hold(4))
+        before = subject.ends()
+        subject.kill()
+        with subject.borrowed() as conn:
+            assert subject.use(conn) not in before
+        until(lambda before=before: not subject.ends() & before)
+    assert subject.pool.snapshot().found_dead >= 3
+
+
+def test_dead_ends_are_noticed_without_a_checkout(subject: Subject) -> None:  # P7
+    subject.open(max_size=2)
+    subject.give_all_back(subject.hold(2))
+    subject.kill()
+    until(lambda: subject.pool.snapshot().idle == 0)
+    assert subject.pool.snapshot().found_dead == 2
+
+
+def test_connection_that_says_nothing_is_not_handed_out_once_it_is_doubtful(subject: Subject) -> None:  # P7 P8
+    subject.open(subject.through_proxy, max_size=2, validate_after_idle=0.05, connection_timeout=4)
+    with subject.borrowed() as conn:
+        first = subject.use(conn)
+    began = monotonic()
+    until(lambda: monotonic() - began > 0.1)
+    subject.proxy.freeze()
+    threading.Timer(1.0, subject.proxy.thaw).start()
+    with subject.borrowed() as conn:
+        assert subject.use(conn)
+    assert first
+
+
+def test_server_that_is_away_is_told_from_a_pool_that_is_exhausted(subject: Subject) -> None:  # P9
+    subject.proxy.refuse()
+    subject.open(subject.through_proxy, connection_timeout=0.6)
+    with pytest.raises(exceptions.ServerDown, match="nothing listens at the address") as caught:
+        subject.borrow()
+    assert isinstance(caught.value, subject.errors.get("ServerDown", Exception))
+    seen = subject.pool.snapshot()
+    assert seen.last_error == "nothing listens at the address"
+    assert seen.create_errors >= 2
+    assert seen.size == 0
+
+
+def test_server_that_comes_back_serves_those_who_wait(subject: Subject, ask: Ask) -> None:  # P7
+    subject.proxy.refuse()
+    subject.open(subject.through_proxy, connection_timeout=10)
+    waiting = ask(subject)
+    until(lambda: subject.pool.snapshot().create_errors)
+    subject.proxy.accept()
+    until(lambda: waiting, timeout=5)
+    subject.use(waiting[0])
+    subject.give_back(waiting[0])
+
+
+def test_refused_credentials_fail_at_once(subject: Subject) -> None:  # P9
+    subject.open(_with_password(subject.url, "not-the-password"), connection_timeout=20)
+    began = monotonic()
+    with pytest.raises(exceptions.AuthenticationFailed, match="refuses") as caught:
+        subject.borrow()
+    assert monotonic() - began < 10
+    assert isinstance(caught.value, subject.errors.get("AuthenticationFailed", Exception))
+
+
+def test_planted_password_is_found_nowhere(subject: Subject, caplog: pytest.LogCaptureFixture) -> None:  # P13
+    secret = secrets.token_hex(12)  # which no page shows as a line of this file
+    subject.open(_with_password(subject.url, secret), connection_timeout=1, min_size=1)
+    with caplog.at_level(logging.DEBUG), pytest.raises(exceptions.AuthenticationFailed) as caught:
+        subject.borrow()
+    assert disclosures(caught.value, secret) == []
+    assert disclosed_by_logs(caplog.records, secret) == []
+    seen = subject.pool.snapshot()
+    assert secret not in json.dumps(dataclasses.asdict(seen)) + repr(subject.pool) + repr(seen)
+
+
+def test_connection_broken_in_use_is_replaced(subject: Subject) -> None:  # P4
+    subject.open(max_size=1)
+    conn = subject.borrow()
+    first = subject.use(conn)
+    subject.kill()
+    with pytest.raises(Exception):  # noqa: B017 - each library has its own
+        subject.use(conn)
+    subject.give_back(conn)
+    with subject.borrowed() as conn:
+        assert subject.use(conn) != first
+    until(lambda: len(subject.ends()) == 1)
+
+
+def test_what_a_dead_thread_held_comes_back_within_5_seconds(subject: Subject) -> None:  # P4
+    subject.open(max_size=1)
+    kept: list[Any] = []
+    thread = threading.Thread(target=lambda: kept.append(subject.borrow()))
+    thread.start()
+    thread.join()
+    first = subject.pool.snapshot().holders[0].backend_pid
+    with subject.borrowed() as conn:
+        assert subject.use(conn) != first
+    assert subject.pool.snapshot().reclaimed == 1
+
+
+def test_connection_that_its_borrower_dropped_comes_back(subject: Subject) -> None:  # P4
+    subject.open(max_size=1)
+    conn = subject.borrow()
+    subject.use(conn)
+    del conn
+    gc.collect()
+    with subject.borrowed() as conn:
+        subject.use(conn)
+    assert subject.pool.snapshot().reclaimed == 1
+
+
+def test_returning_twice_is_harmless(subject: Subject) -> None:  # P3
+    subject.open(max_size=2)
+    conn = subject.borrow()
+    subject.give_back(conn)
+    subject.give_back(conn)
+    held = subject.hold(2)
+    assert subject.use(held[0]) != subject.use(held[1])
+    subject.give_all_back(held)
+    assert subject.pool.snapshot().idle == 2
+
+
+def test_closed_pool_says_so_to_those_who_wait(subject: Subject, ask: Ask) -> None:  # P9
+    subject.open(max_size=1)
+    held = subject.hold(1)
+    waiting = ask(subject)
+    subject.pool.close()
+    until(lambda: waiting)
+    assert isinstance(waiting[0], exceptions.PoolClosed)
+    assert isinstance(waiting[0], subject.errors["PoolClosed"])
+    subject.give_all_back(held)
+    until(lambda: not subject.ends())
+
+
+def test_figures_are_right_to_the_event(subject: Subject, ask: Ask) -> None:
+    subject.open(max_size=2, connection_timeout=0.3)
+    held = subject.hold(2)
+    with pytest.raises(exceptions.PoolExhausted):
+        subject.borrow()
+    seen = subject.pool.snapshot()
+    assert (seen.used, seen.idle, seen.pending, seen.opening, seen.size) == (2, 0, 0, 0, 2)
+    assert {each.backend_pid for each in seen.holders} == set(seen.backend_pids) == subject.ends()
+    subject.change(connection_timeout=5.0)
+    waiting = ask(subject)
+    assert subject.pool.load() == (2, 2, 1)
+    subject.give_all_back(held)
+    until(lambda: waiting)
+    subject.give_back(waiting[0])
+    seen = subject.pool.snapshot()
+    assert (seen.checkouts, seen.use_time.count, seen.timeouts, seen.checkout_errors) == (3, 3, 1, 0)
+    assert (seen.created, seen.create_time.count, seen.create_errors, seen.closed) == (2, 2, 0, 0)
+    assert seen.wait_time.total >= 0
+    subject.pool.recycle(10)
+    seen = subject.pool.snapshot()
+    assert (seen.created, seen.closed, seen.generation) == (4, 2, 2)
+
+
+def test_forked_child_leaves_its_parent_s_connections_alone(subject: Subject) -> None:  # P3
+    subject.open(max_size=2)
+    held = subject.hold(2)
+    subject.give_back(held[1])
+    ends = subject.ends()
+    child = os.fork()
+    if child == 0:
+        # No assertion here, whose traceback would be the runner's own, twice.
+        seen = subject.pool.snapshot()
+        subject.give_back(held[0])
+        gc.collect()
+        os._exit(0 if (seen.status, seen.size - seen.opening, seen.used) == ("closed", 0, 0) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert subject.use(held[0]) in ends
+    subject.give_back(held[0])
+    with subject.borrowed() as conn:
+        assert subject.use(conn) in ends
+    assert subject.ends() == ends
+
+
+def _with_password(url: str, password: str) -> str:
+    head, _, tail = url.rpartition("@")
+    return f"{head.rpartition(':')[0]}:{password}@{tail}"
