@@ -12,7 +12,9 @@ from tests.waiting import until
 
 
 @pytest.fixture(params=["postgresql", "redis"])
-def subject(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterator[Subject]:
+def subject(
+    request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis
+) -> Iterator[Subject]:
     made: Subject
     if request.param == "postgresql":
         made = Postgres(str(postgres.create_database("kinds")))

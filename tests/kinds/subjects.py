@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import psycopg
 import psycopg_pool
 import redis
 

@@ -138,7 +138,13 @@ def test_settings_in_force_are_told_with_where_they_come_from(subject: Subject) 
     subject.open(max_size=3)
     subject.change(max_size=5)
     seen = subject.pool.snapshot()
-    assert (seen.kind, seen.max_size, seen.limit, seen.profile, seen.revision) == (subject.kind.name, 5, 5, "profile 1", 1)
+    assert (seen.kind, seen.max_size, seen.limit, seen.profile, seen.revision) == (
+        subject.kind.name,
+        5,
+        5,
+        "profile 1",
+        1,
+    )
     assert seen.settings == subject.pool.spec.to_dict()
 
 
