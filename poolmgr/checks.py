@@ -18,6 +18,7 @@ from poolmgr.exceptions import ConfigurationError
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import shown
 from poolmgr.targets.postgresql.options import from_options
+from poolmgr.targets.redis import finding
 
 #: Where PgBouncer listens unless told otherwise; nothing else in the settings tells it from a PostgreSQL.
 PGBOUNCER_PORT = "6432"
@@ -115,6 +116,33 @@ def _unfit_for_pgbouncer(got: dict[str, Any]) -> str:
     if not got.get("DISABLE_SERVER_SIDE_CURSORS"):
         return "iterator() opens server-side cursors, which a transaction-mode PgBouncer loses between two fetches."
     return ""
+
+
+@register()
+def check_caches(**kwargs: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    for each in finding.locations():
+        cache = settings.CACHES[each.alias]
+        if not each.url.startswith(("redis://", "rediss://", "unix://")):
+            message = f"CACHES[{each.alias!r}] has a POOL, but its LOCATION is no URL of a Redis."
+            found.append(Error(message, hint="Use redis://, rediss:// or unix://.", id="poolmgr.E005"))
+        elif not ({"pool_class", "CONNECTION_FACTORY", "CONNECTION_POOL_CLASS"} & {*each.options}) and not hasattr(
+            settings, "DJANGO_REDIS_CONNECTION_FACTORY"
+        ):
+            message = f"CACHES[{each.alias!r}] has a POOL, but its backend {cache['BACKEND']!r} is not told of it."
+            hint = (
+                "With Django's RedisCache set OPTIONS['pool_class'] to 'poolmgr.targets.redis.caches.CachePool', with"
+                " django-redis OPTIONS['CONNECTION_FACTORY'] to 'poolmgr.targets.redis.django_redis.ConnectionFactory'."
+            )
+            found.append(Error(message, hint=hint, id="poolmgr.E005"))
+        elif find_spec("redis") is None:
+            message = f"CACHES[{each.alias!r}] has a POOL, but redis-py is not installed."
+            found.append(Error(message, hint="pip install 'poolmgr[redis]'", id="poolmgr.E006"))
+        try:
+            finding.make_bootstrap(each)
+        except ConfigurationError as ex:
+            found.append(Error(str(ex), hint="Correct the pool's settings.", id="poolmgr.E007"))
+    return found
 
 
 @register()

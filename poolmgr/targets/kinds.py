@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from poolmgr.pools.kinds import Kind
 from poolmgr.targets.postgresql.kind import POSTGRESQL
+from poolmgr.targets.redis.kind import REDIS
 
-KINDS: tuple[Kind, ...] = (POSTGRESQL,)
+KINDS: tuple[Kind, ...] = (POSTGRESQL, REDIS)

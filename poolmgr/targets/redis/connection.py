@@ -10,11 +10,10 @@ from functools import cache
 from time import monotonic
 from typing import Any
 
-import redis
-
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.sockets import hang_up, watch
+from poolmgr.targets.redis.library import redis
 from poolmgr.targets.redis.traffic import Traffic
 
 #: Seconds for which a borrower that connects again waits for the server to close what they had.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 
-import redis
-
 from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown, ServerFull
 from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.diagnosis import Diagnosis
 from poolmgr.secrets import scrub
+from poolmgr.targets.redis.library import redis
 
 _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
     (ServerFull, "the server has no room for another client", r"max number of clients"),

@@ -8,8 +8,6 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-import redis
-
 from poolmgr.exceptions import CheckoutError
 from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.core.slot import Slot
@@ -17,6 +15,7 @@ from poolmgr.pools.diagnosis import Diagnosis
 from poolmgr.pools.sockets import hang_up
 from poolmgr.targets.redis.diagnosis import diagnose
 from poolmgr.targets.redis.errors import ERRORS
+from poolmgr.targets.redis.library import redis
 
 #: The first byte of what a server of RESP3 sends unasked.
 _PUSH = b">"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import redis
-
 from poolmgr import exceptions as shared
 from poolmgr.exceptions import CheckoutError
+from poolmgr.targets.redis.library import redis
 
 
 class PoolExhausted(shared.PoolExhausted, redis.exceptions.MaxConnectionsError):

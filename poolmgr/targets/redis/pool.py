@@ -8,8 +8,6 @@ from threading import RLock
 from typing import Any
 from weakref import WeakSet
 
-import redis
-
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.pools import registry
 from poolmgr.pools.core.driver import Driver
@@ -22,6 +20,7 @@ from poolmgr.secrets import hide, shown
 from poolmgr.targets.redis.connection import tracked
 from poolmgr.targets.redis.driver import RedisDriver
 from poolmgr.targets.redis.kind import REDIS
+from poolmgr.targets.redis.library import redis
 
 #: In a forked child their locks are new: a thread that it doesn't have may have held the old ones.
 _all: WeakSet[ManagedConnectionPool] = WeakSet()
@@ -53,6 +52,11 @@ class ManagedConnectionPool(redis.ConnectionPool):
                     f"{name} is set, but a managed pool keeps no client-side cache: a Redis connection that tracks keys"
                     " would tell one borrower of another's; leave it out"
                 )
+        if target and (max_connections is not None or timeout is not None):
+            raise ConfigurationError(
+                f"max_connections or timeout is set for {target!r}, whose settings are those of its pool: give it max_size"
+                " and connection_timeout instead"
+            )
         self.target = target
         self.bootstrap = _bootstrap(pool, max_connections, timeout, target)
         self._core: CorePool | None = None

@@ -1,0 +1,81 @@
+"""One pool for each location of a cache, however many threads and clients ask for it.
+
+Django's backend makes a pool in each thread, django-redis one for each URL, the first to come deciding its options.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Any
+
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from poolmgr.pools import registry
+from poolmgr.pools.forks import attend, here, on_fork
+from poolmgr.targets.redis.finding import POOL, location, location_of
+from poolmgr.targets.redis.pool import ManagedConnectionPool
+
+_pools: dict[str, ManagedConnectionPool] = {}
+_lock = Lock()
+
+#: What Django's backend keeps of a cache's OPTIONS for itself.
+_BACKEND_S_OWN = frozenset({"pool_class", "serializer"})
+
+
+class CachePool(ManagedConnectionPool):
+    """For ``OPTIONS["pool_class"]`` of Django's RedisCache."""
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Any:
+        """The one pool of the cache that has this URL and these options, ``POOL`` among them.
+
+        Raises ``ConfigurationError`` where no cache has, ``InvalidSpec`` for wrong settings.
+        """
+        values = options.pop(POOL, None)
+        of = location_of(url, values)
+        if not here:
+            attend()
+        with _lock:
+            if (found := _pools.get(of.target)) is None:
+                found = _pools[of.target] = super().from_url(url, target=of.target, pool=values, **options)
+        return found
+
+
+def pool_of(target: str) -> ManagedConnectionPool:
+    """The pool of a target that the settings name, made if need be as its cache's backend would. Raises ``KeyError``."""
+    of = location(target)
+    if "pool_class" in of.options:
+        cls = of.options["pool_class"]
+        made = import_string(cls) if isinstance(cls, str) else cls
+        rest = {name: value for name, value in of.options.items() if name not in _BACKEND_S_OWN}
+        if isinstance(rest.get("parser_class"), str):
+            rest["parser_class"] = import_string(rest["parser_class"])
+        found = made.from_url(of.url, **rest)
+    else:
+        # Which a site with Django's own backend need not have.
+        from django_redis.pool import get_connection_factory
+
+        factory: Any = get_connection_factory(options=dict(of.options))
+        found = factory.get_or_create_connection_pool(factory.make_connection_params(of.url))
+    assert isinstance(found, ManagedConnectionPool)
+    return found
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    """Have caches that are declared anew, as tests do, get pools of their own."""
+    if setting == "CACHES":
+        with _lock:
+            gone = list(_pools)
+            _pools.clear()
+        for target in gone:
+            registry.close(target)
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = Lock()
+
+
+setting_changed.connect(_forget, dispatch_uid="poolmgr.targets.redis")
+on_fork(_after_fork)
