@@ -224,7 +224,7 @@ def test_wrong_declarations_are_told_by_the_system_checks(settings: Any) -> None
     }
     told = {each.msg.split(":")[0]: each for each in run_checks() if "CACHES" in each.msg}
     found = {(each.id, each.msg) for each in told.values()}
-    assert {id for id, _ in found} == {"poolmgr.E005", "poolmgr.E007"}
+    assert {number for number, _ in found} == {"poolmgr.E005", "poolmgr.E007"}
     messages = " ".join(message for _, message in found)
     for words in (
         "CACHES['values']['OPTIONS']['POOL']: max_sise: unknown setting",

@@ -7,21 +7,22 @@ from dataclasses import replace
 from math import inf
 from time import monotonic
 
+from poolmgr.pools.core.leaving import resize
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.state import State
 
 logger = logging.getLogger("poolmgr.pool")
 
 
-def lapse(state: State) -> bool:
-    """Allow nothing from now on, unless the lease was renewed meanwhile; whether that is a change."""
+def lapse(state: State) -> None:
+    """Serve nobody and close what is idle, unless the lease was renewed meanwhile."""
     with state.lock:
         allowance = state.allowance
         if allowance is None or not allowance.most or monotonic() < allowance.lapses:
-            return False
+            return
         state.allowance = replace(allowance, most=0)
     logger.warning("pool %r: the lease runs out by which it holds connections of the budget", state.target)
-    return True
+    resize(state)
 
 
 def look(state: State) -> float:

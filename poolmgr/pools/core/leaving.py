@@ -40,6 +40,17 @@ def see_off(state: State, slots: Iterable[Slot]) -> None:
         state.closers.run(partial(_close, state, slot, deadline))
 
 
+def resize(state: State) -> None:
+    """Follow the settings and the lease: more room serves those who wait already, less closes idle connections at once."""
+    surplus = []
+    with state.lock:
+        while state.present > state.most and state.idle:
+            surplus.append(slot := state.idle.popleft())
+            leave(state, slot)
+    see_off(state, surplus)
+    state.grow()
+
+
 def patience(state: State) -> float:
     """Seconds for which a server is given time to close its end."""
     return min(PATIENCE, state.spec.connection_timeout * _PART_OF_TIMEOUT)

@@ -11,25 +11,20 @@ from time import monotonic
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
-from poolmgr.pools.core import explain, growing, inherited, leasing, reclaiming, rounds, validation, view
+from poolmgr.pools.core import explain, growing, inherited, leasing, reclaiming, rounds, view
 from poolmgr.pools.core.driver import Driver
-from poolmgr.pools.core.leaving import give_up, leave, see_off
-from poolmgr.pools.core.slot import Place, Slot
-from poolmgr.pools.core.state import State
+from poolmgr.pools.core.leaving import resize
+from poolmgr.pools.core.lending import Lending
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.desired import Desired
-from poolmgr.pools.forks import attend, here
 from poolmgr.pools.plan import Action, Plan, plan
 from poolmgr.pools.port import Load, Pool, Recycled
 from poolmgr.pools.spec import PoolSpec
 
 logger = logging.getLogger("poolmgr.pool")
 
-#: Whoever took a place out of the queue serves or fails it at once; the longest, in seconds, that this is waited for.
-_AT_ONCE = 1.0
 
-
-class CorePool(State):
+class CorePool(Lending):
     """One process's pool to one target, on a driver. A kind's own pool class puts its library's words on it."""
 
     def __init__(self, kind: str, target: str, bootstrap: PoolSpec, driver: Driver, address: str = "") -> None:
@@ -39,149 +34,6 @@ class CorePool(State):
     def __repr__(self) -> str:
         seen = self.snapshot()
         return f"<{self.kind} pool {self.target!r}: {seen.used} in use, {seen.idle} idle, {seen.pending} waiting>"
-
-    # -- checkout and return ------------------------------------------------------------------------------------------
-
-    def checkout(self, timeout: float | None = None) -> Slot:
-        """A live connection.
-
-        ``timeout`` in seconds, by default the profile's ``connection_timeout``. Raises a ``CheckoutError`` that says
-        why none could be had.
-        """
-        if not here:
-            attend()
-        asked = monotonic()
-        idle = self.idle
-        if idle and asked < self.lapses:  # a glance, so that a crowd that has to wait locks once each and not twice
-            slot = None
-            owner = self.current_owner()
-            with self.lock:
-                if idle and not self.paused:
-                    # The one used last: the others get to look idle, so that light traffic lets the pool shrink.
-                    slot = idle.pop()
-                    slot.owner = owner
-                    slot.since = now = monotonic()
-                    self.out.add(slot)
-                    self.wait_time.add(now - asked)
-            if slot is not None and self._is_fit(slot, asked, timeout):
-                return slot
-        return self._checkout_slowly(asked, timeout)
-
-    def give_back(self, slot: Slot, fit: bool = True) -> bool:
-        """End a checkout; False where it had ended before. What is not ``fit`` for others is closed.
-
-        A clean return costs no round trip and waits for nothing.
-        """
-        if not here:
-            attend()
-        now = monotonic()
-        with self.lock:
-            if slot.owner is None:
-                return False
-            slot.owner = None
-            slot.epoch += 1
-            self.out.discard(slot)
-            self.use_time.add(now - slot.since)
-            if (
-                fit
-                and slot.expires > now
-                and slot.generation == self.generation
-                and self.places - self.closing <= self.most
-                and not self.retired
-                and now < self.lapses
-            ):
-                self.hand_on(slot, now)
-                return True
-        self._put_away(slot, fit, now)
-        return True
-
-    def _put_away(self, slot: Slot, fit: bool, now: float) -> None:
-        if now >= self.lapses:
-            self._lapse()
-        with self.lock:
-            renews = fit and not self.retired and self.is_old(slot, now) and self.present <= self.most
-            renews = renews and now < self.lapses
-            if not renews:
-                leave(self, slot)
-        if renews:
-            self.workers.run(lambda: rounds.renew(self, slot))
-            return
-        see_off(self, [slot])
-        self.grow()
-
-    def _checkout_slowly(self, asked: float, timeout: float | None) -> Slot:
-        seconds = self.spec.connection_timeout if timeout is None else timeout
-        deadline = asked + seconds
-        if asked >= self.lapses:
-            # Before anybody is served: this process may have been frozen for longer than its lease.
-            self._lapse()
-        while True:
-            slot = self._wait(asked, max(0.001, deadline - monotonic()), seconds)
-            now = monotonic()
-            if self._is_fit(slot, now, deadline - now):
-                return slot
-
-    def _wait(self, asked: float, left: float, timeout: float) -> Slot:
-        """The next connection that is to be had. Whoever stops waiting leaves the queue and takes nothing along."""
-        owner = self.current_owner()
-        with self.lock:
-            if self.retired:
-                raise explain.closed(self)
-            now = monotonic()
-            if self.idle and not self.paused and now < self.lapses:
-                slot = self.idle.pop()
-                self.lend(slot, owner, asked, now)
-                return slot
-            full = 0 < self.spec.max_waiting <= len(self.waiting)
-            if not full:
-                self.waiting.append(place := Place(owner, asked))
-        if full:
-            self.count(checkout_errors=1)
-            raise explain.too_many(self)
-        try:
-            self.grow()
-            served = place.wait(left)
-        except BaseException:
-            if not self._leave(place) and place.slot is not None:
-                self.give_back(place.slot)
-            raise
-        if not served and self._leave(place):
-            self.count(timeouts=1)
-            raise explain.timed_out(self, timeout)
-        if not served:
-            place.wait(_AT_ONCE)  # what came of it at the last moment
-        if place.error is not None:
-            self.count(checkout_errors=1)
-            raise place.error
-        assert place.slot is not None
-        return place.slot
-
-    def _leave(self, place: Place) -> bool:
-        """Give up a place in the queue; False when somebody has taken it out, to serve or to fail it."""
-        with self.lock:
-            try:
-                self.waiting.remove(place)
-            except ValueError:
-                return False
-            return True
-
-    def _is_fit(self, slot: Slot, now: float, timeout: float | None) -> bool:
-        """Whether a connection just taken may be handed out; one that may not is dropped."""
-        try:
-            fault = validation.fault(self, slot, now, timeout)
-        except BaseException:  # the borrower is being stopped, as by a KeyboardInterrupt
-            self.give_back(slot)
-            raise
-        if not fault:
-            return True
-        with self.lock:
-            slot.owner = None
-            slot.epoch += 1
-            self.out.discard(slot)
-        give_up(self, slot)
-        # One dead connection found means that every idle one is looked at.
-        self.count(found_dead=1 + rounds.sweep(self, silent=fault == "silent"))
-        return False
 
     # -- settings -----------------------------------------------------------------------------------------------------
 
@@ -194,7 +46,7 @@ class CorePool(State):
                 for slot in self.living:
                     self.set_expiry(slot)
         if made.action is Action.RESIZE:
-            self._resize()
+            resize(self)
         if made.action is not Action.KEEP:
             logger.info(
                 "pool %r follows %s revision %s: %s", self.target, desired.profile, desired.revision, made.reason
@@ -211,22 +63,12 @@ class CorePool(State):
         if allowance is not None and allowance.ends < inf:
             self._watch()
         if before is None or allowance is None or before.most != allowance.most:
-            self._resize()
+            resize(self)
 
     @property
     def is_limited(self) -> bool:
         """Whether a budget, and not only the profile, says how much it may hold."""
         return self.allowance is not None
-
-    def _resize(self) -> None:
-        """More room serves those who wait already, less closes idle connections at once."""
-        with self.lock:
-            surplus = []
-            while self.present > self.most and self.idle:
-                surplus.append(slot := self.idle.popleft())
-                leave(self, slot)
-        see_off(self, surplus)
-        self.grow()
 
     def grow(self) -> None:
         """Begin the connects that are wanted and that there is room for."""
@@ -234,13 +76,9 @@ class CorePool(State):
         if self.retired and self.heir is not None:
             self.heir()
 
-    def _lapse(self) -> None:
-        if leasing.lapse(self):
-            self._resize()
-
     def _watch(self) -> None:
         """Look at the lease now, and have the ticker do so whatever becomes of the agent that renews it."""
-        self._lapse()
+        leasing.lapse(self)
         at = leasing.look(self)
         with self.lock:
             if self.watched or not self.opened or at == inf:
@@ -329,7 +167,7 @@ class CorePool(State):
             self.waiting.clear()
         for place in waiting:
             place.fail(explain.closed(self))
-        self._resize()
+        resize(self)
 
     def close(self, timeout: float = 5.0) -> None:
         """Retire, and wait for what is idle to be gone. What nobody will give back goes now too."""

@@ -1,0 +1,159 @@
+"""Checkout and return."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from poolmgr.pools.core import explain, leasing, rounds, validation
+from poolmgr.pools.core.leaving import give_up, leave, see_off
+from poolmgr.pools.core.slot import Place, Slot
+from poolmgr.pools.core.state import State
+from poolmgr.pools.forks import attend, here
+
+#: Whoever took a place out of the queue serves or fails it at once; the longest, in seconds, that this is waited for.
+_AT_ONCE = 1.0
+
+
+class Lending(State):
+    """The state, with what borrowers do."""
+
+    def checkout(self, timeout: float | None = None) -> Slot:
+        """A live connection.
+
+        ``timeout`` in seconds, by default the profile's ``connection_timeout``. Raises a ``CheckoutError`` that says
+        why none could be had.
+        """
+        if not here:
+            attend()
+        asked = monotonic()
+        idle = self.idle
+        if idle and asked < self.lapses:  # a glance, so that a crowd that has to wait locks once each and not twice
+            slot = None
+            owner = self.current_owner()
+            with self.lock:
+                if idle and not self.paused:
+                    # The one used last: the others get to look idle, so that light traffic lets the pool shrink.
+                    slot = idle.pop()
+                    slot.owner = owner
+                    slot.since = now = monotonic()
+                    self.out.add(slot)
+                    self.wait_time.add(now - asked)
+            if slot is not None and self._is_fit(slot, asked, timeout):
+                return slot
+        return self._checkout_slowly(asked, timeout)
+
+    def give_back(self, slot: Slot, fit: bool = True) -> bool:
+        """End a checkout; False where it had ended before. What is not ``fit`` for others is closed.
+
+        A clean return costs no round trip and waits for nothing.
+        """
+        if not here:
+            attend()
+        now = monotonic()
+        with self.lock:
+            if slot.owner is None:
+                return False
+            slot.owner = None
+            slot.epoch += 1
+            self.out.discard(slot)
+            self.use_time.add(now - slot.since)
+            if (
+                fit
+                and slot.expires > now
+                and slot.generation == self.generation
+                and self.places - self.closing <= self.most
+                and not self.retired
+                and now < self.lapses
+            ):
+                self.hand_on(slot, now)
+                return True
+        self._put_away(slot, fit, now)
+        return True
+
+    def _put_away(self, slot: Slot, fit: bool, now: float) -> None:
+        if now >= self.lapses:
+            leasing.lapse(self)
+        with self.lock:
+            renews = fit and not self.retired and self.is_old(slot, now) and self.present <= self.most
+            renews = renews and now < self.lapses
+            if not renews:
+                leave(self, slot)
+        if renews:
+            self.workers.run(lambda: rounds.renew(self, slot))
+            return
+        see_off(self, [slot])
+        self.grow()
+
+    def _checkout_slowly(self, asked: float, timeout: float | None) -> Slot:
+        seconds = self.spec.connection_timeout if timeout is None else timeout
+        deadline = asked + seconds
+        if asked >= self.lapses:
+            # Before anybody is served: this process may have been frozen for longer than its lease.
+            leasing.lapse(self)
+        while True:
+            slot = self._wait(asked, max(0.001, deadline - monotonic()), seconds)
+            now = monotonic()
+            if self._is_fit(slot, now, deadline - now):
+                return slot
+
+    def _wait(self, asked: float, left: float, timeout: float) -> Slot:
+        """The next connection that is to be had. Whoever stops waiting leaves the queue and takes nothing along."""
+        owner = self.current_owner()
+        with self.lock:
+            if self.retired:
+                raise explain.closed(self)
+            now = monotonic()
+            if self.idle and not self.paused and now < self.lapses:
+                slot = self.idle.pop()
+                self.lend(slot, owner, asked, now)
+                return slot
+            full = 0 < self.spec.max_waiting <= len(self.waiting)
+            if not full:
+                self.waiting.append(place := Place(owner, asked))
+        if full:
+            self.count(checkout_errors=1)
+            raise explain.too_many(self)
+        try:
+            self.grow()
+            served = place.wait(left)
+        except BaseException:
+            if not self._leave(place) and place.slot is not None:
+                self.give_back(place.slot)
+            raise
+        if not served and self._leave(place):
+            self.count(timeouts=1)
+            raise explain.timed_out(self, timeout)
+        if not served:
+            place.wait(_AT_ONCE)  # what came of it at the last moment
+        if place.error is not None:
+            self.count(checkout_errors=1)
+            raise place.error
+        assert place.slot is not None
+        return place.slot
+
+    def _leave(self, place: Place) -> bool:
+        """Give up a place in the queue; False when somebody has taken it out, to serve or to fail it."""
+        with self.lock:
+            try:
+                self.waiting.remove(place)
+            except ValueError:
+                return False
+            return True
+
+    def _is_fit(self, slot: Slot, now: float, timeout: float | None) -> bool:
+        """Whether a connection just taken may be handed out; one that may not is dropped."""
+        try:
+            fault = validation.fault(self, slot, now, timeout)
+        except BaseException:  # the borrower is being stopped, as by a KeyboardInterrupt
+            self.give_back(slot)
+            raise
+        if not fault:
+            return True
+        with self.lock:
+            slot.owner = None
+            slot.epoch += 1
+            self.out.discard(slot)
+        give_up(self, slot)
+        # One dead connection found means that every idle one is looked at.
+        self.count(found_dead=1 + rounds.sweep(self, silent=fault == "silent"))
+        return False
