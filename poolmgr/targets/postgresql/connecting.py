@@ -72,6 +72,7 @@ class ConnectingPool(LeavingPool):
         self.generation = 1
         self.retired = False
         self.connecting: list[float] = []  # when each connect under way began
+        self.attempts = 0  # the same and those that wait for room
         self.resting: set[Resting] = set()
         self.last_error: Exception | None = None
         self.last_error_at = 0.0
@@ -127,7 +128,16 @@ class ConnectingPool(LeavingPool):
             raise
 
     def _connect(self, timeout: float | None = None) -> PooledConnection:
-        self._await_passing()
+        with self._lock:
+            self.attempts += 1
+        try:
+            self._await_passing()
+            return self._connect_now(timeout)
+        finally:
+            with self._lock:
+                self.attempts -= 1
+
+    def _connect_now(self, timeout: float | None) -> PooledConnection:
         began = monotonic()
         with self._lock:
             if self.retired:
@@ -182,6 +192,19 @@ class ConnectingPool(LeavingPool):
                 if self._waiting:
                     self._maybe_grow_pool()
         return number
+
+    def unaccounted(self) -> int:
+        """Places that nothing is in and that nobody is about to fill. Called with the lock held.
+
+        Nothing is known while a task waits for a worker. One that has just begun counts here for an instant.
+        """
+        if self._tasks.qsize():
+            return 0
+        return max(0, self._nconns - len(self.living) - self.attempts - len(self.leaving) - len(self.resting))
+
+    def grows_in_vain(self) -> bool:
+        """Whether it is noted that a connection is on its way when none is; as uncertain as ``unaccounted()``."""
+        return self._growing and not (self._tasks.qsize() or self.attempts or self.resting)
 
     def connects_slowly(self, seconds: float) -> bool:
         """Whether a connect has been under way for longer."""

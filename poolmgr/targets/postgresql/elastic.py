@@ -75,29 +75,32 @@ class ElasticPool(ConnectingPool):
         Left in the queue, those who timed out would count as waiting, and a killed greenlet would be given a connection.
         """
         place: Place | None = None
-        with self._lock:
-            conn = self._get_ready_connection(timeout)
-            if conn is None:
-                self._waiting.append(place := Place(owner, asked))
-                self._stats[self._REQUESTS_QUEUED] += 1
-                self._maybe_grow_pool()
-            elif self.on_lend is not None:
-                self.on_lend(conn, owner, asked)
-        if place is not None:
-            began = monotonic()
-            try:
+        began = monotonic()
+        try:
+            with self._lock:
+                conn = self._get_ready_connection(timeout)
+                if conn is None:
+                    place = Place(owner, asked)
+                    self._waiting.append(place)
+                    self._stats[self._REQUESTS_QUEUED] += 1
+                    self._maybe_grow_pool()
+                elif self.on_lend is not None:
+                    self.on_lend(conn, owner, asked)
+            if place is not None:
                 conn = place.wait(timeout)
-            except PoolTimeout:
-                if self._leave(place):
-                    self._stats[self._REQUESTS_ERRORS] += 1
-                    raise
-                conn = place.settled()
-            except BaseException:
+        except PoolTimeout:
+            if place is None or self._leave(place):
+                self._stats[self._REQUESTS_ERRORS] += 1
+                raise
+            conn = place.settled()
+        except BaseException:
+            if place is not None:
                 self._stats[self._REQUESTS_ERRORS] += 1
                 if not self._leave(place) and place.conn is not None:
                     (self.on_put or self._add_to_pool)(place.conn)
-                raise
-            finally:
+            raise
+        finally:
+            if place is not None:
                 self._stats[self._REQUESTS_WAIT_MS] += int(1000.0 * (monotonic() - began))
         assert conn is not None
         conn._pool = self

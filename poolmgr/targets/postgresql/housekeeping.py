@@ -14,6 +14,7 @@ from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.owners import name_of, stack_of
 from poolmgr.pools.port import Recycled
 from poolmgr.targets.postgresql import sizing
+from poolmgr.targets.postgresql.auditing import audit
 from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.elastic import ElasticPool
 from poolmgr.targets.postgresql.liveness import PATIENCE, break_off, validate
@@ -72,6 +73,7 @@ def look_after(state: PoolState) -> None:
     _tell_of_outage(state, now)
     _report_leaks(state, now)
     _break_off_preparations(state, now)
+    audit(state, now)
     state.count(found_dead=sweep(state))
     _shrink(state, now)
     _renew_one(state)

@@ -44,7 +44,8 @@ class Parting:
         self.wish: Wish | None = None
         self._over = over
         self.patience = patience
-        self._steps = _steps(connection, monotonic() + patience)
+        self.ends = monotonic() + patience
+        self._steps = _steps(connection, self.ends)
         self._begun = False
 
     def step(self, ready: frozenset[int] = frozenset()) -> bool:
@@ -57,7 +58,7 @@ class Parting:
                 self.wish = next(self._steps)
             return False
         except StopIteration as end:
-            self.gone = end.value
+            self.gone = bool(end.value)
         except Exception:
             logger.exception("a connection could not be closed in good order")
         if self._over is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from math import inf
 from threading import Condition, RLock
@@ -18,6 +18,9 @@ from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.elastic import ElasticPool
 from poolmgr.targets.postgresql.preparing import Preparation
+
+#: How many rounds must find the books wrong until they are set right.
+ROUNDS = 3
 
 
 class PoolState:
@@ -45,6 +48,8 @@ class PoolState:
         self.counts: Counter[str] = Counter()
         self.pins: Counter[str] = Counter()
         self.history = History()
+        self.unaccounted: deque[int] = deque(maxlen=ROUNDS)  # what the last rounds have found wrong with the books
+        self.in_vain: deque[bool] = deque(maxlen=ROUNDS)
         self.preparations: set[Preparation] = set()  # of connections that are new or cleaned
         self.outage = Outage(address or "the server")
         self.allowance: Allowance | None = None
