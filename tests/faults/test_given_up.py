@@ -187,6 +187,53 @@ def test_a_statement_of_a_thread_that_died_is_cancelled(  # P4 P6
     assert watcher.most == 1
 
 
+def lease(pool: ManagedPool, lapses: float, ends: float) -> None:
+    now = monotonic()
+    pool.limit(Allowance(2, lapses=now + lapses, ends=now + ends))
+
+
+def test_a_connect_that_is_under_way_when_the_lease_ends_comes_to_nothing(  # P6
+    server: EmbeddedPostgres, proxy: Proxy, watcher: Watcher
+) -> None:
+    proxy.delay = 3.0  # as a host that is slow to answer
+    url = server.url("faults").replace(f":{server.port}/", f":{proxy.port}/")
+    pool = managed_pool(url, max_size=2, connection_timeout=30)
+    try:
+        lease(pool, 0.3, 0.6)
+        waiter = threading.Thread(target=knock, args=[pool, 1, 5])
+        waiter.start()
+        until(lambda: proxy.accepted)
+        until(lambda: not proxy.carried)
+        waiter.join()
+        assert watcher.most == 0
+        assert proxy.accepted == 1
+    finally:
+        pool.close()
+
+
+def test_what_is_prepared_when_the_lease_ends_is_broken_off(  # P6
+    server: EmbeddedPostgres, watcher: Watcher
+) -> None:
+    hooked = threading.Event()
+
+    def hook(conn: Any) -> None:
+        hooked.set()
+        conn.execute("SELECT pg_sleep(60)")
+
+    pool = managed_pool(server.url("faults"), configure=hook, max_size=2, connection_timeout=30)
+    try:
+        lease(pool, 0.5, 1.0)
+        waiter = threading.Thread(target=knock, args=[pool, 1, 3])
+        waiter.start()
+        hooked.wait()
+        until(lambda: watcher.runs("pg_sleep") == 1)
+        until(lambda: not watcher.now, "the session to end", 5)
+        waiter.join()
+        assert not watcher.now
+    finally:
+        pool.close()
+
+
 def test_what_comes_back_in_mid_statement_is_cancelled_also_in_a_closed_pool(  # P6
     make_pool: Callable[..., ManagedPool], watcher: Watcher
 ) -> None:

@@ -9,10 +9,12 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from math import inf
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
+from psycopg import OperationalError
 from psycopg_pool import PoolClosed
 from psycopg_pool.pool import AddConnection, MaintenanceTask
 
@@ -21,7 +23,7 @@ from poolmgr.pools.diagnosis import diagnose
 from poolmgr.secrets import disarm, replica
 from poolmgr.targets.postgresql.connection import PooledConnection, adopt
 from poolmgr.targets.postgresql.leaving import LeavingPool
-from poolmgr.targets.postgresql.opening import unfinished
+from poolmgr.targets.postgresql.opening import open_until, unfinished
 from poolmgr.targets.postgresql.parting import is_busy
 from poolmgr.targets.postgresql.session import SessionEntry
 
@@ -71,6 +73,7 @@ class ConnectingPool(LeavingPool):
             self._configure = partial(self._configure_or_part, self._configure)
         self.generation = 1
         self.retired = False
+        self.ends = inf  # of the lease: what is under way then is given up, since others may have its room
         self.connecting: list[float] = []  # when each connect under way began
         self.attempts = 0  # the same and those that wait for room
         self.resting: set[Resting] = set()
@@ -142,11 +145,15 @@ class ConnectingPool(LeavingPool):
         with self._lock:
             if self.retired:
                 raise PoolClosed(f"the pool {self.name!r} is closed")
+            ends = self.ends
+            if began >= ends:
+                raise OperationalError("the lease is over by which this process may connect")
             self.connecting.append(began)
             generation = self.generation
         error: Exception | None = None
         try:
-            conn = super()._connect(timeout)
+            with open_until(ends):
+                conn = super()._connect(timeout)
             if not isinstance(conn, PooledConnection):
                 adopt(conn, self.connection_class)
             entry = SessionEntry(conn.fileno(), conn.info.backend_pid, generation, monotonic())

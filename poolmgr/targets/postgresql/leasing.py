@@ -62,19 +62,26 @@ def _look(state: PoolState) -> float:
             return inf if allowance is None else allowance.lapses
         if now < allowance.ends:
             return allowance.ends
-        # Whatever is granted from now on, others may have had this room meanwhile.
-        over = [(conn, conn.entry.epoch) for conn in state.out if conn not in state.broken_off]
+        # Whatever is granted from now on, others may have had this room meanwhile. What is idle is on its way out.
+        over = [(conn, conn.entry.epoch) for conn in {*state.pool.living} - {*state.pool._pool} - {*state.broken_off}]
         state.broken_off.update(conn for conn, _ in over)
+        prepared = [each for each in state.preparations if not each.broken_off]
+        for preparation in prepared:
+            preparation.broken_off = True
     for conn, epoch in over:
         # All at once, and not by the pool's workers, who may be at connects and hooks that hang.
         Thread(target=_break_off, args=[state, conn, epoch], name="poolmgr-deadline", daemon=True).start()
+    for preparation in prepared:
+        logger.warning("pool %r: what prepares a connection is broken off, since the lease is over", state.target)
+        Thread(target=break_off, args=[preparation.conn], name="poolmgr-deadline", daemon=True).start()
     return inf
 
 
 def _break_off(state: PoolState, conn: PooledConnection, epoch: int) -> None:
-    """End a conversation that a borrower is in the middle of; they give the connection back, or lose it as dead."""
+    """End a conversation that somebody is in the middle of; they give the connection back, or lose it as dead."""
     with state.pool._lock:
-        if conn not in state.out or conn.entry.epoch != epoch:
+        if conn not in state.pool.living or conn.entry.epoch != epoch:
             return  # given back meanwhile
-    logger.warning("pool %r: a connection in use is broken off, since the lease is over", state.target)
+        what = "in use" if conn in state.out else "that was being looked after"
+    logger.warning("pool %r: a connection %s is broken off, since the lease is over", state.target, what)
     break_off(conn)

@@ -349,6 +349,7 @@ class ManagedPool(PoolState):
     def _allow(self, allowance: Allowance | None) -> None:
         self.allowance = allowance
         self.lapses = inf if allowance is None else allowance.lapses
+        self.pool.ends = inf if allowance is None else allowance.ends
 
     @property
     def is_limited(self) -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -18,6 +21,7 @@ class _Begun(threading.local):
 
     def __init__(self) -> None:
         self.connections: list[Any] = []
+        self.until = inf
 
 
 _begun = _Begun()
@@ -27,6 +31,16 @@ def unfinished() -> list[Any]:
     """The connections that the present thread has begun to open and given up since it was last asked."""
     left, _begun.connections = _begun.connections, []
     return left
+
+
+@contextmanager
+def open_until(moment: float) -> Iterator[None]:
+    """What the present thread has begun to open in the block is given up at this moment on the monotonic clock."""
+    _begun.until = moment
+    try:
+        yield
+    finally:
+        _begun.until = inf
 
 
 class Opening(psycopg.Connection[Any]):
@@ -39,7 +53,7 @@ class Opening(psycopg.Connection[Any]):
     @classmethod
     def _connect_gen(cls, conninfo: str = "", *, timeout: float = 0.0) -> Any:
         # A time of psycopg 3.2's; since 3.3 whoever waits looks at the clock.
-        deadline = monotonic() + timeout if timeout else float("inf")
+        deadline = min(_begun.until, monotonic() + timeout if timeout else inf)
         pgconn = pq.PGconn.connect_start(conninfo.encode())
         connection = cls(pgconn)
         _begun.connections.append(connection)
