@@ -136,7 +136,7 @@ def test_a_validation_query_that_waits_leaves_no_session_behind(  # P6
         got = knock(pool, 5, 0.6)
         assert all(isinstance(each, CheckoutError) for each in got)
         # With the lock still there.
-        until(lambda: watcher.runs("looked_at") == 0, "the queries to be cancelled", 5)
+        until(lambda: watcher.runs("looked_at") == 0, "the queries to be cancelled")
     assert watcher.most <= 3
     assert [each for each in knock(pool, 2, 5) if isinstance(each, CheckoutError)] == []
     assert watcher.most <= 3
@@ -227,7 +227,7 @@ def test_what_is_prepared_when_the_lease_ends_is_broken_off(  # P6
         waiter.start()
         hooked.wait()
         until(lambda: watcher.runs("pg_sleep") == 1)
-        until(lambda: not watcher.now, "the session to end", 5)
+        until(lambda: not watcher.now, "the session to end")
         waiter.join()
         assert not watcher.now
     finally:
@@ -242,11 +242,11 @@ def test_what_comes_back_in_mid_statement_is_cancelled_also_in_a_closed_pool(  #
         conn.pgconn.send_query(b"SELECT pg_sleep(60)")
     until(lambda: watcher.runs("pg_sleep") == 3)
     pool.give_back(held[0])
-    until(lambda: watcher.runs("pg_sleep") == 2, "the statement to be cancelled", 5)
+    until(lambda: watcher.runs("pg_sleep") == 2, "the statement to be cancelled")
     pool.close()
     for conn in held[1:]:
         pool.give_back(conn)
-    until(lambda: not watcher.now, "the sessions to end", 5)
+    until(lambda: not watcher.now, "the sessions to end")
     assert watcher.most <= 3
 
 
@@ -262,7 +262,7 @@ def test_statements_in_line_behind_the_one_that_was_cancelled_are_cancelled_too(
     conn.pgconn.flush()
     until(lambda: watcher.runs("pg_sleep(41)") == 1)
     pool.give_back(conn)
-    until(lambda: not watcher.now, "the session to end", 5)
+    until(lambda: not watcher.now, "the session to end")
 
 
 def test_a_copy_that_was_abandoned_ends(make_pool: Callable[..., ManagedPool], watcher: Watcher) -> None:
@@ -275,7 +275,7 @@ def test_a_copy_that_was_abandoned_ends(make_pool: Callable[..., ManagedPool], w
     until(lambda: watcher.runs("COPY") == 2)
     for conn in (reading, writing):
         pool.give_back(conn)
-    until(lambda: not watcher.now, "the sessions to end", 5)
+    until(lambda: not watcher.now, "the sessions to end")
     assert pool.snapshot().left_behind == 0
 
 
@@ -356,7 +356,7 @@ def test_the_statement_of_a_request_that_was_interrupted_is_cancelled(  # P4 P6
         thread.join()
         signal.signal(signal.SIGUSR1, before)
     borrower.end_request()
-    until(lambda: watcher.runs("pg_sleep") == 0, "the statement to be cancelled", 5)
+    until(lambda: watcher.runs("pg_sleep") == 0, "the statement to be cancelled")
     borrower.recovers()
     assert watcher.most <= 2
 
@@ -386,7 +386,7 @@ def test_a_statement_whose_connection_broke_is_cancelled(  # P6
             thread.join()
         assert len(failed) == 2
         with pool.connection(), pool.connection():
-            until(lambda: watcher.runs("pg_sleep") == 0, "the statements to be cancelled", 5)
+            until(lambda: watcher.runs("pg_sleep") == 0, "the statements to be cancelled")
         assert watcher.most <= 2
         assert pool.snapshot().left_behind == 0
     finally:
@@ -402,7 +402,7 @@ def test_a_statement_whose_connection_the_borrower_closed_is_cancelled(  # P6
         until(lambda: watcher.runs("pg_sleep") == 1)
         conn.close()
     with pool.connection():
-        until(lambda: watcher.runs("pg_sleep") == 0, "the statement to be cancelled", 5)
+        until(lambda: watcher.runs("pg_sleep") == 0, "the statement to be cancelled")
     assert watcher.most <= 1
 
 

@@ -137,7 +137,7 @@ def test_idle_room_goes_to_whoever_wants_it_within_a_second(  # P6
     first.tell(threads=0)
     witness.watch(0.7)
     second.tell(threads=10)
-    until(lambda: witness.now[second.name] == 10, "the second to hold 10", 4)
+    until(lambda: witness.now[second.name] == 10, "the second to hold 10")
     assert witness.most <= BUDGET, witness.at_most
 
 
