@@ -5,36 +5,24 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS
 
-from poolmgr.exceptions import ConfigurationError
-from poolmgr.targets.postgresql.managed import ManagedPool
-
-
-def _wrapper(using: str) -> Any:
-    wrapper = connections[using]
-    if not hasattr(wrapper, "managed_pool"):
-        engine = connections.settings[using]["ENGINE"]
-        raise ConfigurationError(
-            f"DATABASES[{using!r}]['ENGINE'] is {engine!r}, which has no managed pool; use 'poolmgr.backends.postgresql'"
-        )
-    return wrapper
+from poolmgr.targets.known import handed
+from poolmgr.targets.postgresql.handing import wrapper
 
 
-def pool(using: str = DEFAULT_DB_ALIAS) -> ManagedPool:
-    """This process's pool for a database alias.
+def pool(target: str = DEFAULT_DB_ALIAS) -> Any:
+    """This process's pool for a target: a database alias, a cache such as ``cache:default``, a name in ``TARGETS``.
 
-    Raises ``ConfigurationError`` when the alias has none.
+    Each kind has its own: a ``ManagedPool`` for PostgreSQL, a ``ManagedConnectionPool`` for redis-py's clients for Redis.
+    Raises ``ConfigurationError`` when there is no such target, it has no pool, or its library is not installed.
     """
-    found: ManagedPool | None = _wrapper(using).managed_pool
-    if found is None:
-        raise ConfigurationError(f"DATABASES[{using!r}]['OPTIONS']['pool'] is False: this database has no pool")
-    return found
+    return handed(target)
 
 
 def pinned(using: str = DEFAULT_DB_ALIAS) -> AbstractContextManager[None]:
     """Keep one connection for the block, whatever the pool's mode, and clean it when it goes back."""
-    held: AbstractContextManager[None] = _wrapper(using).pinned()
+    held: AbstractContextManager[None] = wrapper(using).pinned()
     return held
 
 
@@ -43,11 +31,11 @@ def released(using: str = DEFAULT_DB_ALIAS) -> AbstractContextManager[None]:
 
     Raises ``ReleaseError`` inside ``atomic()`` and when an open cursor or session state needs the connection.
     """
-    let_go: AbstractContextManager[None] = _wrapper(using).released()
+    let_go: AbstractContextManager[None] = wrapper(using).released()
     return let_go
 
 
 def unpooled(using: str = DEFAULT_DB_ALIAS) -> AbstractContextManager[None]:
     """Use a connection of one's own for the block, outside the pool and its limits; raises as ``released()``."""
-    apart: AbstractContextManager[None] = _wrapper(using).unpooled()
+    apart: AbstractContextManager[None] = wrapper(using).unpooled()
     return apart

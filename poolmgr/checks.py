@@ -15,10 +15,13 @@ from poolmgr.conf import conf
 from poolmgr.control.store import get_store
 from poolmgr.control.transacting import what_transacts
 from poolmgr.exceptions import ConfigurationError
+from poolmgr.pools.declaring import missing_library
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import shown
+from poolmgr.targets.known import handed, kind_named
 from poolmgr.targets.postgresql.options import from_options
 from poolmgr.targets.redis import finding
+from poolmgr.targets.redis.kind import REDIS
 
 #: Where PgBouncer listens unless told otherwise; nothing else in the settings tells it from a PostgreSQL.
 PGBOUNCER_PORT = "6432"
@@ -135,13 +138,35 @@ def check_caches(**kwargs: Any) -> list[CheckMessage]:
                 " django-redis OPTIONS['CONNECTION_FACTORY'] to 'poolmgr.targets.redis.django_redis.ConnectionFactory'."
             )
             found.append(Error(message, hint=hint, id="poolmgr.E005"))
-        elif find_spec("redis") is None:
-            message = f"CACHES[{each.alias!r}] has a POOL, but redis-py is not installed."
-            found.append(Error(message, hint="pip install 'poolmgr[redis]'", id="poolmgr.E006"))
+        elif missing := missing_library(REDIS):
+            message = f"CACHES[{each.alias!r}] has a POOL, but {missing}."
+            hint = "Install it in every process that uses the cache."
+            found.append(Error(message, hint=hint, id="poolmgr.E006"))
         try:
             finding.make_bootstrap(each)
         except ConfigurationError as ex:
             found.append(Error(str(ex), hint="Correct the pool's settings.", id="poolmgr.E007"))
+    return found
+
+
+@register()
+def check_targets(**kwargs: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    try:
+        declared = conf().TARGETS
+    except ConfigurationError:  # which check_setting tells
+        return []
+    for target, each in declared.items():
+        kind = kind_named(each.kind)
+        if kind.name == each.kind and (missing := missing_library(kind)):
+            hint = "Install it in every process that uses the target."
+            found.append(Error(f"{each.where}: {missing}.", hint=hint, id="poolmgr.E006"))
+            continue
+        try:
+            # Made and not connected: only its library knows all that a URL may say.
+            handed(target)
+        except ConfigurationError as ex:
+            found.append(Error(str(ex), hint="Correct the target in POOLMGR.", id="poolmgr.E008"))
     return found
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,13 +13,32 @@ from django.conf import settings
 from django.core.signals import setting_changed
 
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.secrets import HIDDEN, Secret, hide, shown
+from poolmgr.secrets import HIDDEN, Secret, hide, is_secret, shown
 
 ROLES = ("web", "worker", "command")
 #: Management commands that serve requests, and those that work off tasks: what they run is the site's.
 WEB_COMMANDS = frozenset({"runserver", "runserver_plus", "testserver"})
 WORKER_COMMANDS = frozenset({"worker", "beat", "multi"})
 SERVING_COMMANDS = WEB_COMMANDS | WORKER_COMMANDS
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A target that ``TARGETS`` names: its ``KIND``, ``URL`` and ``POOL``, and in ``rest`` the keys that only its kind knows.
+
+    What of these a kind allows is its own affair: ``pools/declaring.py`` asks it.
+    """
+
+    target: str
+    kind: str
+    url: str = ""
+    pool: Mapping[str, Any] = field(default_factory=dict)
+    rest: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """The setting that declares it, as messages name it."""
+        return f"POOLMGR['TARGETS'][{self.target!r}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +57,7 @@ class Conf:
     AGENT: bool = True
     METRICS_TOKEN: str | None = None
     CONSOLE_PATHS: tuple[str, ...] = ()
+    TARGETS: Mapping[str, Declared] = field(default_factory=dict)
     POLL_INTERVAL: float = 5.0
     HEARTBEAT_INTERVAL: float = 2.0
     PROCESS_TTL: float = 20.0
@@ -65,8 +86,53 @@ def _is_redis_url(value: Any) -> bool:
         return False
 
 
-#: Keys whose values no message may repeat.
-_SECRET = frozenset({"REDIS_URL", "METRICS_TOKEN"})
+#: What names a target in settings, labels and addresses of pages; a colon is for the kinds that name their own.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def _told(value: Any) -> str:
+    return HIDDEN if is_secret(text := repr(value)) else text
+
+
+def _wrong_target(name: Any, given: Any) -> str:
+    """What is wrong with one entry of TARGETS, whatever its kind, or an empty string. It never repeats a URL."""
+    if isinstance(name, str) and name.startswith("cache:"):
+        return f"POOLMGR['TARGETS'] has the name {_told(name)}, but cache: begins the names of caches; choose another"
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return (
+            f"POOLMGR['TARGETS'] has the name {_told(name)}, but a name must be of letters, digits, dots, dashes and"
+            " underscores, 100 at most"
+        )
+    if name in settings.DATABASES:
+        return f"POOLMGR['TARGETS'] has the name {name!r}, which is a database's in DATABASES; choose another"
+    where = f"POOLMGR['TARGETS'][{name!r}]"
+    if not isinstance(given, Mapping):
+        return f"{where} is {HIDDEN}, but must be a dict with a KIND"
+    if odd := [key for key in given if not isinstance(key, str)]:
+        return f"{where} has the unknown key {shown(odd[0])}; allowed are words such as KIND, URL and POOL"
+    for key, (fits, allowed) in _OF_A_TARGET.items():
+        if not fits(given.get(key)):
+            told = "missing" if key not in given else HIDDEN if key == "URL" else _told(given[key])
+            return f"{where}[{key!r}] is {told}, but must be {allowed}"
+    return ""
+
+
+_OF_A_TARGET: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "KIND": (lambda v: isinstance(v, str) and v != "", "the name of a kind, such as 'redis'"),
+    "URL": (lambda v: v is None or (isinstance(v, str) and v != ""), "a URL"),
+    "POOL": (lambda v: v is None or isinstance(v, Mapping), "a dict of a profile's settings, {} for the defaults"),
+}
+
+
+def _declared(target: str, given: Mapping[str, Any]) -> Declared:
+    rest = {key: value for key, value in given.items() if key not in _OF_A_TARGET}
+    hide(rest)
+    return Declared(target, given["KIND"], Secret(given.get("URL") or ""), dict(given.get("POOL") or {}), rest)
+
+
+#: Keys whose values no message may repeat, and of these the strings.
+_UNSHOWN = frozenset({"REDIS_URL", "METRICS_TOKEN", "TARGETS"})
+_SECRET = _UNSHOWN - {"TARGETS"}
 _YEAR = 365 * 86_400.0
 _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "REDIS_URL": (_is_redis_url, "None or a URL such as redis://host:6379/0, rediss://host or unix:///path"),
@@ -82,6 +148,7 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: isinstance(v, (list, tuple)) and all(isinstance(each, str) and each.startswith("/") for each in v),
         "a list of paths that begin with /",
     ),
+    "TARGETS": (lambda v: isinstance(v, Mapping), "a dict of declared targets by their names"),
     "POLL_INTERVAL": _seconds(0.1, 300),
     "HEARTBEAT_INTERVAL": _seconds(0.1, 60),
     "PROCESS_TTL": _seconds(1, 600),
@@ -118,10 +185,21 @@ def _read() -> Conf | str:
             return f"POOLMGR has the unknown key {shown(key)}; allowed are {', '.join(names)}"
         fits, allowed = _ALLOWED[key]
         if not fits(value):
-            told = HIDDEN if key in _SECRET else shown(value)
+            told = HIDDEN if key in _UNSHOWN else _told(value)
             return f"POOLMGR[{key!r}] is {told}, but must be {allowed}"
+    targets = given.get("TARGETS", {})
+    for name, each in targets.items():
+        if wrong := _wrong_target(name, each):
+            return wrong
     secrets = {key: Secret(given[key]) for key in _SECRET if given.get(key)}
-    made = Conf(**{**given, **secrets, "CONSOLE_PATHS": tuple(given.get("CONSOLE_PATHS", ()))})
+    made = Conf(
+        **{
+            **given,
+            **secrets,
+            "CONSOLE_PATHS": tuple(given.get("CONSOLE_PATHS", ())),
+            "TARGETS": {name: _declared(name, each) for name, each in targets.items()},
+        }
+    )
     if made.PROCESS_TTL <= 2 * made.HEARTBEAT_INTERVAL:
         return (
             f"POOLMGR['PROCESS_TTL'] is {made.PROCESS_TTL:g}, but must be more than twice HEARTBEAT_INTERVAL"
@@ -136,6 +214,10 @@ def hide_setting() -> None:
     if isinstance(given, str):  # which conf() refuses, but the page shows
         settings.POOLMGR = Secret(given)
     hide(given)
+    targets = given.get("TARGETS") if isinstance(given, dict) else None
+    for each in targets.values() if isinstance(targets, dict) else ():
+        if isinstance(each, dict) and isinstance(url := each.get("URL"), str):
+            each["URL"] = Secret(url)
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

@@ -20,6 +20,9 @@ class Kind:
 
     ``refuses`` maps a setting that the kind can't honour to the sentence for whoever sets it; it keeps its default.
     ``helps`` has the help texts that differ from those of PostgreSQL; ``defaults`` the values that do.
+    ``declares`` maps each key that a target of this kind may have in ``POOLMGR["TARGETS"]``, beside ``KIND`` and ``POOL``,
+    to what tells whether a value fits (None where the key is missing), and what is allowed, in words. Of a kind without any
+    nothing can be declared.
     ``query_error`` says what is wrong with a validation query, or nothing.
     """
 
@@ -31,6 +34,7 @@ class Kind:
     refuses: Mapping[str, str] = field(default_factory=dict)
     helps: Mapping[str, str] = field(default_factory=dict)
     defaults: PoolSpec = field(default_factory=PoolSpec)
+    declares: Mapping[str, tuple[Callable[[Any], bool], str]] = field(default_factory=dict)
     query_error: Callable[[Any], str] = select_error
 
     def __post_init__(self) -> None:

@@ -6,11 +6,17 @@ It needs no kind's library: the process that shows the admin may not have it.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
+from django.conf import settings
+
+from poolmgr.conf import conf
+from poolmgr.exceptions import ConfigurationError
+from poolmgr.pools.declaring import error_in, missing_library
 from poolmgr.pools.kinds import Kind
 from poolmgr.pools.looking import Prober
 from poolmgr.pools.spec import PoolSpec
+from poolmgr.secrets import shown
 from poolmgr.targets.kinds import KINDS
 from poolmgr.targets.postgresql.kind import POSTGRESQL
 
@@ -67,3 +73,21 @@ def address_of(target: str) -> str:
 def prober(kind: Kind) -> Prober:
     """What looks at a server of this kind. Raises ``ImportError`` where the kind's library is missing."""
     return cast(Prober, import_module(f"{kind.package}.probe").look)
+
+
+def handed(target: str) -> Any:
+    """This process's pool for a target, as the module ``handing`` in the folder of its kind gives it to the site's code.
+
+    Raises ``ConfigurationError`` when the settings name no such target, it has no pool, or its library is not installed.
+    """
+    declared = conf().TARGETS.get(target) if target not in settings.DATABASES else None
+    if declared is not None and (wrong := error_in(declared, KINDS)):
+        raise ConfigurationError(wrong)
+    # Of an alias that has no pool PostgreSQL says why.
+    kind = POSTGRESQL if target in settings.DATABASES else kind_of(target)
+    if kind is None:
+        known = ", ".join(known_targets()) or "none"
+        raise ConfigurationError(f"{shown(target)} is no target of this site; there are: {known}")
+    if wrong := missing_library(kind):
+        raise ConfigurationError(f"{target!r} can't be used: {wrong}")
+    return import_module(f"{kind.package}.handing").pool(target)

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from django.db import connections
 
+import poolmgr
 from poolmgr import checks
+from poolmgr.exceptions import ConfigurationError
 
 Configure = Callable[..., None]
 
@@ -65,6 +67,11 @@ def test_a_wrong_poolmgr_setting_is_an_error(settings: Any) -> None:
         ("REDIS_URL", "redis://:secret@h?db=one", "POOLMGR['REDIS_URL'] is a value that is not shown, but must be"),
         ("CONTROL_DATABASE", [], "POOLMGR['CONTROL_DATABASE'] is [], but must be an alias"),
         ("CONTROL_DATABASE", {}, "POOLMGR['CONTROL_DATABASE'] is {}, but must be an alias"),
+        (
+            "TARGETS",
+            ["secret"],
+            "POOLMGR['TARGETS'] is a value that is not shown, but must be a dict of declared targets",
+        ),
         ("AGENT", "yes", "POOLMGR['AGENT'] is 'yes', but must be True or False"),
         ("PROCESS_TTL", 3, "must be more than twice HEARTBEAT_INTERVAL"),
     ],
@@ -76,6 +83,112 @@ def test_a_wrong_value_is_told_with_its_key_and_what_is_allowed(
     [found] = checks.check_setting()
     assert words in found.msg
     assert "secret" not in found.msg  # P13
+
+
+URL = "redis://:secret@127.0.0.1:1/0"
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        (
+            "default",
+            {"KIND": "redis", "URL": URL},
+            "has the name 'default', which is a database's in DATABASES; choose",
+        ),
+        (
+            "cache:x",
+            {"KIND": "redis", "URL": URL},
+            "has the name 'cache:x', but cache: begins the names of caches; choose",
+        ),
+        (
+            "a b",
+            {"KIND": "redis", "URL": URL},
+            "has the name 'a b', but a name must be of letters, digits, dots, dashes",
+        ),
+        (7, {"KIND": "redis", "URL": URL}, "has the name 7, but a name must be"),
+        (
+            URL,
+            {"KIND": "redis"},
+            "has the name '***', but a name",
+        ),
+        ("vectors", URL, "['vectors'] is a value that is not shown, but must be a dict with a KIND"),
+        ("vectors", {"URL": URL}, "['vectors']['KIND'] is missing, but must be the name of a kind, such as 'redis'"),
+        ("vectors", {"KIND": None}, "['vectors']['KIND'] is None, but must be the name of a kind"),
+        (
+            "vectors",
+            {"KIND": "redis", "URL": b"secret"},
+            "['vectors']['URL'] is a value that is not shown, but must be a URL",
+        ),
+        (
+            "vectors",
+            {"KIND": "redis", "URL": URL, "POOL": 3},
+            "['vectors']['POOL'] is 3, but must be a dict of a profile's",
+        ),
+        ("vectors", {"KIND": "redis", 5: URL}, "['vectors'] has the unknown key 5; allowed are words such as KIND"),
+    ],
+)
+def test_a_target_that_is_declared_wrong_is_told_with_its_name_and_what_is_allowed(
+    settings: Any, name: Any, given: Any, words: str
+) -> None:
+    settings.POOLMGR = {"TARGETS": {name: given}}
+    [found] = checks.check_setting()
+    assert found.id == "poolmgr.E001"
+    assert words in found.msg
+    assert "secret" not in found.msg  # P13
+    assert "secret" not in repr(settings.POOLMGR["TARGETS"]).replace("b'secret'", "")  # P13
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"KIND": "reddis", "URL": URL}, "['vectors']['KIND'] is 'reddis', but must be one of redis"),
+        ({"KIND": "postgresql", "URL": URL}, "['vectors']['KIND'] is 'postgresql', but must be one of redis"),
+        ({"KIND": "redis", "URL": URL, "SIZE": 3}, "unknown key 'SIZE'; a target of kind redis has KIND, POOL, URL"),
+        ({"KIND": "redis"}, "['vectors']['URL'] is missing, but must be a URL such as redis://host:6379/0"),
+        (
+            {"KIND": "redis", "URL": "http://:secret@h"},
+            "['vectors']['URL'] is a value that is not shown, but must be a URL",
+        ),
+        (
+            {"KIND": "redis", "URL": f"{URL}?foo=bar"},
+            "not shown, but must be a URL that redis-py understands, with no other",
+        ),
+        (
+            {"KIND": "redis", "URL": "redis://:secret@h?db=one"},
+            "not shown, but must be a URL that redis-py understands",
+        ),
+        (
+            {"KIND": "redis", "URL": URL, "POOL": {"max_sise": 3}},
+            "['vectors']['POOL']: max_sise: unknown setting; allowed",
+        ),
+        (
+            {"KIND": "redis", "URL": URL, "POOL": {"max_size": 0}},
+            "['vectors']['POOL']: max_size: 0 is not between 1 and",
+        ),
+        (
+            {"KIND": "redis", "URL": URL, "POOL": {"pool_mode": "statement"}},
+            "POOL']: pool_mode: A Redis connection goes back",
+        ),
+    ],
+)
+def test_a_target_that_its_kind_does_not_allow_is_told_with_the_key_and_what_is_allowed(
+    settings: Any, given: Any, words: str
+) -> None:
+    settings.POOLMGR = {"AGENT": False, "TARGETS": {"vectors": given}}
+    assert ids(checks.check_setting) == []
+    [found] = checks.check_targets()
+    assert (found.id, bool(found.hint)) == ("poolmgr.E008", True)
+    assert words in found.msg
+    assert "secret" not in found.msg  # P13
+    with pytest.raises(ConfigurationError) as caught:
+        poolmgr.pool("vectors")
+    assert str(caught.value) == found.msg
+
+
+def test_a_target_that_is_declared_well_passes_the_checks(settings: Any) -> None:
+    settings.POOLMGR = {"AGENT": False, "TARGETS": {"vectors": {"KIND": "redis", "URL": URL, "POOL": {"max_size": 3}}}}
+    assert ids(checks.check_setting) == ids(checks.check_targets) == []
 
 
 @pytest.mark.parametrize("given", [[], "", 0, False])

@@ -1,4 +1,7 @@
-"""The Redis targets that the settings name: every location of a cache whose OPTIONS have a POOL. It needs no redis-py."""
+"""The Redis targets that the settings name: every location of a cache whose OPTIONS have a POOL, and what TARGETS declares.
+
+It needs no redis-py.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from django.conf import settings
 
 from poolmgr.exceptions import ConfigurationError, InvalidSpec
+from poolmgr.pools import declaring
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import shown
 from poolmgr.targets.redis.kind import REDIS
@@ -85,13 +89,15 @@ def make_bootstrap(of: Location) -> PoolSpec:
 
 
 def targets() -> tuple[str, ...]:
-    """The names of those that the settings have, in their order."""
-    return tuple(each.target for each in locations())
+    """The names of those that the settings have, in their order; those of caches come first."""
+    return (*(each.target for each in locations()), *declaring.declared(REDIS))
 
 
 def bootstrap(target: str) -> PoolSpec | None:
     """The settings of a pool before any profile; None where they are wrong, which the system checks report."""
     try:
+        if (each := declaring.declared(REDIS).get(target)) is not None:
+            return declaring.bootstrap(each, REDIS)
         return make_bootstrap(location(target))
     except InvalidSpec:
         return None
@@ -99,7 +105,8 @@ def bootstrap(target: str) -> PoolSpec | None:
 
 def address(target: str) -> str:
     """Where it is, for people, with no secret."""
-    return address_of(location(target).url)
+    each = declaring.declared(REDIS).get(target)
+    return address_of(each.url if each is not None else location(target).url)
 
 
 def address_of(url: str) -> str:

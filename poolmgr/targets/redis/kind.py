@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from poolmgr.pools.kinds import Kind
 from poolmgr.pools.spec import PoolSpec
@@ -12,6 +13,17 @@ from poolmgr.secrets import shown
 def ping_error(query: Any) -> str:
     """Why ``query`` can't be a validation query, or an empty string."""
     return "" if query == "PING" else f"{shown(query)} is not PING, the one command that asks a Redis nothing else"
+
+
+def is_url(value: Any) -> bool:
+    """Whether redis-py can read it as a URL."""
+    if not isinstance(value, str) or not value.startswith(("redis://", "rediss://", "unix://")):
+        return False
+    try:
+        # The port is looked at only when it is asked for.
+        return urlsplit(value).port != 0
+    except ValueError:
+        return False
 
 
 REDIS = Kind(
@@ -30,5 +42,6 @@ REDIS = Kind(
         "validation_query": "PING is what a Redis is asked. Live.",
     },
     defaults=PoolSpec(validation_query="PING"),
+    declares={"URL": (is_url, "a URL such as redis://host:6379/0, rediss://host or unix:///path")},
     query_error=ping_error,
 )

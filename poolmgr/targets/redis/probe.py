@@ -8,8 +8,8 @@ from typing import Any
 
 from poolmgr.metrics.health import Verdict
 from poolmgr.pools.looking import Look
-from poolmgr.targets.redis.caches import pool_of
 from poolmgr.targets.redis.diagnosis import diagnose
+from poolmgr.targets.redis.handing import pool as pool_of
 from poolmgr.targets.redis.library import redis
 
 #: A server with more clients than that is not asked for each of them.

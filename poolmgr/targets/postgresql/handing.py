@@ -1,0 +1,29 @@
+"""The pool of a database alias for the site's own code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connections
+
+from poolmgr.exceptions import ConfigurationError
+from poolmgr.targets.postgresql.managed import ManagedPool
+
+
+def wrapper(alias: str) -> Any:
+    """Django's connection of this thread. Raises ``ConfigurationError`` for an alias on another backend."""
+    found = connections[alias]
+    if not hasattr(found, "managed_pool"):
+        engine = connections.settings[alias]["ENGINE"]
+        raise ConfigurationError(
+            f"DATABASES[{alias!r}]['ENGINE'] is {engine!r}, which has no managed pool; use 'poolmgr.backends.postgresql'"
+        )
+    return found
+
+
+def pool(target: str) -> ManagedPool:
+    """Raises ``ConfigurationError`` when the alias has none."""
+    found: ManagedPool | None = wrapper(target).managed_pool
+    if found is None:
+        raise ConfigurationError(f"DATABASES[{target!r}]['OPTIONS']['pool'] is False: this database has no pool")
+    return found
