@@ -73,6 +73,12 @@ class Subject:
     def use(self, conn: Any) -> int:
         """Ask the server something; the id of its end of the connection."""
 
+    def break_off(self, conn: Any) -> None:
+        """End a connection that is borrowed, from this side."""
+
+    def soil(self, conn: Any) -> None:
+        """Leave on a connection what its next borrower must not find."""
+
     def ends(self) -> set[int]:
         """The server's ends of the pool's connections, as the server has them."""
 
@@ -102,6 +108,12 @@ class Postgres(Subject):
 
     def use(self, conn: Any) -> int:
         return int(conn.execute("SELECT pg_backend_pid()").fetchone()[0])
+
+    def break_off(self, conn: Any) -> None:
+        conn.close()
+
+    def soil(self, conn: Any) -> None:
+        conn.pgconn.send_query(b"SELECT pg_sleep(60)")
 
     def ends(self) -> set[int]:
         return pools.backends(self.url)
@@ -145,6 +157,13 @@ class Redis(Subject):
     def use(self, conn: Any) -> int:
         conn.send_command("CLIENT", "ID")
         return int(conn.read_response())
+
+    def break_off(self, conn: Any) -> None:
+        conn.disconnect()
+
+    def soil(self, conn: Any) -> None:
+        conn.send_command("MULTI")
+        conn.read_response()
 
     def ends(self) -> set[int]:
         return {int(each["id"]) for each in self._clients()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import inf
 from time import monotonic
 
 from poolmgr.exceptions import AuthenticationFailed
@@ -27,9 +28,9 @@ def open_slot(state: State, began: float) -> Slot:
     When that fails the place is free again, the failure is noted, and the library's error is raised.
     """
     with state.lock:
-        generation, timeout = state.generation, state.spec.connection_timeout
+        generation = state.generation
     try:
-        conn = state.driver.connect(timeout)
+        conn = state.driver.connect(_seconds_left(state, began))
     except BaseException as ex:
         # Whoever logs it, waits for it or asks for it later gets no frame that knows how we connect.
         _failed(state, disarm(ex) if isinstance(ex, Exception) else None, began)
@@ -49,6 +50,16 @@ def open_slot(state: State, began: float) -> Slot:
         state.last_error_at = state.failing_since = state.fill_at = state.retry_at = 0.0
         state.outage.succeeded(now, began)
     return slot
+
+
+def _seconds_left(state: State, began: float) -> float:
+    """How long a connect may take. What would come after the lease's end would have room that others may have by then."""
+    with state.lock:
+        ends = inf if state.allowance is None else state.allowance.ends
+        seconds = min(state.spec.connection_timeout, ends - began)
+    if seconds <= 0:
+        raise TimeoutError("the lease is over by which this process may connect")
+    return seconds
 
 
 def _failed(state: State, error: Exception | None, began: float) -> None:

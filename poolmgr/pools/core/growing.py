@@ -83,7 +83,6 @@ def renew(state: State, old: Slot) -> Exception | None:
         close(state, old, began + patience(state))
         with state.lock:
             state.leaving.discard(old)
-            state.closing -= 1
             if state.retired or state.present > state.most:
                 state.places -= 1
                 state.changed.notify_all()

@@ -27,9 +27,8 @@ def give_up(state: State, slot: Slot) -> None:
 
 def leave(state: State, slot: Slot) -> None:
     """Note that ``slot`` is about to be parted from, for ``see_off()`` to do. Called with the lock held."""
-    state.living.discard(slot)
     state.leaving.add(slot)
-    state.closing += 1
+    state.living.discard(slot)
     state.counts["closed"] += 1
 
 
@@ -78,7 +77,6 @@ def _close(state: State, slot: Slot, deadline: float) -> None:
     finally:
         with state.changed:
             state.leaving.discard(slot)
-            state.closing -= 1
             state.places -= 1
             state.changed.notify_all()
         state.grow()

@@ -61,7 +61,7 @@ class Lending(State):
                 fit
                 and slot.expires > now
                 and slot.generation == self.generation
-                and self.places - self.closing <= self.most
+                and self.places - len(self.leaving) <= self.most
                 and not self.retired
                 and now < self.lapses
             ):
@@ -98,38 +98,44 @@ class Lending(State):
 
     def _wait(self, asked: float, left: float, timeout: float) -> Slot:
         """The next connection that is to be had. Whoever stops waiting leaves the queue and takes nothing along."""
-        owner = self.current_owner()
+        place = Place(self.current_owner(), asked)
+        try:
+            slot = self._take_or_queue(place)
+            served = slot is not None or place.wait(left)
+        except BaseException:
+            if not self._leave(place) and place.slot is not None:
+                self.give_back(place.slot)
+            raise
+        if slot is not None:
+            return slot
+        # Whoever took it out of the queue serves it at once, unless they were interrupted.
+        if not served and (self._leave(place) or not place.wait(_AT_ONCE)):
+            self.count(timeouts=1)
+            raise explain.timed_out(self, timeout)
+        if place.error is not None:
+            self.count(checkout_errors=1)
+            raise place.error
+        assert place.slot is not None
+        return place.slot
+
+    def _take_or_queue(self, place: Place) -> Slot | None:
+        """An idle connection if there is one, else None, and ``place`` is in the queue."""
         with self.lock:
             if self.retired:
                 raise explain.closed(self)
             now = monotonic()
             if self.idle and not self.paused and now < self.lapses:
                 slot = self.idle.pop()
-                self.lend(slot, owner, asked, now)
+                self.lend(slot, place.owner, place.asked, now)
                 return slot
             full = 0 < self.spec.max_waiting <= len(self.waiting)
             if not full:
-                self.waiting.append(place := Place(owner, asked))
+                self.waiting.append(place)
         if full:
             self.count(checkout_errors=1)
             raise explain.too_many(self)
-        try:
-            self.grow()
-            served = place.wait(left)
-        except BaseException:
-            if not self._leave(place) and place.slot is not None:
-                self.give_back(place.slot)
-            raise
-        if not served and self._leave(place):
-            self.count(timeouts=1)
-            raise explain.timed_out(self, timeout)
-        if not served:
-            place.wait(_AT_ONCE)  # what came of it at the last moment
-        if place.error is not None:
-            self.count(checkout_errors=1)
-            raise place.error
-        assert place.slot is not None
-        return place.slot
+        self.grow()
+        return None
 
     def _leave(self, place: Place) -> bool:
         """Give up a place in the queue; False when somebody has taken it out, to serve or to fail it."""

@@ -175,7 +175,7 @@ class CorePool(Lending):
         self.retire()
         reclaiming.reclaim(self)
         with self.changed:
-            while (self.closing or self.connecting) and (left := deadline - monotonic()) > 0:
+            while (self.leaving or self.connecting) and (left := deadline - monotonic()) > 0:
                 self.changed.wait(left)
 
     def disown(self) -> None:

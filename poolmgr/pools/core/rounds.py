@@ -9,6 +9,7 @@ from math import ceil
 from time import monotonic
 
 from poolmgr.pools.core import growing
+from poolmgr.pools.core.auditing import audit
 from poolmgr.pools.core.leaving import leave, see_off
 from poolmgr.pools.core.reclaiming import reclaim
 from poolmgr.pools.core.slot import Slot
@@ -31,6 +32,7 @@ def look_after(state: State) -> None:
     if line:
         logger.warning("pool %r: %s", state.target, line)
     reclaim(state)
+    audit(state)
     _report_leaks(state, now)
     state.count(found_dead=sweep(state))
     _shrink(state, now)

@@ -29,13 +29,15 @@ from poolmgr.pools.spec import PoolSpec
 _CONNECTORS, _CLOSERS = 3, 4
 #: Part of ``max_lifetime`` by which connections differ, so that those that were opened together don't end so.
 _SPREAD = 0.1
+#: How many rounds must find the books wrong until they are set right.
+ROUNDS = 3
 
 
 class State:
     """``idle`` has the connection used last at its right end; ``living`` are all that the pool has not given up.
 
     ``places`` counts what the pool holds: living connections, connects under way (``connecting`` has when each began) and
-    ``closing``, the connections that were given up and whose server's end was not seen to go yet.
+    ``leaving``, the connections that were given up and whose server's end was not seen to go yet.
     """
 
     def __init__(self, kind: str, target: str, bootstrap: PoolSpec, driver: Driver, address: str = "") -> None:
@@ -54,7 +56,7 @@ class State:
         self.out: set[Slot] = set()
         self.living: set[Slot] = set()
         self.waiting: deque[Place] = deque()
-        self.places = self.closing = 0
+        self.places = 0
         self.connecting: list[float] = []
         self.leaving: set[Slot] = set()
         self.generation = 1
@@ -74,6 +76,8 @@ class State:
         self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
         self.counts: Counter[str] = Counter()
         self.history = History()
+        self.unaccounted: deque[int] = deque(maxlen=ROUNDS)  # what the last rounds have found wrong with the books
+        self.stray: dict[Slot, int] = {}
         self.current_owner = owner_function()
         self.workers = Workers("poolmgr-connector", _CONNECTORS)
         self.closers = Workers("poolmgr-core-closer", _CLOSERS)
@@ -105,7 +109,7 @@ class State:
     @property
     def present(self) -> int:
         """Places that are not about to come free."""
-        return self.places - self.closing
+        return self.places - len(self.leaving)
 
     def hand_on(self, slot: Slot, now: float) -> None:
         """Give ``slot`` to the first that waits, or keep it as idle since ``now``."""

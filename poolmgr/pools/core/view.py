@@ -26,7 +26,7 @@ def snapshot(state: State) -> PoolSnapshot:
         wait, use, create = (each.freeze() for each in (state.wait_time, state.use_time, state.create_time))
         old_wait, old_use, old_timeouts, _ = state.history.since(now)
         opening = max(0, state.present - len(state.idle) - len(state.out))
-        closing, pending, limit = state.closing, len(state.waiting), state.most
+        closing, pending, limit = len(state.leaving), len(state.waiting), state.most
         error, error_at = state.last_error, state.last_error_at
         generation, paused, retired = state.generation, state.paused, state.retired
         desired, spec = state.desired, state.spec

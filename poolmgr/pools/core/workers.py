@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from threading import RLock, Thread
+from threading import RLock, Thread, current_thread
 
 logger = logging.getLogger("poolmgr.pool")
 
@@ -22,17 +22,36 @@ class Workers:
         self._work: SimpleQueue[Callable[[], object]] = SimpleQueue()
         # A finaliser may hand over work in the middle of another's run().
         self._lock = RLock()
-        self._threads = 0
+        self._threads: set[Thread] = set()
         self._idle = 0
 
     def run(self, work: Callable[[], object]) -> None:
         """Have a thread do ``work``, soon."""
         with self._lock:
             self._work.put(work)
-            if self._idle >= self._work.qsize() or self._threads >= self._most:
+            if self._idle >= self._work.qsize():
                 return
-            self._threads += 1
-        Thread(target=self._run, name=self._name, daemon=True).start()
+        self.start()
+
+    def start(self) -> None:
+        """Another thread, where there may be one more. One that was not started after all, by an exception in between, is
+        not counted."""
+        thread = Thread(target=self._run, name=self._name, daemon=True)
+        with self._lock:
+            self._threads = {each for each in self._threads if each.is_alive()}
+            if len(self._threads) >= self._most:
+                return
+            thread.start()
+            self._threads.add(thread)
+
+    def at_rest(self) -> bool:
+        """Whether nobody is at any work. Work that waits for a thread that was never started gets one."""
+        with self._lock:
+            waits = not self._work.empty()
+            rests = not waits and self._idle >= sum(each.is_alive() for each in self._threads)
+        if waits:
+            self.start()
+        return rests
 
     def _run(self) -> None:
         while True:
@@ -44,7 +63,7 @@ class Workers:
                 with self._lock:
                     self._idle -= 1
                     if self._work.empty():
-                        self._threads -= 1
+                        self._threads.discard(current_thread())
                         return
                 continue
             with self._lock:

@@ -150,7 +150,9 @@ class Tracked:
         if (slot := self.slot) is not None:
             slot.has_news = _broken
         if self._sock is not None and os.getpid() == self.pid:  # type: ignore[attr-defined]
-            self._sock = self._ear = _Ear(self._sock)
+            # Disconnecting may be done again by another, where whoever began it was interrupted.
+            self._ear = self._sock if isinstance(self._sock, _Ear) else _Ear(self._sock)
+            self._sock = self._ear
         super().disconnect(*args, **kwargs)  # type: ignore[misc]
 
     def part(self, deadline: float) -> bool:

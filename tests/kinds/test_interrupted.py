@@ -1,21 +1,20 @@
 """An exception that comes between any two steps of a borrower's thread, as one out of a signal handler may."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from dis import get_instructions
-from functools import cache
+from functools import cache, partial
 from types import CodeType, FrameType
 from typing import Any
 
 import pytest
 
 from poolmgr.exceptions import CheckoutError
-from poolmgr.targets.postgresql.managed import ManagedPool
-from tests.pools import give_back, hold
+from tests.kinds.subjects import Subject
 from tests.waiting import until
 
-MakePool = Callable[..., ManagedPool]
 #: Pools that are left to come right, side by side.
 AT_A_TIME = 20
 
@@ -40,7 +39,7 @@ def interrupted_at(step: int) -> Iterator[list[int]]:
     last: dict[FrameType, str] = {}
 
     def trace(frame: FrameType, event: str, arg: Any) -> Any:
-        if not frame.f_globals.get("__name__", "").startswith(("poolmgr.", "psycopg_pool")):
+        if not frame.f_globals.get("__name__", "").startswith(("poolmgr.", "psycopg_pool", "redis.")):
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":
@@ -59,46 +58,47 @@ def interrupted_at(step: int) -> Iterator[list[int]]:
         last.clear()  # the frames, which know of connections, know of it too
 
 
-def is_whole(pool: ManagedPool) -> bool:
-    return pool.snapshot().used == 0 and pool.pool._nconns == len(pool.pool.living)
+def is_whole(pool: Any) -> bool:
+    seen, load = pool.snapshot(), pool.load()
+    return (seen.used, seen.pending, seen.opening, seen.closing) == (0, 0, 0, 0) and load.held == seen.idle
 
 
-def use(pool: ManagedPool) -> None:
-    """The first grows the pool, the second too; one is given back in order, one that is dead, one in mid-statement."""
-    one, two = pool.checkout(), pool.checkout()
-    pool.give_back(one)
-    two.close()
-    pool.give_back(two)
-    three = pool.checkout()
-    three.pgconn.send_query(b"SELECT pg_sleep(60)")
-    pool.give_back(three)
+def use(subject: Subject) -> None:
+    """Two connections are opened; one is given back in order, one that is dead, one that will not do for others."""
+    one, two = subject.borrow(), subject.borrow()
+    subject.give_back(one)
+    subject.break_off(two)
+    subject.give_back(two)
+    three = subject.borrow()
+    subject.soil(three)
+    subject.give_back(three)
 
 
-def come_right(pools: list[ManagedPool]) -> None:
-    for pool in pools:
-        until(lambda pool=pool: is_whole(pool))  # type: ignore[misc]
-        held = hold(pool, 2)
-        assert len({conn.info.backend_pid for conn in held}) == 2
-        give_back(pool, held)
-        pool.close()
-    pools.clear()
+def come_right(hurt: list[Subject]) -> None:
+    for subject in hurt:
+        until(partial(is_whole, subject.pool))
+        held = subject.hold(2)
+        assert len({subject.use(conn) for conn in held}) == 2
+        subject.give_all_back(held)
+        subject.pool.close()
+    hurt.clear()
 
 
 @pytest.mark.long
-def test_an_exception_between_any_two_steps_of_checkout_and_return_costs_no_place(  # P3 P4
-    make_pool: MakePool,
-) -> None:
-    pool, hurt = make_pool(max_size=2, connection_timeout=1), []
+def test_an_exception_between_any_two_steps_of_checkout_and_return_costs_no_place(subject: Subject) -> None:  # P3 P4
+    hurt: list[Subject] = []
+    subject.open(max_size=2, connection_timeout=1.0)
     for step in range(1, 100_000):
-        with suppress(Interrupted, CheckoutError), interrupted_at(step):
-            use(pool)
+        with suppress(Interrupted, CheckoutError), interrupted_at(step) as done:
+            use(subject)
+        if done[0] < step:
             break
         with suppress(AssertionError):
-            until(lambda pool=pool: is_whole(pool), timeout=0.1)  # type: ignore[misc]
+            until(partial(is_whole, subject.pool), timeout=0.1)
             continue
-        hurt.append(pool)
+        hurt.append(copy(subject))
         if len(hurt) == AT_A_TIME:
             come_right(hurt)
-        pool = make_pool(max_size=2, connection_timeout=1)
+        subject.open(max_size=2, connection_timeout=1.0)
     assert step > 100
     come_right(hurt)
