@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 import psycopg_pool
 import redis
 
@@ -27,7 +28,12 @@ class Subject:
 
     kind: Kind
     errors: dict[str, type[Exception]]
+    breaks: tuple[type[Exception], ...]  # what who uses a connection may get that breaks
     pool: Any
+    #: How often the tests under load give a connection back twice, where a kind has promised that this hurts nobody.
+    returns_twice = 0.0
+    #: Whether a checkout that found a dead connection first counts once.
+    counts_what_was_handed_out = True
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -85,6 +91,9 @@ class Subject:
     def kill(self) -> None:
         """End all of them at the server."""
 
+    def kill_one(self) -> None:
+        """End any of them."""
+
 
 class Postgres(Subject):
     kind = POSTGRESQL
@@ -94,6 +103,8 @@ class Postgres(Subject):
         "PoolPaused": psycopg_pool.PoolTimeout,
         "PoolClosed": psycopg_pool.PoolClosed,
     }
+    breaks = (psycopg.OperationalError,)
+    counts_what_was_handed_out = False
 
     def _open(self, url: str, settings: dict[str, Any]) -> None:
         self.pool = pools.managed_pool(url, **settings)
@@ -116,16 +127,30 @@ class Postgres(Subject):
         conn.pgconn.send_query(b"SELECT pg_sleep(60)")
 
     def ends(self) -> set[int]:
-        return pools.backends(self.url)
+        # Not those of other looks either, which may not be quite gone.
+        with psycopg.connect(self.url, autocommit=True, application_name="onlooker") as connection:
+            rows = connection.execute(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name <> 'onlooker'"
+                " AND backend_type = 'client backend'"
+            )
+            return {row[0] for row in rows}
 
     def kill(self) -> None:
         before = self.ends()
         pools.kill_backends(self.url)
         until(lambda: not before & self.ends(), "the sessions to end")
 
+    def kill_one(self) -> None:
+        with psycopg.connect(self.url, autocommit=True, application_name="onlooker") as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name <> 'onlooker' AND backend_type = 'client backend' LIMIT 1"
+            )
+
 
 class Redis(Subject):
     kind = REDIS
+    returns_twice = 0.1
     errors = {
         "PoolExhausted": redis.exceptions.MaxConnectionsError,
         "TooManyWaiting": redis.exceptions.MaxConnectionsError,
@@ -134,6 +159,7 @@ class Redis(Subject):
         "ServerDown": redis.ConnectionError,
         "AuthenticationFailed": redis.AuthenticationError,
     }
+    breaks = (redis.ConnectionError,)
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -170,6 +196,10 @@ class Redis(Subject):
 
     def kill(self) -> None:
         for each in self._clients():
+            self.admin.client_kill_filter(_id=each["id"])
+
+    def kill_one(self) -> None:
+        for each in self._clients()[:1]:
             self.admin.client_kill_filter(_id=each["id"])
 
     def _clients(self) -> list[dict[str, str]]:

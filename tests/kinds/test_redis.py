@@ -422,3 +422,51 @@ def test_restart_of_the_server_costs_no_command(make_redis: Callable[[], Any]) -
 def _pings(subject: Redis) -> int:
     stats: Any = subject.admin.info("commandstats")
     return int(stats.get("cmdstat_ping", {}).get("calls", 0))
+
+
+def test_second_return_takes_a_connection_from_nobody(
+    redis_subject: Redis, ask: Callable[..., list[Any]]
+) -> None:  # P3
+    subject = redis_subject.open(max_size=1)
+    conn = subject.borrow()
+    subject.give_back(conn)
+    got = ask(subject)
+    until(lambda: got)
+    assert got[0] is conn
+    subject.give_back(conn)
+    assert subject.pool.snapshot().used == 1
+    assert subject.use(conn)
+    # Whoever has it again may give it back again.
+    threading.Thread(target=subject.give_back, args=[got[0]]).start()
+    until(lambda: subject.pool.snapshot().idle == 1)
+    assert subject.borrow() is conn
+    subject.give_back(conn)
+    assert subject.pool.snapshot().idle == 1
+
+
+def test_connection_that_was_handed_to_who_had_it_before_is_back_in_a_moment(make: Make) -> None:  # P4
+    pool = make(pool={"min_size": 0, "max_size": 1})
+    pool.release(pool.get_connection())
+    handed: list[Any] = []
+    end = threading.Event()
+
+    def borrow() -> None:
+        handed.append(pool.get_connection())
+        end.wait(30)
+
+    thread = threading.Thread(target=borrow)
+    thread.start()
+    until(lambda: handed)
+    pool.release(handed.pop())
+    until(lambda: pool.managed.snapshot().used == 0, timeout=1)
+    end.set()
+    thread.join()
+
+
+def test_another_thread_may_give_back_what_was_borrowed(make: Make) -> None:
+    pool = make(pool={"min_size": 0, "max_size": 1})
+    conn = pool.get_connection()
+    thread = threading.Thread(target=pool.release, args=[conn])
+    thread.start()
+    thread.join()
+    assert (pool.managed.snapshot().used, pool.managed.snapshot().idle) == (0, 1)

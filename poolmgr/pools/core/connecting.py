@@ -39,7 +39,6 @@ def open_slot(state: State, began: float) -> Slot:
     slot = Slot(conn, state, state.driver.fileno(conn), state.driver.server_id(conn), generation, now)
     state.driver.bind(conn, slot)
     del conn
-    slot.referrers = referrers([slot])[0]
     with state.lock:
         state.connecting.remove(began)
         state.set_expiry(slot)
@@ -49,6 +48,8 @@ def open_slot(state: State, began: float) -> Slot:
         state.last_error = None
         state.last_error_at = state.failing_since = state.fill_at = state.retry_at = 0.0
         state.outage.succeeded(now, began)
+    of_conn, of_slot = referrers([slot])[0]
+    slot.referrers = of_conn, of_slot - 1  # without this function
     return slot
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from time import monotonic
 
-from poolmgr.pools.core import explain, leasing, rounds, validation
+from poolmgr.pools.core import explain, leasing, reclaiming, rounds, validation
 from poolmgr.pools.core.leaving import give_up, leave, see_off
 from poolmgr.pools.core.slot import Place, Slot
 from poolmgr.pools.core.state import State
+from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.forks import attend, here
 
 #: Whoever took a place out of the queue serves or fails it at once; the longest, in seconds, that this is waited for.
 _AT_ONCE = 1.0
+#: Seconds after which whoever was handed a connection to give back is done with it.
+_IN_A_MOMENT = 0.02
 
 
 class Lending(State):
@@ -35,25 +38,34 @@ class Lending(State):
                     # The one used last: the others get to look idle, so that light traffic lets the pool shrink.
                     slot = idle.pop()
                     slot.owner = owner
-                    slot.since = now = monotonic()
+                    slot.since = asked
+                    slot.gave.discard(id(owner))
                     self.out.add(slot)
-                    self.wait_time.add(now - asked)
             if slot is not None and self._is_fit(slot, asked, timeout):
+                self.wait_time.add(monotonic() - asked)
                 return slot
         return self._checkout_slowly(asked, timeout)
 
     def give_back(self, slot: Slot, fit: bool = True) -> bool:
         """End a checkout; False where it had ended before. What is not ``fit`` for others is closed.
 
-        A clean return costs no round trip and waits for nothing.
+        A clean return costs no round trip and waits for nothing. Another thread than the borrower's may give back, but
+        not one that gave this connection back already: then somebody else has it by now.
         """
         if not here:
             attend()
         now = monotonic()
+        giver = self.current_owner()
         with self.lock:
-            if slot.owner is None:
+            owner = slot.owner
+            if owner is None:
+                return False
+            if owner is not giver and id(giver) in slot.gave:
+                # Had they been handed it by its borrower, nobody refers to it in a moment.
+                ticker().at(now + _IN_A_MOMENT, self._take_back_dropped)
                 return False
             slot.owner = None
+            slot.gave.add(id(giver))
             slot.epoch += 1
             self.out.discard(slot)
             self.use_time.add(now - slot.since)
@@ -69,6 +81,9 @@ class Lending(State):
                 return True
         self._put_away(slot, fit, now)
         return True
+
+    def _take_back_dropped(self) -> None:
+        reclaiming.take_back_dropped(self)
 
     def _put_away(self, slot: Slot, fit: bool, now: float) -> None:
         if now >= self.lapses:
@@ -94,11 +109,12 @@ class Lending(State):
             slot = self._wait(asked, max(0.001, deadline - monotonic()), seconds)
             now = monotonic()
             if self._is_fit(slot, now, deadline - now):
+                self.wait_time.add(monotonic() - asked)
                 return slot
 
     def _wait(self, asked: float, left: float, timeout: float) -> Slot:
         """The next connection that is to be had. Whoever stops waiting leaves the queue and takes nothing along."""
-        place = Place(self.current_owner(), asked)
+        place = Place(self.current_owner())
         try:
             slot = self._take_or_queue(place)
             served = slot is not None or place.wait(left)
@@ -126,7 +142,7 @@ class Lending(State):
             now = monotonic()
             if self.idle and not self.paused and now < self.lapses:
                 slot = self.idle.pop()
-                self.lend(slot, place.owner, place.asked, now)
+                self.lend(slot, place.owner, now)
                 return slot
             full = 0 < self.spec.max_waiting <= len(self.waiting)
             if not full:

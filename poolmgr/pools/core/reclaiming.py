@@ -20,13 +20,9 @@ def reclaim(state: State) -> None:
 
     Such a connection is closed rather than used again: whatever still refers to it must not reach its next owner.
     """
+    take_back_dropped(state)
     with state.lock:
-        _recount(state.idle)
-        counted = zip(state.out, referrers(state.out), strict=True)
-        dropped = [slot for slot, number in counted if number <= slot.referrers]
         held = [(slot, slot.owner) for slot in state.out]
-    for slot in dropped:
-        _take_back(state, slot, lambda: True, "somebody dropped it without giving it back")
     codes = running() if held else {}
     for slot, owner in held:
         try:
@@ -34,6 +30,16 @@ def reclaim(state: State) -> None:
                 _take_back(state, slot, partial(_is, slot, owner), f"{name_of(owner)} ended without giving it back")
         except Exception:  # an owner's own code; it must not keep the others' connections from coming back
             logger.debug("pool %r: whether an owner still runs can't be told", state.target, exc_info=True)
+
+
+def take_back_dropped(state: State) -> None:
+    """Take back what is checked out and that nobody refers to any more, as after an exception out of a signal handler."""
+    with state.lock:
+        _recount(state.idle)
+        counted = list(zip(state.out, referrers(state.out), strict=True))
+    for slot, (of_conn, of_slot) in counted:
+        if of_conn <= slot.referrers[0] and of_slot <= slot.referrers[1]:
+            _take_back(state, slot, lambda: True, "somebody dropped it without giving it back")
 
 
 def _is(slot: Slot, owner: Any) -> bool:
@@ -54,4 +60,4 @@ def _take_back(state: State, slot: Slot, really: Callable[[], bool], why: str) -
 def _recount(idle: Iterable[Slot]) -> None:
     # What the library had for itself may have gone since; who has just given back may still have it in a local variable.
     for slot, number in zip(idle, referrers(idle), strict=True):
-        slot.referrers = min(slot.referrers, number)
+        slot.referrers = min(slot.referrers[0], number[0]), min(slot.referrers[1], number[1])

@@ -13,23 +13,28 @@ from poolmgr.pools.entry import Entry
 class Slot(Entry):
     """``conn`` is the library's connection, ``pool`` whose it is.
 
-    ``born`` is when it was opened; ``referrers`` are the references that ``conn`` has while nobody borrows it.
+    ``born`` is when it was opened; ``referrers`` are the references that ``conn`` and the slot have while nobody borrows it.
+    ``gave`` has the ids of those who gave it back and did not borrow it since.
     """
 
-    __slots__ = ("born", "broken_off", "conn", "pool", "referrers")
+    __slots__ = ("born", "broken_off", "conn", "gave", "pool", "referrers")
 
     def __init__(self, conn: Any, pool: Any, fileno: int, pid: int, generation: int, now: float) -> None:
         super().__init__(fileno, pid, generation, now)
         self.conn = conn
         self.pool = pool
         self.born = now
-        self.referrers = 0
+        self.referrers = (0, 0)
+        self.gave: set[int] = set()
         self.broken_off = -1  # the epoch in which a lease's end broke it off
 
 
-def referrers(slots: Iterable[Slot]) -> list[int]:
-    """How many refer to the connection of each: its slot, what the library has for itself, and a borrower."""
-    return [getrefcount(slot.conn) for slot in slots]
+def referrers(slots: Iterable[Slot]) -> list[tuple[int, int]]:
+    """How many refer to each slot and its connection: each other, the pool, the library itself, and a borrower.
+
+    Who is just being given one has the slot alone.
+    """
+    return [(getrefcount(slot.conn), getrefcount(slot)) for slot in slots]
 
 
 class Place:
@@ -39,11 +44,10 @@ class Place:
     waiting takes it out themselves.
     """
 
-    __slots__ = ("_gate", "asked", "error", "owner", "slot")
+    __slots__ = ("_gate", "error", "owner", "slot")
 
-    def __init__(self, owner: Any, asked: float) -> None:
+    def __init__(self, owner: Any) -> None:
         self.owner = owner
-        self.asked = asked
         self.slot: Slot | None = None
         self.error: Exception | None = None
         self._gate = Lock()

@@ -115,17 +115,17 @@ class State:
         """Give ``slot`` to the first that waits, or keep it as idle since ``now``."""
         if self.waiting and not self.paused and now < self.lapses:
             place = self.waiting.popleft()
-            self.lend(slot, place.owner, place.asked, now)
+            self.lend(slot, place.owner, now)
             place.serve(slot)
             return
         slot.idle_since = now
         self.idle.append(slot)
 
-    def lend(self, slot: Slot, owner: object, asked: float, now: float) -> None:
+    def lend(self, slot: Slot, owner: object, now: float) -> None:
         slot.owner = owner
         slot.since = now
+        slot.gave.discard(id(owner))
         self.out.add(slot)
-        self.wait_time.add(now - asked)
 
     def is_old(self, slot: Slot, now: float) -> bool:
         """Whether a connection has outlived ``max_lifetime`` or a recycle."""
