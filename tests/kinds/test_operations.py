@@ -137,8 +137,8 @@ def test_dead_ends_are_noticed_without_a_checkout(subject: Subject) -> None:  # 
     subject.open(max_size=2)
     subject.give_all_back(subject.hold(2))
     subject.kill()
-    until(lambda: subject.pool.snapshot().idle == 0)
-    assert subject.pool.snapshot().found_dead == 2
+    until(lambda: subject.pool.snapshot().found_dead == 2)
+    assert subject.pool.snapshot().idle == 0
 
 
 def test_connection_that_says_nothing_is_not_handed_out_once_it_is_doubtful(subject: Subject) -> None:  # P7 P8

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from poolmgr import exceptions
+from poolmgr.pools import registry
 from poolmgr.pools.lane import console_lane
 from poolmgr.targets.redis.pool import ManagedConnectionPool
 from tests.kinds.subjects import Redis
@@ -385,6 +386,48 @@ def test_forked_child_works_on_connections_of_its_own(make: Make, redis_subject:
     assert redis_subject.use(conn) in ends
     pool.release(conn)
     assert client.client_id() in ends
+
+
+@pytest.mark.parametrize("target", ["", "test:forked"])
+def test_forked_child_need_not_wait_for_what_its_parent_holds(
+    make: Make, redis_subject: Redis, target: str
+) -> None:  # P3
+    pool = make(target=target, pool={"min_size": 0, "max_size": 1, "connection_timeout": 2})
+    conn = pool.get_connection()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            pool.release(pool.get_connection())
+            pool.disconnect()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert redis_subject.use(conn)
+    pool.release(conn)
+    registry.close(target)
+
+
+def test_server_that_was_away_for_long_costs_no_more_time(redis_subject: Redis) -> None:  # P8 P9
+    redis_subject.proxy.refuse()
+    subject = redis_subject.open(redis_subject.through_proxy, connection_timeout=0.5)
+    with pytest.raises(exceptions.ServerDown, match=r"within 0\.5 s"):
+        subject.borrow()
+    subject.change(connection_timeout=0.6)
+    until(lambda: _is_refused_at_once(subject))
+    subject.proxy.accept()
+    until(lambda: not _is_refused_at_once(subject), timeout=5)
+    with subject.borrowed() as conn:
+        assert subject.use(conn)
+
+
+def _is_refused_at_once(subject: Redis) -> bool:
+    try:
+        with subject.borrowed():
+            return False
+    except exceptions.ServerDown as ex:
+        return "within" not in str(ex)
 
 
 def test_server_that_is_full_is_told(make_redis: Callable[[], Any]) -> None:  # P9

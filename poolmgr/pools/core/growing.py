@@ -19,6 +19,7 @@ def grow(state: State) -> None:
     with state.lock:
         now = monotonic()
         number = _wanted(state, now)
+        state.called = state.called and not number
         _take_places(state, number, now)
     for _ in range(number):
         state.workers.run(partial(_connect, state, now))
@@ -35,7 +36,7 @@ def _wanted(state: State, now: float) -> int:
     most = state.most
     missing = min(state.spec.min_size, most) - state.present if now >= state.fill_at else 0
     # One at a time, so that a spike of short requests doesn't open one each.
-    if state.waiting and not state.paused and not _is_under_way(state, now):
+    if (state.waiting or state.called) and not state.paused and not _is_under_way(state, now):
         missing = max(missing, 1)
     return max(0, min(missing, most - state.places))
 

@@ -144,9 +144,16 @@ class Lending(State):
                 slot = self.idle.pop()
                 self.lend(slot, place.owner, now)
                 return slot
+            # Others have waited for as long in vain. One of those who come calls a try each time, for the next to find.
+            away = self.last_error if not self.paused and self.is_away(now) else None
+            self.called = away is not None
             full = 0 < self.spec.max_waiting <= len(self.waiting)
-            if not full:
+            if not full and away is None:
                 self.waiting.append(place)
+        if away is not None:
+            self.grow()
+            self.count(checkout_errors=1)
+            raise explain.refused(self, away)
         if full:
             self.count(checkout_errors=1)
             raise explain.too_many(self)

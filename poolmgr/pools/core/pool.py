@@ -188,3 +188,7 @@ class CorePool(Lending):
         self.changed = Condition(self.lock)
         inherited.let_go(self.driver, {*self.living, *self.leaving})
         self.idle, self.waiting, self.out = deque(), deque(), set()
+        # They are no places of this process, which its own pool would have to do without.
+        self.places = 0
+        self.leaving = set()
+        self.connecting.clear()

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from math import ceil
+from queue import Empty, SimpleQueue
 from time import monotonic
 
 from poolmgr.pools.core import growing
@@ -177,7 +178,7 @@ def recycle(state: State, timeout: float) -> Recycled:
 
     while True:
         for slot in take_idle(state, is_left, 1):
-            if error := renew(state, slot):
+            if error := _renew_in_worker(state, slot, deadline):
                 why = state.driver.diagnose(error).sentence
                 return Recycled(state.counts["renewed"] - before, _count(state, is_left), why)
         with state.changed:
@@ -188,6 +189,16 @@ def recycle(state: State, timeout: float) -> Recycled:
             if not any(map(is_left, state.idle)):
                 # Not for all of it: one that breaks in use goes without notice.
                 state.changed.wait(min(seconds, 0.5))
+
+
+def _renew_in_worker(state: State, slot: Slot, deadline: float) -> Exception | None:
+    # Whoever recycles may be interrupted, and what is between two steps must be seen to be under way.
+    results: SimpleQueue[Exception | None] = SimpleQueue()
+    state.workers.run(lambda: results.put(renew(state, slot)))
+    try:
+        return results.get(timeout=max(0.1, deadline - monotonic()))
+    except Empty:  # it is replaced all the same
+        return None
 
 
 def _count(state: State, wanted: Callable[[Slot], bool]) -> int:

@@ -66,6 +66,7 @@ class State:
         self.retry_at = 0.0  # not before that is a connect tried again
         self.fill_at = 0.0  # and not before that one that nobody waits for
         self.failing_since = 0.0
+        self.called = False  # somebody who doesn't wait would like a connect to be tried
         self.outage = Outage(address or "the server")
 
         self.predecessor: State | None = None  # a closed pool of the same target that has connections still
@@ -95,6 +96,11 @@ class State:
             return 0
         most = self.spec.max_size if self.allowance is None else min(self.spec.max_size, self.allowance.most)
         return most if self.predecessor is None else max(0, most - self.left_over())
+
+    def is_away(self, now: float) -> bool:
+        """Whether the server could not be reached for as long as anybody waits, and nothing of it is left."""
+        lasted = now - self.failing_since if self.failing_since else 0.0
+        return lasted > self.spec.connection_timeout and not self.living
 
     def left_over(self) -> int:
         """Connections of closed pools of the same target that are not gone yet, in whose way this one's are."""

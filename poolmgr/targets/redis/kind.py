@@ -39,9 +39,13 @@ REDIS = Kind(
             " Raise it when requests wait and the server has room; waiting requests are served at once. Lowering closes"
             " idle connections now and used ones as they return. Live."
         ),
+        "connection_timeout": (
+            "Seconds that a request waits for a connection before it fails with “pool exhausted”. Default 5. Once a server"
+            " was away for that long, requests fail at once until it is back. Live."
+        ),
         "validation_query": "PING is what a Redis is asked. Live.",
     },
-    defaults=PoolSpec(validation_query="PING"),
+    defaults=PoolSpec(validation_query="PING", connection_timeout=5.0),
     declares={"URL": (is_url, "a URL such as redis://host:6379/0, rediss://host or unix:///path")},
     query_error=ping_error,
 )

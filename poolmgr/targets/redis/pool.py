@@ -57,10 +57,18 @@ class ManagedConnectionPool(redis.ConnectionPool):
                 f"max_connections or timeout is set for {target!r}, whose settings are those of its pool: give it max_size"
                 " and connection_timeout instead"
             )
+        if not (
+            isinstance(connection_class, type) and issubclass(connection_class, redis.connection.AbstractConnection)
+        ):
+            raise ConfigurationError(
+                f"connection_class is {shown(connection_class)}, but must be one of redis-py's connection classes, or derive"
+                " from one"
+            )
         self.target = target
         self.bootstrap = _bootstrap(pool, max_connections, timeout, target)
         self._core: CorePool | None = None
         self._driver: Driver = RedisDriver(self.make_connection)
+        self._tells = "event_dispatcher" in connection_kwargs
         self._is_made = False
         hide(connection_kwargs)
         super().__init__(connection_class=connection_class, **connection_kwargs)
@@ -97,8 +105,11 @@ class ManagedConnectionPool(redis.ConnectionPool):
             slot.pool.count(cleaned=1)
 
     def _tell_of_release(self, connection: Any) -> None:
-        # An event for each would cost as much as all the rest; new credentials are what redis-py itself has them for.
-        if connection._re_auth_token is not None:
+        # To tell redis-py's own dispatcher of each would cost as much as all the rest; it only has them log in again.
+        if self._tells:
+            dispatcher: Any = self._event_dispatcher
+            dispatcher.dispatch(redis.event.AfterConnectionReleasedEvent(connection))  # type: ignore[no-untyped-call]
+        elif connection._re_auth_token is not None:
             connection.re_auth()
 
     def _begin(self) -> CorePool:
@@ -158,7 +169,10 @@ class ManagedConnectionPool(redis.ConnectionPool):
     def reset(self) -> None:
         """Nothing: callers want connections by new parameters, which are read at each connect, or not to share a parent's."""
         self.pid = os.getpid()
-        self._created_connections = 0
+
+    @property
+    def _created_connections(self) -> int:  # type: ignore[override]
+        return 0 if self._core is None else self._core.places
 
     def _checkpid(self) -> None:
         if not here:
@@ -190,6 +204,11 @@ class ManagedConnectionPool(redis.ConnectionPool):
             connection.set_re_auth_token(token)
         if self._core is not None:
             self._core.drop_idle()
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for which a request waits, as redis-py's blocking pool calls it."""
+        return (self._core.spec if self._core is not None else self.bootstrap).connection_timeout
 
     @property
     def max_connections(self) -> int:
