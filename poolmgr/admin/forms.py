@@ -16,10 +16,15 @@ from poolmgr.control.transacting import what_transacts
 from poolmgr.models import PoolProfile
 from poolmgr.pools.spec import FIELDS
 from poolmgr.secrets import is_secret
+from poolmgr.targets.known import kind_of, likely_kind_of
 
 
 class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Refuses to overwrite an edit that somebody else saved since the page was opened."""
+    """Refuses to overwrite an edit that somebody else saved since the page was opened.
+
+    What the kind of its target refuses is not offered. ``refused`` are the sentences for what a row has of it all the same,
+    which a save puts right.
+    """
 
     # Not the profile's: each edit has a reason of its own, which its revision keeps.
     note = forms.CharField(
@@ -48,9 +53,17 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
         self.initial.update(whole)
         if "pool_mode" in self.fields and (target := self.instance.target):
             self._say_what_transacts(target)
+        self.refused = self._keep_to_the_kind()
         if self.instance._state.adding:
             # The constraints are to be checked where the profiles are, whatever the site's routers say.
             self.instance._state.db = control_alias()
+
+    def _keep_to_the_kind(self) -> dict[str, str]:
+        kind = likely_kind_of(self.instance.target)
+        refused = kind.refusals(self.instance.values())
+        for name in refused:
+            setattr(self.instance, name, getattr(kind.defaults, name))
+        return refused
 
     def _say_what_transacts(self, target: str) -> None:
         if target in known_targets() and (found := what_transacts(target)):
@@ -71,8 +84,10 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
             and cleaned
             and cleaned.get("note")
             and not {*self.changed_data} - {"note", "seen_revision"}
+            and not self.refused
         ):
             self.add_error("note", _("Nothing else was changed, so that no revision would keep this note."))
+        self._refuse_what_was_sent()
         seen = self.cleaned_data.get("seen_revision")
         if self.instance.pk and seen is not None:
             # For the sentence; save_profile() looks again under its lock.
@@ -89,6 +104,18 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
                     params={"who": who, "revision": now.revision},
                 )
         return cleaned
+
+    def _refuse_what_was_sent(self) -> None:
+        """A form for a target of another kind may have been sent, with what this one refuses."""
+        kind = kind_of(self.instance.target or self.cleaned_data.get("target", ""))
+        if kind is None:
+            return
+        sent = {name: self.data[self.add_prefix(name)] for name in kind.refuses if self.add_prefix(name) in self.data}
+        for name, sentence in kind.refusals(sent).items():
+            self.add_error(None, f"{name}: {sentence}")
+        if self.instance._state.adding:
+            for name in kind.refuses:
+                setattr(self.instance, name, getattr(kind.defaults, name))
 
     def _update_errors(self, errors: ValidationError) -> None:
         # A field that is wrong by itself has its reason already: comparing its old value with others only confuses.
@@ -112,7 +139,7 @@ def target_field(help_text: str) -> forms.ChoiceField:
     if known:
         refusal = _("“%%(value)s” is no target of this site; there are %(known)s.") % {"known": ", ".join(known)}
     else:
-        refusal = _("“%(value)s” is no target: no database of this site uses poolmgr's ENGINE.")
+        refusal = _("“%(value)s” is no target: the settings of this site name none.")
     return forms.ChoiceField(
         label=gettext_lazy("Target"),
         choices=[("", "---------"), *((target, target) for target in known)],

@@ -23,7 +23,7 @@ from poolmgr.control import profiles
 from poolmgr.control.access import control_alias
 from poolmgr.exceptions import InvalidSpec
 from poolmgr.models import PoolProfile, ProfileRevision
-from poolmgr.pools.spec import FIELDS
+from poolmgr.targets.known import likely_kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +209,9 @@ def _profile_of(revision: ProfileRevision) -> PoolProfile | None:
 
 def _settings(revision: ProfileRevision) -> list[tuple[str, Any]]:
     """In the order of the form: the database keeps none."""
-    known = [name for name in ("enabled", *FIELDS) if name in revision.settings]
-    return [(name, revision.settings[name]) for name in known]
+    kind = likely_kind_of(revision.target)
+    shown = ("enabled", *kind.honours, *kind.refusals(revision.settings))
+    return [(name, revision.settings[name]) for name in shown if name in revision.settings]
 
 
 def _differences(profile: PoolProfile | None, revision: ProfileRevision) -> tuple[Change, ...]:

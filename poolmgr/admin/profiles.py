@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
@@ -28,6 +29,8 @@ from poolmgr.control.access import control_alias
 from poolmgr.control.fleet import read_fleet
 from poolmgr.exceptions import EditedMeanwhile
 from poolmgr.models import PoolProfile
+from poolmgr.pools.kinds import Kind
+from poolmgr.targets.known import kind_of, kinds_by_target, likely_kind_of
 
 
 class _LiveList(ChangeList):
@@ -93,7 +96,8 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
 
     @admin.display(description=gettext_lazy("pool mode"), ordering="pool_mode")
     def mode(self, profile: PoolProfile) -> SafeString:
-        return labelled(_("pool mode"), profile.get_pool_mode_display())
+        honoured = "pool_mode" in likely_kind_of(profile.target).honours
+        return labelled(_("pool mode"), profile.get_pool_mode_display() if honoured else DASH)
 
     @admin.display(description=gettext_lazy("min and max size"), ordering="max_size")
     def sizes(self, profile: PoolProfile) -> SafeString:
@@ -126,12 +130,26 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
         return (*fixed, *self.readonly_fields)
 
     def get_fieldsets(self, request: HttpRequest, obj: PoolProfile | None = None) -> Any:
+        refused = _kind(request, obj).refuses
+        offered = tuple(
+            (name, {"fields": tuple(field for field in each["fields"] if field not in refused)})
+            for name, each in self.fieldsets
+        )
         if obj is not None and not self.has_change_permission(request, obj):
-            return self.fieldsets
+            return offered
         # What is asked of whoever edits: these are of the form and not of the profile.
-        *settings, (history, _fields) = self.fieldsets
+        *settings, (history, _fields) = offered
         asked = (history, {"fields": ("note", "history_line")})
         return (*settings, asked, *([(None, {"fields": ("seen_revision",)})] if obj else []))
+
+    def get_form(
+        self, request: HttpRequest, obj: PoolProfile | None = None, change: bool = False, **kwargs: Any
+    ) -> type[forms.ModelForm[PoolProfile]]:
+        helps = dict(_kind(request, obj).helps)
+        return super().get_form(request, obj, change=change, help_texts=helps, **kwargs)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {**_kind(request).defaults.to_dict(), **super().get_changeform_initial_data(request)}
 
     def formfield_for_dbfield(
         self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any
@@ -183,6 +201,34 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
             # Nothing is saved. What came between the form's look and the save, the form sees at its second look.
             return super().changeform_view(request, object_id, form_url, extra_context)
 
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        by_target = kinds_by_target()
+        if (
+            request.method == "GET"
+            and "target" not in request.GET
+            and len({kind.name for kind in by_target.values()}) > 1
+        ):
+            return self._choose_target(request, by_target)
+        return super().add_view(request, form_url, extra_context)
+
+    def _choose_target(self, request: HttpRequest, by_target: dict[str, Kind]) -> HttpResponse:
+        """Each kind has a form of its own: which one depends on the target."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Add pool profile"),
+            "opts": self.opts,
+            "media": self.media,
+            "choices": [
+                (target, kind.label, f"?{urlencode({**request.GET.dict(), 'target': target})}")
+                for target, kind in by_target.items()
+            ],
+        }
+        return TemplateResponse(request, "admin/poolmgr/poolprofile/choose_target.html", context)
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -190,7 +236,8 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
         extra = {"dashboard_url": dashboard_url(), **(extra_context or {})}
         if profile is not None:
             live = live_states(read_fleet(), [profile])[profile.pk]
-            extra |= {"live": live, "live_icon": state_icon(live.state)}
+            refused = likely_kind_of(profile.target).refusals(profile.values())
+            extra |= {"live": live, "live_icon": state_icon(live.state), "refused": refused}
         return super().change_view(request, object_id, form_url, extra)
 
     def history_view(
@@ -217,6 +264,14 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
         said = ngettext("%(n)s profile created.", "%(n)s profiles created.", len(made)) % {"n": len(made)}
         self.message_user(request, said, messages.SUCCESS if made else messages.INFO)
         return HttpResponseRedirect(reverse(f"{self.admin_site.name}:poolmgr_poolprofile_changelist"))
+
+
+def _kind(request: HttpRequest, profile: PoolProfile | None = None) -> Kind:
+    """Of the profile, or of the target that a new one is for as far as it is known; else of the first target."""
+    if profile is not None:
+        return likely_kind_of(profile.target)
+    asked = (request.POST.get("target"), request.GET.get("target"), *profiles.known_targets())
+    return next(filter(None, (kind_of(target) for target in asked if target)), likely_kind_of(""))
 
 
 def _live(profile: Model) -> Live:

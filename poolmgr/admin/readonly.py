@@ -140,7 +140,7 @@ class HealthCheckAdmin(ReadOnlyAdmin):
     def query(self, check: HealthCheck) -> SafeString:
         return _milliseconds(_("query"), check.query_time)
 
-    @admin.display(description=gettext_lazy("server connections"), ordering="server_used")
+    @admin.display(description=gettext_lazy("used at the server"), ordering="server_used")
     def server(self, check: HealthCheck) -> str:
         if check.server_used is None or check.server_max is None:
             return DASH

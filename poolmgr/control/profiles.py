@@ -72,7 +72,8 @@ def save_profile(
 
 def warnings(profile: PoolProfile) -> tuple[str, ...]:
     """What an author should know of an enabled profile that was just saved: sentences with their figures."""
-    mode = statement_warning(profile.target) if profile.pool_mode == "statement" else ""
+    transacts = profile.pool_mode == "statement" and profile.target in known_targets()
+    mode = statement_warning(profile.target) if transacts else ""
     return tuple(filter(None, (mode, server_room_warning(profile))))
 
 

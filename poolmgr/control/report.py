@@ -19,7 +19,7 @@ from poolmgr.control.probe import Probe
 from poolmgr.metrics.health import Verdict, worst
 from poolmgr.models import HealthCheck
 from poolmgr.secrets import scrub
-from poolmgr.targets.known import known_targets
+from poolmgr.targets.known import kind_of, known_targets
 
 _T = TypeVar("_T")
 
@@ -32,6 +32,12 @@ class TargetReport:
     verdict: Verdict
     check: HealthCheck
     view: TargetView | None
+
+    @property
+    def kind(self) -> str:
+        """Its name; empty for a target that nobody knows."""
+        kind = kind_of(self.target)
+        return self.view.kind if self.view else kind.name if kind else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +151,7 @@ def _target_as_dict(report: TargetReport) -> dict[str, Any]:
     }
     return {
         "target": report.target,
+        "kind": report.kind,
         "state": report.verdict.state,
         "message": report.verdict.sentence,
         "check": {"state": check.state, "message": check.message, **server},

@@ -14,7 +14,8 @@ from poolmgr.dashboard.server import ServerLine, server_line
 from poolmgr.dashboard.wanted import Source, Wanted
 from poolmgr.metrics.histogram import Distribution
 from poolmgr.metrics.snapshot import PoolSnapshot
-from poolmgr.targets.known import known_targets
+from poolmgr.pools.kinds import Kind
+from poolmgr.targets.known import kind_named, known_targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,12 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class HolderLine:
-    """Who holds a connection."""
+    """Who holds a connection; ``end`` is what the server calls its end of it, such as “server process 4711”."""
 
     process: str
     thread: str
     seconds: Figure
-    backend_pid: int
+    end: str
     pinned: str
 
 
@@ -73,6 +74,7 @@ class Card:
     target: str
     gone: bool
     kind: str
+    unit: str
     address: str
     state: str
     sentence: str
@@ -113,10 +115,12 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
     stopped = sum(pool.status == "paused" for pool in pools)
     gone = not pools and view.target not in known_targets()
     state, sentence = _verdict(view, gone, rows)
+    kind = kind_named(view.kind)
     return Card(
         target=view.target,
         gone=gone,
-        kind=view.kind,
+        kind=kind.label,
+        unit=kind.unit,
         address=view.address,
         state=state,
         sentence=sentence,
@@ -135,10 +139,10 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
         waiting=number(view.pending),
         times=(_times(_("Wait time"), view.wait), _times(_("Use time"), view.use)),
         oldest=timed(view.oldest_checkout) if view.used else Figure(DASH, _("nothing is checked out")),
-        holders=_holders(view.target, fleet),
+        holders=_holders(view.target, fleet, kind),
         pins=tuple((reason, number(count)) for reason, count in sorted(view.pins.items(), key=lambda pin: -pin[1])),
         server=server_line(view, wanted.known),
-        modes=", ".join(sorted({pool.pool_mode for pool in pools})),
+        modes=", ".join(sorted({pool.pool_mode for pool in pools})) if "pool_mode" in kind.honours else "",
         sources=wanted.profiles(view.target) if gone else wanted.sources(view.target),
         known=wanted.known,
         silent=any(row.late for row in rows),
@@ -152,7 +156,7 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
 def _verdict(view: TargetView, gone: bool, rows: tuple[ProcessRow, ...]) -> tuple[str, str]:
     """State and sentence. What a silent process reported last may not be so any more, and makes nothing well."""
     if gone:
-        return view.verdict.state, _("No pooled database alias of this site has this name any more.")
+        return view.verdict.state, _("The settings of this site name no such target any more.")
     silent = sum(row.late for row in rows)
     if not silent or view.verdict.state != "ok":
         return view.verdict.state, view.verdict.sentence
@@ -229,7 +233,7 @@ def _times(label: str, spread: Distribution) -> Times:
     return Times(label, p50, p95, p99, said)
 
 
-def _holders(target: str, fleet: Fleet) -> tuple[HolderLine, ...]:
+def _holders(target: str, fleet: Fleet, kind: Kind) -> tuple[HolderLine, ...]:
     found = [
         (holder, beat)
         for beat in fleet.processes
@@ -239,6 +243,12 @@ def _holders(target: str, fleet: Fleet) -> tuple[HolderLine, ...]:
     ]
     found.sort(key=lambda pair: -pair[0].seconds)
     return tuple(
-        HolderLine(f"{beat.host}:{beat.pid}", each.thread, timed(each.seconds), each.backend_pid, each.pinned)
+        HolderLine(
+            process=f"{beat.host}:{beat.pid}",
+            thread=each.thread,
+            seconds=timed(each.seconds),
+            end=f"{kind.end} {each.backend_pid}",
+            pinned=each.pinned,
+        )
         for each, beat in found[:_HOLDERS]
     )

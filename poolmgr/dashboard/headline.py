@@ -106,9 +106,7 @@ def notes(
     if fleet.unread:
         what = _("Run the same version of poolmgr in every process; the report of one that is gone expires by itself.")
         found.append(Note("warning", _("Not every process can be read"), f"{fleet.unread_error} {what}"))
-    if stale := [
-        card.target for card in cards if card.rows and card.known and card.kind == "postgresql" and card.server.old
-    ]:
+    if stale := [card.target for card in cards if card.rows and card.known and card.server.old]:
         found.append(
             Note(
                 "info",

@@ -42,7 +42,7 @@ class Wanted:
         if all(target in self._by_role[role] for role in ROLES):
             return found
         address = _admin("poolmgr_poolprofile_changelist")
-        return (*found, Source(_("bootstrap settings of settings.DATABASES"), address))
+        return (*found, Source(_("bootstrap settings"), address))
 
     def profiles(self, target: str) -> tuple[Source, ...]:
         """Every profile of a target, in force or not."""

@@ -99,7 +99,7 @@ class Migration(migrations.Migration):
             name='PoolProfile',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('target', models.CharField(help_text='The database alias that this pool connects to, such as “default”.', max_length=200)),
+                ('target', models.CharField(help_text="What this pool connects to: a database alias such as “default”, a cache such as “cache:default”, or a name in POOLMGR['TARGETS'].", max_length=200)),
                 ('role', models.CharField(blank=True, choices=[('', 'any role'), ('web', 'web'), ('worker', 'worker'), ('command', 'command')], default='', help_text='Which processes follow this profile. A profile for one role wins over one for any role.', max_length=10)),
                 ('enabled', models.BooleanField(default=True, help_text='Without this, the profile is kept but no process follows it. Live.')),
                 ('pool_mode', models.CharField(choices=[('session', 'session'), ('transaction', 'transaction'), ('statement', 'statement')], default='session', help_text='When a connection goes back to the pool: “session” at the end of the request, “transaction” as soon as no transaction, cursor or session state needs it, “statement” the same with transactions of several statements refused. Default session. Live: a request under way finishes in the mode it began with.', max_length=12)),

@@ -21,7 +21,7 @@ _D = PoolSpec()
 class PoolProfile(models.Model):
     """Desired settings for a target, in processes of one role or of any.
 
-    A profile of a role wins over one of any role; without either, the settings in ``settings.DATABASES`` rule.
+    A profile of a role wins over one of any role; without either, the bootstrap settings rule.
     ``revision`` goes up with every change of content, whoever makes it.
     """
 
@@ -32,7 +32,11 @@ class PoolProfile(models.Model):
         COMMAND = ROLES[2], _("command")
 
     target = models.CharField(
-        max_length=200, help_text=_("The database alias that this pool connects to, such as “default”.")
+        max_length=200,
+        help_text=_(
+            "What this pool connects to: a database alias such as “default”, a cache such as “cache:default”, or a name in "
+            "POOLMGR['TARGETS']."
+        ),
     )
     role = models.CharField(
         max_length=10,

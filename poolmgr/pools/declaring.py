@@ -9,15 +9,19 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 
 from poolmgr.conf import Declared, conf
-from poolmgr.exceptions import InvalidSpec
+from poolmgr.exceptions import ConfigurationError, InvalidSpec
 from poolmgr.pools.kinds import Kind
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import HIDDEN, shown
 
 
 def declared(kind: Kind) -> dict[str, Declared]:
-    """Those of a kind by their names, in the order of the settings."""
-    return {name: each for name, each in conf().TARGETS.items() if each.kind == kind.name}
+    """Those of a kind by their names, in the order of the settings; none where POOLMGR is wrong, which its users tell."""
+    try:
+        found = conf().TARGETS
+    except ConfigurationError:
+        return {}
+    return {name: each for name, each in found.items() if each.kind == kind.name}
 
 
 def bootstrap(each: Declared, kind: Kind) -> PoolSpec:

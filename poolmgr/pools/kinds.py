@@ -23,6 +23,8 @@ class Kind:
     ``declares`` maps each key that a target of this kind may have in ``POOLMGR["TARGETS"]``, beside ``KIND`` and ``POOL``,
     to what tells whether a value fits (None where the key is missing), and what is allowed, in words. Of a kind without any
     nothing can be declared.
+    ``end`` is what a server calls its end of a connection, of which it tells a number. ``prefix`` begins the names
+    of those of its targets that aren't declared by name.
     ``query_error`` says what is wrong with a validation query, or nothing.
     """
 
@@ -30,6 +32,8 @@ class Kind:
     label: str
     package: str
     unit: str
+    end: str = "connection"
+    prefix: str = ""
     libraries: Mapping[str, str] = field(default_factory=dict)
     refuses: Mapping[str, str] = field(default_factory=dict)
     helps: Mapping[str, str] = field(default_factory=dict)
@@ -47,11 +51,15 @@ class Kind:
 
     def errors_in(self, values: Mapping[str, Any]) -> dict[str, str]:
         """What is wrong with ``values`` (all of ``FIELDS``): each field's name with a sentence; empty when all is well."""
-        found = errors_in(values, self.query_error)
-        for name, sentence in self.refuses.items():
-            if values[name] != (kept := getattr(self.defaults, name)):
-                found[name] = f"{sentence} It stays at {plainly(kept)}."
-        return found
+        return {**errors_in(values, self.query_error), **self.refusals(values)}
+
+    def refusals(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """Of what the kind refuses and ``values`` have otherwise than it stays: each field's name with the sentence."""
+        return {
+            name: f"{sentence} It stays at {plainly(kept)}."
+            for name, sentence in self.refuses.items()
+            if plainly(values.get(name, kept := getattr(self.defaults, name))) != plainly(kept)
+        }
 
     def make_spec(self, values: Mapping[str, Any], where: str = "") -> PoolSpec:
         """A valid spec from ``values``; fields that are missing get this kind's defaults.

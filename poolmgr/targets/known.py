@@ -48,9 +48,15 @@ def kind_of(target: str) -> Kind | None:
     return next((kind for kind in KINDS if target in _finding(kind).targets()), None)
 
 
+def kinds_by_target() -> dict[str, Kind]:
+    """The kind of each target that the settings name."""
+    return {target: kind for kind in KINDS for target in _finding(kind).targets()}
+
+
 def likely_kind_of(target: str) -> Kind:
-    """The same, and the first kind for a target that was there once, of which a row or a heartbeat is left."""
-    return kind_of(target) or POSTGRESQL
+    """The same, and for a target that was there once, of which a row or a heartbeat is left, the one that its name tells."""
+    by_name = (kind for kind in KINDS if kind.prefix and target.startswith(kind.prefix))
+    return kind_of(target) or next(by_name, POSTGRESQL)
 
 
 def kind_named(name: str) -> Kind:

@@ -226,7 +226,7 @@ def test_a_profile_whose_target_is_gone_offers_nothing_to_press(operator: User) 
     client = signed_in(operator)
     page = client.get("/pools/").content.decode()
     card = page[page.index('data-key="target replica"') :].partition("</section>")[0]
-    assert "No pooled database alias of this site has this name any more." in card
+    assert "The settings of this site name no such target any more." in card
     assert f"/admin/poolmgr/poolprofile/{profile.pk}/change/" in card
     assert "/pools/confirm/" not in card
     assert "first query" not in card

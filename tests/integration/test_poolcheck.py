@@ -43,8 +43,8 @@ def test_all_is_well(environment: dict[str, str]) -> None:
     done = poolcheck(environment)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].split()[:3] == ["TARGET", "STATE", "PROCESSES"]
-    assert lines[1].split()[:2] == ["default", "ok"]
+    assert lines[0].split()[:4] == ["TARGET", "KIND", "STATE", "PROCESSES"]
+    assert lines[1].split()[:3] == ["default", "postgresql", "ok"]
     assert lines[-1].startswith("OK: ")
     assert "\x1b" not in done.stdout
 
@@ -152,7 +152,7 @@ def test_not_migrated(environment: dict[str, str], make_postgres: Callable[..., 
     done = poolcheck({**environment, "DATABASE_URL": url})
     assert done.returncode == 1
     assert "run manage.py migrate" in done.stdout
-    assert "default  ok" in done.stdout
+    assert "default  postgresql  ok" in done.stdout
 
 
 def test_redis_that_is_down_is_a_warning(environment: dict[str, str]) -> None:  # P11
@@ -205,7 +205,7 @@ def test_beats_in_redis_are_told_while_the_control_database_is_silent(
         os.kill(server.pid, signal.SIGSTOP)
         done = poolcheck({**environment, "DATABASE_URL": url}, "--timeout", "2")
         assert done.returncode == 2
-        assert done.stdout.splitlines()[1].split()[:3] == ["default", "critical", "1"]
+        assert done.stdout.splitlines()[1].split()[:4] == ["default", "postgresql", "critical", "1"]
         assert "No live process" not in done.stdout
         assert "The control database does not answer within 2 s." in done.stdout
     finally:
@@ -226,7 +226,7 @@ def test_fleet_that_nobody_can_read_is_not_called_empty(
     finally:
         os.kill(server.pid, signal.SIGCONT)
     assert done.returncode == 2
-    assert done.stdout.splitlines()[1].split()[:3] == ["default", "critical", "-"]
+    assert done.stdout.splitlines()[1].split()[:4] == ["default", "postgresql", "critical", "-"]
     assert "default: The fleet can't be read." in done.stdout
     assert "No live process" not in done.stdout
 

@@ -26,7 +26,19 @@ _COLOURS = {
     "critical": make_style(fg="red", opts=("bold",)),
     "unknown": make_style(fg="magenta"),
 }
-_HEADS = ("TARGET", "STATE", "PROCESSES", "USED", "IDLE", "WAITING", "CAPACITY", "WAIT P95", "CONNECT", "SERVER")
+_HEADS = (
+    "TARGET",
+    "KIND",
+    "STATE",
+    "PROCESSES",
+    "USED",
+    "IDLE",
+    "WAITING",
+    "CAPACITY",
+    "WAIT P95",
+    "CONNECT",
+    "SERVER",
+)
 _DASH = "-"
 _CLEAR = "\x1b[2J\x1b[H"
 
@@ -104,8 +116,9 @@ class Command(BaseCommand):
 
     def _print_row(self, row: tuple[str, ...], widths: list[int], state: str) -> None:
         # Names and states read from the left, figures from the right.
-        cells = [row[0].ljust(widths[0]), self._coloured(state, row[1].ljust(widths[1]))]
-        cells += [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+        target, kind, named = (cell.ljust(width) for cell, width in zip(row[:3], widths, strict=False))
+        cells = [target, kind, self._coloured(state, named)]
+        cells += [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
         self.stdout.write("  ".join(cells))
 
     def _coloured(self, state: str, text: str) -> str:
@@ -127,7 +140,8 @@ def _row(report: TargetReport, fleet: Fleet) -> tuple[str, ...]:
     server = _DASH if check.server_used is None else f"{check.server_used}/{check.server_max}"
     if check.ours is not None:
         server += f" ({check.ours} ours)"
-    return tuple(map(str, (report.target, report.verdict.state, *figures, _milliseconds(check.connect_time), server)))
+    named = (report.target, report.kind or _DASH, report.verdict.state)
+    return tuple(map(str, (*named, *figures, _milliseconds(check.connect_time), server)))
 
 
 def _milliseconds(seconds: float | None) -> str:
@@ -142,7 +156,7 @@ def _sentences(report: TargetReport, fleet: Fleet) -> tuple[str, ...]:
 
 def _summary(report: Report) -> str:
     if not report.targets:
-        return "No database alias uses a backend of poolmgr; there is nothing to check."
+        return "The settings name no target; there is nothing to check."
     if report.verdict.state != "ok":
         return report.verdict.sentence
     pools = sum(each.view.processes for each in report.targets if each.view)

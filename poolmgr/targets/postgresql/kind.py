@@ -9,5 +9,6 @@ POSTGRESQL = Kind(
     label="PostgreSQL",
     package="poolmgr.targets.postgresql",
     unit="server connections",
+    end="server process",
     libraries={"psycopg_pool": ""},
 )

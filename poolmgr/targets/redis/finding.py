@@ -18,7 +18,6 @@ from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import shown
 from poolmgr.targets.redis.kind import REDIS
 
-PREFIX = "cache:"
 #: The key of a cache's OPTIONS with the settings of its pool before any profile.
 POOL = "POOL"
 
@@ -39,7 +38,7 @@ class Location(NamedTuple):
 def locations() -> tuple[Location, ...]:
     """In the order of the settings."""
     return tuple(
-        Location(f"{PREFIX}{alias}" + (f"/{number}" if number else ""), alias, url, options)
+        Location(f"{REDIS.prefix}{alias}" + (f"/{number}" if number else ""), alias, url, options)
         for alias, cache in settings.CACHES.items()
         if POOL in (options := _options(cache))
         for number, url in enumerate(_urls(cache.get("LOCATION", "")))
