@@ -64,8 +64,8 @@ class Lending(State):
                 # Had they been handed it by its borrower, nobody refers to it in a moment.
                 ticker().at(now + _IN_A_MOMENT, self._take_back_dropped)
                 return False
-            slot.owner = None
             slot.gave.add(id(giver))
+            slot.owner = None
             slot.epoch += 1
             self.out.discard(slot)
             self.use_time.add(now - slot.since)

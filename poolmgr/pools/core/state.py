@@ -150,7 +150,7 @@ class State:
     def take_back(self, slot: Slot) -> bool:
         """End a checkout; False where it had ended before. Takes the lock."""
         with self.lock:
-            if slot.owner is None:
+            if slot not in self.out:
                 return False
             slot.owner = None
             slot.epoch += 1
