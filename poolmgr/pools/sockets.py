@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import Any
 
 
@@ -31,6 +32,31 @@ def watch(fileno: int) -> Callable[[int], Any]:
         return lambda timeout: select.select([fileno], [], [], timeout)[0]
     watched = _Watched(fileno, select.POLLIN | getattr(select, "POLLRDHUP", 0))
     return partial(_poll, ctypes.byref(watched), 1)
+
+
+def hears_the_end(sock: Any, deadline: float) -> bool:
+    """Throw away what still comes, until the server has closed its end; whether it did. The socket is closed in any case."""
+    try:
+        sock.setblocking(False)
+        while (left := deadline - monotonic()) > 0:
+            if not _readable(sock, left):
+                break
+            with suppress(BlockingIOError):
+                if not sock.recv(65536):
+                    return True
+    except OSError:
+        return True
+    finally:
+        sock.close()
+    return False
+
+
+def _readable(sock: Any, seconds: float) -> bool:
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([sock], [], [], seconds)[0])
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return bool(poller.poll(max(1, int(seconds * 1000))))
 
 
 class _Watched(ctypes.Structure):

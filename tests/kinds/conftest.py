@@ -7,17 +7,19 @@ from typing import Any
 import pytest
 
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
-from tests.kinds.subjects import DATABASE, Postgres, Redis, Subject
+from tests.kinds.subjects import DATABASE, Alchemy, Postgres, Redis, Subject
 from tests.waiting import until
 
 
-@pytest.fixture(params=["postgresql", "redis"])
+@pytest.fixture(params=["postgresql", "redis", "sqlalchemy"])
 def subject(
     request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis
 ) -> Iterator[Subject]:
     made: Subject
     if request.param == "postgresql":
         made = Postgres(str(postgres.create_database("kinds")))
+    elif request.param == "sqlalchemy":
+        made = Alchemy(str(postgres.create_database("kinds")))
     else:
         made = Redis(redis_server.url(DATABASE))
     yield made

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import psycopg
 import psycopg_pool
 import redis
+import sqlalchemy
 
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.kinds import Kind
@@ -15,6 +16,9 @@ from poolmgr.secrets import hide
 from poolmgr.targets.postgresql.kind import POSTGRESQL
 from poolmgr.targets.redis.kind import REDIS
 from poolmgr.targets.redis.pool import ManagedConnectionPool
+from poolmgr.targets.sqlalchemy.engines import create_engine
+from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
+from poolmgr.targets.sqlalchemy.pool import ManagedQueuePool
 from tests import pools
 from tests.proxy import Proxy
 from tests.waiting import until
@@ -34,6 +38,8 @@ class Subject:
     returns_twice = 0.0
     #: Whether a checkout that found a dead connection first counts once.
     counts_what_was_handed_out = True
+    #: How many of its connections count as reclaimed when a borrower drops one: none where the library returns it.
+    reclaims_what_is_dropped = 1
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -205,3 +211,43 @@ class Redis(Subject):
     def _clients(self) -> list[dict[str, str]]:
         clients: Any = self.admin.client_list()
         return [each for each in clients if each["db"] == str(DATABASE)]
+
+
+class Alchemy(Postgres):
+    kind = SQLALCHEMY
+    errors = {
+        "PoolExhausted": sqlalchemy.exc.TimeoutError,
+        "TooManyWaiting": sqlalchemy.exc.TimeoutError,
+        "PoolPaused": sqlalchemy.exc.TimeoutError,
+        "PoolClosed": sqlalchemy.exc.InvalidRequestError,
+        "ServerDown": sqlalchemy.exc.OperationalError,
+        "AuthenticationFailed": sqlalchemy.exc.OperationalError,
+    }
+    breaks = (sqlalchemy.exc.DBAPIError, psycopg.OperationalError, sqlalchemy.exc.InvalidRequestError)
+    counts_what_was_handed_out = True
+    reclaims_what_is_dropped = 0
+    engine: Any
+
+    def _open(self, url: str, settings: dict[str, Any]) -> None:
+        # Without a target, which only one pool of the process may have.
+        self.engine = create_engine("", url.replace("postgresql://", "postgresql+psycopg://"), pool=settings)
+        assert isinstance(self.engine.pool, ManagedQueuePool)
+        self.pool = self.engine.pool.managed
+        self.opened.append(self.pool)
+
+    def borrow(self) -> Any:
+        return self.engine.raw_connection()
+
+    def give_back(self, conn: Any) -> None:
+        conn.close()
+
+    def use(self, conn: Any) -> int:
+        cursor = conn.cursor()
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+    def break_off(self, conn: Any) -> None:
+        conn.dbapi_connection.close()
+
+    def soil(self, conn: Any) -> None:
+        conn.dbapi_connection.pgconn.send_query(b"SELECT pg_sleep(60)")

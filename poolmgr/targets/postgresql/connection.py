@@ -109,6 +109,26 @@ class PooledConnection(Opening):
         message = b"" if self._closed else self.pgconn.error_message
         self.cut_off = self.cut_off or (self.broken and not any(words in message for words in _SERVER_S_GOOD_BYE))
 
+    def greet(self, hook: Callable[[], object]) -> bool:
+        """Have ``hook`` prepare it for another library; whether that left what pins.
+
+        Handlers that it adds are as those of the settings from now on: they hear, and change nothing for other borrowers.
+        """
+        before = set(self.entry.pins)
+        hook()
+        # Each once, however often it is greeted.
+        self._notice_handlers[:] = dict.fromkeys(self._notice_handlers)
+        self._notify_handlers[:] = dict.fromkeys(self._notify_handlers)
+        self._made_handlers = self._notice_handlers[:], self._notify_handlers[:]
+        self.entry.pins -= {_HANDLER} - before
+        return not self.entry.pins <= before
+
+    def read(self, work: Callable[[], object]) -> None:
+        """Have ``work`` run, which only reads: it pins nothing, whatever cursors it has."""
+        before = set(self.entry.pins)
+        work()
+        self.entry.pins = before
+
     def left(self) -> None:
         """Its place in the pool was given up, or given to another."""
         if hasattr(self, "_loss"):

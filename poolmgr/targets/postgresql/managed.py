@@ -237,6 +237,14 @@ class ManagedPool(PoolState):
         except CheckoutError:
             return None
 
+    def greet(self, conn: PooledConnection, hook: Callable[[], object]) -> bool:
+        """As ``pools.lender.Lender`` has it."""
+        return conn.greet(hook)
+
+    def read(self, conn: PooledConnection, work: Callable[[], object]) -> None:
+        """As ``pools.lender.Lender`` has it."""
+        conn.read(work)
+
     @contextmanager
     def connection(self, timeout: float | None = None) -> Iterator[PooledConnection]:
         """A psycopg connection in autocommit mode for the length of the block."""

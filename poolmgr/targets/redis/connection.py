@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 from contextlib import suppress
 from functools import cache
@@ -12,7 +11,7 @@ from typing import Any
 
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.ticker import ticker
-from poolmgr.pools.sockets import hang_up, watch
+from poolmgr.pools.sockets import hang_up, hears_the_end, watch
 from poolmgr.targets.redis.library import redis
 from poolmgr.targets.redis.traffic import Traffic
 
@@ -33,28 +32,7 @@ class _Ear:
         """Not yet."""
 
     def hears_the_end(self, deadline: float) -> bool:
-        """Throw away what still comes, until the server has closed its end."""
-        try:
-            self._sock.setblocking(False)
-            while (left := deadline - monotonic()) > 0:
-                if not _readable(self._sock, left):
-                    break
-                with suppress(BlockingIOError):
-                    if not self._sock.recv(65536):
-                        return True
-        except OSError:
-            return True
-        finally:
-            self._sock.close()
-        return False
-
-
-def _readable(sock: Any, seconds: float) -> bool:
-    if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([sock], [], [], seconds)[0])
-    poller = select.poll()
-    poller.register(sock, select.POLLIN)
-    return bool(poller.poll(max(1, int(seconds * 1000))))
+        return hears_the_end(self._sock, deadline)
 
 
 def _broken(timeout: int) -> bool:

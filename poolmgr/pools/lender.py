@@ -1,0 +1,32 @@
+"""What another library of the same process asks of a pool whose connections it borrows as the driver made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from poolmgr.pools.spec import PoolSpec
+
+
+class Lender(Protocol):
+    """A pool that lends its driver's own connections, as PostgreSQL's does; ``retired`` when it is closed for good."""
+
+    target: str
+    spec: PoolSpec
+    retired: bool
+
+    def checkout(self, timeout: float | None = None) -> Any:
+        """A live connection in autocommit mode. Raises a ``CheckoutError``."""
+
+    def give_back(self, conn: Any) -> None:
+        """Take it back, in whatever state. Idempotent."""
+
+    def greet(self, conn: Any, hook: Callable[[], object]) -> bool:
+        """Have ``hook`` prepare a connection that is checked out for the library.
+
+        Handlers that it adds stay with the connection. What else it sets is wiped when the connection comes back: then the
+        result is true, and it must be greeted again at its next checkout.
+        """
+
+    def read(self, conn: Any, work: Callable[[], object]) -> None:
+        """Have ``work`` ask the server, which only reads, whatever it asks with."""

@@ -1,0 +1,31 @@
+"""Why a connection could not be opened, whatever the driver: the words of several servers."""
+
+from __future__ import annotations
+
+import re
+
+from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown, ServerFull
+from poolmgr.pools import diagnosis
+from poolmgr.pools.core.driver import NoAnswer
+from poolmgr.pools.diagnosis import Diagnosis
+
+#: What PostgreSQL doesn't say: MySQL and MariaDB, SQLite.
+_WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
+    (AuthenticationFailed, "the server refuses the user or the password", r"access denied for user"),
+    (AuthenticationFailed, "the database does not exist", r"unknown database"),
+    (ServerFull, "the server has no connection slot left", r"max_user_connections|too many connections"),
+    (ServerDown, "the database file can't be opened", r"unable to open database file"),
+    (ServerDown, "the server closed the connection", r"server has gone away|lost connection to (?:mysql|server)"),
+)
+_KNOWN = tuple((re.compile(pattern, re.IGNORECASE), cls, sentence) for cls, sentence, pattern in _WORDS)
+
+
+def diagnose(error: BaseException) -> Diagnosis:
+    """Classify the error of a connect, or of a question of ours on a connection."""
+    if isinstance(error, NoAnswer):
+        return Diagnosis(ServerDown, "the server does not answer")
+    text = str(error)
+    for pattern, cls, sentence in _KNOWN:
+        if pattern.search(text):
+            return Diagnosis(cls, sentence)
+    return diagnosis.diagnose(error)

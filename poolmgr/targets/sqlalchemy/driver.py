@@ -1,0 +1,98 @@
+"""A connection record of SQLAlchemy's, as the core sees it: it holds the driver's connection, and may get another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Any
+
+from poolmgr.exceptions import CheckoutError
+from poolmgr.pools.core.driver import NoAnswer
+from poolmgr.pools.core.slot import Slot
+from poolmgr.pools.core.ticker import ticker
+from poolmgr.pools.diagnosis import Diagnosis
+from poolmgr.pools.sockets import hang_up
+from poolmgr.targets.sqlalchemy.diagnosis import diagnose
+from poolmgr.targets.sqlalchemy.errors import ERRORS
+from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
+from poolmgr.targets.sqlalchemy.sockets import fileno_of, server_id_of
+
+
+class _Cut:
+    """Hangs up at the deadline of a question, unless that is over."""
+
+    def __init__(self, fileno: int, deadline: float) -> None:
+        self._fileno, self._over = fileno, fileno < 0
+        if not self._over:
+            ticker().at(deadline, self.cut)
+
+    def cut(self) -> None:
+        if not self._over:
+            hang_up(self._fileno)
+
+    def over(self) -> None:
+        self._over = True
+
+
+class RecordDriver:
+    """``make`` gives a record that is connected; ``dialect`` tells the engine's dialect."""
+
+    errors: Mapping[type[CheckoutError], type[CheckoutError]] = ERRORS
+
+    def __init__(self, make: Callable[[], Any], dialect: Callable[[], Any]) -> None:
+        self._make = make
+        self._dialect = dialect
+
+    def connect(self, timeout: float) -> Any:
+        """In one of the pool's threads: a borrower's deadline holds whatever the driver's connect does."""
+        return self._make()
+
+    def bind(self, conn: Any, slot: Slot) -> None:
+        conn.slot = slot
+
+    def close(self, conn: Any, deadline: float) -> bool:
+        conn.close()
+        ear, conn.ear = getattr(conn, "ear", None), None
+        return ear is None or bool(ear.hears_the_end(deadline))
+
+    def sever(self, conn: Any) -> None:
+        if (fileno := self.fileno(conn)) >= 0:
+            hang_up(fileno)
+
+    def fileno(self, conn: Any) -> int:
+        return fileno_of(conn.driver_connection)
+
+    def server_id(self, conn: Any) -> int:
+        return server_id_of(conn.driver_connection)
+
+    def gone(self, conn: Any) -> bool:
+        """An idle connection is silent: news means that the server said good-bye, or that it broke."""
+        return True
+
+    def ask(self, conn: Any, query: str, deadline: float) -> None:
+        """The dialect's ping, or another query in a transaction that is rolled back."""
+        cut = _Cut(self.fileno(conn), deadline)
+        try:
+            self._ask(conn.dbapi_connection, query)
+        except Exception as ex:
+            if monotonic() >= deadline:
+                raise NoAnswer(f"no answer to {query} before the deadline") from ex
+            raise
+        finally:
+            cut.over()
+
+    def _ask(self, connection: Any, query: str) -> None:
+        dialect = self._dialect()
+        if query == SQLALCHEMY.defaults.validation_query:
+            dialect.do_ping(connection)
+        else:
+            cursor = connection.cursor()
+            if dialect.name == "postgresql":
+                cursor.execute("SET TRANSACTION READ ONLY")
+            cursor.execute(query)
+            cursor.fetchall()
+            cursor.close()
+        dialect.do_rollback(connection)
+
+    def diagnose(self, error: BaseException) -> Diagnosis:
+        return diagnose(error)

@@ -1,0 +1,92 @@
+"""Engines of their own, of any dialect, whose pool is managed."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+from poolmgr.exceptions import ConfigurationError
+from poolmgr.secrets import hide
+from poolmgr.targets.sqlalchemy.library import sqlalchemy
+from poolmgr.targets.sqlalchemy.pool import ManagedQueuePool
+
+#: Drivers that know ``connect_timeout``, in whole seconds.
+_KNOW_A_TIMEOUT = frozenset({"psycopg", "psycopg2", "pymysql", "mysqldb"})
+
+
+def create_engine(target: str, url: Any, *, pool: Any = None, **kw: Any) -> Any:
+    """SQLAlchemy's ``create_engine(url, **kw)``, its pool being managed as ``target``.
+
+    ``pool`` has the settings before any profile, by the profile's names. Raises ``InvalidSpec`` for wrong ones, and
+    ``ConfigurationError`` for a URL that can't have such a pool.
+    """
+    made = sqlalchemy.engine.make_url(url)
+    if "poolclass" in kw:
+        raise ConfigurationError(f"poolclass is set for {target!r}, whose pool is a ManagedQueuePool; leave it out")
+    engine = sqlalchemy.create_engine(
+        made, poolclass=ManagedQueuePool, target=target, settings=pool, address=address_of(made), **kw
+    )
+    _expect_a_queue(engine.dialect.get_dialect_pool_class(made), target)
+    _bound_connects(engine)
+    return engine
+
+
+def manage(engine: Any, *, target: str, pool: Any = None) -> Any:
+    """Manage the pool of an engine that is there already, as ``target``; returns the engine.
+
+    Its pool gives way to a managed one, with the listeners and the settings that it has but for those in ``pool``. What is
+    idle is closed; what is in use is closed when it comes back. Raises as ``create_engine()`` does.
+    """
+    old = engine.pool
+    if isinstance(old, ManagedQueuePool):
+        raise ConfigurationError(f"the engine's pool is managed already, as {old._backing.target!r}")
+    _expect_a_queue(type(old), target)
+    words = {"pool_size": old.size(), "max_overflow": old._max_overflow} if "max_size" not in (pool or {}) else {}
+    words |= {"timeout": old._timeout} if "connection_timeout" not in (pool or {}) else {}
+    words |= {"recycle": old._recycle} if "max_lifetime" not in (pool or {}) else {}
+    engine.pool = ManagedQueuePool(
+        old._creator,
+        target=target,
+        settings=pool,
+        address=address_of(engine.url),
+        pre_ping=old._pre_ping and "validation" not in (pool or {}),
+        echo=old.echo,
+        logging_name=old._orig_logging_name,
+        reset_on_return=old._reset_on_return,
+        dialect=engine.dialect,
+        _dispatch=old.dispatch,
+        **words,
+    )
+    _bound_connects(engine)
+    old.dispose()
+    sqlalchemy.event.listen(old, "checkin", lambda connection, record: record.close())
+    return engine
+
+
+def address_of(url: Any) -> str:
+    """Where it leads, for people, with no secret."""
+    if url.host is None:
+        return str(url.database or "")
+    port = f":{url.port}" if url.port else ""
+    return f"{url.host}{port}/{url.database or ''}"
+
+
+def _expect_a_queue(given: Any, target: str) -> None:
+    allowed = sqlalchemy.pool.QueuePool
+    if not issubclass(given, allowed) or issubclass(given, sqlalchemy.pool.AsyncAdaptedQueuePool):
+        raise ConfigurationError(
+            f"the engine of {target!r} has a {given.__name__}, but a managed pool can only be in the place of a QueuePool:"
+            " not of an asyncio engine's, nor of an in-memory database's, each connection of which is another database"
+        )
+
+
+def _bound_connects(engine: Any) -> None:
+    """Have the driver give up a connect when nobody would wait for it any more."""
+    backing = engine.pool._backing
+
+    def bound(dialect: Any, record: Any, cargs: Any, cparams: Any) -> None:
+        if dialect.driver in _KNOW_A_TIMEOUT:
+            cparams.setdefault("connect_timeout", max(2, ceil(backing.spec.connection_timeout)))
+        hide(cparams)
+
+    sqlalchemy.event.listen(engine, "do_connect", bound)

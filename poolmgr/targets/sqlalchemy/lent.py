@@ -1,0 +1,220 @@
+"""An engine on the connections that Django has already: one max_size, one budget, one list of holders for both.
+
+Django's connections are in autocommit mode, in which SQLAlchemy's begin() and rollback() would be nothing. So each is
+taken out of it when it is lent, and is back in it before it is given back.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Any, cast
+
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from poolmgr.exceptions import CheckoutError, ConfigurationError, ModeError
+from poolmgr.pools.forks import attend, here, on_fork
+from poolmgr.pools.lender import Lender
+from poolmgr.targets.sqlalchemy.errors import ERRORS
+from poolmgr.targets.sqlalchemy.library import sqlalchemy
+
+_engines: dict[str, Any] = {}
+_lock = Lock()
+
+
+class _Loan:
+    """What a connection keeps from one loan to the next. It must not refer to the connection, whose pool counts who does.
+
+    ``records`` are SQLAlchemy's, one for each pool object; ``adapters`` are how Django has values read and written.
+    """
+
+    __slots__ = ("adapters", "lender", "records")
+
+    def __init__(self, lender: Lender, adapters: Any) -> None:
+        self.lender = lender
+        self.adapters = adapters
+        self.records: dict[LentPool, Any] = {}
+
+
+class LentPool(sqlalchemy.pool.Pool):
+    """SQLAlchemy's pool that has no connections of its own: it borrows those of a database alias."""
+
+    _is_asyncio = False
+
+    def __init__(self, creator: Any = None, alias: str = DEFAULT_DB_ALIAS, **kw: Any) -> None:
+        self._alias = alias
+        self._found: Lender | None = None
+        super().__init__(cast(Any, self._hand), **kw)
+
+    @property
+    def lender(self) -> Lender:
+        """The alias's pool in the present process. Raises ``ConfigurationError`` where it has none."""
+        if not here:
+            attend()
+        found = self._found
+        if found is None or found.retired:
+            found = self._found = _lender(self._alias)
+        return found
+
+    # -- checkout and return ------------------------------------------------------------------------------------------
+
+    def _do_get(self) -> Any:
+        conn = self._borrow()
+        try:
+            records: dict[LentPool, Any] = conn.loan.records
+            if (record := records.get(self)) is None:
+                record = records[self] = _record(self)
+                record.greets, record.adapters = True, self._adapters_of(conn)
+            # Django reads jsonb, ranges and addresses in a way of its own.
+            conn._adapters = record.adapters
+            if record.greets:
+                self._greet(record, conn)
+            else:
+                record.dbapi_connection = conn
+        except BaseException:
+            self._give_back(conn)
+            raise
+        return record
+
+    def _greet(self, record: Any, conn: Any) -> None:
+        """Have SQLAlchemy connect: it is handed what is there, and tells those who listen for connects."""
+        record.dbapi_connection, record.handed = None, conn
+        record.greets = True  # should a listener fail
+        record.greets = conn.loan.lender.greet(conn, record.get_connection)
+
+    def _hand(self, record: Any) -> Any:
+        """What SQLAlchemy takes for a connect; in a borrower's hands it is one, in the place of a connection that broke."""
+        if (conn := record.__dict__.pop("handed", None)) is not None:
+            return conn
+        conn = self._borrow()
+        conn._adapters = record.adapters
+        conn.loan.records.pop(self, None)
+        return conn
+
+    def _adapters_of(self, conn: Any) -> Any:
+        template = cast(Any, self._dialect)._psycopg_adapters_map
+        return conn.adapters if template is None else type(template)(template)
+
+    def _do_return_conn(self, record: Any) -> None:
+        conn = record.dbapi_connection
+        if conn is None:
+            return  # closed, and given back by that; or detached, and given back when it is closed
+        if record._is_hard_or_soft_invalidated():
+            record.close()
+            return
+        record.dbapi_connection = None
+        self._give_back(conn)
+
+    def _close_connection(self, connection: Any, *, terminate: bool = False) -> None:
+        super()._close_connection(connection, terminate=terminate)
+        self._give_back(connection)
+
+    def _borrow(self) -> Any:
+        lender, failed = self.lender, None
+        if lender.spec.pool_mode == "statement":
+            raise ModeError(
+                f"the pool of {self._alias!r} is in statement mode, and SQLAlchemy begins a transaction with its first"
+                " statement; give the engine an alias of its own, or the pool another mode"
+            )
+        try:
+            conn = lender.checkout()
+        except CheckoutError as ex:
+            failed = _ours(ex)
+        if failed is not None:
+            raise failed
+        if "loan" not in conn.__dict__:
+            conn.loan = _Loan(lender, conn.adapters)
+        conn.autocommit = False
+        return conn
+
+    def _give_back(self, conn: Any) -> None:
+        loan = conn.loan
+        conn._adapters = loan.adapters
+        if not conn.closed and conn.info.transaction_status == _IDLE:
+            conn.autocommit = True
+        # With a transaction that is open still, the pool rolls back before it does so.
+        loan.lender.give_back(conn)
+
+    # -- what others call of SQLAlchemy's pool ------------------------------------------------------------------------
+
+    def dispose(self) -> None:
+        """Nothing: what is idle is the alias's, whose pool is closed by Django's means or recycled."""
+
+    def recreate(self) -> LentPool:
+        return self.__class__(
+            alias=self._alias,
+            echo=self.echo,
+            logging_name=self._orig_logging_name,
+            reset_on_return=self._reset_on_return,
+            dialect=self._dialect,
+            _dispatch=self.dispatch,
+        )
+
+    def status(self) -> str:
+        """For people."""
+        return f"on {self.lender!r}"
+
+
+_IDLE = 0  # libpq's
+
+
+def _record(pool: LentPool) -> Any:
+    """A record that is handed its connection, where those that the pool makes connect."""
+    return sqlalchemy.pool.base._ConnectionRecord(pool, connect=False)
+
+
+def _ours(error: CheckoutError) -> CheckoutError:
+    """The error of a checkout as one that is SQLAlchemy's too."""
+    cls = next(ERRORS[each] for each in type(error).__mro__ if each in ERRORS)
+    made = cls(str(error), error.target)
+    made.__cause__ = error.__cause__
+    return made
+
+
+def _lender(alias: str) -> Lender:
+    found = getattr(connections[alias], "managed_pool", None)
+    if found is None:
+        raise ConfigurationError(
+            f"DATABASES[{alias!r}] has no managed pool in this process, which an engine could borrow from; its ENGINE must be"
+            " 'poolmgr.backends.postgresql', and its OPTIONS['pool'] not False"
+        )
+    return cast(Lender, found)
+
+
+def engine(using: str = DEFAULT_DB_ALIAS, **kw: Any) -> Any:
+    """SQLAlchemy's engine on the managed pool of a database alias.
+
+    Without other arguments the same one each time; with some, which are those of SQLAlchemy's ``create_engine()``, a new one,
+    to be kept. Raises ``ConfigurationError`` where the alias has no managed pool.
+    """
+    if kw:
+        return _make(using, kw)
+    with _lock:
+        if (found := _engines.get(using)) is None:
+            found = _engines[using] = _make(using, {})
+    return found
+
+
+def _make(alias: str, kw: dict[str, Any]) -> Any:
+    _lender(alias)
+    got = connections[alias].settings_dict
+    host, port = str(got["HOST"]) or None, int(got["PORT"]) if got["PORT"] else None
+    # For people: it connects nowhere.
+    url = sqlalchemy.URL.create("postgresql+psycopg", host=host, port=port, database=str(got["NAME"]) or None)
+    made = sqlalchemy.create_engine(url, poolclass=LentPool, alias=alias, **kw)
+    initialize = made.dialect.initialize
+
+    def only_read(connection: Any) -> None:
+        # psycopg looks for types with cursors of its own, which nobody has a look at.
+        conn = connection.connection.driver_connection
+        conn.loan.lender.read(conn, lambda: initialize(connection))
+
+    made.dialect.initialize = only_read  # type: ignore[method-assign]
+    return made
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = Lock()
+
+
+on_fork(_after_fork)

@@ -1,0 +1,42 @@
+"""One look at a database through a connection of its own, as its dialect can: it connects and asks, and counts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic, perf_counter
+from typing import Any
+
+from poolmgr.pools.looking import Look
+from poolmgr.secrets import disarm
+from poolmgr.targets.sqlalchemy.diagnosis import diagnose
+from poolmgr.targets.sqlalchemy.handing import pool
+
+
+def look(target: str, look: Look, query: Callable[[], str], deadline: float, silence: float) -> None:
+    """As ``pools.looking.Prober`` has it."""
+    failed = None
+    try:
+        _look(pool(target), look, query, deadline)
+    except Exception as ex:  # each driver has errors of its own
+        found = diagnose(disarm(ex))
+        failed = found.cls(found.sentence, target)
+    if failed is not None:
+        raise failed
+
+
+def _look(engine: Any, look: Look, query: Callable[[], str], deadline: float) -> None:
+    driver = engine.pool._backing.driver
+    began = perf_counter()
+    record = driver.connect(max(0.05, deadline - monotonic()))
+    try:
+        look.connect_time = perf_counter() - began
+        look.connected = True
+        asked = query()
+        began = perf_counter()
+        driver.ask(record, asked, deadline)
+        look.query_time = perf_counter() - began
+        # The dialect has read it at the first connect.
+        version = getattr(engine.dialect, "server_version_info", None) or ()
+        look.version = ".".join(str(part) for part in version)
+    finally:
+        driver.close(record, deadline)

@@ -1,0 +1,313 @@
+"""SQLAlchemy on the connections that Django has already: one pool for both, and begin() and rollback() mean it."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy
+from django.contrib.auth.models import Group
+from django.db import connection, transaction
+from django.db.utils import OperationalError
+from sqlalchemy import event, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from poolmgr import exceptions
+from poolmgr.pools import registry
+from poolmgr.targets.sqlalchemy import engine as engine_of
+from poolmgr.targets.sqlalchemy.lent import LentPool
+from tests.integration.backend import query
+from tests.waiting import until
+
+Small = Callable[..., Any]
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Thing(Base):
+    __tablename__ = "sqlalchemy_things"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kept: Mapped[Any] = mapped_column(JSONB)
+
+
+@pytest.fixture
+def small_pool(small_pool: Small) -> Small:
+    """With figures that begin at nothing."""
+    registry.close("default")
+    return small_pool
+
+
+@pytest.fixture
+def engine() -> Any:
+    """An engine of the test's own, so that no other test's listeners are on it."""
+    return engine_of("default", echo=False)
+
+
+@pytest.fixture
+def things(small_pool: Small, engine: Any) -> Iterator[type[Thing]]:
+    small_pool("transaction", max_size=2)
+    Base.metadata.create_all(engine)
+    yield Thing
+    Base.metadata.drop_all(engine)
+
+
+def _names() -> set[str]:
+    return set(Group.objects.values_list("name", flat=True))
+
+
+def _insert(conn: Any, name: str) -> None:
+    conn.execute(text("INSERT INTO auth_group (name) VALUES (:name)"), {"name": name})
+
+
+def test_rollback_undoes_and_commit_keeps(small_pool: Small, engine: Any) -> None:  # P3
+    small_pool("transaction")
+    with engine.connect() as conn:
+        _insert(conn, "rolled back")
+        conn.rollback()
+        _insert(conn, "kept")
+        conn.commit()
+        _insert(conn, "forgotten")
+    with engine.begin() as conn:
+        _insert(conn, "begun")
+    with pytest.raises(ZeroDivisionError), engine.begin() as conn:
+        _insert(conn, "failed")
+        raise ZeroDivisionError
+    assert _names() == {"kept", "begun"}
+
+
+def test_savepoint_rolls_back_alone(small_pool: Small, engine: Any) -> None:
+    small_pool("transaction")
+    with engine.begin() as conn:
+        _insert(conn, "outer")
+        with conn.begin_nested() as nested:
+            _insert(conn, "inner")
+            nested.rollback()
+    assert _names() == {"outer"}
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_django_finds_its_connection_in_autocommit_again(small_pool: Small, engine: Any, mode: str) -> None:  # P3
+    pool = small_pool(mode)
+    with engine.connect() as conn:
+        pid = conn.scalar(text("SELECT pg_backend_pid()"))
+    Group.objects.create(name="django's")
+    assert query("SELECT pg_backend_pid()")[0][0] == pid
+    connection.close()
+    with transaction.atomic():
+        Group.objects.create(name="django's too")
+    connection.close()
+    with engine.connect() as conn:
+        assert conn.scalar(text("SELECT count(*) FROM auth_group")) == 2
+    assert pool.snapshot().created == 1
+
+
+def test_return_with_a_transaction_open_is_rolled_back_by_the_pool(small_pool: Small) -> None:  # P3
+    pool = small_pool("transaction")
+    bare = engine_of("default", pool_reset_on_return=None)
+    raw = bare.raw_connection()
+    raw.cursor().execute("INSERT INTO auth_group (name) VALUES ('left open')")
+    raw.close()
+    until(lambda: pool.snapshot().idle == 1)
+    assert _names() == set()
+
+
+def test_clean_return_pins_nothing_and_costs_no_cleaning(small_pool: Small, engine: Any) -> None:
+    pool = small_pool("transaction")
+    for number in range(5):
+        with engine.begin() as conn:
+            _insert(conn, f"group {number}")
+    assert not pool.pins
+    seen = pool.snapshot()
+    assert (seen.cleaned, seen.created, seen.idle) == (0, 1, 1)
+
+
+def test_session_state_of_sqlalchemy_s_borrowers_is_cleaned(small_pool: Small, engine: Any) -> None:  # P3
+    pool = small_pool("transaction")
+    with engine.connect() as conn:
+        conn.execute(text("SET application_name = 'somebody'"))
+        conn.commit()
+    until(lambda: pool.snapshot().cleaned == 1)
+    assert query("SHOW application_name") != [("somebody",)]
+
+
+def test_isolation_level_of_one_borrower_is_not_the_next_one_s(small_pool: Small, engine: Any) -> None:  # P3
+    small_pool("transaction")
+    with engine.connect().execution_options(isolation_level="SERIALIZABLE") as conn:
+        assert conn.scalar(text("SHOW transaction_isolation")) == "serializable"
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        _insert(conn, "at once")
+    with engine.connect() as conn:
+        assert conn.scalar(text("SHOW transaction_isolation")) == "read committed"
+        _insert(conn, "undone")
+    assert _names() == {"at once"}
+    with transaction.atomic():
+        assert query("SHOW transaction_isolation") == [("read committed",)]
+
+
+def test_connect_is_told_once_for_each_physical_connection(small_pool: Small, engine: Any) -> None:
+    small_pool("transaction", max_size=2)
+    told: list[str] = []
+    for name in ("connect", "checkout", "reset", "checkin"):
+        event.listen(engine, name, lambda *args, name=name: told.append(name))
+    for _ in range(3):
+        with engine.connect() as conn:
+            conn.scalar(text("SELECT 1"))
+    with engine.connect(), engine.connect():
+        pass
+    assert [told.count(name) for name in ("connect", "checkout", "reset", "checkin")] == [2, 5, 5, 5]
+
+
+def test_what_a_connect_listener_sets_is_there_for_sqlalchemy_and_not_for_django(
+    small_pool: Small, engine: Any
+) -> None:  # P3
+    pool = small_pool("transaction")
+
+    @event.listens_for(engine, "connect")
+    def set_name(connection: Any, record: Any) -> None:
+        connection.cursor().execute("SET application_name = 'listener'")
+        connection.commit()
+
+    for number in range(1, 3):
+        with engine.connect() as conn:
+            assert conn.scalar(text("SHOW application_name")) == "listener"
+        until(lambda number=number: pool.snapshot().cleaned == number)
+        assert query("SHOW application_name") != [("listener",)]
+        connection.close()
+
+
+def test_json_is_read_as_each_library_reads_it(things: type[Thing], engine: Any) -> None:
+    with Session(engine) as session, session.begin():
+        session.add(things(id=1, kept={"a": [1]}))
+    with Session(engine) as session:
+        assert session.get_one(things, 1).kept == {"a": [1]}
+    # Django's own fields expect text.
+    assert query("SELECT kept FROM sqlalchemy_things") == [('{"a": [1]}',)]
+    with Session(engine) as session:
+        assert session.get_one(things, 1).kept == {"a": [1]}
+
+
+def test_both_share_max_size_and_holders(small_pool: Small, engine: Any) -> None:  # P6 P9
+    pool = small_pool("transaction", connection_timeout=0.2)
+    with transaction.atomic():
+        query()
+        with pytest.raises(sqlalchemy.exc.TimeoutError, match="held longest by MainThread") as caught:
+            engine.connect()
+    assert isinstance(caught.value, exceptions.PoolExhausted)
+    assert isinstance(caught.value, OperationalError)
+    connection.close()
+    with engine.connect() as conn:
+        pid = conn.scalar(text("SELECT pg_backend_pid()"))
+        assert [each.backend_pid for each in pool.snapshot().holders] == [pid]
+        with pytest.raises(exceptions.PoolExhausted):
+            query()
+    connection.close()
+
+
+def test_statement_mode_refuses_the_transactions_of_sqlalchemy(small_pool: Small, engine: Any) -> None:
+    small_pool("statement")
+    with pytest.raises(exceptions.ModeError, match="statement mode"):
+        engine.connect()
+
+
+def test_invalidated_connection_is_closed_and_its_place_free(small_pool: Small, engine: Any) -> None:  # P4
+    pool = small_pool("transaction")
+    with engine.connect() as conn:
+        first = conn.scalar(text("SELECT pg_backend_pid()"))
+        conn.invalidate()
+        conn.rollback()
+        assert conn.scalar(text("SELECT pg_backend_pid()")) != first
+    until(lambda: pool.snapshot().size == 1)
+    with engine.connect() as conn:
+        conn.connection.invalidate(soft=True)
+    with engine.connect() as conn:
+        assert conn.scalar(text("SELECT 1")) == 1
+    until(lambda: pool.snapshot().size == 1)
+
+
+def test_connection_that_broke_in_use_is_replaced(small_pool: Small, engine: Any) -> None:  # P4 P7
+    pool = small_pool("transaction")
+    with engine.connect() as conn:
+        pid = conn.scalar(text("SELECT pg_backend_pid()"))
+        conn.rollback()
+        os.kill(pid, 15)
+        with pytest.raises(sqlalchemy.exc.OperationalError) as caught:
+            until(lambda: conn.scalar(text("SELECT 1")) is None)
+        assert caught.value.connection_invalidated
+    with engine.connect() as conn:
+        assert conn.scalar(text("SELECT pg_backend_pid()")) != pid
+    until(lambda: pool.snapshot().size == 1)
+
+
+def test_detached_connection_keeps_its_place_until_it_is_closed(small_pool: Small, engine: Any) -> None:  # P6
+    pool = small_pool("transaction", max_size=2)
+    with engine.connect() as conn:
+        conn.detach()
+        assert conn.scalar(text("SELECT 1")) == 1
+        assert pool.snapshot().used == 1
+        assert query() == [(1,)]
+    until(lambda: pool.snapshot().used == 0)
+
+
+def test_what_a_dead_thread_held_comes_back(small_pool: Small, engine: Any) -> None:  # P4
+    pool = small_pool("transaction", connection_timeout=10)
+    kept: list[Any] = []
+    thread = threading.Thread(target=lambda: kept.append(engine.connect()))
+    thread.start()
+    thread.join()
+    assert query() == [(1,)]
+    assert pool.snapshot().reclaimed == 1
+    connection.close()
+    kept[0].close()
+    with engine.connect() as conn:
+        assert conn.scalar(text("SELECT 1")) == 1
+
+
+def test_dispose_leaves_django_s_connections_alone(small_pool: Small, engine: Any) -> None:
+    pool = small_pool("transaction")
+    with engine.connect() as conn:
+        pid = conn.scalar(text("SELECT pg_backend_pid()"))
+    engine.dispose()
+    assert isinstance(engine.pool, LentPool)
+    with engine.connect() as conn:
+        assert conn.scalar(text("SELECT pg_backend_pid()")) == pid
+    assert pool.snapshot().closed == 0
+
+
+def test_closed_pool_is_followed_by_the_one_that_comes_after(small_pool: Small, engine: Any) -> None:
+    small_pool("transaction")
+    with engine.connect() as conn:
+        pid = conn.scalar(text("SELECT pg_backend_pid()"))
+    connection.close_pool()  # type: ignore[attr-defined]
+    with engine.connect() as conn:
+        assert conn.scalar(text("SELECT pg_backend_pid()")) != pid
+
+
+def test_forked_child_borrows_connections_of_its_own(small_pool: Small, engine: Any) -> None:  # P3
+    small_pool("transaction")
+    with engine.connect() as conn:
+        pid = conn.scalar(text("SELECT pg_backend_pid()"))
+    child = os.fork()
+    if child == 0:
+        # No assertion here, whose traceback would be the runner's own, twice.
+        with engine.connect() as conn:
+            other = conn.scalar(text("SELECT pg_backend_pid()"))
+        os._exit(0 if other != pid else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with engine.connect() as conn:
+        assert conn.scalar(text("SELECT pg_backend_pid()")) == pid
+
+
+def test_one_engine_for_each_alias_and_a_sentence_where_there_is_no_pool(settings: Any) -> None:
+    assert engine_of("default") is engine_of("default")
+    pooled = connection.settings_dict["OPTIONS"]
+    connection.settings_dict["OPTIONS"] = {**pooled, "pool": False}
+    connection._managed = None  # type: ignore[attr-defined]
+    try:
+        with pytest.raises(exceptions.ConfigurationError, match="has no managed pool"):
+            engine_of("default", echo=False)
+    finally:
+        connection.settings_dict["OPTIONS"] = pooled
