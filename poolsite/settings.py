@@ -84,11 +84,19 @@ if REDIS_URL:
             "BACKEND": "django_redis.cache.RedisCache",
             "LOCATION": REDIS_URL,
             "KEY_PREFIX": "site",
-            # A cache that is down costs speed, never an answer.
-            "OPTIONS": {"IGNORE_EXCEPTIONS": True, "SOCKET_CONNECT_TIMEOUT": 2, "SOCKET_TIMEOUT": 2},
+            "OPTIONS": {
+                "CONNECTION_FACTORY": "poolmgr.targets.redis.django_redis.ConnectionFactory",
+                "POOL": {"min_size": 0, "max_size": 8, "connection_timeout": 2},
+                # A cache that is down costs speed, never an answer.
+                "IGNORE_EXCEPTIONS": True,
+                "SOCKET_CONNECT_TIMEOUT": 2,
+                "SOCKET_TIMEOUT": 2,
+            },
         },
     }
     DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
+    # Read from the cache; the database has them when Redis forgets.
+    SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 
 CELERY_BROKER_URL = REDIS_URL or "memory://"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

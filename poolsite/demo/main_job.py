@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 from celery import Celery
@@ -15,6 +16,7 @@ from .browser import Browser, Page
 from .site import OPERATOR, ROOT, THREADS, Site
 
 TARGET = "default"
+CACHE = "cache:default"
 PROFILES = "/admin/poolmgr/poolprofile/"
 # Both differ from the bootstrap settings and from each other.
 FIRST_SIZE, SECOND_SIZE = 6, 5
@@ -43,6 +45,8 @@ class MainJob:
             ("a max_size saved in the admin is in force in every process", self.create_profile),
             ("so is the next edit", self.edit_profile),
             ("a recycle through Celery replaces every connection", self.recycle),
+            ("the cache's pool too follows a profile in every process that has one", self.edit_cache),
+            ("and is recycled", self.recycle_cache),
             ("no search failed meanwhile", self.no_search_failed),
             ("poolcheck exits 0", self.poolcheck),
             # Last: that requests waited long is news to poolcheck for a minute.
@@ -128,28 +132,40 @@ class MainJob:
         return self._lines()
 
     def create_profile(self) -> list[str]:
-        page = self.operator.get(PROFILES + "add/")
-        fields = page.form("_save") | {"target": TARGET, "role": "", "max_size": str(FIRST_SIZE), "enabled": "on"}
-        return self._save(PROFILES + "add/", fields, FIRST_SIZE)
+        return self._create(TARGET)
+
+    def _create(self, target: str) -> list[str]:
+        # The page asks for the target first, since each kind has a form of its own.
+        address = f"?target={quote(target, safe='')}"
+        _expect(address in self.operator.get(PROFILES + "add/").text, f"nobody can add a profile for {target}")
+        form = self.operator.get(PROFILES + "add/" + address).form("_save")
+        _expect(("pool_mode" in form) == (target == TARGET), f"the form for {target} offers {sorted(form)}")
+        fields = form | {"target": target, "role": "", "max_size": str(FIRST_SIZE), "enabled": "on"}
+        return self._save(PROFILES + "add/" + address, fields, FIRST_SIZE, target)
 
     def edit_profile(self) -> list[str]:
         address = self._profile_address()
         fields = self.operator.get(address).form("_save") | {"max_size": str(SECOND_SIZE)}
         return self._save(address, fields, SECOND_SIZE)
 
-    def _save(self, address: str, fields: dict[str, str], size: int) -> list[str]:
-        before = set(self.fleet())
+    def edit_cache(self) -> list[str]:
+        wanted = self.site.options.workers
+        _await(lambda: len(self.fleet(CACHE)) >= wanted, 20, lambda: f"not {wanted} processes use the cache")
+        return self._create(CACHE)
+
+    def _save(self, address: str, fields: dict[str, str], size: int, target: str = TARGET) -> list[str]:
+        before = set(self.fleet(target))
         began = time.monotonic()
         saved = self.operator.post(address, fields)
         _expect(saved.url.endswith(PROFILES), f"the admin did not save the profile: {_errors(saved)}")
 
         def in_force() -> bool:
-            now = self.fleet()
+            now = self.fleet(target)
             sizes = {pool["max_size"] for process in now.values() for pool in process["pools"]}
             return before <= set(now) and sizes == {size}
 
-        _await(in_force, 10, lambda: f"max_size {size} is not in force everywhere: {self._lines()}")
-        return [f"in force {time.monotonic() - began:.2f} s after the form was sent", *self._lines()]
+        _await(in_force, 10, lambda: f"max_size {size} is not in force everywhere: {self._lines(target)}")
+        return [f"in force {time.monotonic() - began:.2f} s after the form was sent", *self._lines(target)]
 
     def _profile_address(self) -> str:
         text = self.operator.get(PROFILES).text
@@ -159,15 +175,21 @@ class MainJob:
         return f"{PROFILES}{number}/change/"
 
     def recycle(self) -> list[str]:
-        before = self.fleet()
-        self._celery().send_task("poolmgr.tasks.recycle", [TARGET, OPERATOR], expires=60)
+        return self._recycle(TARGET)
+
+    def recycle_cache(self) -> list[str]:
+        return self._recycle(CACHE)
+
+    def _recycle(self, target: str) -> list[str]:
+        before = self.fleet(target)
+        self._celery().send_task("poolmgr.tasks.recycle", [target, OPERATOR], expires=60)
 
         def replaced() -> bool:
-            now = self.fleet()
+            now = self.fleet(target)
             return all(uid in now and _is_renewed(process, now[uid]) for uid, process in before.items())
 
-        _await(replaced, 30, lambda: f"connections were left: before {before}, now {self.fleet()}")
-        now = self.fleet()
+        _await(replaced, 30, lambda: f"connections were left: before {before}, now {self.fleet(target)}")
+        now = self.fleet(target)
         return [
             f"{_name(process)}: backends {sorted(_backends(process))} -> {sorted(_backends(now[uid]))}"
             for uid, process in before.items()
@@ -230,22 +252,22 @@ class MainJob:
         _expect(done.returncode == 0, f"poolcheck exits {done.returncode}:\n{output}")
         return output.splitlines()
 
-    def fleet(self) -> dict[str, Any]:
-        """The processes that have a pool to the target, by uid, as the dashboard's JSON shows them."""
+    def fleet(self, target: str = TARGET) -> dict[str, Any]:
+        """The processes that have a pool to a target, by uid, as the dashboard's JSON shows them."""
         page = self.operator.get("/pools/fleet.json")
         _expect(page.status == 200, f"/pools/fleet.json answered {page.status}: {page.text[:300]}")
         fleet = {}
         for process in page.json()["processes"]:
-            pools = [pool for pool in process["pools"] if pool["target"] == TARGET]
+            pools = [pool for pool in process["pools"] if pool["target"] == target]
             # The check's own short commands come and go.
             if pools and process["role"] != "command":
                 fleet[process["uid"]] = {**process, "pools": pools}
         return fleet
 
-    def _lines(self) -> list[str]:
+    def _lines(self, target: str = TARGET) -> list[str]:
         return [
             f"{_name(process)}: max_size {pool['max_size']} by {pool['profile']}, {pool['idle']} idle, {pool['used']} in use"
-            for process in self.fleet().values()
+            for process in self.fleet(target).values()
             for pool in process["pools"]
         ]
 

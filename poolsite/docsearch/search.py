@@ -2,8 +2,11 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from hashlib import blake2b
+from typing import Any, cast
 
+from django.conf import settings
+from django.core.cache import cache
 from django.db import connection
 from pgvector.django import CosineDistance
 
@@ -13,6 +16,8 @@ from .models import Document
 LONGEST_QUERY = 200
 DEFAULT_LIMIT = 10
 HIGHEST_LIMIT = 50
+#: Seconds for which the vector of a query is kept.
+_KEPT = 600
 
 
 class BadQuery(ValueError):
@@ -46,9 +51,20 @@ class Answer:
     query_ms: float
 
 
+def _vector(text: str) -> list[float]:
+    """A model may take its time: what it made of a text is kept."""
+    digest = blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def make() -> list[float]:
+        [vector] = embedder()([text])
+        return vector
+
+    return cast(list[float], cache.get_or_set(f"vector:{settings.DOCSEARCH_EMBEDDER}:{digest}", make, _KEPT))
+
+
 def search(query: Query) -> Answer:
     started = time.perf_counter()
-    [vector] = embedder()([query.text])
+    vector = _vector(query.text)
     embedded = time.perf_counter()
     # Here a pooled backend takes a connection and one without a pool connects.
     connection.ensure_connection()

@@ -362,6 +362,14 @@ def test_console_does_not_wait_for_an_exhausted_or_paused_pool(make: Make, redis
     assert pool.managed.snapshot().checkouts == 1
 
 
+def test_console_makes_no_pool_where_there_is_none(make: Make, redis_subject: Redis) -> None:  # P10
+    client = redis.Redis(connection_pool=make(target="console", pool={"min_size": 1}))
+    with console_lane():
+        assert client.ping()
+    until(lambda: redis_subject.ends() == set(), "its connection to end")
+    assert registry.get("console") is None
+
+
 def test_forked_child_works_on_connections_of_its_own(make: Make, redis_subject: Redis) -> None:  # P3
     pool = make(pool={"min_size": 0, "max_size": 2})
     client = redis.Redis(connection_pool=pool)

@@ -83,9 +83,12 @@ class ManagedConnectionPool(redis.ConnectionPool):
             attend()
         core = self._core
         if core is None or core.retired:
+            if on_console_lane() is not None:
+                # A process that serves the console alone makes no pool.
+                return self._direct(self.bootstrap.connection_timeout)
             core = self._begin()
         if on_console_lane() is not None and (core.paused or not core.idle):
-            return self._direct(core)
+            return self._direct(core.spec.connection_timeout)
         return core.checkout().conn
 
     def release(self, connection: Any) -> None:
@@ -151,11 +154,11 @@ class ManagedConnectionPool(redis.ConnectionPool):
         core = self._core
         return self._begin() if core is None or core.retired else core
 
-    def _direct(self, core: CorePool) -> Any:
+    def _direct(self, timeout: float) -> Any:
         """For the console, which must not wait: a connection of its own."""
         connection = self.make_connection()
         connection.direct_of = self
-        connection.connect_within(core.spec.connection_timeout)
+        connection.connect_within(timeout)
         return connection
 
     # -- what others call of redis-py's pool --------------------------------------------------------------------------
