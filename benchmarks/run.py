@@ -25,9 +25,17 @@ from benchmarks import servers
 from benchmarks.report import Measurement
 from poolsite.demo.processes import stop_on_signals
 
-NAMES = ("cost", "hold", "spike", "contention", "search", "sharing")
+NAMES = ("cost", "hold", "spike", "contention", "search", "sharing", "caches")
 RESULTS = Path(__file__).with_name("RESULTS.md")
-PACKAGES = ("Django", "psycopg", "psycopg-pool", "django-pg-real-pool", "django-db-connection-pool", "SQLAlchemy")
+PACKAGES = (
+    "Django",
+    "psycopg",
+    "psycopg-pool",
+    "django-pg-real-pool",
+    "django-db-connection-pool",
+    "SQLAlchemy",
+    "redis",
+)
 
 
 def main() -> None:

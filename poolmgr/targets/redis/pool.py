@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from threading import RLock
+from time import monotonic
 from typing import Any
 from weakref import WeakSet
 
@@ -99,7 +100,7 @@ class ManagedConnectionPool(redis.ConnectionPool):
         slot = getattr(connection, "slot", None)
         if slot is None or slot.pool.driver is not self._driver:
             if getattr(connection, "direct_of", None) is self:
-                connection.disconnect()
+                connection.part(monotonic())
             return
         self._tell_of_release(connection)
         fit = connection._sock is not None and not connection._should_reconnect
