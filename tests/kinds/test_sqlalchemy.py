@@ -438,3 +438,19 @@ except ImportError as error:
 def test_without_sqlalchemy_the_site_works_and_using_it_names_the_extra() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "a SQLAlchemy target needs SQLAlchemy: pip install 'poolmgr[sqlalchemy]'"
+
+
+def test_child_s_return_of_what_it_inherited_tells_nobody_of_a_fault(make: Make, capfd: Any) -> None:  # P3
+    engine = make(pool={"max_size": 1})
+    conn = engine.connect()
+    first = conn.scalar(PID)
+    child = os.fork()
+    if child == 0:
+        conn.connection.invalidate()
+        before = len(os.listdir("/dev/fd"))
+        conn.close()
+        os._exit(0 if len(os.listdir("/dev/fd")) == before else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert "Traceback" not in capfd.readouterr().err
+    assert conn.scalar(PID) == first
+    conn.close()

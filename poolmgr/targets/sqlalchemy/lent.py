@@ -123,14 +123,15 @@ class LentPool(sqlalchemy.pool.Pool):
             raise failed
         if "loan" not in conn.__dict__:
             conn.loan = _Loan(lender, conn.adapters)
-        conn.autocommit = False
+        # Not by psycopg's setter, which would look again whether it is idle: that would cost as much as all the rest.
+        conn._autocommit = False
         return conn
 
     def _give_back(self, conn: Any) -> None:
         loan = conn.loan
         conn._adapters = loan.adapters
-        if not conn.closed and conn.info.transaction_status == _IDLE:
-            conn.autocommit = True
+        if conn.pgconn.transaction_status == _IDLE:
+            conn._autocommit = True
         # With a transaction that is open still, the pool rolls back before it does so.
         loan.lender.give_back(conn)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -158,8 +159,9 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
 
 
 def _listen_for_the_end(connection: Any, record: Any) -> None:
-    if (fileno := fileno_of(record.driver_connection)) >= 0:
-        record.ear = Ear(fileno)
+    # Whatever becomes of it, the driver's connection must be closed.
+    with suppress(OSError):
+        record.ear = Ear(fileno_of(record.driver_connection))
 
 
 sqlalchemy.event.listen(ManagedQueuePool, "close", _listen_for_the_end)

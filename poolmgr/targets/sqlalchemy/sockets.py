@@ -13,9 +13,10 @@ from poolmgr.pools.sockets import hears_the_end
 def fileno_of(conn: Any) -> int:
     """The descriptor of a driver's connection; below 0 where it is closed, or the driver doesn't tell."""
     try:
-        return int(conn.fileno())
+        found = conn.fileno()
     except Exception:  # each driver has an error of its own
         return -1
+    return found if isinstance(found, int) else -1
 
 
 def server_id_of(conn: Any) -> int:
@@ -28,10 +29,18 @@ def server_id_of(conn: Any) -> int:
 
 
 class Ear:
-    """A copy of the socket of a connection that its driver is about to close, to hear when the server has closed its end."""
+    """A copy of the socket of a connection that its driver is about to close, to hear when the server has closed its end.
+
+    Raises ``OSError`` where there is no socket any more, as in a forked child, or no descriptor is left.
+    """
 
     def __init__(self, fileno: int) -> None:
-        self._sock = socket.socket(fileno=os.dup(fileno))
+        copy = os.dup(fileno)
+        try:
+            self._sock = socket.socket(fileno=copy)
+        except OSError:
+            os.close(copy)
+            raise
 
     def hears_the_end(self, deadline: float) -> bool:
         """Called once, when the driver has closed the connection; ``deadline`` is on the monotonic clock."""
