@@ -16,8 +16,8 @@ from poolmgr.pools.core.pool import CorePool
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.forks import attend, here, on_fork
 from poolmgr.pools.lane import on_console_lane
-from poolmgr.pools.spec import PoolSpec
-from poolmgr.secrets import hide, shown
+from poolmgr.secrets import hide
+from poolmgr.targets.redis.arguments import bootstrap, refuse
 from poolmgr.targets.redis.connection import tracked
 from poolmgr.targets.redis.driver import RedisDriver
 from poolmgr.targets.redis.kind import REDIS
@@ -47,26 +47,9 @@ class ManagedConnectionPool(redis.ConnectionPool):
         timeout: float | None = None,
         **connection_kwargs: Any,
     ) -> None:
-        for name in ("cache", "cache_config"):
-            if connection_kwargs.get(name):
-                raise ConfigurationError(
-                    f"{name} is set, but a managed pool keeps no client-side cache: a Redis connection that tracks keys"
-                    " would tell one borrower of another's; leave it out"
-                )
-        if target and (max_connections is not None or timeout is not None):
-            raise ConfigurationError(
-                f"max_connections or timeout is set for {target!r}, whose settings are those of its pool: give it max_size"
-                " and connection_timeout instead"
-            )
-        if not (
-            isinstance(connection_class, type) and issubclass(connection_class, redis.connection.AbstractConnection)
-        ):
-            raise ConfigurationError(
-                f"connection_class is {shown(connection_class)}, but must be one of redis-py's connection classes, or derive"
-                " from one"
-            )
+        refuse(connection_class, max_connections, target, timeout, connection_kwargs)
         self.target = target
-        self.bootstrap = _bootstrap(pool, max_connections, timeout, target)
+        self.bootstrap = bootstrap(pool, max_connections, timeout, target)
         self._core: CorePool | None = None
         self._driver: Driver = RedisDriver(self.make_connection)
         self._tells = "event_dispatcher" in connection_kwargs
@@ -255,16 +238,6 @@ class ManagedConnectionPool(redis.ConnectionPool):
 
     def __del__(self) -> None:
         """Nothing is counted for observers when it is collected, as redis-py's is."""
-
-
-def _bootstrap(pool: Mapping[str, Any] | None, most: int | None, timeout: float | None, target: str) -> PoolSpec:
-    if pool is not None and not isinstance(pool, Mapping):
-        raise ConfigurationError(f"pool is {shown(pool)}, but must be a dict of a profile's settings")
-    words = {"max_size": most, "connection_timeout": timeout}
-    given = {name: value for name, value in words.items() if value is not None}
-    if "max_size" in given and "min_size" not in (pool or {}):
-        given["min_size"] = min(REDIS.defaults.min_size, given["max_size"])
-    return REDIS.make_spec({**given, **(pool or {})}, f"the pool of {target!r}" if target else "the pool")
 
 
 def _after_fork() -> None:
