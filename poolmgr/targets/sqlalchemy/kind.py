@@ -24,6 +24,7 @@ SQLALCHEMY = Kind(
     libraries={"sqlalchemy": "sqlalchemy"},
     refuses={"pool_mode": "SQLAlchemy gives a connection back at the end of a Connection or Session."},
     helps={
+        "min_size": "Connections kept warm in each process. Default 0. Raise it when bursts wait for connects. Live.",
         "max_size": (
             "The most connections of each process, SQLAlchemy's pool_size and max_overflow together. Default 10. Raise it"
             " when requests wait and the server has room; waiting requests are served at once. Lowering closes idle"
