@@ -119,7 +119,7 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
     return Card(
         target=view.target,
         gone=gone,
-        kind=kind.label,
+        kind=kind.label if kind.name == view.kind else view.kind,  # of another version
         unit=kind.unit,
         address=view.address,
         state=state,
@@ -247,7 +247,7 @@ def _holders(target: str, fleet: Fleet, kind: Kind) -> tuple[HolderLine, ...]:
             process=f"{beat.host}:{beat.pid}",
             thread=each.thread,
             seconds=timed(each.seconds),
-            end=f"{kind.end} {each.backend_pid}",
+            end=f"{kind.end} {each.backend_pid}" if each.backend_pid else "",
             pinned=each.pinned,
         )
         for each, beat in found[:_HOLDERS]

@@ -16,7 +16,11 @@ _LONGEST_TARGET = 200
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A connection that is checked out: by which thread, for how many seconds, and why it stays."""
+    """A connection that is checked out: by which thread, for how many seconds, and why it stays.
+
+    ``backend_pid`` is the number of its end at the server: a process of PostgreSQL's, a client of Redis's; 0 where none is
+    known.
+    """
 
     thread: str
     seconds: float
