@@ -70,6 +70,8 @@ class Watcher:
 def watcher(server: EmbeddedPostgres) -> Iterator[Watcher]:
     user = psycopg.conninfo.conninfo_to_dict(server.url("faults"))["user"]
     watcher = Watcher(server.superuser_url(), str(user))
+    until(lambda: not watcher.now, "the sessions of the test before to end")
+    watcher.most = 0
     yield watcher
     watcher.close()
 
