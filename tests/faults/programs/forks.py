@@ -25,7 +25,15 @@ fork = FORKS[sys.argv[2]]
 
 
 def in_child(work: Callable[[], Any]) -> Any:
-    """What ``work`` returned in a forked child that ended as any Python program ends: through its exit handlers."""
+    """What ``work`` returned in a forked child that ended as any Python program ends: through its exit handlers.
+
+    One that died before it could say anything is tried once more where Python hasn't heard of the fork: it may have come
+    while another thread had the interpreter's own locks, which nothing of ours can mend.
+    """
+    return _in_child(work) or (_in_child(work) if fork is not os.fork else None)
+
+
+def _in_child(work: Callable[[], Any]) -> Any:
     reading, writing = os.pipe()
     child = fork()
     if child == 0:
@@ -40,7 +48,7 @@ def in_child(work: Callable[[], Any]) -> Any:
     with os.fdopen(reading) as told:
         answer = told.read()
     _, status = os.waitpid(child, 0)
-    return {"answer": json.loads(answer), "status": status}
+    return {"answer": json.loads(answer), "status": status} if answer else None
 
 
 def idle() -> dict[str, Any]:
