@@ -141,6 +141,7 @@ def test_idle_room_goes_to_whoever_wants_it_within_a_second(  # P6
     assert witness.most <= BUDGET, witness.at_most
 
 
+@pytest.mark.long
 def test_what_a_closed_pool_has_out_is_of_the_budget_still(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
 ) -> None:

@@ -57,10 +57,16 @@ def test_fleet_is_read_and_json_is_for_programs(
     try:
         fleet.start(2)
         wait_for(lambda: len(read_fleet().processes) == 2)
-        done = poolcheck(environment, "--json")
-        found = json.loads(done.stdout)
-        assert (done.returncode, found["state"], found["store"]) == (0, "ok", "redis")
-        (target,) = found["targets"]
+        told: list[Any] = []
+
+        def is_well() -> bool:
+            done = poolcheck(environment, "--json")
+            told.append(json.loads(done.stdout))
+            return (done.returncode, told[-1]["state"], told[-1]["store"]) == (0, "ok", "redis")
+
+        # On a busy machine a connect may take as long as a warning is worth.
+        wait_for(is_well)
+        (target,) = told[-1]["targets"]
         assert target["fleet"]["processes"] >= 2
         assert target["check"]["server_max"] == 100
         assert target["check"]["ours"] >= 2

@@ -290,6 +290,7 @@ def test_detached_connection_lives_on_and_its_place_is_free(make: Make, url: str
     until(lambda: len(_backends(url)) == 1)
 
 
+@pytest.mark.long
 def test_two_phase_transactions_are_prepared_and_committed(make_postgres: Any) -> None:
     server = make_postgres(max_prepared_transactions=5)
     url = str(server.create_database("twophase")).replace("postgresql://", "postgresql+psycopg://")
