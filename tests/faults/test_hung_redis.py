@@ -174,5 +174,6 @@ def slow(redis: EmbeddedRedis) -> Iterator[EmbeddedRedis]:
 def test_a_redis_that_answers_slowly_is_given_up_too(slow: EmbeddedRedis) -> None:  # P8
     with control_database():
         until(lambda: read_beats().store == "database", "the end of patience")
-        assert "answers too slowly" in read_beats().errors[0]
+        # On a busy machine its first word may come after the deadline.
+        assert any(words in read_beats().errors[0] for words in ("answers too slowly", "does not answer"))
         assert took(lambda: [read_beats() for _ in range(20)]) < 0.9
