@@ -8,6 +8,7 @@ which is asked where no kernel does that.
 
 from __future__ import annotations
 
+import _imp as imp
 import ctypes
 import logging
 import mmap
@@ -58,8 +59,8 @@ _callbacks: list[Callable[[], None]] = []
 #: One for each process: a parent's may have been held at the fork, by a thread that the child doesn't have.
 _locks: dict[int, Any] = {}
 _attending = 0
-#: Whether the present process was forked without Python's knowledge.
-_unheard = False
+#: Whether Python knows of the fork that has made the present process, if any has.
+_heard = True
 
 
 def on_fork(callback: Callable[[], None]) -> None:
@@ -67,19 +68,24 @@ def on_fork(callback: Callable[[], None]) -> None:
     _callbacks.append(callback)
 
 
-def attend() -> None:
-    """Part with what is the parent's, once in each child; whoever comes meanwhile waits for the end of it."""
-    global _attending, _unheard
+def attend(told: bool = False) -> None:
+    """Part with what is the parent's, once in each child; whoever comes meanwhile waits for the end of it.
+
+    ``told`` says that Python has heard of the fork.
+    """
+    global _attending, _heard
     pid = os.getpid()
     with _locks.setdefault(pid, RLock()):
         if here or _attending == pid:
             return
-        _attending, _unheard = pid, True
+        _attending, _heard = pid, told
         for callback in _callbacks:
             try:
                 callback()
             except Exception:  # what the others part with is no less the parent's
                 logger.exception("a forked child could not part with all that is its parent's")
+        if not _heard:
+            _tell_python()
         here.value = 1
         _attending = 0
 
@@ -91,13 +97,28 @@ def current_frames() -> dict[int, FrameType]:
     """
     if not here:
         attend()
-    return {} if _unheard else sys._current_frames()
+    return sys._current_frames() if _heard else {}
+
+
+def _tell_python() -> None:
+    """Have Python do what it does after its own forks, where that can still be done.
+
+    Its tables keep the parent's threads that waited, and lead to their stacks, which the child's threads get: the
+    interpreter crashes when it follows them. Other threads of the child, if it has any by now, would be taken for the
+    parent's; and a thread of the parent's that was importing will never let go of the lock that is needed.
+    """
+    if sys.platform != "linux" or sys.implementation.name != "cpython" or imp.lock_held():
+        return
+    with suppress(OSError):
+        if len(os.listdir("/proc/self/task")) == 1 and getattr(sys, "_is_gil_enabled", lambda: True)():
+            imp.acquire_lock()  # which what follows releases
+            ctypes.pythonapi.PyOS_AfterFork_Child()
 
 
 def _hear() -> None:
-    global _unheard
-    attend()
-    _unheard = False
+    global _heard
+    attend(told=True)
+    _heard = True
 
 
 if hasattr(os, "register_at_fork"):

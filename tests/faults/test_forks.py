@@ -36,6 +36,12 @@ def test_a_child_has_connections_of_its_own_and_leaves_the_parents_alone(fork: F
 
 
 @whoever_forks
+@pytest.mark.parametrize("fork", ["transaction"], indirect=True)
+def test_threads_of_the_parent_that_waited_are_no_danger_to_the_childs(fork: Fork, by: str) -> None:
+    assert fork("waiting", by) == {"child": {"answer": 200, "status": 0}}
+
+
+@whoever_forks
 def test_a_fork_while_a_connection_is_borrowed_shares_neither_it_nor_its_state(fork: Fork, by: str) -> None:  # P2 P3
     told = fork("borrowed", by)
     assert told == {"child": {"answer": [False, "4MB"], "status": 0}, "same": True, "state": "7MB"}

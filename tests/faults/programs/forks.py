@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 from tests.faults.programs.site import configure, query, report, sessions
@@ -25,15 +27,7 @@ fork = FORKS[sys.argv[2]]
 
 
 def in_child(work: Callable[[], Any]) -> Any:
-    """What ``work`` returned in a forked child that ended as any Python program ends: through its exit handlers.
-
-    One that died before it could say anything is tried once more where Python hasn't heard of the fork: it may have come
-    while another thread had the interpreter's own locks, which nothing of ours can mend.
-    """
-    return _in_child(work) or (_in_child(work) if fork is not os.fork else None)
-
-
-def _in_child(work: Callable[[], Any]) -> Any:
+    """What ``work`` returned in a forked child that ended as any Python program ends: through its exit handlers."""
     reading, writing = os.pipe()
     child = fork()
     if child == 0:
@@ -48,7 +42,8 @@ def _in_child(work: Callable[[], Any]) -> Any:
     with os.fdopen(reading) as told:
         answer = told.read()
     _, status = os.waitpid(child, 0)
-    return {"answer": json.loads(answer), "status": status} if answer else None
+    assert answer, f"the child said nothing and ended with status {status}"
+    return {"answer": json.loads(answer), "status": status}
 
 
 def idle() -> dict[str, Any]:
@@ -64,6 +59,28 @@ def idle() -> dict[str, Any]:
 
     told = in_child(child)
     return {"child": told, "kept": pids <= sessions(), "parent": sorted({query() for _ in range(9)})[0] in pids}
+
+
+def waiting() -> dict[str, Any]:
+    """Threads of the parent's wait while it forks; as many of the child's wait and are woken, after it has queried."""
+    many = 400
+    queues: list[SimpleQueue[int]] = [SimpleQueue() for _ in range(many)]
+    for each in queues[: many // 2]:
+        Thread(target=each.get, daemon=True).start()
+    warm(1)
+
+    def child() -> Any:
+        query()
+        threads = [Thread(target=each.get) for each in queues[many // 2 :]]
+        for thread in threads:
+            thread.start()
+        for number, each in enumerate(queues[many // 2 :]):
+            each.put(number)
+        for thread in threads:
+            thread.join()
+        return len(threads)
+
+    return {"child": in_child(child)}
 
 
 def borrowed() -> dict[str, Any]:
