@@ -12,8 +12,8 @@ from django.db import connections
 
 from poolmgr.backends.postgresql.making import expect_names
 from poolmgr.conf import conf
+from poolmgr.control.editing.transacting import what_transacts
 from poolmgr.control.store import get_store
-from poolmgr.control.transacting import what_transacts
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.pools.declaring import missing_library
 from poolmgr.pools.spec import PoolSpec

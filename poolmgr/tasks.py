@@ -13,9 +13,10 @@ from typing import Any
 
 from django.db.utils import Error as DatabaseError
 
-from poolmgr.control import agent, rolling, upkeep
+from poolmgr.control import agent, upkeep
 from poolmgr.control.access import control_database, sentence_of
-from poolmgr.control.health import check_target as look_at
+from poolmgr.control.commanding import rolling
+from poolmgr.control.reporting.health import check_target as look_at
 from poolmgr.control.store import StoreDown
 from poolmgr.pools.lane import console_lane
 from poolmgr.targets.known import known_targets

@@ -15,8 +15,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from poolmgr.admin.forms import RoleForm
-from poolmgr.control import commands, profiles
-from poolmgr.control.fleet import read_fleet
+from poolmgr.control.commanding import commands
+from poolmgr.control.editing import profiles
+from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.models import Command, PoolProfile
 
 _Site: TypeAlias = "ModelAdmin[PoolProfile]"

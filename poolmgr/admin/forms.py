@@ -11,8 +11,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from poolmgr.control.access import control_alias
-from poolmgr.control.profiles import known_targets
-from poolmgr.control.transacting import what_transacts
+from poolmgr.control.editing.profiles import known_targets
+from poolmgr.control.editing.transacting import what_transacts
 from poolmgr.models import PoolProfile
 from poolmgr.pools.spec import FIELDS
 from poolmgr.secrets import is_secret

@@ -19,8 +19,8 @@ from django.utils.translation import gettext_lazy
 from poolmgr.admin.cells import edited, labelled, moment
 from poolmgr.admin.live import DASH
 from poolmgr.admin.readonly import ReadOnlyAdmin
-from poolmgr.control import profiles
 from poolmgr.control.access import control_alias
+from poolmgr.control.editing import profiles
 from poolmgr.exceptions import InvalidSpec
 from poolmgr.models import PoolProfile, ProfileRevision
 from poolmgr.targets.known import likely_kind_of

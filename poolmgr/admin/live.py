@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from poolmgr.conf import ROLES
 from poolmgr.control.desired import follow, label, read_profiles
-from poolmgr.control.fleet import Fleet
+from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.models import PoolProfile
 from poolmgr.targets.known import known_targets
 

@@ -24,9 +24,9 @@ from poolmgr.admin.cells import edited, labelled, moment_text
 from poolmgr.admin.forms import ProfileForm, target_field
 from poolmgr.admin.history import history_page
 from poolmgr.admin.live import DASH, Live, live_states, state_icon
-from poolmgr.control import profiles
 from poolmgr.control.access import control_alias
-from poolmgr.control.fleet import read_fleet
+from poolmgr.control.editing import profiles
+from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.exceptions import EditedMeanwhile
 from poolmgr.models import PoolProfile
 from poolmgr.pools.kinds import Kind
@@ -47,7 +47,7 @@ class _LiveList(ChangeList):
 
 @admin.register(PoolProfile)
 class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Saves through ``control.profiles``, so that each save is a revision and the fleet hears of it."""
+    """Saves through ``control.editing.profiles``, so that each save is a revision and the fleet hears of it."""
 
     form = ProfileForm
     list_display = ("target", "role_name", "in_force", "fleet_figures", "mode", "sizes", "edit")

@@ -17,8 +17,8 @@ from django.utils.translation import gettext_lazy
 
 from poolmgr.admin.cells import labelled, moment
 from poolmgr.admin.live import DASH, state_icon
-from poolmgr.control import commands
 from poolmgr.control.access import control_alias
+from poolmgr.control.commanding import commands
 from poolmgr.models import Acknowledgement, Command, Event, HealthCheck
 
 

@@ -13,8 +13,8 @@ from poolmgr.conf import conf
 from poolmgr.control import reach
 from poolmgr.control.access import control_alias, control_database
 from poolmgr.control.deadline import deadline
-from poolmgr.control.follower import Follower
-from poolmgr.control.orders import Orders
+from poolmgr.control.following.follower import Follower
+from poolmgr.control.following.orders import Orders
 from poolmgr.control.sharing.tender import Tender
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.control.store.base import Heard

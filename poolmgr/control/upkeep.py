@@ -10,10 +10,10 @@ from django.utils import timezone
 
 from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, control_transaction, try_lock
-from poolmgr.control.commands import record
 from poolmgr.control.desired import check_intervals, read_profiles, validation_queries
-from poolmgr.control.fleet import TargetView, read_fleet
-from poolmgr.control.health import check_target, is_due, store_check
+from poolmgr.control.events import record
+from poolmgr.control.reporting.fleet import TargetView, read_fleet
+from poolmgr.control.reporting.health import check_target, is_due, store_check
 from poolmgr.control.store import get_store, live_uids
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.models import Command, Event, HealthCheck, Sample

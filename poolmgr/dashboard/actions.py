@@ -13,9 +13,9 @@ from django.utils.translation import ngettext
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_POST, require_safe
 
-from poolmgr.control import commands
-from poolmgr.control.fleet import Fleet, read_fleet
-from poolmgr.control.profiles import known_targets
+from poolmgr.control.commanding import commands
+from poolmgr.control.editing.profiles import known_targets
+from poolmgr.control.reporting.fleet import Fleet, read_fleet
 from poolmgr.dashboard.access import CHANGE, may_read, staff_only
 from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.present import number

@@ -10,9 +10,9 @@ from django.db.models import prefetch_related_objects
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from poolmgr.control import commands
 from poolmgr.control.access import control_alias
-from poolmgr.control.fleet import Fleet
+from poolmgr.control.commanding import commands
+from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.dashboard.present import ago, number
 from poolmgr.models import Acknowledgement, Command, Event
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from poolmgr.control.fleet import Fleet, TargetView
+from poolmgr.control.reporting.fleet import Fleet, TargetView
 from poolmgr.dashboard.present import DASH, Figure, duration, number, share, timed
 from poolmgr.dashboard.rows import ProcessRow, process_rows
 from poolmgr.dashboard.server import ServerLine, server_line

@@ -10,8 +10,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from poolmgr.conf import conf
-from poolmgr.control.fleet import Fleet
 from poolmgr.control.reach import Outage
+from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.dashboard.cards import Card
 from poolmgr.dashboard.present import ago, duration, number
 from poolmgr.metrics.health import STATES

@@ -8,8 +8,8 @@ from django.db import DatabaseError
 from django.utils.translation import gettext_lazy as _
 
 from poolmgr.control.access import control_alias
-from poolmgr.control.fleet import Beats, Fleet, fleet_of, read_beats, read_fleet
 from poolmgr.control.reach import Outage, lost, outage
+from poolmgr.control.reporting.fleet import Beats, Fleet, fleet_of, read_beats, read_fleet
 from poolmgr.dashboard.activity import CommandLine, EventLine, command_lines, event_lines
 from poolmgr.dashboard.wanted import Wanted
 

@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from poolmgr.conf import conf
-from poolmgr.control.fleet import Fleet
+from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.dashboard.present import Figure, ago, duration, number, timed
 from poolmgr.dashboard.wanted import Wanted, settings_label
 from poolmgr.metrics.health import verdict_of

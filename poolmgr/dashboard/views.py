@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from poolmgr.control.fleet import TargetView
+from poolmgr.control.reporting.fleet import TargetView
 from poolmgr.dashboard.access import VIEW, may_act, may_read, staff_only
 from poolmgr.dashboard.cards import cards
 from poolmgr.dashboard.frame import frame, show

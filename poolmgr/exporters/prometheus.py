@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from poolmgr.control.fleet import Fleet
+from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.metrics.histogram import BOUNDS, Distribution
 from poolmgr.metrics.snapshot import PoolSnapshot
 

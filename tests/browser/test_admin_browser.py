@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from poolmgr.control import commands
-from poolmgr.control.profiles import save_profile
+from poolmgr.control.commanding import commands
+from poolmgr.control.editing.profiles import save_profile
 from poolmgr.models import Command, Event, HealthCheck, PoolProfile
 from tests.integration.console import beat
 

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from selenium.webdriver.support.ui import Select
 
-from poolmgr.control import commands
+from poolmgr.control.commanding import commands
 from poolmgr.metrics.snapshot import Holder
 from poolmgr.models import Command
 from tests.integration.console import beat, calm, own_pool

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from django.core.cache import caches
 
-from poolmgr.control.health import check_target
-from poolmgr.control.profiles import bootstrap_profiles, save_profile
+from poolmgr.control.editing.profiles import bootstrap_profiles, save_profile
+from poolmgr.control.reporting.health import check_target
 from poolmgr.models import PoolProfile
 from poolmgr.pools import registry
 from tests.integration.console import beat, own_pool

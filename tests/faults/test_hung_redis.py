@@ -15,11 +15,12 @@ import redis as client_library
 from django.test import Client
 
 from poolmgr import tasks
-from poolmgr.control import agent, commands
+from poolmgr.control import agent
 from poolmgr.control.access import control_database
-from poolmgr.control.fleet import read_beats, read_fleet
-from poolmgr.control.profiles import save_profile
-from poolmgr.control.report import make_report
+from poolmgr.control.commanding import commands
+from poolmgr.control.editing.profiles import save_profile
+from poolmgr.control.reporting.fleet import read_beats, read_fleet
+from poolmgr.control.reporting.report import make_report
 from poolmgr.control.store import get_store
 from poolmgr.models import Command, PoolProfile, ProfileRevision
 from poolsite.demo.servers import EmbeddedRedis

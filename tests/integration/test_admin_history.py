@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from poolmgr.control.profiles import delete_profile, save_profile
+from poolmgr.control.editing.profiles import delete_profile, save_profile
 from poolmgr.models import Event, HealthCheck, PoolProfile, ProfileRevision
 
 from .console import own_fleet, person, signed_in

@@ -13,8 +13,8 @@ from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.test import Client
 
-from poolmgr.control import profiles
 from poolmgr.control.desired import read_profiles, wishes
+from poolmgr.control.editing import profiles
 from poolmgr.exceptions import InvalidSpec
 from poolmgr.models import Event, PoolProfile, ProfileRevision
 from poolmgr.pools.queries import select_error

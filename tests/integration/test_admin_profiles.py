@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
-from poolmgr.control.profiles import save_profile
+from poolmgr.control.editing.profiles import save_profile
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.models import Command, Event, HealthCheck, PoolProfile, ProfileRevision
 from poolmgr.pools.spec import FIELDS

@@ -17,9 +17,10 @@ import psycopg
 import pytest
 from django.db import connections
 
-from poolmgr.control import profiles, upkeep
-from poolmgr.control.fleet import read_fleet
-from poolmgr.control.health import check_target
+from poolmgr.control import upkeep
+from poolmgr.control.editing import profiles
+from poolmgr.control.reporting.fleet import read_fleet
+from poolmgr.control.reporting.health import check_target
 from poolmgr.control.store import get_store
 from poolmgr.models import PoolProfile, Process
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, connections
 
 import poolmgr
-from poolmgr.control.health import check_target
+from poolmgr.control.reporting.health import check_target
 from poolmgr.identity import application_name
 from poolmgr.pools import registry
 from poolmgr.pools.lane import console_lane

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from poolmgr.control.fleet import read_fleet
+from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.models import Command
 from poolsite.demo.browser import Browser
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis

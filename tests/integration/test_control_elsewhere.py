@@ -19,8 +19,8 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
-from poolmgr.control import commands
-from poolmgr.control.orders import Orders, orders_for
+from poolmgr.control.commanding import commands
+from poolmgr.control.following.orders import Orders, orders_for
 call_command("migrate", "poolmgr", database="control", verbosity=0)
 connection.managed_pool
 command = commands.send("resume", "default", "operator")

@@ -15,8 +15,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from poolmgr.control import commands
-from poolmgr.control.profiles import save_profile
+from poolmgr.control.commanding import commands
+from poolmgr.control.editing.profiles import save_profile
 from poolmgr.metrics.snapshot import Ack, Holder
 from poolmgr.models import Command, Event, HealthCheck, PoolProfile
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from poolmgr.control.profiles import save_profile
+from poolmgr.control.editing.profiles import save_profile
 from poolmgr.exceptions import PoolExhausted, PoolPaused
 from poolmgr.models import Command, PoolProfile
 from poolmgr.targets.postgresql.managed import ManagedPool

@@ -11,8 +11,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 
-from poolmgr.control import commands
-from poolmgr.control.profiles import save_profile
+from poolmgr.control.commanding import commands
+from poolmgr.control.editing.profiles import save_profile
 from poolmgr.models import Command, Event, HealthCheck, PoolProfile, ProfileRevision
 
 from .console import beat, own_fleet, person, signed_in

@@ -17,7 +17,7 @@ import psutil
 import psycopg
 import pytest
 
-from poolmgr.control.fleet import read_fleet
+from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.models import PoolProfile
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from django.db import connections
 
-from poolmgr.control.probe import Probe
+from poolmgr.control.reporting.probe import Probe
 from poolsite.demo.servers import EmbeddedPostgres
 from tests.pools import backends
 from tests.waiting import until

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from poolmgr.control import commands, profiles
-from poolmgr.control.fleet import read_fleet
+from poolmgr.control.commanding import commands
+from poolmgr.control.editing import profiles
+from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.models import PoolProfile
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 

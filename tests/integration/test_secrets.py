@@ -24,8 +24,8 @@ from psycopg import sql
 from poolmgr import checks, tasks
 from poolmgr.conf import conf
 from poolmgr.control import agent
-from poolmgr.control.health import check_target
-from poolmgr.control.report import as_dict, make_report
+from poolmgr.control.reporting.health import check_target
+from poolmgr.control.reporting.report import as_dict, make_report
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.control.store.redis import RedisStore
 from poolmgr.exceptions import CheckoutError, ConfigurationError, PoolmgrError, ServerDown

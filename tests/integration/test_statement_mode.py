@@ -19,9 +19,9 @@ from django.test import Client
 
 import poolmgr
 from poolmgr import checks, tasks
-from poolmgr.control import commands
-from poolmgr.control.fleet import read_fleet
-from poolmgr.control.profiles import save_profile
+from poolmgr.control.commanding import commands
+from poolmgr.control.editing.profiles import save_profile
+from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.exceptions import ModeError
 from poolmgr.metrics.health import verdict_of
 from poolmgr.models import Acknowledgement, HealthCheck, PoolProfile, Sample

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from django.db import IntegrityError
 
-from poolmgr.control import commands, profiles, rolling
+from poolmgr.control.commanding import commands, rolling
+from poolmgr.control.editing import profiles
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.exceptions import InvalidSpec
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat

@@ -18,11 +18,12 @@ from django.db import connection
 from django.utils import timezone
 
 from poolmgr import tasks
-from poolmgr.control import commands, rolling, upkeep
+from poolmgr.control import upkeep
 from poolmgr.control.access import control_database
-from poolmgr.control.fleet import read_fleet
-from poolmgr.control.health import check_target
-from poolmgr.control.orders import orders_for
+from poolmgr.control.commanding import commands, rolling
+from poolmgr.control.following.orders import orders_for
+from poolmgr.control.reporting.fleet import read_fleet
+from poolmgr.control.reporting.health import check_target
 from poolmgr.control.store import get_store
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat

@@ -13,11 +13,11 @@ from django.test import Client
 from django.utils import timezone
 
 from poolmgr import tasks
-from poolmgr.control import commands
-from poolmgr.control.fleet import read_beats, read_fleet
-from poolmgr.control.orders import Orders, orders_for
-from poolmgr.control.profiles import save_profile
-from poolmgr.control.report import make_report
+from poolmgr.control.commanding import commands
+from poolmgr.control.editing.profiles import save_profile
+from poolmgr.control.following.orders import Orders, orders_for
+from poolmgr.control.reporting.fleet import read_beats, read_fleet
+from poolmgr.control.reporting.report import make_report
 from poolmgr.control.store import fetching, get_store, live_uids
 from poolmgr.control.store.base import FleetStore
 from poolmgr.control.store.database import DatabaseStore

@@ -13,7 +13,7 @@ from django.core.checks import run_checks
 from django.core.exceptions import ValidationError
 
 from poolmgr import exceptions
-from poolmgr.control.health import check_target
+from poolmgr.control.reporting.health import check_target
 from poolmgr.models import PoolProfile
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired

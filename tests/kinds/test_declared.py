@@ -12,7 +12,7 @@ from django.test import Client
 
 import poolmgr
 from poolmgr.conf import conf
-from poolmgr.control.health import check_target
+from poolmgr.control.reporting.health import check_target
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired

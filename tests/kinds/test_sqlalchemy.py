@@ -18,7 +18,7 @@ from sqlalchemy import event, text
 import poolmgr
 from poolmgr import exceptions
 from poolmgr.control import agent
-from poolmgr.control.probe import Probe
+from poolmgr.control.reporting.probe import Probe
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.lane import console_lane

@@ -7,8 +7,8 @@ from datetime import timedelta
 from django.db.utils import Error as DatabaseError
 from django.utils import timezone
 
-from poolmgr.control.fleet import last_check, read_fleet
-from poolmgr.control.health import check_target
+from poolmgr.control.reporting.fleet import last_check, read_fleet
+from poolmgr.control.reporting.health import check_target
 from poolmgr.control.sharing.share import FLOOR
 from poolmgr.metrics.health import over_budget
 from poolmgr.models import HealthCheck, PoolProfile

@@ -15,8 +15,9 @@ from django.utils import timezone
 
 from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, control_database, control_transaction, from_now, try_lock
-from poolmgr.control.commands import record, send
-from poolmgr.control.fleet import read_beats
+from poolmgr.control.commanding.commands import send
+from poolmgr.control.events import record
+from poolmgr.control.reporting.fleet import read_beats
 from poolmgr.control.store import StoreDown, live_uids
 from poolmgr.models import Acknowledgement, Command, Event
 

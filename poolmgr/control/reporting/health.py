@@ -8,9 +8,9 @@ from datetime import timedelta
 from django.utils import timezone
 
 from poolmgr.control.access import control_transaction
-from poolmgr.control.commands import record
-from poolmgr.control.fleet import last_check, read_beats
-from poolmgr.control.probe import Probe
+from poolmgr.control.events import record
+from poolmgr.control.reporting.fleet import last_check, read_beats
+from poolmgr.control.reporting.probe import Probe
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import Event, HealthCheck
 from poolmgr.pools import registry

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, control_transaction, from_now
+from poolmgr.control.events import record
 from poolmgr.control.push import notify_after_commit
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.models import Acknowledgement, Command, Event
@@ -42,13 +43,6 @@ def send(kind: str, target: str, author: str, process: str = "") -> Command:
         record(Event.Kind.COMMAND, target, author, str(command))
         notify_after_commit()
     return command
-
-
-def record(kind: str, target: str, author: str, message: str) -> Event:
-    """Write a line of the audit log. Raises ``django.db.Error``."""
-    event = Event(kind=kind, target=target, author=author, message=message[:500])
-    event.save(using=control_alias())
-    return event
 
 
 def progress(command: Command) -> Progress:

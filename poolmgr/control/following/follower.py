@@ -13,7 +13,7 @@ from poolmgr.control import reach
 from poolmgr.control.access import control_alias, control_database, is_unmigrated, sentence_of
 from poolmgr.control.deadline import deadline
 from poolmgr.control.desired import Wishes, read_profiles, wishes
-from poolmgr.control.orders import Orders, orders_for
+from poolmgr.control.following.orders import Orders, orders_for
 from poolmgr.pools import registry
 
 log = logging.getLogger("poolmgr.agent")

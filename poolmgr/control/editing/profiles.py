@@ -7,10 +7,10 @@ from typing import Any
 from django.db.models import Max
 
 from poolmgr.control.access import control_alias, control_transaction
-from poolmgr.control.commands import record
+from poolmgr.control.editing.room import server_room_warning
+from poolmgr.control.editing.transacting import statement_warning
+from poolmgr.control.events import record
 from poolmgr.control.push import notify_after_commit
-from poolmgr.control.room import server_room_warning
-from poolmgr.control.transacting import statement_warning
 from poolmgr.exceptions import EditedMeanwhile, InvalidSpec
 from poolmgr.models import Event, PoolProfile, ProfileRevision
 from poolmgr.pools.spec import FIELDS, plainly

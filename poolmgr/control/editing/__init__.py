@@ -1,0 +1,1 @@
+"""How a profile is changed, and what is said before it is."""
