@@ -12,7 +12,7 @@ from asgiref.sync import SyncToAsync
 from django.core.signals import request_finished, request_started
 
 from poolmgr.pools.forks import on_fork
-from poolmgr.targets.postgresql import inherited
+from poolmgr.pools.inherited import let_go
 
 logger = logging.getLogger("poolmgr.pool")
 
@@ -61,7 +61,7 @@ def _after_fork() -> None:
     for wrapper in list(wrappers):
         if wrapper.connection is not None and getattr(wrapper.connection, "entry", None) is None:
             # A direct one, of which no pool knows. It leads nowhere now; left open, it would be complained of.
-            inherited.let_go([wrapper.connection])
+            let_go(wrapper.connection, wrapper.connection.fileno, None)
             wrapper.connection.close()
         try:
             wrapper.drop_inherited()

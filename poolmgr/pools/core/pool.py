@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from functools import partial
 from math import inf
 from threading import Condition, RLock
 from time import monotonic
@@ -11,12 +12,13 @@ from time import monotonic
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
-from poolmgr.pools.core import explain, growing, inherited, leasing, reclaiming, rounds, view
+from poolmgr.pools.core import explain, growing, leasing, reclaiming, rounds, view
 from poolmgr.pools.core.driver import Driver
 from poolmgr.pools.core.leaving import resize
 from poolmgr.pools.core.lending import Lending
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.desired import Desired
+from poolmgr.pools.inherited import let_go
 from poolmgr.pools.plan import Action, Plan, plan
 from poolmgr.pools.port import Load, Pool, Recycled
 from poolmgr.pools.spec import PoolSpec
@@ -186,7 +188,8 @@ class CorePool(Lending):
         self.retired = True
         self.lock = RLock()
         self.changed = Condition(self.lock)
-        inherited.let_go(self.driver, {*self.living, *self.leaving})
+        for slot in {*self.living, *self.leaving}:
+            let_go(slot, partial(self.driver.fileno, slot.conn), slot)
         self.idle, self.waiting, self.out = deque(), deque(), set()
         # They are no places of this process, which its own pool would have to do without.
         self.places = 0

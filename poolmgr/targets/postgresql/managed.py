@@ -22,12 +22,13 @@ from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.forks import attend, here
+from poolmgr.pools.inherited import let_go
 from poolmgr.pools.owners import owner_function
 from poolmgr.pools.plan import Action, Plan, plan
 from poolmgr.pools.port import Load, Pool, Recycled
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import replica
-from poolmgr.targets.postgresql import cleaning, explain, housekeeping, inherited, leasing, sizing, validation, view
+from poolmgr.targets.postgresql import cleaning, explain, housekeeping, leasing, sizing, validation, view
 from poolmgr.targets.postgresql.configuring import configure as configure_new
 from poolmgr.targets.postgresql.connecting import RETRY_WHILE_WAITED
 from poolmgr.targets.postgresql.connection import PooledConnection
@@ -133,7 +134,8 @@ class ManagedPool(PoolState):
         self.use_lock(pool._lock)
         leaving = [parting.connection for parting in (*pool.leaving, *pool.passing)]
         # Also those that a worker had in its hands.
-        inherited.let_go({*pool._pool, *self.out, *pool.living, *leaving})
+        for connection in {*pool._pool, *self.out, *pool.living, *leaving}:
+            let_go(connection, connection.fileno, getattr(connection, "entry", None))
         pool._pool, pool._waiting, self.out = deque(), deque(), set()
 
     # -- checkout and return ------------------------------------------------------------------------------------------

@@ -5,19 +5,16 @@ Django's backend makes a pool in each thread, django-redis one for each URL, the
 
 from __future__ import annotations
 
-from threading import Lock
+from functools import partial
 from typing import Any
 
-from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from poolmgr.pools import registry
-from poolmgr.pools.forks import attend, here, on_fork
+from poolmgr.pools.handed import OneOfEach
 from poolmgr.targets.redis.finding import POOL, location, location_of
 from poolmgr.targets.redis.pool import ManagedConnectionPool
 
-_pools: dict[str, ManagedConnectionPool] = {}
-_lock = Lock()
+_pools: OneOfEach[ManagedConnectionPool] = OneOfEach("CACHES")
 
 #: What Django's backend keeps of a cache's OPTIONS for itself.
 _BACKEND_S_OWN = frozenset({"pool_class", "serializer"})
@@ -34,12 +31,7 @@ class CachePool(ManagedConnectionPool):
         """
         values = options.pop(POOL, None)
         of = location_of(url, values)
-        if not here:
-            attend()
-        with _lock:
-            if (found := _pools.get(of.target)) is None:
-                found = _pools[of.target] = super().from_url(url, target=of.target, pool=values, **options)
-        return found
+        return _pools.get(of.target, partial(super().from_url, url, target=of.target, pool=values, **options))
 
 
 def pool_of(target: str) -> ManagedConnectionPool:
@@ -60,22 +52,3 @@ def pool_of(target: str) -> ManagedConnectionPool:
         found = factory.get_or_create_connection_pool(factory.make_connection_params(of.url))
     assert isinstance(found, ManagedConnectionPool)
     return found
-
-
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    """Have caches that are declared anew, as tests do, get pools of their own."""
-    if setting == "CACHES":
-        with _lock:
-            gone = list(_pools)
-            _pools.clear()
-        for target in gone:
-            registry.close(target)
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = Lock()
-
-
-setting_changed.connect(_forget, dispatch_uid="poolmgr.targets.redis")
-on_fork(_after_fork)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from threading import Lock
+from functools import partial
 from typing import Any
-
-from django.core.signals import setting_changed
 
 from poolmgr.conf import Declared
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.pools import declaring, registry
-from poolmgr.pools.forks import on_fork
+from poolmgr.pools import declaring
+from poolmgr.pools.handed import OneOfEach
 from poolmgr.secrets import HIDDEN
 from poolmgr.targets.sqlalchemy.engines import create_engine
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 
-_engines: dict[str, Any] = {}
-_lock = Lock()
+_engines: OneOfEach[Any] = OneOfEach("POOLMGR")
 
 
 def pool(target: str) -> Any:
@@ -25,12 +22,7 @@ def pool(target: str) -> Any:
 
     Raises ``KeyError`` for one that the settings don't name, ``ConfigurationError`` for a URL that is of no use here.
     """
-    each = declaring.declared(SQLALCHEMY)[target]
-    with _lock:
-        found = _engines.get(target)
-        if found is None:
-            found = _engines[target] = _make(each)
-    return found
+    return _engines.get(target, partial(_make, declaring.declared(SQLALCHEMY)[target]))
 
 
 def _make(each: Declared) -> Any:
@@ -43,22 +35,3 @@ def _make(each: Declared) -> Any:
     except ImportError as ex:
         wrong = f"of a driver that is installed, which {ex.name} is not"
     raise ConfigurationError(f"{each.where}['URL'] is {HIDDEN}, but must be {wrong}")
-
-
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    """Have targets that are declared anew, as tests do, get engines of their own."""
-    if setting == "POOLMGR":
-        with _lock:
-            gone = list(_engines)
-            _engines.clear()
-        for target in gone:
-            registry.close(target)
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = Lock()
-
-
-setting_changed.connect(_forget, dispatch_uid="poolmgr.targets.sqlalchemy.handing")
-on_fork(_after_fork)
