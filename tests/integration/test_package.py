@@ -156,9 +156,8 @@ def follow_the_readme(project: Path, database: dict[str, Any], redis_url: str) -
         file.write("\n".join(settings) + "\n")
 
 
-@pytest.mark.parametrize(
-    "extras", [pytest.param((), marks=pytest.mark.long), ("redis", "celery")], ids=["bare", "extras"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("extras", [(), ("redis", "celery")], ids=["bare", "extras"])
 def test_a_new_site_follows_the_readme_with_the_wheel_alone(
     site: Callable[..., tuple[Path, Path]],
     postgres: EmbeddedPostgres,

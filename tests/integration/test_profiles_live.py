@@ -20,7 +20,7 @@ from .control_fleet import Member, TestFleet, wait_for
 POLL = 1.0
 
 
-@pytest.fixture(params=["redis", "database"])
+@pytest.fixture(params=["redis", pytest.param("database", marks=pytest.mark.long)])
 def fleet(
     request: pytest.FixtureRequest, transactional_db: None, postgres: EmbeddedPostgres, settings: Any
 ) -> Iterator[TestFleet]:
@@ -61,6 +61,7 @@ def in_fleet(count: int) -> Any:
     return wait_for(lambda: (seen := read_fleet()) and len(seen.processes) == count and seen, 15)
 
 
+@pytest.mark.parametrize("fleet", ["redis", "database"], indirect=True)
 def test_saved_profile_is_in_force_everywhere_in_time(fleet: TestFleet) -> None:  # P5
     members = fleet.start(3)
     in_fleet(3)

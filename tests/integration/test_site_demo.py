@@ -83,6 +83,7 @@ def started(directory, running):
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
+@pytest.mark.long
 def test_one_at_a_time(directory, started):
     second = demo(directory, "--port", str(free_port()))
     assert f"another demo runs with the data in {directory}: stop it first." in second.communicate(timeout=30)[0]
@@ -90,7 +91,8 @@ def test_one_at_a_time(directory, started):
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stops_and_leaves_no_process(started, number):
     process, said, family, port = started
     assert f"http://127.0.0.1:{port}/pools/" in said
@@ -111,6 +113,7 @@ def test_stops_and_leaves_no_process(started, number):
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
+@pytest.mark.long
 def test_second_start_prints_the_same_password(directory, started):
     _process, said, _family, _port = started
     password = (directory / "operator.password").read_text().strip()
@@ -126,6 +129,7 @@ def command_line(process):
         return []
 
 
+@pytest.mark.long
 @pytest.mark.long
 def test_stops_when_a_part_of_it_ends(started):
     process, _said, family, _port = started

@@ -64,6 +64,7 @@ def has_ended(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.long
 def test_what_a_run_tells(run: Run, tmp_path: Path, workers: str) -> None:
     files = {"leaves": LEAVES_A_PROCESS, "skips": SKIPS, "skips_whole": SKIPS_WHOLE, "long": LONG}
     done = run(files, "-n", workers)
@@ -106,6 +107,7 @@ def test_what_shares_something_dear_is_one_worker_s_work(run: Run, tmp_path: Pat
     assert len(set((tmp_path / "who").read_text().split())) == 1
 
 
+@pytest.mark.long
 def test_what_a_crashed_worker_leaves_is_named_too(run: Run, tmp_path: Path) -> None:
     done = run({"crashes": CRASHES}, "-n", "2")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr

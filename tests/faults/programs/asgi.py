@@ -41,6 +41,17 @@ async def quiet(within: float = 5.0) -> float:
     return time.monotonic() - began
 
 
+async def settled(within: float = 5.0) -> dict[str, int]:
+    """The pool's figures beside the server's, when they agree: what was taken from a thread's end may still be leaving."""
+    began = time.monotonic()
+    while True:
+        seen = poolmgr.pool().snapshot()
+        told = {"used": seen.used, "size": seen.size, "sessions": len(sessions()), "waiting": seen.pending}
+        if told["size"] == told["sessions"] or time.monotonic() - began > within:
+            return told
+        await asyncio.sleep(0.02)
+
+
 async def main() -> None:
     config = uvicorn.Config(get_asgi_application(), host="127.0.0.1", port=0, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
@@ -73,8 +84,7 @@ async def main() -> None:
     await quiet()
     done.set()
     await watching
-    seen = poolmgr.pool().snapshot()
-    told |= {"most": most, "used": seen.used, "size": seen.size, "sessions": len(sessions()), "waiting": seen.pending}
+    told |= {"most": most, **await settled()}
     server.should_exit = True
     await serving
     report(**told)
