@@ -1,5 +1,6 @@
 """The steps of the self-check: what an operator does with the demo, done over HTTP and through Celery."""
 
+import random
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from celery import Celery
 
 from .browser import Browser, Page
 from .site import OPERATOR, ROOT, THREADS, Site
+from .traffic import THROUGH
 
 TARGET = "default"
 CACHE = "cache:default"
@@ -38,7 +40,10 @@ class MainJob:
             ("PostgreSQL and Redis start", self.start_servers),
             ("the database is migrated, the documents are loaded", self.prepare),
             ("web, console, Celery worker and beat start, the site answers", self.start_processes),
-            ("a search answers, on the page and as JSON; a bad one is refused", self.search),
+            (
+                "a search answers through ORM and SQLAlchemy alike, on the page and as JSON; a bad one is refused",
+                self.search,
+            ),
             ("dashboard and admin refuse strangers and users who are not staff", self.refuse),
             ("dashboard and admin load for the operator", self.log_in),
             ("every process reports its pool", self.meet_the_fleet),
@@ -68,16 +73,26 @@ class MainJob:
 
     def search(self) -> list[str]:
         visitor = Browser(self.site.url)
-        answer = visitor.get("/api/search?q=temporary+directory")
-        _expect(answer.status == 200, f"/api/search answered {answer.status}: {answer.text[:300]}")
-        found = answer.json()
-        names = [result["name"] for result in found["results"]]
+        found = {through: self._search(visitor, through) for through in THROUGH}
+        results = [answer["results"] for answer in found.values()]
+        _expect(all(each == results[0] for each in results), f"the ways found different documents: {results}")
+        names = [result["name"] for result in results[0]]
         _expect("tempfile.TemporaryDirectory" in names, f"a search for a temporary directory found {names}")
         page = visitor.get("/?q=temporary+directory")
         _expect(page.status == 200 and "tempfile.TemporaryDirectory" in page.text, f"the page answered {page.status}")
         bad = visitor.get("/api/search?q=")
         _expect(bad.status == 400 and "error" in bad.json(), f"an empty query was answered with {bad.status}")
-        return [f"checkout {found['checkout_ms']} ms, query {found['query_ms']} ms, first of {len(names)}: {names[0]}"]
+        return [
+            f"{way['through']}: checkout {way['checkout_ms']} ms, query {way['query_ms']} ms on server process"
+            f" {way['server_process']}; first of {len(names)}: {names[0]}"
+            for answer in found.values()
+            for way in answer["ways"]
+        ]
+
+    def _search(self, visitor: Browser, through: str) -> Any:
+        answer = visitor.get(f"/api/search?q=temporary+directory&through={through}")
+        _expect(answer.status == 200, f"the search through {through} answered {answer.status}: {answer.text[:300]}")
+        return answer.json()
 
     # -- who may -------------------------------------------------------------------------------------------------------
 
@@ -297,7 +312,7 @@ class Load:
     def _search(self) -> None:
         while not self._stop.wait(0.02):
             try:
-                page = self._browser.get("/api/search?q=thread+pool&limit=3")
+                page = self._browser.get(f"/api/search?q=thread+pool&limit=3&through={random.choice(THROUGH)}")
                 failure = "" if page.status == 200 else f"{page.status} {page.text[:200]}"
             except OSError as error:
                 failure = str(error)

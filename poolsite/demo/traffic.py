@@ -12,6 +12,7 @@ import urllib.request
 from .processes import stop_on_signals
 
 FIRST = ("file", "thread", "socket", "string", "date", "process", "module", "error")
+THROUGH = ("orm", "sqlalchemy")
 MOST_WORDS = 2_000
 REPORT_EVERY = 60
 VISITORS = 3
@@ -36,7 +37,7 @@ class Visitors:
             self.search(" ".join(self._random.sample(self.words, 2)))
 
     def search(self, text: str) -> None:
-        query = urllib.parse.urlencode({"q": text, "limit": 5})
+        query = urllib.parse.urlencode({"q": text, "limit": 5, "through": self._random.choice(THROUGH)})
         self.searches += 1
         try:
             with urllib.request.urlopen(f"{self.site}/api/search?{query}", timeout=30) as response:

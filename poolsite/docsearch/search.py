@@ -1,21 +1,24 @@
-"""One search: what the visitor asked for, the nearest documents, and what each step took."""
+"""One search: what the visitor asked for, by which way, the nearest documents, and what each step took."""
 
 import time
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, cast
+from typing import cast
 
 from django.conf import settings
 from django.core.cache import cache
-from django.db import connection
-from pgvector.django import CosineDistance
+
+import poolmgr
 
 from .embedding import embedder
 from .models import Document
+from .ways import WAYS, Walked, walk
 
 LONGEST_QUERY = 200
 DEFAULT_LIMIT = 10
 HIGHEST_LIMIT = 50
+BOTH = "both"
+THROUGH = (*WAYS, BOTH)
 #: Seconds for which the vector of a query is kept.
 _KEPT = 600
 
@@ -28,9 +31,10 @@ class BadQuery(ValueError):
 class Query:
     text: str
     limit: int = DEFAULT_LIMIT
+    through: str = THROUGH[0]
 
     @classmethod
-    def parse(cls, text: str, limit: str = "", name: str = "q") -> "Query":
+    def parse(cls, text: str, limit: str = "", through: str = "", name: str = "q") -> "Query":
         """Raises BadQuery, which calls the text by ``name``."""
         # NUL is the one character that PostgreSQL's text can't hold.
         text = " ".join(text.replace("\0", " ").split())
@@ -40,15 +44,35 @@ class Query:
             raise BadQuery(f"{name} has {len(text)} characters. Allowed: 1 to {LONGEST_QUERY}.")
         if limit and not (limit.isascii() and limit.isdigit() and len(limit) < 4 and 1 <= int(limit) <= HIGHEST_LIMIT):
             raise BadQuery(f"limit is {limit[:20]!r}. Allowed: a whole number from 1 to {HIGHEST_LIMIT}.")
-        return cls(text, int(limit or DEFAULT_LIMIT))
+        return cls(text, int(limit or DEFAULT_LIMIT), parse_through(through))
+
+
+def parse_through(given: str) -> str:
+    """Raises BadQuery for a way that there isn't."""
+    if given and given not in THROUGH:
+        raise BadQuery(f"through is {given[:20]!r}. Allowed: {', '.join(THROUGH)}.")
+    return given or THROUGH[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    documents: list[Any]
+    """What each way found and took; of ``target``, their pool, this process has ``held`` connections, ``most`` at most."""
+
+    walked: tuple[Walked, ...]
     embed_ms: float
-    checkout_ms: float
-    query_ms: float
+    target: str
+    held: int
+    most: int
+
+    @property
+    def documents(self) -> list[Document]:
+        return self.walked[0].documents
+
+    @property
+    def agree(self) -> bool:
+        """Whether every way found the same, in the same order."""
+        found = [[(each.pk, vars(each)["similarity"]) for each in way.documents] for way in self.walked]
+        return all(each == found[0] for each in found)
 
 
 def _vector(text: str) -> list[float]:
@@ -63,19 +87,11 @@ def _vector(text: str) -> list[float]:
 
 
 def search(query: Query) -> Answer:
+    """Raises ``ModeError`` where the pool's mode forbids a way."""
     started = time.perf_counter()
     vector = _vector(query.text)
-    embedded = time.perf_counter()
-    # Here a pooled backend takes a connection and one without a pool connects.
-    connection.ensure_connection()
-    checked_out = time.perf_counter()
-    nearest = Document.objects.alias(distance=CosineDistance("embedding", vector)).order_by("distance")
-    nearest = nearest.annotate(similarity=1 - CosineDistance("embedding", vector)).defer("embedding")
-    documents = list(nearest[: query.limit])
-    done = time.perf_counter()
-    return Answer(
-        documents,
-        embed_ms=(embedded - started) * 1000,
-        checkout_ms=(checked_out - embedded) * 1000,
-        query_ms=(done - checked_out) * 1000,
-    )
+    embed_ms = (time.perf_counter() - started) * 1000
+    ways = WAYS if query.through == BOTH else (query.through,)
+    walked = tuple(walk(way, vector, query.limit) for way in ways)
+    pool = poolmgr.pool()
+    return Answer(walked, embed_ms, pool.target, pool.load().held, pool.spec.max_size)

@@ -6,10 +6,25 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from poolmgr.exceptions import ModeError
+
 from .models import Document
-from .search import DEFAULT_LIMIT, HIGHEST_LIMIT, LONGEST_QUERY, Answer, BadQuery, Query, search
+from .search import (
+    BOTH,
+    DEFAULT_LIMIT,
+    HIGHEST_LIMIT,
+    LONGEST_QUERY,
+    THROUGH,
+    Answer,
+    BadQuery,
+    Query,
+    parse_through,
+    search,
+)
+from .ways import WAYS, Walked
 
 EXAMPLES = ("temporary directory", "parse a date", "wait for a process", "thread pool", "compress data")
+CHOICES = (*((name, way.label) for name, way in WAYS.items()), (BOTH, "Both"))
 
 
 @require_safe
@@ -19,35 +34,56 @@ def page(request: HttpRequest) -> HttpResponse:
         "q": request.GET.get("q", "").replace("\0", " "),
         "longest": LONGEST_QUERY,
         "examples": EXAMPLES,
+        "choices": CHOICES,
+        "through": THROUGH[0],
     }
     status = 200
-    if "q" in request.GET:
-        try:
-            context["answer"] = search(Query.parse(context["q"], request.GET.get("limit", ""), "Your question"))
-        except BadQuery as error:
-            context["error"] = str(error)
-            status = 400
+    try:
+        context["through"] = parse_through(request.GET.get("through", ""))
+        if "q" in request.GET:
+            limit = request.GET.get("limit", "")
+            context["answer"] = search(Query.parse(context["q"], limit, context["through"], "Your question"))
+    except BadQuery as error:
+        context["error"], status = str(error), 400
+    except ModeError as error:
+        context["error"], status = str(error), 503
     return render(request, "docsearch/page.html", context, status=status)
 
 
 @require_safe
 def api(request: HttpRequest) -> JsonResponse:
-    """/api/search?q=…&limit=…"""
+    """/api/search?q=…&limit=…&through=…"""
+    given = request.GET
     try:
-        query = Query.parse(request.GET.get("q", ""), request.GET.get("limit", ""))
+        query = Query.parse(given.get("q", ""), given.get("limit", ""), given.get("through", ""))
+        return JsonResponse(_as_json(query, search(query)))
     except BadQuery as error:
-        allowed = {"q": f"1 to {LONGEST_QUERY} characters", "limit": f"1 to {HIGHEST_LIMIT}, default {DEFAULT_LIMIT}"}
+        allowed = {
+            "q": f"1 to {LONGEST_QUERY} characters",
+            "limit": f"1 to {HIGHEST_LIMIT}, default {DEFAULT_LIMIT}",
+            "through": f"{', '.join(THROUGH)}, default {THROUGH[0]}",
+        }
         return JsonResponse({"error": str(error), "allowed": allowed}, status=400)
-    return JsonResponse(_as_json(query, search(query)))
+    except ModeError as error:
+        return JsonResponse({"error": str(error)}, status=503)
 
 
 def _as_json(query: Query, answer: Answer) -> dict[str, Any]:
     return {
         "query": query.text,
-        "checkout_ms": round(answer.checkout_ms, 3),
-        "query_ms": round(answer.query_ms, 3),
         "embed_ms": round(answer.embed_ms, 3),
+        "pool": {"target": answer.target, "held": answer.held, "max_size": answer.most},
+        "ways": [_way(walked) for walked in answer.walked],
         "results": [_result(document) for document in answer.documents],
+    }
+
+
+def _way(walked: Walked) -> dict[str, Any]:
+    return {
+        "through": walked.through,
+        "checkout_ms": round(walked.checkout_ms, 3),
+        "query_ms": round(walked.query_ms, 3),
+        "server_process": walked.server_process,
     }
 
 

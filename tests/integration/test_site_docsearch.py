@@ -4,7 +4,9 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
+from sqlalchemy import event
 
+from poolmgr.targets.sqlalchemy import engine
 from poolsite.docsearch import loading
 from poolsite.docsearch.embedding import DIMENSIONS
 from poolsite.docsearch.models import Document
@@ -70,8 +72,9 @@ def test_nearest_first(few):
     assert {"tempfile.TemporaryDirectory", "tempfile.mkdtemp"} <= {document.name for document in answer.documents}
     similarities = [document.similarity for document in answer.documents]
     assert similarities == sorted(similarities, reverse=True)
-    assert answer.checkout_ms >= 0
-    assert answer.query_ms > 0
+    [walked] = answer.walked
+    assert walked.checkout_ms >= 0
+    assert walked.query_ms > 0
 
 
 def test_command_says_what_it_did(few, capsys):
@@ -89,8 +92,12 @@ class TestPages:
         found = answer.json()
         assert answer.status_code == 200
         assert len(found["results"]) == 3
-        assert found["checkout_ms"] >= 0
-        assert found["query_ms"] > 0
+        [way] = found["ways"]
+        assert way["through"] == "orm"
+        assert way["checkout_ms"] >= 0
+        assert way["query_ms"] > 0
+        assert way["server_process"] == connection.connection.info.backend_pid
+        assert found["pool"]["target"] == "default"
         assert {"name", "kind", "signature", "similarity", "text", "url"} == set(found["results"][0])
 
     @pytest.mark.parametrize(
@@ -104,6 +111,7 @@ class TestPages:
             ({"q": "x", "limit": "51"}, "limit is '51'"),
             ({"q": "x", "limit": "²"}, "limit is"),
             ({"q": "x", "limit": "1; DROP TABLE"}, "limit is"),
+            ({"q": "x", "through": "raw"}, "through is 'raw'"),
         ],
     )
     def test_bad_input_is_a_clear_400(self, client, asked, said):
@@ -139,8 +147,14 @@ class TestPages:
         assert page.status_code == 400
         assert "Your question has 300 characters" in page.content.decode()
 
+    def test_page_refuses_a_way_that_there_is_not(self, client):
+        page = client.get("/", {"through": "raw"})
+        assert page.status_code == 400
+        assert "Allowed: orm, sqlalchemy, both." in page.content.decode()
+
     def test_what_visitors_type_is_escaped(self, client):
-        text = client.get("/", {"q": '"><script>alert(1)</script>'}).content.decode()
+        odd = '"><script>alert(1)</script>'
+        text = client.get("/", {"q": odd}).content.decode() + client.get("/", {"through": odd}).content.decode()
         assert "<script" not in text
 
     def test_strict_policy_and_nothing_inline_or_from_elsewhere(self, client):
@@ -153,3 +167,79 @@ class TestPages:
         assert "<style" not in text
         assert "<script" not in text
         assert not [part for part in text.split('src="')[1:] if not part.startswith("/static/")]
+
+
+@pytest.mark.django_db(transaction=True)
+class TestWays:
+    """The ORM and SQLAlchemy on one pool. Each must see what the other does: the documents are committed."""
+
+    @pytest.fixture(autouse=True)
+    def loaded(self, few, small_pool):
+        small_pool("session", max_size=1)
+        loading.load_documents()
+        connection.close()
+
+    @pytest.mark.parametrize("text", ["temporary directory", "make a queue", "日本語", "%s %(x)s"])
+    def test_both_find_the_same(self, text):
+        one, other = (search(Query(text, 10, through)) for through in ("orm", "sqlalchemy"))
+        assert len(one.documents) == 10
+        for name in ("pk", "name", "kind", "signature", "line", "text", "summary", "url", "digest", "similarity"):
+            assert [getattr(each, name) for each in one.documents] == [getattr(each, name) for each in other.documents]
+        assert all(each.get_deferred_fields() == {"embedding"} for each in (*one.documents, *other.documents))
+        assert search(Query(text, 10, "both")).agree
+
+    def test_an_answer_knows_when_they_differ(self):
+        answer = search(Query("temporary directory", 3, "both"))
+        answer.walked[1].documents.reverse()
+        assert not answer.agree
+
+    @pytest.mark.parametrize("mode", ["session", "transaction"])
+    def test_both_in_one_request_need_one_connection(self, client, small_pool, mode):
+        small_pool(mode, max_size=1)
+        found = client.get("/api/search", {"q": "queue", "through": "both"}).json()
+        orm, other = found["ways"]
+        assert [orm["through"], other["through"]] == ["orm", "sqlalchemy"]
+        assert orm["server_process"] == other["server_process"]
+        assert found["pool"] == {"target": "default", "held": 1, "max_size": 1}
+
+    def test_what_sqlalchemy_borrowed_is_back_for_the_orm(self, client):
+        pid = client.get("/api/search", {"q": "queue", "through": "sqlalchemy"}).json()["ways"][0]["server_process"]
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            assert cursor.fetchone() == (pid,)
+
+    def test_the_index_answers_sqlalchemy_too(self):
+        statements = []
+
+        def hear(conn, cursor, statement, parameters, context, executemany):
+            statements.append((statement, parameters))
+
+        event.listen(engine(), "before_cursor_execute", hear)
+        try:
+            search(Query("temporary directory", 3, "sqlalchemy"))
+        finally:
+            event.remove(engine(), "before_cursor_execute", hear)
+        [(statement, parameters)] = statements
+        with connection.cursor() as cursor:
+            cursor.execute("SET enable_seqscan = off")
+            cursor.execute(f"EXPLAIN {statement}", parameters)
+            assert "docsearch_embedding" in "".join(line for [line] in cursor.fetchall())
+
+    def test_the_page_switches_and_says_what_each_took(self, client):
+        page = client.get("/", {"q": "queue", "through": "both"}).content.decode()
+        assert "Both found the same, in the same order." in page
+        assert page.count("<dt>Server process</dt>") == 2
+        assert '<a href="?q=queue&amp;through=both" aria-current="true">Both</a>' in page
+        assert '<input type="hidden" name="through" value="both">' in page
+        assert '<a href="?q=queue&amp;through=orm">' in page
+        assert '<input type="hidden" name="through"' not in client.get("/", {"q": "queue"}).content.decode()
+
+    def test_a_mode_that_forbids_a_way_is_said(self, client, small_pool):
+        small_pool("statement", max_size=1)
+        page = client.get("/", {"q": "queue", "through": "sqlalchemy"})
+        assert page.status_code == 503
+        assert "is in statement mode" in page.content.decode()
+        answer = client.get("/api/search", {"q": "queue", "through": "both"})
+        assert answer.status_code == 503
+        assert "is in statement mode" in answer.json()["error"]
+        assert client.get("/api/search", {"q": "queue"}).status_code == 200
