@@ -68,7 +68,7 @@ def test_fleet_is_read_and_json_is_for_programs(
             return (done.returncode, told[-1]["state"], told[-1]["store"]) == (0, "ok", "redis")
 
         # On a busy machine a connect may take as long as a warning is worth.
-        wait_for(is_well)
+        wait_for(is_well, 60)
         (target,) = told[-1]["targets"]
         assert target["fleet"]["processes"] >= 2
         assert target["check"]["server_max"] == 100
