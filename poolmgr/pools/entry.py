@@ -11,15 +11,17 @@ from poolmgr.pools.sockets import watch
 class Entry:
     """``owner``, ``since``, ``epoch`` and ``idle_since`` are guarded by the pool's lock; times are on the monotonic clock.
 
-    ``pid`` is the id of the server's end, ``epoch`` goes up when a checkout ends. ``guest_of`` is the request, with its
-    attribute ``over``, for which a thread that is not the request's own has taken the connection; it belongs to the
-    owner's thread. ``has_news(0)`` tells without waiting whether the server has sent something or hung up.
+    ``pid`` is the id of the server's end, ``epoch`` goes up when a checkout ends. ``gave`` has the ids of those who gave
+    it back, or had it when another did. ``guest_of`` is the request, with its attribute ``over``, for which a thread that
+    is not the request's own has taken the connection; it belongs to the owner's thread. ``has_news(0)`` tells without
+    waiting whether the server has sent something or hung up.
     """
 
     __slots__ = (
         "asked_at",
         "epoch",
         "expires",
+        "gave",
         "generation",
         "guest_of",
         "has_news",
@@ -39,6 +41,7 @@ class Entry:
         self.owner: Any = None
         self.since = 0.0
         self.epoch = 0
+        self.gave: set[int] = set()
         self.guest_of: Any = None
         self.leak_reported = -1
         self.asked_at = 0.0

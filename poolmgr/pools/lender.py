@@ -18,8 +18,8 @@ class Lender(Protocol):
     def checkout(self, timeout: float | None = None) -> Any:
         """A live connection in autocommit mode. Raises a ``CheckoutError``."""
 
-    def give_back(self, conn: Any) -> None:
-        """Take it back, in whatever state. Idempotent."""
+    def put_back(self, conn: Any) -> None:
+        """Take it back, in whatever state. For who knows that it is theirs still, whichever thread they run in."""
 
     def greet(self, conn: Any, hook: Callable[[], object]) -> bool:
         """Have ``hook`` prepare a connection that is checked out for the library.

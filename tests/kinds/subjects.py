@@ -34,10 +34,6 @@ class Subject:
     errors: dict[str, type[Exception]]
     breaks: tuple[type[Exception], ...]  # what who uses a connection may get that breaks
     pool: Any
-    #: How often the tests under load give a connection back twice, where a kind has promised that this hurts nobody.
-    returns_twice = 0.0
-    #: Whether a checkout that found a dead connection first counts once.
-    counts_what_was_handed_out = True
     #: How many of its connections count as reclaimed when a borrower drops one: none where the library returns it.
     reclaims_what_is_dropped = 1
 
@@ -110,7 +106,6 @@ class Postgres(Subject):
         "PoolClosed": psycopg_pool.PoolClosed,
     }
     breaks = (psycopg.OperationalError,)
-    counts_what_was_handed_out = False
 
     def _open(self, url: str, settings: dict[str, Any]) -> None:
         self.pool = pools.managed_pool(url, **settings)
@@ -156,7 +151,6 @@ class Postgres(Subject):
 
 class Redis(Subject):
     kind = REDIS
-    returns_twice = 0.1
     errors = {
         "PoolExhausted": redis.exceptions.MaxConnectionsError,
         "TooManyWaiting": redis.exceptions.MaxConnectionsError,
@@ -224,7 +218,6 @@ class Alchemy(Postgres):
         "AuthenticationFailed": sqlalchemy.exc.OperationalError,
     }
     breaks = (sqlalchemy.exc.DBAPIError, psycopg.OperationalError, sqlalchemy.exc.InvalidRequestError)
-    counts_what_was_handed_out = True
     reclaims_what_is_dropped = 0
     engine: Any
 

@@ -39,7 +39,6 @@ class Lending(State):
                     slot = idle.pop()
                     slot.owner = owner
                     slot.since = asked
-                    slot.gave.discard(id(owner))
                     self.out.add(slot)
             if slot is not None and self._is_fit(slot, asked, timeout):
                 self.wait_time.add(monotonic() - asked)
@@ -50,7 +49,7 @@ class Lending(State):
         """End a checkout; False where it had ended before. What is not ``fit`` for others is closed.
 
         A clean return costs no round trip and waits for nothing. Another thread than the borrower's may give back, but
-        not one that gave this connection back already: then somebody else has it by now.
+        not one that had this connection, or gave it back, before: then somebody else has it by now.
         """
         if not here:
             attend()
@@ -60,10 +59,12 @@ class Lending(State):
             owner = slot.owner
             if owner is None:
                 return False
-            if owner is not giver and id(giver) in slot.gave:
-                # Had they been handed it by its borrower, nobody refers to it in a moment.
-                ticker().at(now + _IN_A_MOMENT, self._take_back_dropped)
-                return False
+            if owner is not giver:
+                if id(giver) in slot.gave:
+                    # Had they been handed it by its borrower, nobody refers to it in a moment.
+                    ticker().at(now + _IN_A_MOMENT, self._take_back_dropped)
+                    return False
+                slot.gave.add(id(owner))
             slot.gave.add(id(giver))
             slot.owner = None
             slot.epoch += 1

@@ -14,10 +14,9 @@ class Slot(Entry):
     """``conn`` is the library's connection, ``pool`` whose it is.
 
     ``born`` is when it was opened; ``referrers`` are the references that ``conn`` and the slot have while nobody borrows it.
-    ``gave`` has the ids of those who gave it back and did not borrow it since.
     """
 
-    __slots__ = ("born", "broken_off", "conn", "gave", "pool", "referrers")
+    __slots__ = ("born", "broken_off", "conn", "pool", "referrers")
 
     def __init__(self, conn: Any, pool: Any, fileno: int, pid: int, generation: int, now: float) -> None:
         super().__init__(fileno, pid, generation, now)
@@ -25,7 +24,6 @@ class Slot(Entry):
         self.pool = pool
         self.born = now
         self.referrers = (0, 0)
-        self.gave: set[int] = set()
         self.broken_off = -1  # the epoch in which a lease's end broke it off
 
 

@@ -130,7 +130,6 @@ class State:
     def lend(self, slot: Slot, owner: object, now: float) -> None:
         slot.owner = owner
         slot.since = now
-        slot.gave.discard(id(owner))
         self.out.add(slot)
 
     def is_old(self, slot: Slot, now: float) -> bool:

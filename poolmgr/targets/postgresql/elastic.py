@@ -47,8 +47,9 @@ class ElasticPool(ConnectingPool):
         super().__init__(*args, on_connect=on_connect, **kwargs)
         self.paused = False
         self.on_get: Callable[[float | None], PooledConnection] | None = None
+        self.on_return: Callable[[PooledConnection], None] | None = None
         self.on_put: Callable[[PooledConnection], None] | None = None
-        self.on_lend: Callable[[PooledConnection, Any, float], None] | None = None
+        self.on_lend: Callable[[PooledConnection, Any], None] | None = None
         self._open_implicit = opened is None
         if opened is not False:
             self._open()
@@ -59,17 +60,17 @@ class ElasticPool(ConnectingPool):
         """Take a connection by psycopg_pool's own call, as code written for it does."""
         return super().getconn(timeout) if self.on_get is None else self.on_get(timeout)
 
-    def wait_for(self, timeout: float, owner: Any, asked: float) -> PooledConnection:
+    def wait_for(self, timeout: float, owner: Any) -> PooledConnection:
         """psycopg_pool's ``getconn()`` without its check, which has no deadline and sleeps after the second failure.
 
-        ``on_lend`` is told of ``owner`` and ``asked`` by whoever serves them, under the lock that they hold already:
-        else each who has waited would at once stand in line for that lock, with a connection in their hands.
+        ``on_lend`` is told of ``owner`` by whoever serves them, under the lock that they hold already: else each who has
+        waited would at once stand in line for that lock, with a connection in their hands.
         """
         self._stats[self._REQUESTS_NUM] += 1
         self._check_open_getconn()
-        return self._getconn_unchecked(timeout, owner, asked)
+        return self._getconn_unchecked(timeout, owner)
 
-    def _getconn_unchecked(self, timeout: float, owner: Any = None, asked: float = 0.0) -> PooledConnection:
+    def _getconn_unchecked(self, timeout: float, owner: Any = None) -> PooledConnection:
         """psycopg_pool's, but whoever stops waiting, for whatever reason, leaves the queue and takes nothing along.
 
         Left in the queue, those who timed out would count as waiting, and a killed greenlet would be given a connection.
@@ -80,12 +81,12 @@ class ElasticPool(ConnectingPool):
             with self._lock:
                 conn = self._get_ready_connection(timeout)
                 if conn is None:
-                    place = Place(owner, asked)
+                    place = Place(owner)
                     self._waiting.append(place)
                     self._stats[self._REQUESTS_QUEUED] += 1
                     self._maybe_grow_pool()
                 elif self.on_lend is not None:
-                    self.on_lend(conn, owner, asked)
+                    self.on_lend(conn, owner)
             if place is not None:
                 conn = place.wait(timeout)
         except PoolTimeout:
@@ -137,8 +138,8 @@ class ElasticPool(ConnectingPool):
 
     def putconn(self, conn: PooledConnection) -> None:
         """Return a connection by psycopg_pool's own call, as code written for it does."""
-        if self.on_put is not None and getattr(conn, "_pool", None) is self:
-            self.on_put(conn)
+        if self.on_return is not None and getattr(conn, "_pool", None) is self:
+            self.on_return(conn)
         else:
             super().putconn(conn)
 
@@ -189,7 +190,7 @@ class ElasticPool(ConnectingPool):
                 place: Any = self._waiting.popleft()
                 if place.set(conn):
                     if self.on_lend is not None:
-                        self.on_lend(conn, place.owner, place.asked)
+                        self.on_lend(conn, place.owner)
                     return
         entry = getattr(conn, "entry", None)
         if entry is not None:

@@ -35,7 +35,7 @@ from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.elastic import ElasticPool
 from poolmgr.targets.postgresql.errors import PoolClosed, TooManyWaiting
 from poolmgr.targets.postgresql.preparing import present_preparation
-from poolmgr.targets.postgresql.reclaiming import reclaim
+from poolmgr.targets.postgresql.reclaiming import look_for_dropped, reclaim
 from poolmgr.targets.postgresql.state import PoolState
 
 logger = logging.getLogger("poolmgr.pool")
@@ -81,7 +81,8 @@ class ManagedPool(PoolState):
         self.use(pool)
         check = (passed or {}).get("check") or ElasticPool.check_connection
         self._fault = validation.fault if check == ElasticPool.check_connection else validation.with_check(check)
-        pool.on_get, pool.on_put, pool.on_lend = self.checkout, self.give_back, self._lend
+        pool.on_get, pool.on_return = self.checkout, self.give_back
+        pool.on_put, pool.on_lend = self.put_back, self._lend
         pool.has_borrowers = lambda: bool(self.out)
         self._tune(bootstrap)
 
@@ -161,24 +162,47 @@ class ManagedPool(PoolState):
                     entry.owner = owner
                     entry.since = now = monotonic()
                     self.out.add(conn)
-                    self.wait_time.add(now - asked)
         if conn is not None:
             conn._pool = pool
             # What validation.fault() would find, where nothing but the look at the socket is asked for.
             if asked - entry.idle_since < self._trusted and not entry.has_news(0):
+                self.wait_time.add(now - asked)
                 return conn
             try:
                 fault = self._fault(self, conn, asked, timeout)
             except BaseException:  # the borrower is being stopped, as by a KeyboardInterrupt
-                self.give_back(conn)
+                self.put_back(conn)
                 raise
             if not fault:
+                self.wait_time.add(monotonic() - asked)
                 return conn
             self._discard(conn, fault)
         return self._checkout_slowly(asked, timeout)
 
     def give_back(self, conn: PooledConnection) -> None:
         """Take a connection back, in whatever state. Idempotent; also safe for one that was reclaimed meanwhile.
+
+        Another thread than the borrower's may give back, but not one that had this connection, or gave it back, before:
+        then somebody else has it by now.
+        """
+        if not here:
+            attend()
+        entry = conn.entry
+        giver = self._current_owner()
+        with self._lock:
+            owner, epoch = entry.owner, entry.epoch
+            if owner is None:
+                return
+            twice = owner is not giver and id(giver) in entry.gave
+            if not twice:
+                entry.gave.update((id(giver), id(owner)))
+        if twice:
+            look_for_dropped(self)
+        else:
+            self.put_back(conn, epoch)
+
+    def put_back(self, conn: PooledConnection, epoch: int | None = None) -> None:
+        """End a checkout, for who knows that it is theirs still: the present one, or the one of this epoch if it isn't over.
 
         A clean return costs no round trip. An open transaction is rolled back here; session state is cleaned off the
         caller's thread.
@@ -190,7 +214,7 @@ class ManagedPool(PoolState):
         clean = conn.pgconn.transaction_status == _IDLE and not entry.pins and conn._autocommit and not pool._reset
         now = monotonic()
         with self._lock:
-            if entry.owner is None:
+            if entry.owner is None or (epoch is not None and epoch != entry.epoch):
                 return
             entry.owner = None
             entry.epoch += 1
@@ -251,10 +275,11 @@ class ManagedPool(PoolState):
     def connection(self, timeout: float | None = None) -> Iterator[PooledConnection]:
         """A psycopg connection in autocommit mode for the length of the block."""
         conn = self.checkout(timeout)
+        epoch = conn.entry.epoch
         try:
             yield conn
         finally:
-            self.give_back(conn)
+            self.put_back(conn, epoch)
 
     def _checkout_slowly(self, asked: float, timeout: float | None) -> PooledConnection:
         if timeout is None:
@@ -272,7 +297,7 @@ class ManagedPool(PoolState):
         while True:
             failed = None
             try:
-                conn = pool.wait_for(max(0.001, deadline - monotonic()), self._current_owner(), asked)
+                conn = pool.wait_for(max(0.001, deadline - monotonic()), self._current_owner())
             except Exception as ex:
                 failed = self._failed(ex, timeout)
             if failed is not None:
@@ -285,9 +310,10 @@ class ManagedPool(PoolState):
             try:
                 fault = self._fault(self, conn, now, deadline - now)
             except BaseException:
-                self.give_back(conn)
+                self.put_back(conn)
                 raise
             if not fault:
+                self.wait_time.add(monotonic() - asked)
                 return conn
             self._discard(conn, fault)
             if fault == validation.REFUSED_BY_SITE:
@@ -295,12 +321,11 @@ class ManagedPool(PoolState):
                 self.refused_at = now
                 sleep(max(0.0, min(RETRY_WHILE_WAITED, deadline - monotonic())))
 
-    def _lend(self, conn: PooledConnection, owner: Any, asked: float) -> None:
+    def _lend(self, conn: PooledConnection, owner: Any) -> None:
         """Note who has waited for ``conn`` and is given it. Called with the lock held."""
         conn.entry.owner = owner
-        conn.entry.since = now = monotonic()
+        conn.entry.since = monotonic()
         self.out.add(conn)
-        self.wait_time.add(now - asked)
 
     def _failed(self, ex: Exception, timeout: float) -> CheckoutError:
         """What to raise instead of ``ex``. Its cause is the failed connect's words, without a traceback."""

@@ -11,8 +11,12 @@ from typing import Any
 from poolmgr.pools.owners import has_left, is_alive, name_of, running
 from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.state import PoolState
+from poolmgr.targets.postgresql.work import in_worker
 
 logger = logging.getLogger("poolmgr.pool")
+
+#: Seconds after which whoever was handed a connection to give back is done with it.
+_IN_A_MOMENT = 0.02
 
 
 def reclaim(state: PoolState) -> None:
@@ -23,8 +27,7 @@ def reclaim(state: PoolState) -> None:
     if lost := state.pool.take_back_lost():
         state.count(reclaimed=lost, closed=lost)
         logger.warning("pool %r: %d lost by borrowers that were interrupted, and replaced", state.target, lost)
-    for conn in _dropped(state):
-        _take_back(state, conn, lambda: True, "somebody dropped it without giving it back")
+    _take_back_dropped(state)
     with state.pool._lock:
         held = [(conn, conn.entry.owner) for conn in state.out]
     codes = running() if held else {}
@@ -35,6 +38,16 @@ def reclaim(state: PoolState) -> None:
                 _take_back(state, conn, partial(_left, conn, owner), f"{name_of(owner)} {what}")
         except Exception:  # an owner's own code; it must not keep the others' connections from coming back
             _wonder(state, owner)
+
+
+def look_for_dropped(state: PoolState) -> None:
+    """Do so in a moment: who had a connection before was perhaps handed it by its borrower, to give back."""
+    in_worker(state.pool, partial(_take_back_dropped, state), _IN_A_MOMENT)
+
+
+def _take_back_dropped(state: PoolState) -> None:
+    for conn in _dropped(state):
+        _take_back(state, conn, lambda: True, "somebody dropped it without giving it back")
 
 
 #: Classes of owners that could not be asked, each of which is reported once.

@@ -18,16 +18,15 @@ class Place(WaitingClient[PooledConnection]):
     """psycopg_pool's, with a plain lock for its condition, which is dear to make and to wake.
 
     That will do since the queue decides: whoever takes a place out of it, with the pool's lock held, is the only one to
-    serve it, and who has stopped waiting takes it out themselves. ``owner`` and ``asked`` are for its entry.
+    serve it, and who has stopped waiting takes it out themselves. ``owner`` is for its entry.
     """
 
-    __slots__ = ("_gate", "asked", "owner")
+    __slots__ = ("_gate", "owner")
 
-    def __init__(self, owner: Any, asked: float) -> None:
+    def __init__(self, owner: Any) -> None:
         # Without psycopg_pool's own, which makes the condition.
         self.conn = self.error = None
         self.owner = owner
-        self.asked = asked
         self._gate = Lock()
         self._gate.acquire()
 

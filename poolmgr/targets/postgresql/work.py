@@ -25,6 +25,10 @@ class _Work(MaintenanceTask):
         self.work()
 
 
-def in_worker(pool: ElasticPool, work: Callable[[], object]) -> None:
-    """Have one of the pool's workers do ``work``."""
-    pool.run_task(_Work(pool, work))
+def in_worker(pool: ElasticPool, work: Callable[[], object], delay: float = 0.0) -> None:
+    """Have one of the pool's workers do ``work``, now or in ``delay`` seconds."""
+    task = _Work(pool, work)
+    if delay:
+        pool.schedule_task(task, delay)
+    else:
+        pool.run_task(task)

@@ -133,7 +133,7 @@ class LentPool(sqlalchemy.pool.Pool):
         if conn.pgconn.transaction_status == _IDLE:
             conn._autocommit = True
         # With a transaction that is open still, the pool rolls back before it does so.
-        loan.lender.give_back(conn)
+        loan.lender.put_back(conn)
 
     # -- what others call of SQLAlchemy's pool ------------------------------------------------------------------------
 

@@ -1,0 +1,79 @@
+"""Who may give a connection back, and what a second return does, whatever the kind."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from poolmgr import exceptions
+from tests.kinds.subjects import Subject
+from tests.waiting import until
+
+Ask = Callable[[Subject], list[Any]]
+
+
+def in_thread(work: Callable[[], object]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def is_still_theirs(subject: Subject, got: list[Any]) -> bool:
+    """Whether who was served has the pool's only connection yet, and may go on with it."""
+    with pytest.raises(exceptions.PoolExhausted):
+        subject.borrow()
+    return subject.pool.snapshot().used == 1 and subject.use(got[0]) in subject.ends()
+
+
+def test_second_return_takes_a_connection_from_nobody(subject: Subject, ask: Ask) -> None:  # P3
+    subject.open(max_size=1, connection_timeout=0.5)
+    conn = subject.borrow()
+    subject.give_back(conn)
+    got = ask(subject)
+    until(lambda: got)
+    subject.give_back(conn)
+    assert is_still_theirs(subject, got)
+    in_thread(lambda: subject.give_back(got[0]))
+    assert subject.pool.snapshot().idle == 1
+    with subject.borrowed():  # whoever has it again may give it back again
+        pass
+    assert subject.pool.snapshot().idle == 1
+
+
+def test_borrower_s_own_return_after_another_s_takes_a_connection_from_nobody(subject: Subject, ask: Ask) -> None:  # P3
+    subject.open(max_size=1, connection_timeout=0.5)
+    conn = subject.borrow()
+    in_thread(lambda: subject.give_back(conn))
+    got = ask(subject)
+    until(lambda: got)
+    subject.give_back(conn)
+    assert is_still_theirs(subject, got)
+    in_thread(lambda: subject.give_back(got[0]))
+
+
+def test_another_thread_may_give_back_what_was_borrowed(subject: Subject) -> None:
+    subject.open(max_size=1)
+    conn = subject.borrow()
+    in_thread(lambda: subject.give_back(conn))
+    seen = subject.pool.snapshot()
+    assert (seen.used, seen.idle, seen.closed) == (0, 1, 0)
+
+
+def test_connection_that_was_handed_to_who_had_it_before_is_back_in_a_moment(subject: Subject) -> None:  # P4
+    subject.open(max_size=1)
+    subject.give_all_back(subject.hold(1))
+    handed: list[Any] = []
+    end = threading.Event()
+
+    def borrow() -> None:
+        handed.append(subject.borrow())
+        end.wait(30)
+
+    thread = threading.Thread(target=borrow)
+    thread.start()
+    until(lambda: handed)
+    subject.give_back(handed.pop())
+    until(lambda: subject.pool.snapshot().used == 0, timeout=0.5)
+    end.set()
+    thread.join()
