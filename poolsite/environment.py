@@ -61,9 +61,7 @@ def secret_key(name: str = "SECRET_KEY") -> str:
 
 def database(name: str, engine: str, pool: dict[str, Any]) -> dict[str, Any]:
     """One entry of DATABASES from a URL: postgresql://user:password@host:port/dbname?sslmode=require"""
-    parts = _url(name, ("postgresql", "postgres"), "postgresql://user:password@host:5432/dbname?sslmode=require")
-    if not parts["path"]:
-        raise ImproperlyConfigured(f"{name} names no database. Allowed: postgresql://user:password@host:5432/dbname")
+    parts = _postgres_url(name)
     return {
         "ENGINE": engine,
         "NAME": parts["path"],
@@ -77,12 +75,26 @@ def database(name: str, engine: str, pool: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def sqlalchemy_url(name: str, otherwise: str) -> str:
+    """The same URL for SQLAlchemy, with psycopg as the driver; where the variable isn't set, that of ``otherwise``."""
+    given = name if text(name, "") else otherwise
+    _postgres_url(given)
+    return Secret(f"postgresql+psycopg://{text(given).partition('://')[2]}")
+
+
 def redis_url(name: str = "REDIS_URL") -> str:
     """The URL, or "" when there is no Redis."""
     value = text(name, "")
     if value and not value.startswith("unix://"):
         _url(name, ("redis", "rediss"), "redis://:password@host:6379/0 or unix:///path/to/socket")
     return Secret(value)
+
+
+def _postgres_url(name: str) -> dict[str, Any]:
+    parts = _url(name, ("postgresql", "postgres"), "postgresql://user:password@host:5432/dbname?sslmode=require")
+    if not parts["path"]:
+        raise ImproperlyConfigured(f"{name} names no database. Allowed: postgresql://user:password@host:5432/dbname")
+    return parts
 
 
 def _url(name: str, schemes: tuple[str, ...], example: str) -> dict[str, Any]:

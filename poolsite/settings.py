@@ -18,10 +18,12 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",
     # Its checks ask for it wherever an index of PostgreSQL's own kind is used.
     "django.contrib.postgres",
     "poolmgr",
     "poolsite.docsearch",
+    "poolsite.reports",
 ]
 
 MIDDLEWARE = [
@@ -76,7 +78,18 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-POOLMGR = {"REDIS_URL": REDIS_URL} if REDIS_URL else {}
+POOLMGR = {
+    # Where push and heartbeats go; without it they are rows of the database.
+    "REDIS_URL": REDIS_URL or None,
+    "TARGETS": {
+        # SQLAlchemy's engine for what counts all documents at once: few connections, so that the search keeps its own.
+        "reports": {
+            "KIND": "sqlalchemy",
+            "URL": env.sqlalchemy_url("REPORTS_DATABASE_URL", otherwise="DATABASE_URL"),
+            "POOL": {"max_size": 2, "connection_timeout": 5},
+        },
+    },
+}
 
 if REDIS_URL:
     CACHES = {

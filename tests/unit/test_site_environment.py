@@ -106,3 +106,16 @@ def test_secret_key(given):
     with pytest.raises(ImproperlyConfigured, match="THING has 5 characters") as error:
         env.secret_key(given("short"))
     assert "short" not in str(error.value)
+
+
+def test_sqlalchemy_is_given_the_same_url_or_another(given, monkeypatch):
+    monkeypatch.setenv("OTHER", "postgresql://us%40er:p%2Fw@db.example.org:6432/site?sslmode=require")
+    found = env.sqlalchemy_url("THING", otherwise="OTHER")
+    assert found == "postgresql+psycopg://us%40er:p%2Fw@db.example.org:6432/site?sslmode=require"
+    assert "p%2Fw" not in repr(found)
+    assert (
+        env.sqlalchemy_url(given("postgres://replica/site"), otherwise="OTHER") == "postgresql+psycopg://replica/site"
+    )
+    with pytest.raises(ImproperlyConfigured, match="THING starts with mysql://") as error:
+        env.sqlalchemy_url(given("mysql://user:hunter2@host/db"), otherwise="OTHER")
+    assert "hunter2" not in str(error.value)

@@ -1,0 +1,1 @@
+"""Figures over the documents, for whoever looks at them as a whole."""
