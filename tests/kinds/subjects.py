@@ -1,6 +1,7 @@
 """One pool of each kind, as the tests that all kinds pass see it."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +26,12 @@ from tests.waiting import until
 
 #: Of the run's Redis, the database whose clients are the tests' own.
 DATABASE = 7
+
+
+def in_thread(work: Callable[[], object]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
 
 
 class Subject:

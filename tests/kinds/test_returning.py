@@ -7,16 +7,10 @@ from typing import Any
 import pytest
 
 from poolmgr import exceptions
-from tests.kinds.subjects import Subject
+from tests.kinds.subjects import Subject, in_thread
 from tests.waiting import until
 
 Ask = Callable[[Subject], list[Any]]
-
-
-def in_thread(work: Callable[[], object]) -> None:
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
 
 
 def is_still_theirs(subject: Subject, got: list[Any]) -> bool:

@@ -115,8 +115,13 @@ class ConnectingPool(LeavingPool):
 
     def schedule_task(self, task: MaintenanceTask, delay: float) -> None:
         if isinstance(task, AddConnection):
-            task = Resting(self, task)
             with self._lock:
+                if self.present > self._max_size:
+                    # Since the first try the settings or the lease have left no room for it.
+                    self._nconns -= 1
+                    self._growing = self._growing and not task.growing
+                    return
+                task = Resting(self, task)
                 self.resting.add(task)
                 if self._waiting:
                     # One try at this pace is enough, however many connections are missing.

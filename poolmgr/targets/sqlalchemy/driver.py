@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
@@ -16,6 +17,15 @@ from poolmgr.targets.sqlalchemy.diagnosis import diagnose
 from poolmgr.targets.sqlalchemy.errors import ERRORS
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
 from poolmgr.targets.sqlalchemy.sockets import fileno_of, server_id_of
+
+
+class _Connecting(threading.local):
+    """How long the connect may take that the present thread is at for a pool, in seconds; 0 when it is at none."""
+
+    timeout = 0.0
+
+
+connecting = _Connecting()
 
 
 class _Cut:
@@ -45,7 +55,11 @@ class RecordDriver:
 
     def connect(self, timeout: float) -> Any:
         """In one of the pool's threads: a borrower's deadline holds whatever the driver's connect does."""
-        return self._make()
+        connecting.timeout = timeout
+        try:
+            return self._make()
+        finally:
+            connecting.timeout = 0.0
 
     def bind(self, conn: Any, slot: Slot) -> None:
         conn.slot = slot

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from math import ceil
 from typing import Any
 
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.secrets import hide
+from poolmgr.targets.sqlalchemy.driver import connecting
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 from poolmgr.targets.sqlalchemy.pool import ManagedQueuePool
 
-#: Drivers that know ``connect_timeout``, in whole seconds.
+#: Drivers that know ``connect_timeout``, in whole seconds, and the least that all of them take.
 _KNOW_A_TIMEOUT = frozenset({"psycopg", "psycopg2", "pymysql", "mysqldb"})
+_LEAST = 2
 
 
 def create_engine(target: str, url: Any, *, pool: Any = None, **kw: Any) -> Any:
@@ -81,12 +82,18 @@ def _expect_a_queue(given: Any, target: str) -> None:
 
 
 def _bound_connects(engine: Any) -> None:
-    """Have the driver give up a connect when nobody would wait for it any more."""
+    """Have the driver give up a connect when nobody would wait for it any more, or when others may have its room."""
     backing = engine.pool._backing
+    word = "connect_timeout"
+    site_s: dict[str, Any] = {}
 
     def bound(dialect: Any, record: Any, cargs: Any, cparams: Any) -> None:
         if dialect.driver in _KNOW_A_TIMEOUT:
-            cparams.setdefault("connect_timeout", max(2, ceil(backing.spec.connection_timeout)))
+            # The same dictionary comes at every connect, and the settings may be others by then.
+            own = site_s.setdefault(word, cparams.get(word))
+            patience = backing.spec.connection_timeout
+            left = connecting.timeout or patience
+            cparams[word] = max(_LEAST, int(left)) if own is None or left < patience else own
         hide(cparams)
 
     sqlalchemy.event.listen(engine, "do_connect", bound)

@@ -1,0 +1,62 @@
+"""A pool that holds what it holds by a lease, when that ends; whatever the kind."""
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import sqlalchemy
+
+from poolmgr.pools.allowance import Allowance
+from poolmgr.pools.desired import Desired
+from poolmgr.targets.sqlalchemy.engines import create_engine
+from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
+from poolsite.demo.servers import EmbeddedPostgres
+from tests.kinds.subjects import Subject, in_thread
+from tests.waiting import until
+
+Ask = Callable[[Subject], list[Any]]
+
+#: Seconds after which the lease lapses and ends, and after which the server is heard of.
+LAPSES, ENDS, ANSWERS = 0.3, 2.5, 3.5
+
+
+def test_connect_that_is_under_way_when_the_lease_ends_comes_to_nothing(subject: Subject, ask: Ask) -> None:  # P6
+    subject.proxy.delay = ANSWERS  # as a host that is slow to answer
+    subject.open(subject.through_proxy, max_size=2, budget=5, connection_timeout=ANSWERS * 3)
+    began = monotonic()
+    subject.pool.limit(Allowance(2, began + LAPSES, began + ENDS))
+    waiting = ask(subject)
+    until(lambda: subject.proxy.accepted)
+    until(lambda: subject.pool.snapshot().create_errors == 1)
+    assert monotonic() < began + ANSWERS
+    until(lambda: not subject.proxy.carried)
+    until(lambda: not subject.ends())
+    assert (subject.proxy.accepted, subject.pool.load().held) == (1, 0)
+    subject.proxy.delay = 0.0
+    subject.pool.limit(Allowance(2))
+    until(lambda: waiting)
+    subject.use(waiting[0])
+    in_thread(lambda: subject.give_back(waiting[0]))
+    assert subject.pool.snapshot().idle == 1
+
+
+def test_sqlalchemy_s_connects_are_bounded_by_the_profile_unless_the_site_says_otherwise(
+    postgres: EmbeddedPostgres,
+) -> None:  # P8
+    url = str(postgres.create_database("kinds")).replace("postgresql://", "postgresql+psycopg://")
+    for own, first, second in (("", 4, 7), ("?connect_timeout=9", "9", "9")):
+        engine, seen = create_engine("", url + own, pool={"connection_timeout": 4.5}), []
+        sqlalchemy.event.listen(engine, "do_connect", lambda *args, seen=seen: seen.append(args[-1]["connect_timeout"]))
+        pool = engine.pool.managed
+        engine.raw_connection().close()
+        pool.apply(Desired(SQLALCHEMY.make_spec({**pool.spec.to_dict(), "connection_timeout": 7}), "profile 1", 1))
+        pool.recycle()
+        engine.raw_connection().close()
+        assert seen[0] == first
+        assert {*seen[1:]} == {second}
+        # What the end of a lease leaves is what counts, whoever said what.
+        pool.limit(Allowance(5, monotonic() + 100, monotonic() + 3.9))
+        pool.recycle()
+        engine.raw_connection().close()
+        assert seen[-1] == 3
+        engine.dispose()
