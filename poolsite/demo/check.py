@@ -5,10 +5,11 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from .main_job import Failed, MainJob
+from .expecting import Failed
+from .main_job import MainJob, Step
 from .processes import ProcessError, tail
 from .site import Options, Site
 
@@ -35,7 +36,7 @@ def check() -> int:
     return 0 if ok else 1
 
 
-def _run(steps: list[tuple[str, Callable[[], list[str]]]], site: Site) -> bool:
+def _run(steps: Iterable[Step], site: Site) -> bool:
     # Each step builds on the one before: the first failure ends the run.
     return all(_step(title, step, site) for title, step in steps)
 
