@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 import sqlalchemy
 from sqlalchemy import event, text
+from sqlalchemy.orm import Session
 
 import poolmgr
 from poolmgr import exceptions
@@ -290,24 +292,79 @@ def test_detached_connection_lives_on_and_its_place_is_free(make: Make, url: str
     until(lambda: len(_backends(url)) == 1)
 
 
-@pytest.mark.long
-def test_two_phase_transactions_are_prepared_and_committed(make_postgres: Any) -> None:
+@pytest.fixture
+def two_phased(make_postgres: Any) -> Iterator[Any]:
+    """An engine on a server that has room for prepared transactions, and a table."""
     server = make_postgres(max_prepared_transactions=5)
     url = str(server.create_database("twophase")).replace("postgresql://", "postgresql+psycopg://")
     engine = create_engine(TARGET, url, pool={"max_size": 1})
-    try:
-        with engine.begin() as conn:
-            conn.execute(text("CREATE TABLE twice (name text)"))
-        with engine.connect() as conn:
-            for name in ("kept", "undone"):
-                both = conn.begin_twophase()
-                conn.execute(text("INSERT INTO twice VALUES (:name)"), {"name": name})
-                both.prepare()
-                both.commit() if name == "kept" else both.rollback()
-        with engine.connect() as conn:
-            assert conn.scalars(text("SELECT name FROM twice")).all() == ["kept"]
-    finally:
-        engine.dispose()
+    with engine.begin() as conn:
+        conn.execute(text("CREATE TABLE twice (name text)"))
+    yield engine
+    engine.dispose()
+
+
+def _prepare(conn: Any, name: str) -> Any:
+    both = conn.begin_twophase()
+    conn.execute(text("INSERT INTO twice VALUES (:name)"), {"name": name})
+    both.prepare()
+    return both
+
+
+@pytest.mark.long
+def test_two_phase_transactions_are_prepared_and_committed(two_phased: Any) -> None:
+    with two_phased.connect() as conn:
+        for name in ("kept", "undone"):
+            both = _prepare(conn, name)
+            both.commit() if name == "kept" else both.rollback()
+    with two_phased.connect() as conn:
+        assert conn.scalars(text("SELECT name FROM twice")).all() == ["kept"]
+
+
+@pytest.mark.long
+def test_transaction_that_was_prepared_and_left_can_be_ended_by_its_name(two_phased: Any) -> None:  # P2
+    raw = two_phased.raw_connection()
+    first = raw.driver_connection.info.backend_pid
+    raw.driver_connection.tpc_begin("left")
+    raw.cursor().execute("INSERT INTO twice VALUES ('left')")
+    raw.driver_connection.tpc_prepare()
+    raw.close()
+    # psycopg refuses to roll back what is prepared, so that nobody gets this connection.
+    with two_phased.connect() as conn:
+        assert conn.scalar(PID) != first
+        (xid,) = conn.recover_twophase()
+        assert xid == "left"
+        conn.commit_prepared(xid, recover=True)
+    with two_phased.connect() as conn:
+        assert conn.scalars(text("SELECT name FROM twice")).all() == ["left"]
+
+
+@pytest.mark.long
+def test_session_commits_both_its_binds_or_none(two_phased: Any) -> None:
+    with Session(two_phased, twophase=True) as session:
+        session.execute(text("INSERT INTO twice VALUES ('kept')"))
+        session.commit()
+        session.execute(text("INSERT INTO twice VALUES ('undone')"))
+        session.prepare()
+        session.rollback()
+        assert session.scalars(text("SELECT name FROM twice")).all() == ["kept"]
+    assert two_phased.pool.managed.snapshot().used == 0
+
+
+def test_return_rolls_back_whatever_the_driver_s_connection_was_left_in(make: Make) -> None:  # P2
+    engine = make(pool={"max_size": 1})
+    raw = engine.raw_connection()
+    raw.cursor().execute("SELECT 1")
+    raw.close()
+    raw = engine.raw_connection()
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        raw.cursor().execute("SELECT 1 / 0")
+    raw.close()
+    with engine.connect() as conn:
+        assert conn.connection.driver_connection.info.transaction_status == 0
+        pid = conn.scalar(PID)
+    assert _pid(engine) == pid
+    assert engine.pool.managed.snapshot().created == 1
 
 
 def test_validation_query_of_the_site_s_own_only_reads_and_leaves_no_transaction(make: Make, url: str) -> None:

@@ -20,7 +20,7 @@ def lapse(state: State) -> None:
         allowance = state.allowance
         if allowance is None or not allowance.most or monotonic() < allowance.lapses:
             return
-        state.allowance = replace(allowance, most=0)
+        state.allow(replace(allowance, most=0))
     logger.warning("pool %r: the lease runs out by which it holds connections of the budget", state.target)
     resize(state)
 

@@ -43,7 +43,7 @@ class CorePool(Lending):
         """Follow new settings in place; no connection is replaced and nobody fails."""
         with self.lock:
             made = plan(self.spec, desired.spec)
-            self.desired, self.spec = desired, desired.spec
+            self.follow(desired)
             if "max_lifetime" in made.changes:
                 for slot in self.living:
                     self.set_expiry(slot)
@@ -60,8 +60,8 @@ class CorePool(Lending):
         if isinstance(predecessor := self.predecessor, CorePool):
             predecessor.limit(allowance)
         with self.lock:
-            before, self.allowance = self.allowance, allowance
-            self.lapses = inf if allowance is None else allowance.lapses
+            before = self.allowance
+            self.allow(allowance)
         if allowance is not None and allowance.ends < inf:
             self._watch()
         if before is None or allowance is None or before.most != allowance.most:
@@ -133,9 +133,8 @@ class CorePool(Lending):
     def begin(self, desired: Desired | None, allowance: Allowance | None, predecessor: Pool | None) -> None:
         """Before it opens, and before anybody knows of it: its settings, its limit and the pool that it comes after."""
         if desired is not None:
-            self.desired, self.spec = desired, desired.spec
-        self.allowance = allowance
-        self.lapses = inf if allowance is None else allowance.lapses
+            self.follow(desired)
+        self.allow(allowance)
         self.predecessor = predecessor if isinstance(predecessor, CorePool) else None
 
     def open(self) -> None:

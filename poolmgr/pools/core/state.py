@@ -45,8 +45,6 @@ class State:
         self.target = target
         self.address = address
         self.bootstrap = bootstrap
-        self.desired = Desired(bootstrap)
-        self.spec = bootstrap
         self.driver = driver
         self.opened = self.retired = self.paused = self.watched = False
         self.lock = RLock()
@@ -69,10 +67,12 @@ class State:
         self.called = False  # somebody who doesn't wait would like a connect to be tried
         self.outage = Outage(address or "the server")
 
-        self.predecessor: State | None = None  # a closed pool of the same target that has connections still
-        self.heir: Callable[[], object] | None = None  # called when this one, which is closed, holds less
         self.allowance: Allowance | None = None
         self.lapses = inf  # when the lease does, by which this pool holds what it holds
+        self.follow(Desired(bootstrap))
+
+        self.predecessor: State | None = None  # a closed pool of the same target that has connections still
+        self.heir: Callable[[], object] | None = None  # called when this one, which is closed, holds less
 
         self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
         self.counts: Counter[str] = Counter()
@@ -89,13 +89,31 @@ class State:
 
     # Each is called with the lock held.
 
+    def follow(self, desired: Desired) -> None:
+        """Take settings over."""
+        self.desired, self.spec = desired, desired.spec
+        only_looks = self.spec.validation == "socket"
+        #: Seconds of idleness below which a borrower gets what looks well; none where more is asked each time.
+        self.trusted = (self.spec.validate_after_idle or inf) if only_looks else -inf
+        self._note_most()
+
+    def allow(self, allowance: Allowance | None) -> None:
+        """Take a lease over."""
+        self.allowance = allowance
+        self.lapses = inf if allowance is None else allowance.lapses
+        self._note_most()
+
+    def _note_most(self) -> None:
+        """Once and not at each return."""
+        most = self.spec.max_size
+        self.most_alone = most if self.allowance is None else min(most, self.allowance.most)
+
     @property
     def most(self) -> int:
         """How many connections there may be by the settings, the lease, and what a closed pool before has still."""
         if self.retired:
             return 0
-        most = self.spec.max_size if self.allowance is None else min(self.spec.max_size, self.allowance.most)
-        return most if self.predecessor is None else max(0, most - self.left_over())
+        return self.most_alone if self.predecessor is None else max(0, self.most_alone - self.left_over())
 
     def is_away(self, now: float) -> bool:
         """Whether the server could not be reached for as long as anybody waits, and nothing of it is left."""

@@ -9,6 +9,7 @@ from poolmgr.secrets import hide
 from poolmgr.targets.sqlalchemy.driver import connecting
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 from poolmgr.targets.sqlalchemy.pool import ManagedQueuePool
+from poolmgr.targets.sqlalchemy.resetting import spare_rollbacks
 
 #: Drivers that know ``connect_timeout``, in whole seconds, and the least that all of them take.
 _KNOW_A_TIMEOUT = frozenset({"psycopg", "psycopg2", "pymysql", "mysqldb"})
@@ -29,6 +30,7 @@ def create_engine(target: str, url: Any, *, pool: Any = None, **kw: Any) -> Any:
     )
     _expect_a_queue(engine.dialect.get_dialect_pool_class(made), target)
     _bound_connects(engine)
+    spare_rollbacks(engine.dialect)
     return engine
 
 
@@ -59,6 +61,7 @@ def manage(engine: Any, *, target: str, pool: Any = None) -> Any:
         **words,
     )
     _bound_connects(engine)
+    spare_rollbacks(engine.dialect)
     old.dispose()
     sqlalchemy.event.listen(old, "checkin", lambda connection, record: record.close())
     return engine

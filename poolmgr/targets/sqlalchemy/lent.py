@@ -16,6 +16,7 @@ from poolmgr.pools.forks import attend, here, on_fork
 from poolmgr.pools.lender import Lender
 from poolmgr.targets.sqlalchemy.errors import ERRORS
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
+from poolmgr.targets.sqlalchemy.resetting import spare_rollbacks
 
 _engines: dict[str, Any] = {}
 _lock = Lock()
@@ -60,10 +61,7 @@ class LentPool(sqlalchemy.pool.Pool):
     def _do_get(self) -> Any:
         conn = self._borrow()
         try:
-            records: dict[LentPool, Any] = conn.loan.records
-            if (record := records.get(self)) is None:
-                record = records[self] = _record(self)
-                record.greets, record.adapters = True, self._adapters_of(conn)
+            record = conn.loan.records.get(self) or self._new_record(conn)
             # Django reads jsonb, ranges and addresses in a way of its own.
             conn._adapters = record.adapters
             if record.greets:
@@ -73,6 +71,11 @@ class LentPool(sqlalchemy.pool.Pool):
         except BaseException:
             self._give_back(conn)
             raise
+        return record
+
+    def _new_record(self, conn: Any) -> Any:
+        record = conn.loan.records[self] = _record(self)
+        record.greets, record.adapters = True, self._adapters_of(conn)
         return record
 
     def _greet(self, record: Any, conn: Any) -> None:
@@ -109,12 +112,17 @@ class LentPool(sqlalchemy.pool.Pool):
         self._give_back(connection)
 
     def _borrow(self) -> Any:
-        lender, failed = self.lender, None
+        if not here:
+            attend()
+        lender = self._found
+        if lender is None or lender.retired:
+            lender = self.lender
         if lender.spec.pool_mode == "statement":
             raise ModeError(
                 f"the pool of {self._alias!r} is in statement mode, and SQLAlchemy begins a transaction with its first"
                 " statement; give the engine an alias of its own, or the pool another mode"
             )
+        failed = None
         try:
             conn = lender.checkout()
         except CheckoutError as ex:
@@ -210,6 +218,7 @@ def _make(alias: str, kw: dict[str, Any]) -> Any:
         conn.loan.lender.read(conn, lambda: initialize(connection))
 
     made.dialect.initialize = only_read  # type: ignore[method-assign]
+    spare_rollbacks(made.dialect)
     return made
 
 

@@ -82,9 +82,8 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
             if (ear := getattr(record, "ear", None)) is not None:
                 ear.hears_the_end(monotonic() + _LINGER)
             return
-        # SQLAlchemy sees to it that a second return is none, so that any thread may give back, as one that gave back before.
-        slot.gave.clear()
-        slot.pool.give_back(slot, not record._is_hard_or_soft_invalidated())
+        # SQLAlchemy sees to it that a second return is none, whichever thread gives back.
+        slot.pool.put_back(slot, not record._is_hard_or_soft_invalidated())
 
     def _invalidate(self, connection: Any, exception: BaseException | None = None, _checkin: bool = True) -> None:
         """SQLAlchemy's: what breaks one connection breaks those that are as old."""
