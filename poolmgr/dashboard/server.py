@@ -18,7 +18,8 @@ _NONE = Figure(DASH)
 class ServerLine:
     """The state of the server, as far as anybody looked. ``old`` means that no recent check says so.
 
-    ``message`` is empty where the figures, or the verdict above them, say it already.
+    ``message`` is empty where the figures, or the verdict above them, say it already. The figures are ``known`` of a server
+    that counts its connections; one that was ``asked`` has let the check in, and took so long.
     """
 
     state: str
@@ -32,6 +33,7 @@ class ServerLine:
     width_others: str = "0%"
     x_others: str = "0%"
     known: bool = False
+    asked: bool = False
     connect: Figure = _NONE
     query: Figure = _NONE
     version: str = ""
@@ -60,6 +62,7 @@ def server_line(view: TargetView, known: bool = True) -> ServerLine:
         x_others=share(ours, max(room, used)),
         width_others=share(max(0, used - ours), max(room, used)),
         known=known,
+        asked=check.connect_time is not None,
         connect=timed(check.connect_time),
         query=timed(check.query_time),
         version=check.server_version,

@@ -15,7 +15,8 @@ class Look:
 
     ``used`` of ``most`` connections are taken at the server, ``reserved`` are kept from us. ``ids`` are those of the server's
     ends of connections, as snapshots have them; ``names`` those that sessions of ours go by which are older than a process
-    may be silent. ``connected`` is set when the server has let us in.
+    may be silent. ``version`` has the product's name, such as ``PostgreSQL 18.4``. ``connected`` is set
+    when the server has let us in.
     """
 
     address: str

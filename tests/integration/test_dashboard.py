@@ -192,7 +192,7 @@ def test_it_says_what_the_pool_does_and_which_settings_it_follows(viewer: User) 
     save_profile(profile, "operator")
     HealthCheck.objects.create(
         target="default", state="ok", message="The server answers.", connect_time=0.0042, query_time=0.0003,
-        server_used=1031, server_max=2003, server_reserved=3, ours=22, server_version="18.0",
+        server_used=1031, server_max=2003, server_reserved=3, ours=22, server_version="PostgreSQL 18.0",
     )  # fmt: skip
     pool = replace(followed(own_pool().snapshot(), profile), max_size=7, limit=7, used=3, idle=2, oldest_checkout=12.3)
     beat(pool)
@@ -204,6 +204,19 @@ def test_it_says_what_the_pool_does_and_which_settings_it_follows(viewer: User) 
     assert "<strong>1,031</strong> of 2,000 connections used, <strong>22</strong> ours" in page
     assert "4.2 ms" in page
     assert '<strong title="12.300000 seconds">12 s</strong>' in page
+
+
+def test_a_server_that_counts_nothing_still_tells_its_version_and_its_times(viewer: User) -> None:
+    HealthCheck.objects.create(
+        target="default", state="ok", message="The server answers.", connect_time=0.0042, query_time=0.0003,
+        server_version="MariaDB 11.4.2",
+    )  # fmt: skip
+    beat(calm())
+    page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
+    assert "The server answers." in page
+    assert "connect 4.2 ms" in page
+    assert "MariaDB 11.4.2" in page
+    assert "connections used" not in page
 
 
 def test_what_nobody_measured_is_a_dash_and_not_a_zero(viewer: User) -> None:

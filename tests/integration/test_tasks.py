@@ -62,7 +62,7 @@ def test_check_is_stored_with_what_the_server_says(fleet: TestFleet) -> None:
     assert check.server_used >= check.ours
     assert 0 < check.connect_time < 1
     assert 0 < check.query_time < 1
-    assert check.server_version.startswith("18")
+    assert check.server_version.startswith("PostgreSQL 18")
     assert Event.objects.get(kind="health").message.startswith("ok: ")
     seen = read_fleet().targets[0].last_health
     assert seen is not None

@@ -43,7 +43,8 @@ def look(target: str, look: Look, query: Callable[[], str], deadline: float, sil
         left = max(0.0, deadline - monotonic())
         with ended_after(left, lambda: break_off(connection)), connection.cursor(row_factory=tuple_row) as cursor:
             row: Any = cursor.execute(_FIGURES.format(age=silence)).fetchone()
-    look.ids, look.most, look.reserved, look.version, look.names = row
+    look.ids, look.most, look.reserved, version, look.names = row
+    look.version = f"PostgreSQL {version}"
     # The probe's own connection is gone by the time that anybody reads this.
     look.used = len(look.ids) - 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -14,6 +14,8 @@ from poolmgr.targets.redis.library import redis
 
 #: A server with more clients than that is not asked for each of them.
 _MOST_LISTED = 5_000
+#: Where the first that is there says what the server is: Valkey tells, beside its own, which version of Redis it is like.
+_PRODUCTS = {"valkey_version": "Valkey", "redis_version": "Redis"}
 
 
 def look(target: str, look: Look, query: Callable[[], str], deadline: float, silence: float) -> None:
@@ -58,7 +60,7 @@ def _tell(conn: Any, look: Look, deadline: float) -> None:
         info = _parsed(_ask(conn, deadline, "INFO"))
     except redis.ResponseError:
         return
-    look.version = info.get("redis_version", "")
+    look.version = _version(info)
     # The probe's own connection is gone by the time that anybody reads this.
     look.used = int(info.get("connected_clients", 1)) - 1
     look.most = int(info["maxclients"]) if "maxclients" in info else None
@@ -73,6 +75,10 @@ def _tell(conn: Any, look: Look, deadline: float) -> None:
         return
     ids = (line.partition("id=")[2].partition(" ")[0] for line in listed.splitlines())
     look.ids = [int(each) for each in ids if each.isdigit() and int(each) != conn.server_id]
+
+
+def _version(info: Mapping[str, str]) -> str:
+    return next((f"{product} {info[key]}" for key, product in _PRODUCTS.items() if key in info), "")
 
 
 def _parsed(info: Any) -> dict[str, str]:

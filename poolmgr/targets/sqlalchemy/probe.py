@@ -24,6 +24,24 @@ def look(target: str, look: Look, query: Callable[[], str], deadline: float, sil
         raise failed
 
 
+#: What people call the servers of the dialects that SQLAlchemy brings.
+_PRODUCTS = {
+    "postgresql": "PostgreSQL",
+    "mysql": "MySQL",
+    "mariadb": "MariaDB",
+    "sqlite": "SQLite",
+    "oracle": "Oracle",
+    "mssql": "SQL Server",
+}
+
+
+def version_of(dialect: Any) -> str:
+    """The product and its version, as far as a connection has told it."""
+    name = "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
+    numbers = getattr(dialect, "server_version_info", None) or ()
+    return " ".join((_PRODUCTS.get(name, name), ".".join(str(part) for part in numbers))).rstrip()
+
+
 def _look(engine: Any, look: Look, query: Callable[[], str], deadline: float) -> None:
     driver = engine.pool._backing.driver
     began = perf_counter()
@@ -36,7 +54,6 @@ def _look(engine: Any, look: Look, query: Callable[[], str], deadline: float) ->
         driver.ask(record, asked, deadline)
         look.query_time = perf_counter() - began
         # The dialect has read it at the first connect.
-        version = getattr(engine.dialect, "server_version_info", None) or ()
-        look.version = ".".join(str(part) for part in version)
+        look.version = version_of(engine.dialect)
     finally:
         driver.close(record, deadline)
