@@ -13,6 +13,7 @@ from collections import Counter
 from typing import Any
 
 import psycopg
+import redis
 
 from tests.waiting import until
 
@@ -73,10 +74,10 @@ class Sharer:
 
 
 class Fleet:
-    """``budget`` of the target "work" for processes of ``max_size`` 10."""
+    """``budget`` of a target for processes of ``max_size`` 10; the environment says of which kind it is."""
 
     def __init__(self, environment: dict[str, str], budget: int, **pool: Any) -> None:
-        pool = {"min_size": 0, "max_size": 10, "budget": budget, "timeout": 20, **pool}
+        pool = {"min_size": 0, "max_size": 10, "budget": budget, "connection_timeout": 20, **pool}
         self._environment = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "tests.faults.programs.sharing_settings",
@@ -100,11 +101,9 @@ class Fleet:
 
 
 class Witness:
-    """Samples, as fast as the server answers, how many sessions each process has to a database."""
+    """Samples, as fast as the server answers, how many connections each process has."""
 
-    def __init__(self, url: str, database: str) -> None:
-        self._connection = psycopg.connect(url, autocommit=True, application_name="witness")
-        self._database = database
+    def __init__(self) -> None:
         self._stopped = threading.Event()
         self.now: Counter[str] = Counter()
         self.most = 0
@@ -115,15 +114,16 @@ class Witness:
 
     def _run(self) -> None:
         while not self._stopped.wait(0.003):
-            rows = self._connection.execute(
-                "SELECT application_name, count(*) FROM pg_stat_activity"
-                " WHERE datname = %s AND backend_type = 'client backend' GROUP BY 1",
-                [self._database],
-            ).fetchall()
-            self.now = Counter(dict(rows))
+            self.now = self.look()
             self.samples += 1
             if self.now.total() > self.most:
                 self.most, self.at_most = self.now.total(), self.now
+
+    def look(self) -> Counter[str]:
+        """How many the server has at this moment, by the processes' names."""
+        raise NotImplementedError
+
+    def close(self) -> None: ...
 
     def watch(self, seconds: float) -> None:
         """Look on for so long; what was seen stands in ``most``."""
@@ -133,4 +133,40 @@ class Witness:
     def stop(self) -> None:
         self._stopped.set()
         self._thread.join(5)
+        self.close()
+
+
+class PostgresWitness(Witness):
+    """Of the sessions to a database."""
+
+    def __init__(self, url: str, database: str) -> None:
+        self._connection = psycopg.connect(url, autocommit=True, application_name="witness")
+        self._database = database
+        super().__init__()
+
+    def look(self) -> Counter[str]:
+        rows = self._connection.execute(
+            "SELECT application_name, count(*) FROM pg_stat_activity"
+            " WHERE datname = %s AND backend_type = 'client backend' GROUP BY 1",
+            [self._database],
+        ).fetchall()
+        return Counter(dict(rows))
+
+    def close(self) -> None:
         self._connection.close()
+
+
+class RedisWitness(Witness):
+    """Of the clients of a Redis that have chosen a database."""
+
+    def __init__(self, url: str, database: int) -> None:
+        self._client = redis.Redis.from_url(url)
+        self._database = str(database)
+        super().__init__()
+
+    def look(self) -> Counter[str]:
+        clients: Any = self._client.client_list()
+        return Counter(each["name"] for each in clients if each["db"] == self._database)
+
+    def close(self) -> None:
+        self._client.close()

@@ -15,7 +15,7 @@ from redis import Redis
 
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests import servers as running
-from tests.faults.sharers import Fleet, Sharer, Witness
+from tests.faults.sharers import Fleet, PostgresWitness, Sharer, Witness
 from tests.proxy import Proxy
 from tests.waiting import until
 
@@ -41,7 +41,7 @@ def server() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture
 def witness(server: EmbeddedPostgres) -> Iterator[Witness]:
-    witness = Witness(server.url("postgres"), "work")
+    witness = PostgresWitness(server.url("postgres"), "work")
     yield witness
     witness.stop()
 

@@ -14,7 +14,10 @@ import django
 
 django.setup()
 
+from django.conf import settings  # noqa: E402
 from django.db import connections  # noqa: E402
+
+import poolmgr  # noqa: E402
 
 told = {"threads": 0, "hold": 0.05, "pause": 0.0}
 stopped = threading.Event()
@@ -23,20 +26,48 @@ served = [0] * 64
 failed: list[str] = []
 
 
+def use_database() -> None:
+    try:
+        with connections["work"].cursor() as cursor:
+            cursor.execute("SELECT 1")
+            time.sleep(told["hold"])
+            cursor.execute("SELECT 1")
+    finally:
+        connections["work"].close()
+
+
+def use_cache() -> None:
+    from django.core.cache import cache
+
+    # Which holds the connection for as long.
+    with cache._cache.get_client().pipeline() as pipeline:
+        pipeline.watch("key")
+        time.sleep(told["hold"])
+        pipeline.get("key")
+
+
+def use_engine() -> None:
+    with poolmgr.pool("work").connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+        time.sleep(told["hold"])
+        connection.exec_driver_sql("SELECT 1")
+
+
+if "work" in settings.DATABASES:
+    use = use_database
+else:
+    use = use_engine if "TARGETS" in settings.POOLMGR else use_cache
+
+
 def work(number: int) -> None:
     while not stopped.is_set():
         with news:
             news.wait_for(lambda: number < told["threads"] or stopped.is_set())
         try:
-            with connections["work"].cursor() as cursor:
-                cursor.execute("SELECT 1")
-                time.sleep(told["hold"])
-                cursor.execute("SELECT 1")
+            use()
             served[number] += 1
         except Exception as error:
             failed.append(f"{type(error).__name__}: {error}")
-        finally:
-            connections["work"].close()
         time.sleep(told["pause"])
 
 

@@ -1,4 +1,7 @@
-"""A site with a target whose budget it shares, and a control database elsewhere; the environment says where, as JSON."""
+"""A site with a target whose budget it shares, and a control database elsewhere; the environment says where, as JSON.
+
+The target is the database alias "work", the cache or the engine "work", whichever has a URL.
+"""
 
 import json
 import os
@@ -12,7 +15,17 @@ INSTALLED_APPS = ["poolmgr"]
 USE_TZ = True
 POOLMGR = json.loads(os.environ["POOLMGR"])
 
+_POOL = json.loads(os.environ.get("POOL", "true"))
+if _URL := os.environ.get("CACHE_URL"):
+    _BACKEND = "django.core.cache.backends.redis.RedisCache"
+    _OPTIONS = {"pool_class": "poolmgr.targets.redis.caches.CachePool", "POOL": _POOL, "client_name": _NAME}
+    CACHES = {"default": {"BACKEND": _BACKEND, "LOCATION": _URL, "OPTIONS": _OPTIONS}}
+if _URL := os.environ.get("ENGINE_URL"):
+    _URL = f"{_URL.replace('postgresql:', 'postgresql+psycopg:')}?application_name={_NAME}"
+    POOLMGR["TARGETS"] = {"work": {"KIND": "sqlalchemy", "URL": _URL, "POOL": _POOL}}
+
 DATABASES = {
     "default": database(os.environ["CONTROL_URL"], pool={"min_size": 0, "max_size": 2}, application_name=_NAME),
-    "work": database(os.environ["WORK_URL"], pool=json.loads(os.environ.get("POOL", "true")), application_name=_NAME),
 }
+if _URL := os.environ.get("WORK_URL"):
+    DATABASES["work"] = database(_URL, pool=_POOL, application_name=_NAME)
