@@ -95,6 +95,11 @@ def _distributions(pools: _Pools) -> Iterator[str]:
 
 
 def _targets(fleet: Fleet) -> Iterator[str]:
+    yield "# HELP poolmgr_target_info What the target is: its kind, and where it leads."
+    yield "# TYPE poolmgr_target_info gauge"
+    for view in fleet.targets:
+        what = ((_TARGET, view.target), ("kind", view.kind), ("address", view.address))
+        yield _line("poolmgr_target_info", what, 1)
     yield "# HELP poolmgr_target_state The verdict: 0 ok, 1 warning, 2 critical, 3 unknown."
     yield "# TYPE poolmgr_target_state gauge"
     for view in fleet.targets:

@@ -11,6 +11,7 @@ from django.test import Client
 
 from poolmgr.conf import conf
 from poolmgr.exceptions import ConfigurationError
+from poolmgr.metrics.snapshot import PoolSnapshot
 
 from .console import beat, own_fleet, own_pool, person, signed_in
 
@@ -63,9 +64,23 @@ def test_a_target_has_the_same_label_in_every_series() -> None:
     # Whose heartbeat can't be read, of that nobody knows the targets; and the control database is none.
     others = ("#", "poolmgr_unread_processes", "poolmgr_control_up")
     figures = [line for line in scrape().content.decode().splitlines() if not line.startswith(others)]
-    assert {"poolmgr_target_state", "poolmgr_processes"} <= {line.partition("{")[0] for line in figures}
+    assert {"poolmgr_target_info", "poolmgr_target_state", "poolmgr_processes"} <= {
+        line.partition("{")[0] for line in figures
+    }
     for line in figures:
         assert '{db_client_connection_pool_name="default"' in line
+
+
+def test_a_target_s_kind_and_address_are_told() -> None:
+    own, cache = own_pool().snapshot(), PoolSnapshot("cache:default", kind="redis", address="cache.example.org:6379/1")
+    beat(own, cache)
+    told = [line for line in scrape().content.decode().splitlines() if line.startswith("poolmgr_target_info{")]
+    name = "db_client_connection_pool_name"
+    assert told == [
+        f'poolmgr_target_info{{{name}="cache:default",kind="redis",address="cache.example.org:6379/1"}} 1',
+        f'poolmgr_target_info{{{name}="default",kind="postgresql",address="{own.address}"}} 1',
+    ]
+    assert own.address
 
 
 def test_every_line_is_wellformed_also_with_a_hostile_target_name() -> None:

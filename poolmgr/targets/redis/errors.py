@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poolmgr import exceptions as shared
-from poolmgr.exceptions import CheckoutError
+from poolmgr.pools.core.driver import errors_of
 from poolmgr.targets.redis.library import redis
 
 
@@ -35,12 +35,4 @@ class AuthenticationFailed(shared.AuthenticationFailed, redis.AuthenticationErro
     """The server refuses the credentials, or the database doesn't exist."""
 
 
-ERRORS: dict[type[CheckoutError], type[CheckoutError]] = {
-    shared.PoolExhausted: PoolExhausted,
-    shared.TooManyWaiting: TooManyWaiting,
-    shared.PoolPaused: PoolPaused,
-    shared.PoolClosed: PoolClosed,
-    shared.ServerDown: ServerDown,
-    shared.ServerFull: ServerFull,
-    shared.AuthenticationFailed: AuthenticationFailed,
-}
+ERRORS = errors_of(PoolExhausted, TooManyWaiting, PoolPaused, PoolClosed, ServerDown, ServerFull, AuthenticationFailed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from poolmgr import exceptions as shared
-from poolmgr.exceptions import CheckoutError
+from poolmgr.pools.core.driver import errors_of
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 
 exc = sqlalchemy.exc
@@ -54,12 +54,4 @@ class AuthenticationFailed(shared.AuthenticationFailed, _NoConnection, exc.Opera
     """The server refuses the credentials, or the database doesn't exist."""
 
 
-ERRORS: dict[type[CheckoutError], type[CheckoutError]] = {
-    shared.PoolExhausted: PoolExhausted,
-    shared.TooManyWaiting: TooManyWaiting,
-    shared.PoolPaused: PoolPaused,
-    shared.PoolClosed: PoolClosed,
-    shared.ServerDown: ServerDown,
-    shared.ServerFull: ServerFull,
-    shared.AuthenticationFailed: AuthenticationFailed,
-}
+ERRORS = errors_of(PoolExhausted, TooManyWaiting, PoolPaused, PoolClosed, ServerDown, ServerFull, AuthenticationFailed)

@@ -6,6 +6,7 @@ It ends when its stdin does, with a line of how many queries it has served and h
 """
 
 import json
+import os
 import sys
 import threading
 import time
@@ -14,7 +15,6 @@ import django
 
 django.setup()
 
-from django.conf import settings  # noqa: E402
 from django.db import connections  # noqa: E402
 
 import poolmgr  # noqa: E402
@@ -53,10 +53,8 @@ def use_engine() -> None:
         connection.exec_driver_sql("SELECT 1")
 
 
-if "work" in settings.DATABASES:
-    use = use_database
-else:
-    use = use_engine if "TARGETS" in settings.POOLMGR else use_cache
+WAYS = {"WORK_URL": use_database, "CACHE_URL": use_cache, "ENGINE_URL": use_engine}
+use = next(way for name, way in WAYS.items() if os.environ.get(name))
 
 
 def work(number: int) -> None:
