@@ -160,6 +160,8 @@ class Agent:
             self._store_error = ""
 
     def _report(self) -> ProcessBeat:
+        pools = registry.pools()
+        told = (*self._follower.problems, self._store_error, self._tender.problem, *(pool.problem for pool in pools))
         return ProcessBeat(
             uid=self.uid,
             host=host(),
@@ -169,10 +171,10 @@ class Agent:
             at=time(),
             version=__version__,
             name=short_name(),
-            pools=tuple(pool.snapshot() for pool in registry.pools()),
+            pools=tuple(pool.snapshot() for pool in pools),
             acks=self._orders.recent(),
             control_lost=lost.since if (lost := reach.known_outage(control_alias())) else 0.0,
-            problems=tuple(filter(None, (*self._follower.problems, self._store_error, self._tender.problem))),
+            problems=tuple(filter(None, told)),
         )
 
     def _call(self, uids: frozenset[str]) -> bool:

@@ -37,17 +37,21 @@ class Pool(Protocol):
 
     ``kind`` is the name of its kind, ``address`` where it connects to, for people. ``bootstrap`` are the settings without a
     profile, ``desired`` those that it follows with where they come from, ``spec`` the same settings alone. ``opened`` says
-    that ``open()`` has been called; a pool that is ``retired`` is closed and never opens again.
+    that ``open()`` has been called; a pool that is ``retired`` is closed and never opens again. ``problem`` is a sentence
+    on what keeps it from doing as its settings say, or empty.
     """
 
     kind: str
     target: str
-    address: str
     bootstrap: PoolSpec
     desired: Desired
     spec: PoolSpec
     opened: bool
     retired: bool
+    problem: str
+
+    @property
+    def address(self) -> str: ...
 
     @property
     def paused(self) -> bool: ...
@@ -65,8 +69,11 @@ class Pool(Protocol):
     def open(self) -> None:
         """Start what it does by itself, and its first connects. Idempotent."""
 
+    def retire(self) -> None:
+        """Connect no more, close what is idle now and what is used as it returns; whoever waits is told. Idempotent."""
+
     def close(self, timeout: float = 5.0) -> None:
-        """Close what is idle now and what is used as it returns, within ``timeout`` seconds; whoever waits is told."""
+        """Retire, and wait up to ``timeout`` seconds for what is idle to be gone."""
 
     def disown(self) -> None:
         """In a forked child: be a closed pool, whose connections are the parent's and out of reach."""
@@ -91,3 +98,22 @@ class Pool(Protocol):
 
     def snapshot(self) -> PoolSnapshot:
         """What it looks like now."""
+
+
+class Peers(Protocol):
+    """What a member of a group says to the group, and asks of it; never with a lock of its own held, but for ``stir()``."""
+
+    def stir(self) -> None:
+        """Somebody begins to wait here, or something is gone: see whether room should move between members."""
+
+    def pending_beside(self, member: object) -> int:
+        """How many requests wait at the others."""
+
+    def figures(self) -> str:
+        """What all hold together, for the words of an error."""
+
+
+class Member(Pool, Protocol):
+    """A pool that may be one of several of its target; ``peers`` is None while it is alone."""
+
+    peers: Peers | None

@@ -17,7 +17,7 @@ from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.diagnosis import Diagnosis
 from poolmgr.pools.forks import attend, here, on_fork
-from poolmgr.pools.plan import Plan
+from poolmgr.pools.plan import Action, Plan
 from poolmgr.pools.port import Pool
 from poolmgr.pools.spec import PoolSpec
 
@@ -121,7 +121,14 @@ def set_desired(desired: Mapping[str, Desired]) -> dict[str, Plan]:
     with _held():
         _state.desired = dict(desired)
         present = _state.retired | _state.pools
-    return {target: pool.apply(desired.get(target) or Desired(pool.bootstrap)) for target, pool in present.items()}
+    return {target: _apply(pool, desired.get(target) or Desired(pool.bootstrap)) for target, pool in present.items()}
+
+
+def _apply(pool: Pool, desired: Desired) -> Plan:
+    made = pool.apply(desired)
+    if made.action is not Action.KEEP:
+        logger.info("pool %r follows %s revision %s: %s", pool.target, desired.profile, desired.revision, made.reason)
+    return made
 
 
 def hold_back() -> None:

@@ -253,7 +253,7 @@ def test_size_in_redis_py_s_words_beside_a_target_is_refused(settings: Any) -> N
 def test_pool_of_a_target_is_the_one_that_its_cache_uses(settings: Any, redis_server: EmbeddedRedis) -> None:
     settings.CACHES = {"default": plain("x"), "quick": cache(DJANGO_S, redis_server.url(8))}
     caches["quick"].set("key", 1)
-    assert plugged.pool_of("cache:quick").managed is registry.get("cache:quick")
+    assert plugged.pool_of("cache:quick").managed.peers is registry.get("cache:quick")
     with pytest.raises(KeyError):
         plugged.pool_of("cache:none")
 

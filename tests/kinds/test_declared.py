@@ -63,7 +63,7 @@ def test_site_code_is_handed_one_pool_of_a_declared_target_that_follows_its_prof
     assert client.ping()
     assert poolmgr.pool(vectors) is pool
     managed = registry.get(vectors)
-    assert managed is pool.managed
+    assert managed is pool.managed.peers
     registry.set_desired({vectors: Desired(REDIS.make_spec({"max_size": 7, "min_size": 0}), "profile 1", 2)})
     seen = managed.snapshot()
     assert (seen.kind, seen.max_size, seen.profile, seen.checkouts) == ("redis", 7, "profile 1", 1)
@@ -83,7 +83,7 @@ def test_pools_are_handed_out_by_alias_cache_and_name(vectors: str, cached: str,
     assert poolmgr.pool() is registry.get("default")
     assert poolmgr.pool("default").kind == "postgresql"
     assert redis.Redis(connection_pool=poolmgr.pool(cached)).ping()
-    assert poolmgr.pool(cached).managed is registry.get(cached)
+    assert poolmgr.pool(cached).managed.peers is registry.get(cached)
     assert poolmgr.pool(vectors).target == vectors
 
 

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolmgr.control.sharing.share import Claim, Lease, fill, share_out
-
-_NOBODY = Lease(0, 0, 0, 0, 0)
+from poolmgr.control.sharing.share import Claim, Lease, share_out
+from poolmgr.pools.fair import fill
 
 
 def asks(*numbers: int) -> dict[str, int]:
@@ -28,12 +27,11 @@ def asks(*numbers: int) -> dict[str, int]:
     ],
 )
 def test_room_is_filled_from_below(room: int, asked: dict[str, int], given: list[int]) -> None:
-    assert list(dict(sorted(fill(room, asked, dict.fromkeys(asked, _NOBODY)).items())).values()) == given
+    assert list(dict(sorted(fill(room, asked, dict.fromkeys(asked, 0)).items())).values()) == given
 
 
 def test_what_cannot_be_divided_stays_where_it_is() -> None:
-    leases = {"a": _NOBODY, "b": Lease(2, 2, 5, 0, 3), "c": _NOBODY}
-    assert fill(4, {"a": 5, "b": 5, "c": 5}, leases) == {"a": 1, "b": 2, "c": 1}
+    assert fill(4, {"a": 5, "b": 5, "c": 5}, {"a": 0, "b": 2, "c": 0}) == {"a": 1, "b": 2, "c": 1}
 
 
 def test_demand_goes_before_what_is_kept_warm() -> None:  # P6

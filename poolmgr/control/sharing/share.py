@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from poolmgr.pools.fair import fill
+
 #: What each process may hold where there are more of them than the budget has connections: with none it could serve nobody.
 FLOOR = 1
 
@@ -122,36 +124,10 @@ def _enough(number: int, names: Iterable[str], difference: Callable[[str], int])
 
 def _shares(everyone: Mapping[str, Lease], room: int) -> dict[str, int]:
     """Demand comes first; what it leaves keeps connections warm."""
-    first = fill(room, {name: lease.want for name, lease in everyone.items()}, everyone)
+    holds = {name: lease.limit for name, lease in everyone.items()}
+    first = fill(room, {name: lease.want for name, lease in everyone.items()}, holds)
     rest = room - sum(first.values())
     if not rest:
         return first
-    extra = fill(rest, {name: max(0, lease.warm - lease.want) for name, lease in everyone.items()}, everyone)
+    extra = fill(rest, {name: max(0, lease.warm - lease.want) for name, lease in everyone.items()}, holds)
     return {name: first[name] + extra[name] for name in everyone}
-
-
-def fill(room: int, asks: Mapping[str, int], leases: Mapping[str, Lease]) -> dict[str, int]:
-    """Max-min: nobody gets more than they ask for, and nobody less than another unless they asked for less.
-
-    What can't be divided goes to those who hold the most already, so that as little as possible changes hands.
-    """
-    if sum(asks.values()) <= room:
-        return dict(asks)
-    level, over = _level(room, sorted(asks.values()))
-    given = {name: ask if ask < level else level for name, ask in asks.items()}
-    if over:
-        hungry = [name for name, ask in asks.items() if ask > level]
-        for name in sorted(hungry, key=lambda name: (-leases[name].limit, name))[:over]:
-            given[name] += 1
-    return given
-
-
-def _level(room: int, rising: list[int]) -> tuple[int, int]:
-    """Up to where everybody's ask is met, and for how many there is one more; the asks are more than the room."""
-    left = len(rising)
-    for ask in rising:
-        if ask * left > room:
-            break
-        room -= ask
-        left -= 1
-    return divmod(room, left)

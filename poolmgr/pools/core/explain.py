@@ -34,7 +34,8 @@ def _timed_out(state: State, seen: PoolSnapshot, timeout: float) -> CheckoutErro
     if seen.used < seen.limit and (_connects_slowly(state, timeout / 2) or (not seen.used and not seen.idle)):
         sentence = f"{waited}: the server at {state.address} does not answer ({figures(seen)})"
         return _error(state, shared.ServerDown, sentence)
-    return _error(state, shared.PoolExhausted, f"{waited}: pool exhausted ({figures(seen)}){holders(seen)}")
+    told = f"{waited}: pool exhausted ({figures(seen)}{_beside(state)}){holders(seen)}"
+    return _error(state, shared.PoolExhausted, told)
 
 
 def _connects_slowly(state: State, seconds: float) -> bool:
@@ -59,7 +60,7 @@ def too_many(state: State) -> CheckoutError:
     """Why the checkout was not even queued."""
     seen, limit = snapshot(state), state.spec.max_waiting
     sentence = f"no connection to {state.target!r}: {limit} requests wait already, which is max_waiting"
-    return _error(state, shared.TooManyWaiting, f"{sentence} ({figures(seen)}){holders(seen)}")
+    return _error(state, shared.TooManyWaiting, f"{sentence} ({figures(seen)}{_beside(state)}){holders(seen)}")
 
 
 def refused(state: State, error: Exception) -> CheckoutError:
@@ -82,6 +83,11 @@ def figures(seen: PoolSnapshot) -> str:
     closing = f", {seen.closing} closing" if seen.closing else ""
     held = f"{seen.used} in use, {seen.idle} idle, {seen.opening} opening{closing}"
     return f"{held} of {seen.limit}, {seen.pending} waiting"
+
+
+def _beside(state: State) -> str:
+    told = state.peers.figures() if state.peers is not None else ""
+    return f"; {told}" if told else ""
 
 
 def holders(seen: PoolSnapshot) -> str:

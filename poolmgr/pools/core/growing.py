@@ -34,7 +34,7 @@ def _wanted(state: State, now: float) -> int:
     if state.retired or not state.opened or now < state.retry_at or now >= state.lapses:
         return 0
     most = state.most
-    missing = min(state.spec.min_size, most) - state.present if now >= state.fill_at else 0
+    missing = min(state.least, most) - state.present if now >= state.fill_at else 0
     # One at a time, so that a spike of short requests doesn't open one each.
     if (state.waiting or state.called) and not state.paused and not _is_under_way(state, now):
         missing = max(missing, 1)

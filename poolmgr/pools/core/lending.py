@@ -156,6 +156,7 @@ class Lending(State):
 
     def _take_or_queue(self, place: Place) -> Slot | None:
         """An idle connection if there is one, else None, and ``place`` is in the queue."""
+        beside = self.peers.pending_beside(self) if self.peers is not None and self.spec.max_waiting else 0
         with self.lock:
             if self.retired:
                 raise explain.closed(self)
@@ -167,7 +168,7 @@ class Lending(State):
             # Others have waited for as long in vain. One of those who come calls a try each time, for the next to find.
             away = self.last_error if not self.paused and self.is_away(now) else None
             self.called = away is not None
-            full = 0 < self.spec.max_waiting <= len(self.waiting)
+            full = 0 < self.spec.max_waiting <= len(self.waiting) + beside
             if not full and away is None:
                 self.waiting.append(place)
         if away is not None:

@@ -49,10 +49,6 @@ class CorePool(Lending):
                     self.set_expiry(slot)
         if made.action is Action.RESIZE:
             resize(self)
-        if made.action is not Action.KEEP:
-            logger.info(
-                "pool %r follows %s revision %s: %s", self.target, desired.profile, desired.revision, made.reason
-            )
         return made
 
     def limit(self, allowance: Allowance | None) -> None:
@@ -77,6 +73,8 @@ class CorePool(Lending):
         growing.grow(self)
         if self.retired and self.heir is not None:
             self.heir()
+        if self.peers is not None:
+            self.peers.stir()
 
     def _watch(self) -> None:
         """Look at the lease now, and have the ticker do so whatever becomes of the agent that renews it."""

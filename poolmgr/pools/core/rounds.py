@@ -110,7 +110,7 @@ def _shrink(state: State, now: float) -> None:
     if not patience:
         return
     with state.lock:
-        spare = max(0, state.present - state.spec.min_size)
+        spare = max(0, state.present - state.least)
         taken = take_idle(state, lambda slot: now - slot.idle_since > patience, spare)
         for slot in taken:
             leave(state, slot)

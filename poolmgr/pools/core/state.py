@@ -23,6 +23,7 @@ from poolmgr.pools.core.workers import Workers
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.outage import Outage
 from poolmgr.pools.owners import owner_function
+from poolmgr.pools.port import Peers
 from poolmgr.pools.spec import PoolSpec
 
 #: Connects and questions under way at once in a pool, and connections that are seen off.
@@ -73,6 +74,8 @@ class State:
 
         self.predecessor: State | None = None  # a closed pool of the same target that has connections still
         self.heir: Callable[[], object] | None = None  # called when this one, which is closed, holds less
+        self.problem = ""
+        self.peers: Peers | None = None  # the others of the same target in this process
 
         self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
         self.counts: Counter[str] = Counter()
@@ -114,6 +117,12 @@ class State:
         if self.retired:
             return 0
         return self.most_alone if self.predecessor is None else max(0, self.most_alone - self.left_over())
+
+    @property
+    def least(self) -> int:
+        """How many connections are kept warm."""
+        shared = None if self.allowance is None else self.allowance.least
+        return self.spec.min_size if shared is None else min(self.spec.min_size, shared)
 
     def is_away(self, now: float) -> bool:
         """Whether the server could not be reached for as long as anybody waits, and nothing of it is left."""

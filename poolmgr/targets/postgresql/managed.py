@@ -363,10 +363,6 @@ class ManagedPool(PoolState):
             self._tune(desired.spec)
         if made.action is Action.RESIZE:
             sizing.resize(self)
-        if made.action is not Action.KEEP:
-            logger.info(
-                "pool %r follows %s revision %s: %s", self.target, desired.profile, desired.revision, made.reason
-            )
         return made
 
     def limit(self, allowance: Allowance | None) -> None:

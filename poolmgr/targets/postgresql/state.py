@@ -40,6 +40,7 @@ class PoolState:
         self.bootstrap = bootstrap
         self.desired = Desired(bootstrap)
         self.spec = bootstrap
+        self.problem = ""
         self.opened = self.retired = self.watched = False
         self.predecessor: PoolState | None = None  # a closed pool of the same target that has connections out still
         self.configure = configure

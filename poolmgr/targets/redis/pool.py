@@ -10,7 +10,7 @@ from typing import Any
 from weakref import WeakSet
 
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.pools import registry
+from poolmgr.pools import group
 from poolmgr.pools.core.driver import Driver
 from poolmgr.pools.core.pool import CorePool
 from poolmgr.pools.desired import Desired
@@ -22,6 +22,9 @@ from poolmgr.targets.redis.connection import tracked
 from poolmgr.targets.redis.driver import RedisDriver
 from poolmgr.targets.redis.kind import REDIS
 from poolmgr.targets.redis.library import redis
+
+#: Which of the pools of a target is the one that threads use.
+THREADS = "threads"
 
 #: In a forked child their locks are new: a thread that it doesn't have may have held the old ones.
 _all: WeakSet[ManagedConnectionPool] = WeakSet()
@@ -108,7 +111,7 @@ class ManagedConnectionPool(redis.ConnectionPool):
 
     def _find_or_make(self) -> CorePool:
         if self.target:
-            found = registry.get_or_make(self.target, self._make)
+            found = group.join(self.target, THREADS, self._make, REDIS.name, self.bootstrap)
             if not isinstance(found, CorePool) or found.driver is not self._driver:
                 raise ConfigurationError(
                     f"the target {self.target!r} has another pool in this process; give each a name of its own, or use one"
@@ -132,7 +135,7 @@ class ManagedConnectionPool(redis.ConnectionPool):
 
     @property
     def managed(self) -> CorePool:
-        """The pool behind it in the present process, with settings, operations and figures."""
+        """The pool behind it in the present process. That of a target is one of a group, whose settings it follows."""
         if not here:
             attend()
         core = self._core

@@ -1,0 +1,67 @@
+"""Several pools of one target, as one snapshot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from poolmgr.metrics.histogram import merge
+from poolmgr.metrics.history import Totals
+from poolmgr.metrics.snapshot import PoolSnapshot
+
+#: As many as one pool tells.
+HOLDERS = 5
+_SHOWN_ADDRESSES = 3
+_GAUGES = ("idle", "used", "pending", "opening", "closing")
+_COUNTERS = (
+    "checkouts", "timeouts", "checkout_errors", "created", "create_errors", "closed", "found_dead", "left_behind",
+    "cleaned", "reclaimed", "leaks", "refused",
+)  # fmt: skip
+_TIMES = ("wait_time", "use_time", "create_time")
+
+
+def counted(parts: Sequence[PoolSnapshot]) -> dict[str, Any]:
+    """The sums of what only grows, by the names of a snapshot's fields."""
+    pins: Counter[str] = Counter()
+    for each in parts:
+        pins.update(each.pins)
+    return {
+        "pins": dict(pins),
+        **{name: sum(getattr(each, name) for each in parts) for name in _COUNTERS},
+        **{name: merge(getattr(each, name) for each in parts) for name in _TIMES},
+    }
+
+
+def present(parts: Sequence[PoolSnapshot]) -> dict[str, Any]:
+    """What they have at this moment, by the names of a snapshot's fields."""
+    holders = sorted((holder for each in parts for holder in each.holders), key=lambda holder: -holder.seconds)
+    failed = max((each for each in parts if each.last_error), key=lambda each: each.last_error_at, default=None)
+    return {
+        **{name: sum(getattr(each, name) for each in parts) for name in _GAUGES},
+        "oldest_checkout": max((each.oldest_checkout for each in parts), default=0.0),
+        "holders": tuple(holders[:HOLDERS]),
+        "backend_pids": tuple(sorted(pid for each in parts for pid in each.backend_pids)),
+        "last_error": failed.last_error if failed else "",
+        "last_error_at": failed.last_error_at if failed else 0.0,
+    }
+
+
+def recent(now: dict[str, Any], before: Totals) -> dict[str, Any]:
+    """What ``counted()`` gave, less the totals of about a minute ago."""
+    wait, use, timeouts, refused = before
+    waited = now["wait_time"] - wait
+    return {
+        "recent_wait_time": waited,
+        "recent_use_time": now["use_time"] - use,
+        "recent_timeouts": max(0, now["timeouts"] - timeouts),
+        "recent_refused": max(0, now["refused"] - refused),
+        "recent_checkouts": waited.count,
+    }
+
+
+def address(addresses: Iterable[str]) -> str:
+    """Where they connect to, for people: the first few."""
+    found = sorted({each for each in addresses if each})
+    shown = ", ".join(found[:_SHOWN_ADDRESSES])
+    return f"{shown} and {more} more" if (more := len(found) - _SHOWN_ADDRESSES) > 0 else shown
