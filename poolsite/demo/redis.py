@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -33,14 +34,24 @@ def installed() -> Path:
 
 
 class EmbeddedRedis:
-    """One server on the loopback interface, a child of this process; it keeps nothing on disk."""
+    """One server on the loopback interface, a child of this process; it keeps nothing on disk.
 
-    def __init__(self, dir: Path | str, port: int | None = None, log: Path | None = None) -> None:
+    ``settings`` are those of redis.conf that are wanted beside our own.
+    """
+
+    def __init__(
+        self,
+        dir: Path | str,
+        port: int | None = None,
+        log: Path | None = None,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
         self.dir = Path(dir).absolute()
         self._wanted_port = port
         self.port = port or 0
         self.log = log or self.dir / "redis.log"
         self._password = kept_secret(self.dir / "redis.password")
+        self._settings = dict(settings or {})
         self._binary = installed()
         self._child: Child | None = None
 
@@ -106,6 +117,7 @@ class EmbeddedRedis:
             "save": '""',
             "appendonly": "no",
             "requirepass": self._password,
+            **self._settings,
         }
         # Through standard input: a password among the arguments could be read by every user of the machine.
         text = "".join(f"{key} {value}\n" for key, value in settings.items())

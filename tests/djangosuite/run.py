@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from poolsite.demo.processes import stop_on_signals
+from tests.sources import FetchError, beside
 
 from . import compare, fetch
 from .compare import Outcome
@@ -47,7 +47,7 @@ class Suite:
 
     def run(self, backend: dict[str, Any], modules: Sequence[str]) -> Outcome:
         with tempfile.TemporaryDirectory(prefix="django-suite-") as scratch, self._output() as output:
-            path = _path(Path(scratch))
+            path = beside(Path(scratch), Path(__file__).parent / "inside")
             given = {
                 "databases": self._databases(backend),
                 "deatomic": self.deatomic,
@@ -93,18 +93,6 @@ class Suite:
         return {
             alias: {**backend, **place, "NAME": name} for alias, name in zip(("default", "other"), names, strict=True)
         }
-
-
-def _path(scratch: Path) -> Path:
-    """A directory to import from that holds our backend and nothing else of this project.
-
-    The project's root itself would put its `tests` and settings in the suite's way. A copy, because the whole suite takes
-    long enough for somebody to edit a file meanwhile.
-    """
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(fetch.ROOT / "poolmgr", scratch / "poolmgr", ignore=ignored)
-    shutil.copytree(Path(__file__).parent / "inside", scratch, ignore=ignored, dirs_exist_ok=True)
-    return scratch
 
 
 def ours(mode: str) -> dict[str, Any]:
@@ -165,12 +153,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     modules = options.modules or (MODULES if options.ci else [])
     try:
         sources = fetch.django(options.django)
-        python = fetch.environment(options.django, sources)
+        python = fetch.python_for(options.django, sources)
         with server(options.server) as address:
             suite = Suite(sources, python, address, options.deatomic, options.log)
             verdicts = [judge(suite, mode, modules, options.ci) for mode in modes]
             return 0 if all(verdicts) else 1
-    except (fetch.FetchError, RunError) as error:
+    except (FetchError, RunError) as error:
         print(error, file=sys.stderr)
         return 2
 

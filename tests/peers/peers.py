@@ -1,0 +1,50 @@
+"""Whose suites there are, and how each is run."""
+
+from dataclasses import dataclass, field
+
+#: What our package can't be imported without.
+OURS = ("Django", "psycopg", "psycopg-binary", "psycopg-pool")
+PYTEST = ("pytest", "pytest-timeout")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """``project`` is its name on the package index, ``tests`` the files that look at its pools.
+
+    ``needs`` is what they can't do without beside it; ``ours`` is the module that puts our classes in the place of theirs.
+    """
+
+    project: str
+    repository: str
+    needs: tuple[str, ...]
+    ours: str
+    tests: tuple[str, ...]
+    #: Arguments of pytest, in which {redis} is the number of a Redis's port.
+    arguments: tuple[str, ...] = ()
+    #: Addresses that the suite takes for a Redis's or a Sentinel's.
+    redis_ports: tuple[int, ...] = ()
+    sentinel_ports: tuple[int, ...] = ()
+    redis_paths: tuple[str, ...] = ()
+    #: Each has a run of its own: the tests with such a part in the brackets of their names, and those with none.
+    parts: tuple[str, ...] = field(default=())
+
+
+PEERS = {
+    "redis-py": Peer(
+        project="redis",
+        repository="https://github.com/redis/redis-py",
+        needs=("pytest-asyncio", "packaging", "numpy"),
+        ours="ours_redis",
+        tests=(
+            "tests/test_connection_pool.py",
+            "tests/test_max_connections_error.py",
+            "tests/test_lock.py",
+            "tests/test_monitor.py",
+            "tests/test_multiprocessing.py",
+            "tests/test_pipeline.py",
+            "tests/test_pubsub.py",
+        ),
+        arguments=("--redis-url=redis://localhost:{redis}/0", "--timeout=30"),
+        redis_ports=(6379,),
+    ),
+}
