@@ -43,6 +43,8 @@ class Subject:
     pool: Any
     #: How many of its connections count as reclaimed when a borrower drops one: none where the library returns it.
     reclaims_what_is_dropped = 1
+    #: Whether a validation query may be the site's own.
+    takes_queries = True
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -97,6 +99,9 @@ class Subject:
     def ends(self) -> set[int]:
         """The server's ends of the pool's connections, as the server has them."""
 
+    def asked(self) -> Any:
+        """What is another thing whenever the server was asked whether a connection lives."""
+
     def kill(self) -> None:
         """End all of them at the server."""
 
@@ -143,6 +148,13 @@ class Postgres(Subject):
             )
             return {row[0] for row in rows}
 
+    def asked(self) -> Any:
+        with psycopg.connect(self.url, autocommit=True, application_name="onlooker") as connection:
+            return connection.execute(
+                "SELECT max(query_start) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name <> 'onlooker'"
+            ).fetchone()
+
     def kill(self) -> None:
         before = self.ends()
         pools.kill_backends(self.url)
@@ -158,6 +170,7 @@ class Postgres(Subject):
 
 class Redis(Subject):
     kind = REDIS
+    takes_queries = False
     errors = {
         "PoolExhausted": redis.exceptions.MaxConnectionsError,
         "TooManyWaiting": redis.exceptions.MaxConnectionsError,
@@ -200,6 +213,10 @@ class Redis(Subject):
 
     def ends(self) -> set[int]:
         return {int(each["id"]) for each in self._clients()}
+
+    def asked(self) -> Any:
+        stats: Any = self.admin.info("commandstats")
+        return int(stats.get("cmdstat_ping", {}).get("calls", 0))
 
     def kill(self) -> None:
         for each in self._clients():

@@ -237,44 +237,6 @@ def test_connection_of_another_pool_is_not_taken(make: Make) -> None:  # P3
     one.release(conn)
 
 
-def test_validation_asks_at_every_checkout_in_mode_query(redis_subject: Redis) -> None:
-    subject = redis_subject.open(validation="query", max_size=1)
-    before = _pings(subject)
-    for _ in range(3):
-        with subject.borrowed() as conn:
-            subject.use(conn)
-    # The first checkout gets a connection that is just made.
-    assert _pings(subject) - before == 3
-
-
-def test_validate_after_idle_asks_what_was_unused_for_long(redis_subject: Redis) -> None:  # P7
-    subject = redis_subject.open(max_size=1, validate_after_idle=0.05)
-    subject.give_all_back(subject.hold(1))
-    slot = subject.pool.idle[-1]
-    before = _pings(subject)
-    slot.idle_since -= 1.0
-    with subject.borrowed() as conn:
-        subject.use(conn)
-    assert _pings(subject) - before == 1
-
-
-def test_keepalive_interval_asks_idle_connections(redis_subject: Redis) -> None:
-    subject = redis_subject.open(max_size=2, keepalive_interval=0.1)
-    before = _pings(subject)
-    subject.give_all_back(subject.hold(2))
-    until(lambda: _pings(subject) - before >= 2)
-    assert subject.pool.snapshot().idle == 2
-
-
-def test_validation_off_looks_at_nothing(redis_subject: Redis) -> None:
-    subject = redis_subject.open(max_size=1, validation="off")
-    subject.give_all_back(subject.hold(1))
-    subject.kill()
-    with subject.borrowed() as conn, pytest.raises(redis.ConnectionError):
-        subject.use(conn)
-    assert subject.pool.snapshot().found_dead == 0
-
-
 def test_validation_query_may_only_be_ping(make: Make) -> None:
     with pytest.raises(exceptions.InvalidSpec, match="validation_query: 'GET x' is not PING"):
         make(pool={"validation_query": "GET x"})
@@ -468,8 +430,3 @@ def test_restart_of_the_server_costs_no_command(make_redis: Callable[[], Any]) -
     assert client.ping()
     until(lambda: pool.managed.snapshot().size == 1)
     pool.close()
-
-
-def _pings(subject: Redis) -> int:
-    stats: Any = subject.admin.info("commandstats")
-    return int(stats.get("cmdstat_ping", {}).get("calls", 0))

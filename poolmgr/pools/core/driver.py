@@ -13,6 +13,10 @@ class NoAnswer(Exception):
     """The server did not answer before the deadline; the connection is of no use any more."""
 
 
+class Refused(Exception):
+    """The server answered with an error, which is the cause: the connection works, and the question was no good."""
+
+
 def errors_of(*made: type[CheckoutError]) -> dict[type[CheckoutError], type[CheckoutError]]:
     """The checkout errors of a library as ``Driver.errors``: each derives from that of all kinds first."""
     return {each.__bases__[0]: each for each in made}
@@ -48,7 +52,10 @@ class Driver(Protocol):
         """Asked when the socket of an idle connection has news: whether it is of no use any more. Never waits."""
 
     def ask(self, conn: Any, query: str, deadline: float) -> None:
-        """Have the server answer. Raises ``NoAnswer`` past the deadline, the library's error where the connection broke."""
+        """Have the server answer.
+
+        Raises ``NoAnswer`` past the deadline, ``Refused``, or the library's error where the connection broke.
+        """
 
     def diagnose(self, error: BaseException) -> Diagnosis:
         """Classify the error of a connect or of a question."""

@@ -11,11 +11,12 @@ from time import monotonic
 
 from poolmgr.pools.core import growing
 from poolmgr.pools.core.auditing import audit
+from poolmgr.pools.core.driver import Refused
 from poolmgr.pools.core.leaving import leave, see_off
 from poolmgr.pools.core.reclaiming import reclaim
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.state import State
-from poolmgr.pools.core.validation import PATIENCE
+from poolmgr.pools.core.validation import PATIENCE, is_only_the_query
 from poolmgr.pools.owners import name_of, stack_of
 from poolmgr.pools.port import Recycled
 
@@ -150,12 +151,9 @@ def _keep_alive(state: State, slot: Slot) -> None:
     try:
         state.driver.ask(slot.conn, state.spec.validation_query, monotonic() + PATIENCE)
     except Exception as ex:
-        logger.info("pool %r: an idle connection was lost: %s", state.target, state.driver.diagnose(ex).sentence)
-        with state.lock:
-            state.counts["found_dead"] += 1
-            leave(state, slot)
-        see_off(state, [slot])
-        return
+        if not (isinstance(ex, Refused) and is_only_the_query(state, slot, ex)):
+            _lose(state, slot, ex)
+            return
     slot.asked_at = monotonic()
     with state.lock:
         wanted = bool(state.waiting) or state.present > state.most or state.retired
@@ -164,6 +162,14 @@ def _keep_alive(state: State, slot: Slot) -> None:
             state.idle.appendleft(slot)
     if wanted:
         growing.admit(state, slot)
+
+
+def _lose(state: State, slot: Slot, error: Exception) -> None:
+    logger.info("pool %r: an idle connection was lost: %s", state.target, state.driver.diagnose(error).sentence)
+    with state.lock:
+        state.counts["found_dead"] += 1
+        leave(state, slot)
+    see_off(state, [slot])
 
 
 def recycle(state: State, timeout: float) -> Recycled:

@@ -65,6 +65,7 @@ class State:
         self.retry_at = 0.0  # not before that is a connect tried again
         self.fill_at = 0.0  # and not before that one that nobody waits for
         self.failing_since = 0.0
+        self.wrong_query = ""  # a validation query that fails on every connection
         self.called = False  # somebody who doesn't wait would like a connect to be tried
         self.outage = Outage(address or "the server")
 

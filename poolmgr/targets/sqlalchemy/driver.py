@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from poolmgr.exceptions import CheckoutError
-from poolmgr.pools.core.driver import NoAnswer
+from poolmgr.pools.core.driver import NoAnswer, Refused
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.diagnosis import Diagnosis
@@ -101,11 +101,18 @@ class RecordDriver:
             dialect.do_ping(connection)
         else:
             cursor = connection.cursor()
-            if dialect.name == "postgresql":
-                cursor.execute("SET TRANSACTION READ ONLY")
-            cursor.execute(query)
-            cursor.fetchall()
-            cursor.close()
+            try:
+                if dialect.name == "postgresql":
+                    cursor.execute("SET TRANSACTION READ ONLY")
+                cursor.execute(query)
+                cursor.fetchall()
+            except dialect.loaded_dbapi.Error as ex:
+                if dialect.is_disconnect(ex, connection, cursor):
+                    raise
+                dialect.do_rollback(connection)
+                raise Refused from ex
+            finally:
+                cursor.close()
         dialect.do_rollback(connection)
 
     def diagnose(self, error: BaseException) -> Diagnosis:
