@@ -30,6 +30,8 @@ except ModuleNotFoundError:
         return lambda function: function
 
 else:
+    from poolmgr import tasknames  # noqa: F401 - has holders called by their tasks
+
     # Children of a prefork worker end without Python's own farewell.
     worker_process_shutdown.connect(lambda **kwargs: agent.stop(), weak=False, dispatch_uid="poolmgr.agent")
 

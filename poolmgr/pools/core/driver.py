@@ -57,5 +57,8 @@ class Driver(Protocol):
         Raises ``NoAnswer`` past the deadline, ``Refused``, or the library's error where the connection broke.
         """
 
+    def standing(self, conn: Any) -> str:
+        """Why its borrower may keep it for as long as they like, such as a subscription; empty where nothing says so."""
+
     def diagnose(self, error: BaseException) -> Diagnosis:
         """Classify the error of a connect or of a question."""

@@ -102,6 +102,13 @@ class Lending(State):
         self._put_away(slot, fit, now)
         return True
 
+    def lend_on(self, slot: Slot, owner: object) -> None:
+        """Note another owner of what is checked out than the thread that has done so; any thread may then give it back."""
+        with self.lock:
+            if slot.owner is not None:
+                slot.owner = owner
+                slot.gave.clear()
+
     def _take_back_dropped(self) -> None:
         reclaiming.take_back_dropped(self)
 

@@ -50,6 +50,7 @@ def _report_leaks(state: State, now: float) -> None:
     with state.lock:
         late = [(slot, slot.owner) for slot in state.out if now - slot.since > threshold]
         late = [(slot, owner) for slot, owner in late if slot.leak_reported != slot.epoch]
+        late = [(slot, owner) for slot, owner in late if not state.driver.standing(slot.conn)]
         for slot, _ in late:
             slot.leak_reported = slot.epoch
         state.counts["leaks"] += len(late)

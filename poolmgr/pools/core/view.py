@@ -20,7 +20,7 @@ def snapshot(state: State) -> PoolSnapshot:
     """What ``state`` looks like now."""
     now = time.monotonic()
     with state.lock:
-        held = [(slot.owner, slot.since, slot.pid) for slot in state.out]
+        held = [(slot.owner, slot.since, slot.pid, slot.conn) for slot in state.out]
         idle_ids = [slot.pid for slot in state.idle]
         counts: dict[str, Any] = {name: state.counts[name] for name in _COUNTERS}
         wait, use, create = (each.freeze() for each in (state.wait_time, state.use_time, state.create_time))
@@ -53,8 +53,11 @@ def snapshot(state: State) -> PoolSnapshot:
         opening=opening,
         closing=closing,
         oldest_checkout=now - held[0][1] if held else 0.0,
-        holders=tuple(Holder(name_of(owner), now - since, pid) for owner, since, pid in held[:HOLDERS]),
-        backend_pids=tuple(sorted(pid for pid in (*idle_ids, *(pid for _, _, pid in held)) if pid)),
+        holders=tuple(
+            Holder(name_of(owner), now - since, pid, state.driver.standing(conn))
+            for owner, since, pid, conn in held[:HOLDERS]
+        ),
+        backend_pids=tuple(sorted(pid for pid in (*idle_ids, *(pid for _, _, pid, _ in held)) if pid)),
         checkouts=wait.count,
         wait_time=wait,
         use_time=use,

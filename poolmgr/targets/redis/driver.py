@@ -77,6 +77,10 @@ class RedisDriver:
         with suppress(redis.ResponseError):
             conn.read_response()
 
+    def standing(self, conn: Any) -> str:
+        """What is sent to it unasked has to be waited for."""
+        return conn.traffic.standing()  # type: ignore[no-any-return]
+
     def diagnose(self, error: BaseException) -> Diagnosis:
         return diagnose(error)
 

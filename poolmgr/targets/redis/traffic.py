@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 #: Commands after which a connection isn't what it was, and that nothing undoes. ``RESET`` would also log it out.
-_LEAVING = frozenset(
-    {"AUTH", "HELLO", "RESET", "QUIT", "MONITOR", "SYNC", "PSYNC", "REPLCONF", "READONLY", "READWRITE"}
-    | {"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"}
-)
+_SUBSCRIBING = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
+_LEAVING = _SUBSCRIBING | {
+    *("AUTH", "HELLO", "RESET", "QUIT", "MONITOR", "SYNC", "PSYNC", "REPLCONF", "READONLY", "READWRITE")
+}
 #: Of CLIENT, those that change nothing of the connection that says them.
 _HARMLESS_OF_CLIENT = frozenset(
     {"ID", "LIST", "INFO", "GETNAME", "GETREDIR", "TRACKINGINFO", "KILL", "PAUSE", "UNPAUSE", "UNBLOCK", "HELP"}
@@ -41,6 +41,12 @@ class Traffic:
         """The connection is a new one, and what was said on it is what the site wants of each."""
         self.owed = 0
         self.left.clear()
+
+    def standing(self) -> str:
+        """What keeps its borrower listening, for people; empty where nothing does."""
+        if self.left & _SUBSCRIBING:
+            return "subscription"
+        return "MONITOR" if "MONITOR" in self.left else ""
 
     def pack(self, *args: Any) -> Any:
         """redis-py's: the bytes of a command."""

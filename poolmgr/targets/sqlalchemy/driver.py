@@ -115,5 +115,8 @@ class RecordDriver:
                 cursor.close()
         dialect.do_rollback(connection)
 
+    def standing(self, conn: Any) -> str:
+        return ""
+
     def diagnose(self, error: BaseException) -> Diagnosis:
         return diagnose(error)
