@@ -62,7 +62,7 @@ class Gathering:
         return member
 
     def leave(self, key: Hashable) -> None:
-        """Close a member, whose connections count until they are gone. Whoever calls waits for nothing."""
+        """Close a member, whose connections count until they are gone. Takes no lock: the garbage collector may call."""
         for each in self._members:
             if each.key == key and not each.parting:
                 each.parting = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -105,6 +106,9 @@ class Peers(Protocol):
 
     def stir(self) -> None:
         """Somebody begins to wait here, or something is gone: see whether room should move between members."""
+
+    def leave(self, key: Hashable) -> None:
+        """The member by this key ends. Takes no lock."""
 
     def pending_beside(self, member: object) -> int:
         """How many requests wait at the others."""

@@ -290,3 +290,26 @@ def test_without_redis_py_the_targets_are_known_and_using_one_says_what_to_insta
         "['poolmgr.E006']",
         "a Redis target needs redis-py: pip install 'poolmgr[redis]'",
     ], done.stderr
+
+
+@BACKENDS
+def test_each_location_of_a_cache_is_paused_and_sized_alone(
+    backend: dict[str, Any], settings: Any, redis_server: EmbeddedRedis
+) -> None:
+    pool = {"min_size": 0, "connection_timeout": 0.1}
+    # What is written to the first is read from the second.
+    urls = [redis_server.url(8), redis_server.url(8).replace("127.0.0.1", "localhost")]
+    settings.CACHES = {"default": plain("x"), "quick": cache(backend, urls, pool)}
+    caches["quick"].set("key", 1)
+    assert caches["quick"].get("key") == 1
+    replica = registry.get("cache:quick/1")
+    assert replica is not None
+    registry.set_desired({"cache:quick/1": Desired(REDIS.make_spec({**pool, "max_size": 3}), "profile 1", 1)})
+    assert (replica.spec.max_size, registry.get("cache:quick").spec.max_size) == (3, 10)  # type: ignore[union-attr]
+    replica.pause()
+    caches["quick"].set("key", 2)
+    with pytest.raises((exceptions.PoolPaused, ConnectionError)) as caught:
+        caches["quick"].get("key")
+    assert "the pool is paused" in str(caught.value)
+    replica.resume()
+    assert caches["quick"].get("key") == 2

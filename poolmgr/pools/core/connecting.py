@@ -96,8 +96,8 @@ def _pause(state: State, now: float) -> float:
 
 
 def _take_hopeless(state: State, found: Diagnosis) -> list[Place]:
-    """The waiters that no retry will help: the server refuses us, and no connection of ours lives."""
-    if state.living or found.cls is not AuthenticationFailed:
+    """The waiters that no retry will help: the server refuses us or they would go elsewhere, and no connection lives."""
+    if state.living or (state.is_patient and found.cls is not AuthenticationFailed):
         return []
     waiting = list(state.waiting)
     state.waiting.clear()

@@ -76,6 +76,7 @@ class State:
         self.predecessor: State | None = None  # a closed pool of the same target that has connections still
         self.heir: Callable[[], object] | None = None  # called when this one, which is closed, holds less
         self.problem = ""
+        self.is_patient = True  # whether requests wait for a server that is away; else they fail with the connect
         self.peers: Peers | None = None  # the others of the same target in this process
 
         self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
@@ -128,7 +129,8 @@ class State:
     def is_away(self, now: float) -> bool:
         """Whether the server could not be reached for as long as anybody waits, and nothing of it is left."""
         lasted = now - self.failing_since if self.failing_since else 0.0
-        return lasted > self.spec.connection_timeout and not self.living
+        patience = self.spec.connection_timeout if self.is_patient else 0.0
+        return bool(self.failing_since) and lasted >= patience and not self.living
 
     def left_over(self) -> int:
         """Connections of closed pools of the same target that are not gone yet, in whose way this one's are."""

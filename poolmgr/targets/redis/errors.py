@@ -15,8 +15,8 @@ class TooManyWaiting(shared.TooManyWaiting, PoolExhausted):
     """``max_waiting`` requests wait already."""
 
 
-class PoolPaused(shared.PoolPaused, redis.ConnectionError):
-    """The pool was paused until the deadline."""
+class PoolPaused(shared.PoolPaused, redis.exceptions.MaxConnectionsError):
+    """The pool was paused until the deadline. A cluster's client must not take it for a node that is away."""
 
 
 class PoolClosed(shared.PoolClosed, redis.ConnectionError):

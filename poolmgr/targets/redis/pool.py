@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from threading import RLock
 from time import monotonic
 from typing import Any
@@ -23,7 +23,7 @@ from poolmgr.targets.redis.driver import RedisDriver
 from poolmgr.targets.redis.kind import REDIS
 from poolmgr.targets.redis.library import redis
 
-#: Which of the pools of a target is the one that threads use.
+#: The one of a target's pools that threads use.
 THREADS = "threads"
 
 #: In a forked child their locks are new: a thread that it doesn't have may have held the old ones.
@@ -53,6 +53,7 @@ class ManagedConnectionPool(redis.ConnectionPool):
         refuse(connection_class, max_connections, target, timeout, connection_kwargs)
         self.target = target
         self.bootstrap = bootstrap(pool, max_connections, timeout, target)
+        self.key: Hashable = THREADS  # which of the pools of the target this is
         self._core: CorePool | None = None
         self._driver: Driver = RedisDriver(self.make_connection)
         self._tells = "event_dispatcher" in connection_kwargs
@@ -111,7 +112,7 @@ class ManagedConnectionPool(redis.ConnectionPool):
 
     def _find_or_make(self) -> CorePool:
         if self.target:
-            found = group.join(self.target, THREADS, self._make, REDIS.name, self.bootstrap)
+            found = group.join(self.target, self.key, self._make, REDIS.name, self.bootstrap)
             if not isinstance(found, CorePool) or found.driver is not self._driver:
                 raise ConfigurationError(
                     f"the target {self.target!r} has another pool in this process; give each a name of its own, or use one"
@@ -152,7 +153,9 @@ class ManagedConnectionPool(redis.ConnectionPool):
 
     def make_connection(self) -> Any:
         """A connection that is not connected yet, and no pool's."""
-        kwargs = self.connection_kwargs
+        return self._make_connection(self.connection_kwargs)
+
+    def _make_connection(self, kwargs: dict[str, Any]) -> Any:
         hide(kwargs)  # which a connection keeps, and its errors' frames show
         return tracked(self.connection_class)(**kwargs)
 

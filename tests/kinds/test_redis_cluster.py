@@ -1,0 +1,214 @@
+"""Redis Cluster: a pool for each node, and one target."""
+
+import gc
+import shutil
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from redis.cluster import RedisCluster
+
+from poolmgr import exceptions
+from poolmgr.pools import registry
+from poolmgr.pools.desired import Desired
+from poolmgr.pools.group import Group
+from poolmgr.targets.redis.cluster import NodePools
+from poolmgr.targets.redis.kind import REDIS
+from tests import servers
+from tests.redis_cluster import Cluster
+from tests.waiting import until
+
+TARGET = "test:cluster"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Cluster]:
+    directory = servers.scratch_directory()
+    made = Cluster(directory, 3)
+    yield made
+    made.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def no_agent(settings: Any) -> Iterator[None]:
+    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
+    yield
+    registry.close(TARGET)
+    registry.set_desired({})
+
+
+def connect(cluster: Cluster, **pool: Any) -> "RedisCluster":
+    settings = {"min_size": 0, "connection_timeout": 5.0, **pool}
+    return RedisCluster.from_url(cluster.url, connection_pool_class=NodePools(TARGET, settings))
+
+
+def group() -> Group:
+    found = registry.get(TARGET)
+    assert isinstance(found, Group)
+    return found
+
+
+def test_nodes_of_a_cluster_are_one_target(running: Cluster) -> None:
+    client = connect(running, max_size=6)
+    for number in range(50):
+        assert client.set(f"key{number}", number)
+        assert client.get(f"key{number}") == str(number).encode()
+    assert len(group().members) == 3
+    seen = group().snapshot()
+    assert (seen.target, seen.kind, seen.max_size, seen.used) == (TARGET, "redis", 6, 0)
+    assert seen.checkouts >= 100
+    assert seen.address == ", ".join(sorted(f"127.0.0.1:{node.port}/0" for node in running.nodes))
+    assert [pool.target for pool in registry.pools() if pool.kind == "redis"] == [TARGET]
+    client.close()
+
+
+def test_all_nodes_together_never_hold_more_than_max_size(running: Cluster) -> None:  # P6
+    admins = [running.admin(node) for node in running.nodes]
+
+    def ours() -> int:
+        return sum(len(admin.client_list()) - 1 for admin in admins)
+
+    until(lambda: gc.collect() >= 0 and ours() == 0, "others' clients to go")
+    client = connect(running, max_size=4)
+    stop, errors, most = threading.Event(), [], []
+
+    def work(number: int) -> None:
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            try:
+                client.incr(f"key{number}:{turn % 30}")
+            except Exception as ex:
+                errors.append(ex)
+                return
+
+    threads = [threading.Thread(target=work, args=[number]) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for size in (4, 3, 6, 4):
+        spec = REDIS.make_spec({"min_size": 0, "max_size": size})
+        registry.set_desired({TARGET: Desired(spec, "profile 1", size)})
+        until(lambda size=size: group().load().held <= size)  # type: ignore[misc]
+        for _ in range(20):
+            most.append((size, ours()))
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert errors == []
+    assert all(held <= size for size, held in most), most
+    client.close()
+    for admin in admins:
+        admin.close()
+
+
+def test_pause_resume_and_recycle_reach_every_node(running: Cluster) -> None:
+    client = connect(running, max_size=6, connection_timeout=0.2)
+    client.mset_nonatomic({f"key{number}": number for number in range(20)})
+    group().pause()
+    # Told at once, and not once for each try and node: nobody has gone away.
+    with pytest.raises(exceptions.PoolPaused):
+        client.get("key1")
+    group().resume()
+    assert client.get("key1") == b"1"
+    done = group().recycle(10)
+    assert done.replaced == group().snapshot().idle
+    assert client.get("key1") == b"1"
+    client.close()
+
+
+def test_pipelines_and_subscriptions_work(running: Cluster) -> None:
+    client = connect(running, max_size=6)
+    with client.pipeline() as pipe:
+        for number in range(20):
+            pipe.set(f"key{number}", number)
+        assert all(pipe.execute())
+    listener = client.pubsub()
+    listener.subscribe("channel")
+    until(lambda: listener.get_message(timeout=1))
+    client.publish("channel", "hello")
+    got = until(lambda: listener.get_message(timeout=1))
+    assert got["data"] == b"hello"
+    listener.close()
+    until(lambda: group().load().used == 0)
+    client.close()
+
+
+def test_a_client_that_is_dropped_leaves_nothing(running: Cluster) -> None:  # P4
+    client = connect(running, max_size=6, min_size=3)
+    client.mset_nonatomic({f"key{number}": number for number in range(20)})
+    assert len(group().members) == 3
+    del client
+
+    def is_empty() -> bool:
+        gc.collect()
+        return not group().members and not group().load().held
+
+    until(is_empty, "the members to leave")
+    again = connect(running, max_size=6)
+    assert again.get("key1") == b"1"
+    again.close()
+
+
+def test_two_clients_share_the_room(running: Cluster) -> None:  # P6
+    one, other = connect(running, max_size=6), connect(running, max_size=6)
+    for client in (one, other):
+        client.mset_nonatomic({f"key{number}": number for number in range(20)})
+    assert len(group().members) == 6
+    assert group().load().held <= 6
+    one.close()
+    other.close()
+
+
+def test_without_a_target_it_is_refused() -> None:
+    with pytest.raises(exceptions.ConfigurationError, match="the pools of a cluster's nodes need one"):
+        NodePools("")
+
+
+def test_a_node_that_is_away_is_gone_around_and_one_that_comes_back_is_used() -> None:
+    directory = servers.scratch_directory()
+    cluster = Cluster(directory, 3)
+    try:
+        client = connect(cluster, max_size=6)
+        keys = {f"key{number}": number for number in range(20)}
+        client.mset_nonatomic(keys)
+        gone = cluster.nodes[1]
+        other = cluster.nodes[2]
+        moved = cluster.move_slots(gone, other)
+        assert moved
+        gone.stop()
+        # Its slots are another's: the client hears of it where it asks.
+        client.mset_nonatomic(keys)
+        assert all(client.get(key) is not None for key in keys)
+        cluster.forget(gone)
+        client.nodes_manager.initialize()
+
+        def has_left() -> bool:
+            gc.collect()
+            return len(group().members) == 2
+
+        until(has_left, "its pool to end")
+        cluster.add(gone)
+        client.nodes_manager.initialize()
+        assert len(client.get_nodes()) == 3
+        client.ping(target_nodes=RedisCluster.ALL_NODES)
+        assert len(group().members) == 3
+        assert group().problem == ""
+        client.close()
+    finally:
+        cluster.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_a_node_that_is_away_fails_at_once_and_with_its_own_error(running: Cluster) -> None:  # P8
+    client = connect(running, max_size=6)
+    node = client.get_nodes()[0]
+    pool = node.redis_connection.connection_pool
+    pool.connection_kwargs["port"] = 1
+    pool.disconnect()
+    with pytest.raises(redis.ConnectionError, match="nothing listens at the address") as caught:
+        pool.get_connection()
+    assert isinstance(caught.value.__cause__, exceptions.ServerDown)
+    client.close()

@@ -1,0 +1,112 @@
+"""A real Redis Cluster: several servers on the loopback interface, each with a part of the slots."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from poolsite.demo.ports import HOST, is_taken
+from poolsite.demo.redis import EmbeddedRedis
+from tests.waiting import until
+
+_SLOTS = 16384
+#: A node talks to the others at its port and this.
+_BUS = 10_000
+
+
+def _port() -> int:
+    while is_taken(port := random.randrange(20_000, 30_000)) or is_taken(port + _BUS):
+        pass
+    return port
+
+
+class Cluster:
+    """Masters without replicas, with one password."""
+
+    def __init__(self, directory: Path, size: int) -> None:
+        self._directory = directory
+        self._password = ""
+        self.nodes = [self._start() for _ in range(size)]
+        step = -(-_SLOTS // size)
+        for number, node in enumerate(self.nodes):
+            self.admin(node).cluster("ADDSLOTS", *range(number * step, min(_SLOTS, (number + 1) * step)))
+        for node in self.nodes[1:]:
+            self._meet(node)
+        self._agree(self.nodes)
+
+    def _start(self) -> EmbeddedRedis:
+        number = len(list(self._directory.iterdir())) if self._directory.exists() else 0
+        folder = self._directory / f"node{number}"
+        if self._password:
+            folder.mkdir(parents=True)
+            (folder / "redis.password").write_text(self._password)
+        settings = {"cluster-enabled": "yes", "cluster-config-file": "nodes.conf", "cluster-node-timeout": "2000"}
+        node = EmbeddedRedis(folder, port=_port(), settings=settings).start()
+        self._password = (folder / "redis.password").read_text().strip()
+        return node
+
+    def admin(self, node: EmbeddedRedis) -> "redis.Redis":
+        return redis.Redis.from_url(node.url(), decode_responses=True)
+
+    def _meet(self, node: EmbeddedRedis) -> None:
+        self.admin(node).cluster("SET-CONFIG-EPOCH", 100 + self._number_of(node))
+        self.admin(self.nodes[0]).cluster("MEET", HOST, node.port)
+
+    def _number_of(self, node: EmbeddedRedis) -> int:
+        return node.port
+
+    def _agree(self, nodes: Sequence[EmbeddedRedis]) -> None:
+        def agreed() -> bool:
+            infos = [self.admin(node).cluster("INFO") for node in nodes]
+            return all(
+                each["cluster_state"] == "ok" and each["cluster_known_nodes"] == str(len(nodes)) for each in infos
+            )
+
+        until(agreed, "the cluster to agree", timeout=30)
+
+    def move_slots(self, source: EmbeddedRedis, to: EmbeddedRedis) -> int:
+        """Give all slots of one node to another, with what is in them lost; how many."""
+        self.admin(source).flushall()
+        ids = {node.port: str(self.admin(node).cluster("MYID")) for node in self.nodes}
+        ranges = [part[:2] for part in self.admin(to).execute_command("CLUSTER SLOTS") if part[2][1] == source.port]
+        slots = [slot for first, last in ranges for slot in range(first, last + 1)]
+        for node in self.nodes:
+            with self.admin(node).pipeline(transaction=False) as pipe:
+                for slot in slots:
+                    pipe.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[to.port])
+                pipe.execute()
+        return len(slots)
+
+    def forget(self, node: EmbeddedRedis) -> None:
+        """Take a node that is stopped out of the cluster."""
+        self.nodes.remove(node)
+        for other in self.nodes:
+            names: Any = self.admin(other).execute_command("CLUSTER NODES")
+            gone = next(each["node_id"] for address, each in names.items() if address == f"{HOST}:{node.port}")
+            self.admin(other).cluster("FORGET", gone)
+        self._agree(self.nodes)
+
+    def add(self, node: EmbeddedRedis) -> None:
+        """Have a node, empty, in the cluster; a slot of its own makes it known to clients."""
+        (node.dir / "nodes.conf").unlink(missing_ok=True)
+        node.start()
+        self._meet(node)
+        self.nodes.append(node)
+        self._agree(self.nodes)
+        last = self.nodes[-2]
+        slots = self.admin(last).execute_command("CLUSTER SLOTS")
+        slot = next(part[0] for part in slots if part[2][1] == last.port)
+        new = str(self.admin(node).cluster("MYID"))
+        for each in (node, *self.nodes[:-1]):
+            self.admin(each).execute_command("CLUSTER", "SETSLOT", slot, "NODE", new)
+        until(lambda: len(self.admin(self.nodes[0]).execute_command("CLUSTER SLOTS")) > len(slots), "the slot to move")
+
+    @property
+    def url(self) -> str:
+        return self.nodes[0].url().rpartition("/")[0]
+
+    def stop(self) -> None:
+        for node in self.nodes:
+            node.stop()
