@@ -78,16 +78,21 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# Celery's results, of the few tasks that say so: a pool that all threads of a process share.
+RESULTS = {"KIND": "redis", "URL": REDIS_URL, "POOL": {"max_size": 4, "connection_timeout": 2}}
+
 POOLMGR = {
     # Where push and heartbeats go; without it they are rows of the database.
     "REDIS_URL": REDIS_URL or None,
+    # Pools beside those of DATABASES and CACHES, which poolmgr.pool() hands out by their names.
     "TARGETS": {
-        # SQLAlchemy's engine for what counts all documents at once: few connections, so that the search keeps its own.
+        # SQLAlchemy's engine for what reads all documents at once: few connections, so that the search has its own.
         "reports": {
             "KIND": "sqlalchemy",
             "URL": env.sqlalchemy_url("REPORTS_DATABASE_URL", otherwise="DATABASE_URL"),
             "POOL": {"max_size": 2, "connection_timeout": 5},
         },
+        **({"results": RESULTS} if REDIS_URL else {}),
     },
 }
 
@@ -116,6 +121,10 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A request that sends a task must not hang on a broker that is down.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout": 10} if REDIS_URL else {}
 CELERY_TASK_IGNORE_RESULT = True
+CELERY_RESULT_BACKEND = "poolmgr.targets.redis.celery.ResultBackend+target://results" if REDIS_URL else None
+CELERY_RESULT_EXPIRES = 600
+# Nor on results that can't be reached: Celery would try to subscribe to them for 20 seconds.
+CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"retry_policy": {"max_retries": 1, "interval_start": 0, "interval_max": 0.1}}
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

@@ -27,6 +27,7 @@ INSTALLED_APPS = [*INSTALLED_APPS, "tests.emptied"]
 # The site's cache and what it declares are targets too, which tests that count targets would have to know; those about such
 # make their own.
 POOLMGR = {key: value for key, value in POOLMGR.items() if key != "TARGETS"}
+CELERY_RESULT_BACKEND = None
 # The process that hands out the tests has no Redis, and so no such cache.
 for _cache in getattr(_site, "CACHES", {}).values():
     for _managed in ("CONNECTION_FACTORY", "POOL"):

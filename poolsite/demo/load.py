@@ -4,25 +4,20 @@ import itertools
 import threading
 
 from .browser import Browser
+from .reader import read_figures
 
 VISITORS = 2
-#: In turn; the last one is dear.
-PATHS = (
-    "/api/search?q=thread+pool&limit=3&through=orm",
-    "/api/search?q=thread+pool&limit=3&through=sqlalchemy",
-    "/api/search?q=thread+pool&limit=3&through=both",
-    "/api/search?q=thread+pool&limit=3&through=orm",
-    "/reports/",
-)
+PATHS = tuple(f"/api/search?q=thread+pool&limit=3&through={through}" for through in ("orm", "sqlalchemy", "both"))
 
 
 class Load:
     def __init__(self, site: str) -> None:
         self.requests = 0
         self.failures: list[str] = []
-        self._browser = Browser(site)
+        self.site = site
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._visit, args=[at], daemon=True) for at in range(VISITORS)]
+        visits = [self._search] * VISITORS + [self._read]
+        self._threads = [threading.Thread(target=visit, daemon=True) for visit in visits]
 
     def start(self) -> None:
         for thread in self._threads:
@@ -33,15 +28,26 @@ class Load:
         for thread in self._threads:
             thread.join(30)
 
-    def _visit(self, at: int) -> None:
-        for path in itertools.islice(itertools.cycle(PATHS), at, None):
+    def _search(self) -> None:
+        browser = Browser(self.site)
+        for path in itertools.cycle(PATHS):
             if self._stop.wait(0.02):
                 return
             try:
-                page = self._browser.get(path)
-                failure = "" if page.status == 200 else f"{path} answered {page.status}: {page.text[:200]}"
+                page = browser.get(path)
+                self._note("" if page.status == 200 else f"{path} answered {page.status}: {page.text[:200]}")
             except OSError as error:
-                failure = f"{path}: {error}"
-            self.requests += 1
-            if failure:
-                self.failures.append(failure)
+                self._note(f"{path}: {error}")
+
+    def _read(self) -> None:
+        browser = Browser(self.site)
+        while not self._stop.wait(0.1):
+            try:
+                self._note(read_figures(browser, self._stop))
+            except OSError as error:
+                self._note(f"the figures: {error}")
+
+    def _note(self, failure: str) -> None:
+        self.requests += 1
+        if failure:
+            self.failures.append(failure)

@@ -22,7 +22,7 @@ from .traffic import THROUGH
 
 TARGET = "default"
 #: The targets that the children of the Celery worker use too.
-IN_WORKERS = (TARGET,)
+IN_WORKERS = (TARGET, "reports", "results")
 
 Step = tuple[str, Callable[[], list[str]]]
 
@@ -138,7 +138,7 @@ class MainJob:
                 if role == "web" or target in IN_WORKERS
             )
 
-        await_that(complete, 20, lambda: f"expected {wanted}, the fleet is {self._fleet_lines()}", pause=0.5)
+        await_that(complete, 40, lambda: f"expected {wanted}, the fleet is {self._fleet_lines()}", pause=0.5)
         return self._fleet_lines()
 
     def _roles(self, target: str) -> list[str]:

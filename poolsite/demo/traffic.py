@@ -1,4 +1,7 @@
-"""A few searches a second, so that there is something to watch: each asks for words that an earlier answer contained."""
+"""A few searches a second, so that there is something to watch: each asks for words that an earlier answer contained.
+
+Now and then somebody reads the figures, and has a worker count.
+"""
 
 import argparse
 import json
@@ -9,7 +12,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from .browser import Browser
 from .processes import stop_on_signals
+from .reader import read_figures
 
 FIRST = ("file", "thread", "socket", "string", "date", "process", "module", "error")
 THROUGH = ("orm", "sqlalchemy")
@@ -35,6 +40,18 @@ class Visitors:
         # Visitors don't come on the beat: pauses spread evenly around the mean.
         while not self.stop.wait(self._random.uniform(0.2, 1.8) * self.pause):
             self.search(" ".join(self._random.sample(self.words, 2)))
+
+    def read(self) -> None:
+        browser = Browser(self.site)
+        # A count is as dear as many searches.
+        while not self.stop.wait(self._random.uniform(0.2, 1.8) * 10 * self.pause):
+            try:
+                failure = read_figures(browser, self.stop)
+            except OSError as error:
+                failure = str(error)
+            if failure:
+                self.failures += 1
+                print(f"failed: {failure}", flush=True)
 
     def search(self, text: str) -> None:
         query = urllib.parse.urlencode({"q": text, "limit": 5, "through": self._random.choice(THROUGH)})
@@ -64,6 +81,7 @@ def main() -> None:
     stop_on_signals()
     for _ in range(VISITORS):
         threading.Thread(target=visitors.visit, daemon=True).start()
+    threading.Thread(target=visitors.read, daemon=True).start()
     while not visitors.stop.wait(REPORT_EVERY):
         print(f"{visitors.searches} searches, {visitors.failures} failed", flush=True)
 

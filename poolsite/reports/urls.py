@@ -5,4 +5,6 @@ from . import views
 app_name = "reports"
 urlpatterns = [
     path("", views.page, name="page"),
+    path("words/", views.count, name="count"),
+    path("words/<uuid:number>/", views.words, name="words"),
 ]

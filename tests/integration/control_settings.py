@@ -6,9 +6,10 @@ import os
 from poolsite.settings import *  # noqa: F403
 from poolsite.settings import DATABASES, MIDDLEWARE
 
-# Without the site's cache, which is a target too: these fleets have pools to databases alone.
+# Without the site's cache and results, which are targets too: these fleets have pools to databases alone.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
+CELERY_RESULT_BACKEND = None
 POOLMGR = json.loads(os.environ["TEST_POOLMGR"])
 DATABASES["default"]["OPTIONS"]["pool"] = json.loads(os.environ.get("TEST_POOL", '{"min_size": 1, "max_size": 4}'))
 if "TEST_CONTROL" in os.environ:

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 from django.db import connection
+from django.test import Client
 
 import poolmgr
 from poolmgr.control import agent
@@ -14,7 +15,9 @@ from poolsite.docsearch import loading
 from poolsite.docsearch.models import Document
 from poolsite.docsearch.standard_library import docstrings
 from poolsite.reports.chart import bars
-from poolsite.reports.figures import KINDS, TARGET, Package, report
+from poolsite.reports.engine import TARGET
+from poolsite.reports.figures import KINDS, Package, report
+from poolsite.reports.tasks import count_words
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PACKAGES = frozenset({"tempfile", "json", "queue"})
@@ -74,6 +77,15 @@ def test_the_longest_bar_is_as_wide_as_the_chart():
     assert bars([]) == ()
 
 
+def test_words_are_counted_once_for_each_docstring(loaded):
+    texts = [set(re.split("[^a-z]+", doc.text.lower())) for doc in loaded]
+    shared = Counter(word for text in texts for word in text if len(word) >= 6)
+    found = dict(count_words()["words"])
+    assert len(found) == 24
+    assert found == {word: shared[word] for word in found}
+    assert min(found.values()) >= max(number for word, number in shared.items() if word not in found)
+
+
 class TestPage:
     def test_shows_figures_and_the_connection_that_counted(self, client, loaded):
         answer = client.get("/reports/")
@@ -120,3 +132,23 @@ class TestPage:
         assert "unsafe" not in page.headers["Content-Security-Policy"]
         assert not re.search(r"<style|<script| style=", page.content.decode())
         assert client.post("/reports/").status_code == 405
+        assert client.get("/reports/words/").status_code == 405
+        assert client.get("/reports/words/1/").status_code == 404
+
+    def test_where_nothing_keeps_results_words_are_counted_at_once(self, client, loaded):  # P11
+        page = client.post("/reports/words/")
+        assert page.status_code == 200
+        words = re.findall(r'<li><a href="/\?q=(\w+)">', page.content.decode())
+        assert words == [word for word, _number in count_words()["words"]]
+        assert "unsafe" not in page.headers["Content-Security-Policy"]
+
+    def test_a_count_that_finds_no_connection_says_so(self, client, loaded):
+        held = [poolmgr.pool(TARGET).connect() for _ in range(2)]
+        answer = client.post("/reports/words/")
+        assert answer.status_code == 503
+        assert "be counted now" in answer.content.decode()
+        for each in held:
+            each.close()
+
+    def test_only_the_site_itself_may_have_words_counted(self, loaded):
+        assert Client(enforce_csrf_checks=True).post("/reports/words/").status_code == 403

@@ -1,0 +1,83 @@
+"""Words counted by a real Celery worker, whose results the web process finds: both on a pool of the target `results`."""
+
+import sys
+import threading
+import uuid
+
+import pytest
+
+from poolsite.demo.browser import Browser
+from poolsite.demo.processes import Child
+from poolsite.demo.reader import read_figures
+from poolsite.docsearch import loading
+from poolsite.docsearch.standard_library import docstrings
+from tests.integration.serving import ROOT, gunicorn, served
+from tests.waiting import until
+
+
+@pytest.fixture
+def redis(make_redis):
+    return make_redis()
+
+
+@pytest.fixture
+def environment(site_environment, redis, monkeypatch):
+    monkeypatch.setattr(loading, "docstrings", lambda: docstrings(frozenset({"tempfile"})))
+    loading.load_documents()
+    return {**site_environment, "REDIS_URL": redis.url(), "ALLOWED_HOSTS": "127.0.0.1", "HTTPS": "0"}
+
+
+@pytest.fixture
+def browser(environment, tmp_path):
+    with served(gunicorn("poolsite.wsgi"), environment, tmp_path / "web.log") as address:
+        yield Browser(address)
+
+
+@pytest.fixture
+def worker(environment, tmp_path):
+    command = ["celery", "-A", "poolsite", "worker", "--pool", "threads", "--concurrency", "1", "--without-mingle"]
+    child = Child("worker", [sys.executable, "-m", *command], log=tmp_path / "worker.log", env=environment, cwd=ROOT)
+    yield child
+    child.stop(timeout=10)
+
+
+def ordered(browser):
+    """The page to which the button on the figures' page leads."""
+    return browser.post("/reports/words/", browser.get("/reports/").form())
+
+
+def test_a_worker_counts_and_the_page_finds_it(browser, worker):
+    page = ordered(browser)
+    assert page.status == 200, page.text
+    assert "A worker counts." in page.text
+    # It looks again without a script, and not for ever.
+    assert '<meta http-equiv="refresh" content="1;url=?looked=1">' in page.text
+    path = page.url.removeprefix(browser.site)
+    assert "?looked=29" in browser.get(f"{path}?looked=28").text
+    assert "looked=30" not in browser.get(f"{path}?looked=29").text
+    until(lambda: "how many docstrings have them" in browser.get(path).text, "the worker to count", 30)
+    assert ">temporary</a>" in browser.get(path).text
+    assert read_figures(browser, threading.Event()) == ""
+
+
+def test_a_count_that_nobody_ordered_ends(browser):
+    page = browser.get(f"/reports/words/{uuid.uuid4()}/?looked=29")
+    assert page.status == 200
+    assert "http-equiv" not in page.text
+    assert "No worker has counted in time" in page.text
+
+
+def test_without_redis_the_figures_are_there_and_words_are_not(browser, redis):  # P11
+    form = browser.get("/reports/").form()
+    redis.stop()
+    page = browser.post("/reports/words/", form)
+    assert page.status == 503
+    assert "No worker can be asked now." in page.text
+    page = browser.get(f"/reports/words/{uuid.uuid4()}/")
+    assert page.status == 503
+    assert "be looked for now" in page.text
+    assert browser.get("/reports/").status == 200
+    assert browser.get("/api/search?q=directory").status == 200
+    redis.restart()
+    until(lambda: browser.get(f"/reports/words/{uuid.uuid4()}/").status == 200, "the site to find Redis again")
+    assert "A worker counts." in ordered(browser).text
