@@ -41,7 +41,7 @@ class Entry:
         self.owner: Any = None
         self.since = 0.0
         self.epoch = 0
-        self.gave: set[int] = set()
+        self.gave: set[Any] = set()
         self.guest_of: Any = None
         self.leak_reported = -1
         self.asked_at = 0.0

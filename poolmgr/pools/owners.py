@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures.thread
+import os
 import sys
 import threading
 import traceback
@@ -113,6 +115,8 @@ def is_alive(owner: Any) -> bool:
     """Whether ``owner`` still runs; one of which nobody can tell does so for ever."""
     if isinstance(owner, threading.Thread):
         return owner.is_alive()
+    if isinstance(owner, asyncio.Task):
+        return not owner.done()
     return not getattr(owner, "dead", False)
 
 
@@ -136,7 +140,7 @@ def has_left(entry: Entry, owner: Any, codes: dict[int, CodeType]) -> bool:
 def name_of(owner: Any) -> str:
     """For people: at most 200 characters, and nothing that a page or a row can't hold."""
     try:
-        name = str(getattr(owner, "name", None) or "")
+        name = _name_of_task(owner) if isinstance(owner, asyncio.Task) else str(getattr(owner, "name", None) or "")
     except Exception:  # an owner's own code
         name = ""
     name = name or f"{type(owner).__name__} {id(owner):x}"
@@ -152,7 +156,27 @@ def _work_of(owner: Any) -> tuple[str, ...]:
         return ()
 
 
+def _name_of_task(task: asyncio.Task[Any]) -> str:
+    """A task's name, what it runs, and in which line that is."""
+    coroutine: Any = task.get_coro()
+    name = f"{task.get_name()} {getattr(coroutine, '__qualname__', '')}".strip()
+    frame = getattr(coroutine, "cr_frame", None)
+    return f"{name} ({os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno})" if frame else name
+
+
+def _stack_of_task(task: asyncio.Task[Any]) -> str:
+    # What it awaits, call by call; a frame may end while it is looked at.
+    told: list[str] = []
+    coroutine: Any = task.get_coro()
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        told += traceback.format_list(traceback.StackSummary.extract([(frame, frame.f_lineno)]))
+        coroutine = getattr(coroutine, "cr_await", None)
+    return "".join(told)
+
+
 def stack_of(owner: Any) -> str:
     """The owner's present stack as text; empty when it has none."""
+    if isinstance(owner, asyncio.Task):
+        return _stack_of_task(owner)
     frame = current_frames().get(getattr(owner, "ident", None) or -1) or getattr(owner, "gr_frame", None)
     return "".join(traceback.format_stack(frame)) if frame else ""

@@ -51,6 +51,35 @@ def hears_the_end(sock: Any, deadline: float) -> bool:
     return False
 
 
+class Ear:
+    """A copy of the socket of a connection that its library is about to close, to hear when the server has closed its end.
+
+    Raises ``OSError`` where there is no socket any more, as in a forked child, or no descriptor is left.
+    """
+
+    def __init__(self, fileno: int) -> None:
+        copy = os.dup(fileno)
+        try:
+            self._sock = socket.socket(fileno=copy)
+        except OSError:
+            os.close(copy)
+            raise
+
+    def hang_up(self) -> None:
+        """Say good-bye now, which else the last descriptor does."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Where nobody wants to hear the end."""
+        self._sock.close()
+
+    def hears_the_end(self, deadline: float) -> bool:
+        """Called once, when the library has closed the connection; ``deadline`` is on the monotonic clock."""
+        self.hang_up()
+        return hears_the_end(self._sock, deadline)
+
+
 def _readable(sock: Any, seconds: float) -> bool:
     if not hasattr(select, "poll"):  # Windows
         return bool(select.select([sock], [], [], seconds)[0])

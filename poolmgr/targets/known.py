@@ -86,6 +86,19 @@ def handed(target: str) -> Any:
 
     Raises ``ConfigurationError`` when the settings name no such target, it has no pool, or its library is not installed.
     """
+    return _handing(target).pool(target)
+
+
+def handed_by_asyncio(target: str) -> Any:
+    """The same for event loops, as ``async_pool`` there gives it, in the kinds that have one."""
+    give = getattr(_handing(target), "async_pool", None)
+    if give is None:
+        kind = kind_of(target) or POSTGRESQL
+        raise ConfigurationError(f"{target!r} has no pool for asyncio; targets of kind {kind.label} have none")
+    return give(target)
+
+
+def _handing(target: str) -> Any:
     declared = conf().TARGETS.get(target) if target not in settings.DATABASES else None
     if declared is not None and (wrong := error_in(declared, KINDS)):
         raise ConfigurationError(wrong)
@@ -96,4 +109,4 @@ def handed(target: str) -> Any:
         raise ConfigurationError(f"{shown(target)} is no target of this site; there are: {known}")
     if wrong := missing_library(kind):
         raise ConfigurationError(f"{target!r} can't be used: {wrong}")
-    return import_module(f"{kind.package}.handing").pool(target)
+    return import_module(f"{kind.package}.handing")

@@ -122,6 +122,18 @@ def test_reply_that_nobody_read_reaches_nobody_else(redis_subject: Redis) -> Non
     assert subject.pool.snapshot().cleaned == 1
 
 
+def test_reply_to_what_was_said_on_a_connection_that_connected_again_reaches_nobody_else(
+    redis_subject: Redis,
+) -> None:  # P2 P3
+    subject = redis_subject.open(max_size=1)
+    with subject.borrowed() as conn:
+        conn.disconnect()
+        conn.send_command("BLPOP", "nothing-there", "0.2")
+    with subject.borrowed() as conn:
+        conn.send_command("ECHO", "yours")
+        assert conn.read_response() == b"yours"
+
+
 def test_reply_that_was_read_ahead_reaches_nobody_else(redis_subject: Redis) -> None:  # P2 P3
     subject = redis_subject.open(max_size=1)
     with subject.borrowed() as conn:

@@ -10,6 +10,7 @@ from poolmgr.pools.core.slot import Place, Slot
 from poolmgr.pools.core.state import State
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.forks import attend, here
+from poolmgr.pools.owners import is_alive
 
 #: Whoever took a place out of the queue serves or fails it at once; the longest, in seconds, that this is waited for.
 _AT_ONCE = 1.0
@@ -52,7 +53,7 @@ class Lending(State):
         """End a checkout; False where it had ended before. What is not ``fit`` for others is closed.
 
         Another thread than the borrower's may give back, but not one that had this connection, or gave it back, before:
-        then somebody else has it by now.
+        then somebody else has it by now, if they still run.
         """
         if not here:
             attend()
@@ -62,12 +63,12 @@ class Lending(State):
             if owner is None:
                 return False
             if owner is not giver:
-                if id(giver) in slot.gave:
+                if self.mark(giver) in slot.gave and is_alive(owner):
                     # Had they been handed it by its borrower, nobody refers to it in a moment.
                     ticker().at(monotonic() + _IN_A_MOMENT, self._take_back_dropped)
                     return False
-                slot.gave.add(id(owner))
-            slot.gave.add(id(giver))
+                slot.gave.add(self.mark(owner))
+            slot.gave.add(self.mark(giver))
         return self.put_back(slot, fit, epoch)
 
     def put_back(self, slot: Slot, fit: bool = True, epoch: int | None = None) -> bool:
@@ -200,12 +201,19 @@ class Lending(State):
     def _is_fit(self, slot: Slot, now: float, timeout: float | None) -> bool:
         """Whether a connection just taken may be handed out; one that may not is dropped."""
         try:
-            fault = validation.fault(self, slot, now, timeout)
-        except BaseException:  # the borrower is being stopped, as by a KeyboardInterrupt
-            self.give_back(slot)
+            fault = validation.look(self, slot, now)
+            if fault == validation.DOUBTFUL:
+                fault = validation.answer(self, slot, timeout)
+        except BaseException:  # the borrower is stopped, as by a KeyboardInterrupt, and an answer may be under way
+            self.give_back(slot, fit=False)
             raise
         if not fault:
             return True
+        self._drop(slot, fault)
+        return False
+
+    def _drop(self, slot: Slot, fault: str) -> None:
+        """Part from a connection that was just taken and that may not be handed out."""
         with self.lock:
             slot.owner = None
             slot.epoch += 1
@@ -213,4 +221,3 @@ class Lending(State):
         give_up(self, slot)
         # One dead connection found means that every idle one is looked at.
         self.count(found_dead=1 + rounds.sweep(self, silent=fault == "silent"))
-        return False

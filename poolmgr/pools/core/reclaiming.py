@@ -10,7 +10,7 @@ from typing import Any
 from poolmgr.pools.core.leaving import give_up
 from poolmgr.pools.core.slot import Slot, referrers
 from poolmgr.pools.core.state import State
-from poolmgr.pools.owners import has_left, name_of, running
+from poolmgr.pools.owners import name_of, running
 
 logger = logging.getLogger("poolmgr.pool")
 
@@ -26,7 +26,7 @@ def reclaim(state: State) -> None:
     codes = running() if held else {}
     for slot, owner in held:
         try:
-            if owner is not None and has_left(slot, owner, codes):
+            if owner is not None and state.has_left(slot, owner, codes):
                 _take_back(state, slot, partial(_is, slot, owner), f"{name_of(owner)} ended without giving it back")
         except Exception:  # an owner's own code; it must not keep the others' connections from coming back
             logger.debug("pool %r: whether an owner still runs can't be told", state.target, exc_info=True)
@@ -38,7 +38,7 @@ def take_back_dropped(state: State) -> None:
         _recount(state.idle)
         counted = list(zip(state.out, referrers(state.out), strict=True))
     for slot, (of_conn, of_slot) in counted:
-        if of_conn <= slot.referrers[0] and of_slot <= slot.referrers[1]:
+        if of_conn <= slot.referrers[0] and of_slot <= slot.referrers[1] and state.is_dropped(slot):
             _take_back(state, slot, lambda: True, "somebody dropped it without giving it back")
 
 

@@ -13,6 +13,8 @@ from math import inf
 from random import random
 from threading import Condition, RLock
 from time import monotonic
+from types import CodeType
+from typing import Any
 
 from poolmgr.metrics.histogram import Histogram
 from poolmgr.metrics.history import History
@@ -22,7 +24,7 @@ from poolmgr.pools.core.slot import Place, Slot
 from poolmgr.pools.core.workers import Workers
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.outage import Outage
-from poolmgr.pools.owners import owner_function
+from poolmgr.pools.owners import has_left, owner_function
 from poolmgr.pools.port import Peers
 from poolmgr.pools.spec import PoolSpec
 
@@ -85,12 +87,21 @@ class State:
         self.unaccounted: deque[int] = deque(maxlen=ROUNDS)  # what the last rounds have found wrong with the books
         self.stray: dict[Slot, int] = {}
         self.current_owner = owner_function()
+        self.mark: Callable[[Any], Any] = id  # by which a slot remembers who gave it back
         self.workers = Workers("poolmgr-connector", _CONNECTORS)
         self.closers = Workers("poolmgr-core-closer", _CLOSERS)
 
     def grow(self) -> None:
         """Begin the connects that are wanted and that there is room for. The pool's, which stands on its parts."""
         raise NotImplementedError
+
+    def has_left(self, slot: Slot, owner: Any, codes: dict[int, CodeType]) -> bool:
+        """Whether ``owner`` will not give this connection back, given what ``owners.running()`` returned."""
+        return has_left(slot, owner, codes)
+
+    def is_dropped(self, slot: Slot) -> bool:
+        """A second look at a connection that nobody refers to any more, by the number of those who do."""
+        return True
 
     # Each is called with the lock held.
 

@@ -13,32 +13,27 @@ logger = logging.getLogger("poolmgr.pool")
 
 #: The longest that a question may take, in seconds.
 PATIENCE = 5.0
+#: What a look finds that only the server can settle.
+DOUBTFUL = "doubtful"
 
 
-def fault(state: State, slot: Slot, now: float, timeout: float | None) -> str:
-    """A look at the connection's socket, and a question where one is due; ``timeout`` are the borrower's seconds left.
-
-    Empty when it works, ``hung up``, ``silent`` or ``refused`` when not.
-    """
+def look(state: State, slot: Slot, now: float) -> str:
+    """A look at the connection's socket: empty when it works, ``hung up``, or ``DOUBTFUL`` when the server is to be asked."""
     spec = state.spec
     if spec.validation == "off":
         return ""
     if slot.has_news(0) and state.driver.gone(slot.conn):
         return "hung up"
     doubtful = spec.validate_after_idle and now - slot.idle_since >= spec.validate_after_idle
-    if not doubtful and spec.validation == "socket":
-        return ""
-    # At most half of what is left, so that a connection that is silent leaves time to try another.
-    left = spec.connection_timeout if timeout is None else timeout
+    return "" if not doubtful and spec.validation == "socket" else DOUBTFUL
+
+
+def answer(state: State, slot: Slot, timeout: float | None) -> str:
+    """Ask the server; ``timeout`` are the borrower's seconds left. Empty when it answers, else ``silent`` or ``refused``."""
     try:
-        state.driver.ask(slot.conn, spec.validation_query, monotonic() + min(PATIENCE, left / 2))
-    except NoAnswer:
-        return "silent"
-    except Refused as ex:
-        return "" if is_only_the_query(state, slot, ex) else "refused"
+        state.driver.ask(slot.conn, state.spec.validation_query, monotonic() + seconds_for(state, timeout))
     except Exception as ex:
-        logger.debug("pool %r: a connection is of no use: %s", state.target, state.driver.diagnose(ex).sentence)
-        return "refused"
+        return fault_of(state, slot, ex)
     return ""
 
 
@@ -53,3 +48,18 @@ def is_only_the_query(state: State, slot: Slot, refused: Refused) -> bool:
         why = state.driver.diagnose(refused.__cause__ or refused).sentence
         logger.warning("pool %r: the validation query %r fails on a fresh connection: %s", state.target, query, why)
     return state.wrong_query == query
+
+
+def seconds_for(state: State, timeout: float | None) -> float:
+    """At most half of what is left, so that a connection that is silent leaves time to try another."""
+    return min(PATIENCE, (state.spec.connection_timeout if timeout is None else timeout) / 2)
+
+
+def fault_of(state: State, slot: Slot, error: Exception) -> str:
+    """What it says of a connection that a question ended so; empty where it works all the same."""
+    if isinstance(error, NoAnswer):
+        return "silent"
+    if isinstance(error, Refused) and is_only_the_query(state, slot, error):
+        return ""
+    logger.debug("pool %r: a connection is of no use: %s", state.target, state.driver.diagnose(error).sentence)
+    return "refused"

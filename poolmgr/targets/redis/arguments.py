@@ -13,9 +13,14 @@ from poolmgr.targets.redis.library import redis
 
 
 def refuse(
-    connection_class: Any, max_connections: Any, target: str, timeout: Any, connection_kwargs: Mapping[str, Any]
+    connection_class: Any,
+    max_connections: Any,
+    target: str,
+    timeout: Any,
+    connection_kwargs: Mapping[str, Any],
+    base: type[Any] = redis.connection.AbstractConnection,
 ) -> None:
-    """Raises ``ConfigurationError`` for what a managed pool can't do."""
+    """Raises ``ConfigurationError`` for what a managed pool can't do; ``base`` is what each connection class derives from."""
     for name in ("cache", "cache_config"):
         if connection_kwargs.get(name):
             raise ConfigurationError(
@@ -27,10 +32,10 @@ def refuse(
             f"max_connections or timeout is set for {target!r}, whose settings are those of its pool: give it max_size"
             " and connection_timeout instead"
         )
-    if not (isinstance(connection_class, type) and issubclass(connection_class, redis.connection.AbstractConnection)):
+    if not (isinstance(connection_class, type) and issubclass(connection_class, base)):
         raise ConfigurationError(
-            f"connection_class is {shown(connection_class)}, but must be one of redis-py's connection classes, or derive"
-            " from one"
+            f"connection_class is {shown(connection_class)}, but must be one of redis-py's connection classes in"
+            f" {base.__module__}, or derive from one"
         )
 
 
@@ -43,3 +48,11 @@ def bootstrap(pool: Mapping[str, Any] | None, most: int | None, timeout: float |
     if "max_size" in given and "min_size" not in (pool or {}):
         given["min_size"] = min(REDIS.defaults.min_size, given["max_size"])
     return REDIS.make_spec({**given, **(pool or {})}, f"the pool of {target!r}" if target else "the pool")
+
+
+def address(connection_kwargs: Mapping[str, Any]) -> str:
+    """Where a pool connects to, for people."""
+    if path := connection_kwargs.get("path"):
+        return str(path)
+    given = connection_kwargs
+    return f"{given.get('host', 'localhost')}:{given.get('port', 6379)}/{given.get('db') or 0}"

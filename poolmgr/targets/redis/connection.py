@@ -116,6 +116,7 @@ class Tracked:
             slot.pid = self.server_id
             slot.has_news = watch(self._sock.fileno())
             slot.pool.count(created=1, closed=1)
+            self.traffic.begin_anew()
 
     def _ask_for_id(self) -> int:
         self.send_command("CLIENT", "ID", check_health=False)

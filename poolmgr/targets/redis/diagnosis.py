@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown, ServerFull
@@ -10,6 +11,8 @@ from poolmgr.pools.diagnosis import Diagnosis
 from poolmgr.secrets import scrub
 from poolmgr.targets.redis.library import redis
 
+_REFUSED = f"({errno.ECONNREFUSED}|{errno.ENOENT})"
+_NO_WAY = f"({errno.EHOSTUNREACH}|{errno.ENETUNREACH}|{errno.EHOSTDOWN})"
 _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
     (ServerFull, "the server has no room for another client", r"max number of clients"),
     (
@@ -18,9 +21,14 @@ _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
         r"db index is out of range|invalid database|invalid db index",
     ),
     (ServerDown, "the host name can't be resolved", r"name or service not known|name resolution|nodename nor servname"),
-    (ServerDown, "nothing listens at the address", r"connection refused|no such file or directory"),
+    # By asyncio there are the numbers alone.
+    (ServerDown, "nothing listens at the address", rf"connection refused|no such file|\berror {_REFUSED} connecting"),
     (ServerDown, "the server does not answer", r"timeout|timed out"),
-    (ServerDown, "the host can't be reached", r"no route to host|network is unreachable|host is down"),
+    (
+        ServerDown,
+        "the host can't be reached",
+        rf"no route to host|is unreachable|host is down|\berror {_NO_WAY} connecting",
+    ),
     (ServerDown, "the server closed the connection", r"closed by server|connection reset|broken pipe"),
 )
 _KNOWN = tuple((re.compile(pattern, re.IGNORECASE), cls, sentence) for cls, sentence, pattern in _WORDS)

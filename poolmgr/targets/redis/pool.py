@@ -17,7 +17,7 @@ from poolmgr.pools.desired import Desired
 from poolmgr.pools.forks import attend, here, on_fork
 from poolmgr.pools.lane import on_console_lane
 from poolmgr.secrets import hide
-from poolmgr.targets.redis.arguments import bootstrap, refuse
+from poolmgr.targets.redis.arguments import address, bootstrap, refuse
 from poolmgr.targets.redis.connection import tracked
 from poolmgr.targets.redis.driver import RedisDriver
 from poolmgr.targets.redis.kind import REDIS
@@ -129,10 +129,7 @@ class ManagedConnectionPool(redis.ConnectionPool):
     @property
     def address(self) -> str:
         """Where it connects to, for people."""
-        kwargs = self.connection_kwargs
-        if path := kwargs.get("path"):
-            return str(path)
-        return f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}/{kwargs.get('db') or 0}"
+        return address(self.connection_kwargs)
 
     @property
     def managed(self) -> CorePool:

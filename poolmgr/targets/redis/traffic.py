@@ -26,15 +26,16 @@ class Traffic:
     """In the place of a connection's command packer, through which every command goes, a pipeline's too.
 
     ``owed`` are the replies that were not read yet; ``left`` says by which words the connection isn't as it was
-    connected: somebody's MULTI, SELECT, name, subscription.
+    connected: somebody's MULTI, SELECT, name, subscription. ``said`` counts the commands.
     """
 
-    __slots__ = ("_db", "_pack", "left", "owed")
+    __slots__ = ("_db", "_pack", "left", "owed", "said")
 
     def __init__(self, pack: Callable[..., Any], db: Any) -> None:
         self._pack = pack
         self._db = str(db or 0)
         self.owed = 0
+        self.said = 0
         self.left: set[str] = set()
 
     def begin(self) -> None:
@@ -48,9 +49,14 @@ class Traffic:
             return "subscription"
         return "MONITOR" if "MONITOR" in self.left else ""
 
+    def begin_anew(self) -> None:
+        """The same in a borrower's hands. What they had packed before is said after it, and is not known any more."""
+        self.left.add("CONNECT")
+
     def pack(self, *args: Any) -> Any:
         """redis-py's: the bytes of a command."""
         self.owed += 1
+        self.said += 1
         try:
             if args[0] not in _plain:
                 self._note(args)

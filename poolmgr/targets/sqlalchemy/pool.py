@@ -9,10 +9,10 @@ from typing import Any
 from poolmgr.exceptions import PoolClosed
 from poolmgr.pools.core.pool import CorePool
 from poolmgr.pools.lane import on_console_lane
-from poolmgr.pools.sockets import watch
+from poolmgr.pools.sockets import Ear, watch
 from poolmgr.targets.sqlalchemy.backing import Backing
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
-from poolmgr.targets.sqlalchemy.sockets import Ear, fileno_of, server_id_of
+from poolmgr.targets.sqlalchemy.sockets import fileno_of, server_id_of
 from poolmgr.targets.sqlalchemy.words import bootstrap_of
 
 #: Seconds for which a borrower that connects again waits for the server to close what they had.

@@ -1,0 +1,16 @@
+"""What a site calls in its own code that runs in an event loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from poolmgr.targets.known import handed_by_asyncio
+
+
+def pool(target: str) -> Any:
+    """This process's pool for a target, for its event loops, each of which has connections of its own.
+
+    Each kind has its own: an ``AsyncManagedConnectionPool`` for redis.asyncio's clients for Redis. Raises
+    ``ConfigurationError`` when there is no such target, it has no such pool, or its library is not installed.
+    """
+    return handed_by_asyncio(target)

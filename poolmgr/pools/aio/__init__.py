@@ -1,0 +1,1 @@
+"""The core for connections that live in an event loop."""
