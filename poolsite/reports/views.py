@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
@@ -49,6 +49,8 @@ def count(request: HttpRequest) -> HttpResponse:
 @require_safe
 def words(request: HttpRequest, number: UUID) -> HttpResponse:
     """What a worker has counted; until it has, a page that looks again."""
+    if not keeps_results():
+        raise Http404("Nothing keeps results here.")
     looked = request.GET.get("looked", "0")
     again = int(looked) + 1 if looked.isascii() and looked.isdigit() and len(looked) < 3 else 1
     try:

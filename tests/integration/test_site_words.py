@@ -81,3 +81,17 @@ def test_without_redis_the_figures_are_there_and_words_are_not(browser, redis): 
     redis.restart()
     until(lambda: browser.get(f"/reports/words/{uuid.uuid4()}/").status == 200, "the site to find Redis again")
     assert "A worker counts." in ordered(browser).text
+
+
+def test_a_site_without_redis_lacks_nothing_but_speed(environment, tmp_path):  # P11
+    del environment["REDIS_URL"]
+    with served(gunicorn("poolsite.wsgi"), environment, tmp_path / "web.log") as address:
+        browser = Browser(address)
+        page = ordered(browser)
+        assert (page.status, page.url) == (200, f"{address}/reports/words/")
+        assert ">temporary</a>" in page.text
+        assert read_figures(browser, threading.Event()) == ""
+        found = browser.get("/api/search?q=temporary+directory&through=both").json()
+        assert found["results"]
+        assert browser.get(f"/reports/words/{uuid.uuid4()}/").status == 404
+        assert browser.get("/admin/login/").status == 200

@@ -1,0 +1,84 @@
+"""The demonstration site in a real browser: it fits, it can be read, and the switch and the button need no script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connection
+
+import poolmgr
+from poolsite import environment as env
+from poolsite.docsearch import loading
+from poolsite.docsearch.standard_library import docstrings
+from poolsite.reports.engine import TARGET
+from tests.waiting import until
+
+from .conftest import Page
+from .test_dashboard_browser import CONTRAST
+
+#: The console's pages have a part of that name; these have none.
+OF_THE_WHOLE_PAGE = CONTRAST.replace("#content *", "body *")
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def site(page: Page, settings: Any, postgres: Any, monkeypatch: pytest.MonkeyPatch) -> Page:
+    """With some documents, and no Celery: who has words counted counts them."""
+    chosen = list(docstrings(frozenset({"tempfile", "queue", "json"})))
+    monkeypatch.setattr(loading, "docstrings", lambda: iter(chosen))
+    monkeypatch.setenv("THING", str(postgres.url(connection.settings_dict["NAME"])))
+    declared = {"KIND": "sqlalchemy", "URL": env.sqlalchemy_url("THING", "THING"), "POOL": {"connection_timeout": 0.5}}
+    settings.POOLMGR = {**settings.POOLMGR, "TARGETS": {TARGET: declared}}
+    loading.load_documents()
+    return page
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_fit_and_can_be_read(site: Page, scheme: str, width: int) -> None:
+    site.size(width)
+    site.colours(scheme)
+    for path in ("/?through=sqlalchemy", "/?q=temporary+directory&through=both", "/?q=&through=both", "/reports/"):
+        site.open(path)
+        _looks_right(site, path, width)
+    site.one(".order button").click()
+    until(lambda: site.all(".words li"), "the words")
+    _looks_right(site, "words", width)
+    held = [poolmgr.pool(TARGET).connect() for _ in range(10)]
+    site.open("/reports/")
+    assert "be counted now" in site.text("main")
+    assert site.run("return document.documentElement.scrollWidth") <= width
+    for each in held:
+        each.close()
+
+
+def _looks_right(site: Page, path: str, width: int) -> None:
+    assert site.run("return document.documentElement.scrollWidth") <= width, path
+    assert site.run(OF_THE_WHOLE_PAGE) == [], path
+    complaints = [each for each in site.complaints() if " 400 (" not in each]
+    assert complaints == [], path
+
+
+def test_the_switch_needs_no_script_and_stays_for_the_next_question(site: Page) -> None:
+    site.scripts(False)
+    site.open("/?q=queue")
+    site.one(".choices a[href*=sqlalchemy]").click()
+    until(lambda: site.driver.current_url.endswith("?q=queue&through=sqlalchemy"), "the switch")
+    assert site.one(".choices [aria-current]").text == "SQLAlchemy"
+    assert site.one(".way dd").text == "SQLAlchemy"
+    field = site.one("#q")
+    field.clear()
+    field.send_keys("temporary directory")
+    site.one(".field button").click()
+    until(lambda: "temporary" in site.driver.current_url, "the answer")
+    assert site.one(".choices [aria-current]").text == "SQLAlchemy"
+    assert "tempfile" in site.one(".results").text
+
+
+def test_a_question_that_is_refused_keeps_the_way(site: Page) -> None:
+    site.open("/?q=%20&through=both")
+    assert "Your question is empty" in site.text("#q-error")
+    assert site.one(".choices [aria-current]").text == "Both"
+    assert site.one("[name=through]").get_attribute("value") == "both"
