@@ -1,4 +1,4 @@
-"""What minding the budgets of five targets costs a process of a large fleet, and how soon room changes hands."""
+"""What minding the budgets of five targets costs a process of a large fleet."""
 
 from __future__ import annotations
 

@@ -37,10 +37,14 @@ class Sharer:
 
     def tell(self, **values: float) -> dict[str, Any]:
         """Change ``threads``, ``hold`` or ``pause``; what it has done so far."""
+        self.write(**values)
+        return self._read()
+
+    def write(self, **values: float) -> None:
+        """As ``tell()``, for one that is frozen: it reads it first of all when it wakes."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps(values) + "\n")
         self._process.stdin.flush()
-        return self._read()
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.faults
 
 BUDGET = 12
 TTL = 4.0
+#: With leases that last for so long nothing but a call, or one's own look, changes anything in time.
+LONG_TTL = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +53,13 @@ def witness(server: EmbeddedPostgres) -> Iterator[Witness]:
 def make_fleet(server: EmbeddedPostgres) -> Iterator[Callable[..., Fleet]]:
     made: list[Fleet] = []
 
-    def make(redis: str | None, budget: int = BUDGET, control: str = "", **pool: object) -> Fleet:
+    def make(redis: str | None, budget: int = BUDGET, ttl: float = TTL, control: str = "", **pool: object) -> Fleet:
         poolmgr = {
             "REDIS_URL": redis,
             "NAMESPACE": f"t{uuid.uuid4().hex[:8]}",
             "HEARTBEAT_INTERVAL": 0.5,
             "POLL_INTERVAL": 1,
-            "PROCESS_TTL": TTL,
+            "PROCESS_TTL": ttl,
         }
         environment = {"POOLMGR": json.dumps(poolmgr), "WORK_URL": server.url("work")}
         environment["CONTROL_URL"] = control or server.url("control")
@@ -81,10 +84,21 @@ def one_or_two_each(witness: Witness, members: list[Sharer]) -> bool:
     return all(witness.now[member.name] in (1, 2) for member in members)
 
 
+def least_time(promised: float, attempt: Callable[[], None], before: Callable[[], None]) -> float:
+    """Seconds that ``attempt`` takes, the least of a few tries: whatever else the machine does makes it longer."""
+    took: list[float] = []
+    while not took or (took[-1] > promised and len(took) < 5):
+        before()
+        began = time.monotonic()
+        attempt()
+        took.append(time.monotonic() - began)
+    return min(took)
+
+
 def test_processes_that_start_together_share_evenly(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
 ) -> None:
-    fleet = make_fleet(redis)
+    fleet = make_fleet(redis, ttl=LONG_TTL)
     members = fleet.start(8)
     for member in members:
         member.tell(threads=10)
@@ -100,7 +114,7 @@ def test_processes_that_start_together_share_evenly(  # P6
 def test_processes_that_start_beside_a_holder_wait_for_room(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
 ) -> None:
-    fleet = make_fleet(redis)
+    fleet = make_fleet(redis, ttl=LONG_TTL)
     (holder,) = fleet.start(1)
     holder.tell(threads=10)
     until(lambda: witness.now[holder.name] == 10, "the holder to hold 10")
@@ -109,36 +123,83 @@ def test_processes_that_start_beside_a_holder_wait_for_room(  # P6
         member.tell(threads=10)
     until(lambda: one_or_two_each(witness, others), "everybody to have a share", 20)
     assert witness.most <= BUDGET, witness.at_most
-    assert all(not member.end()["failed"] for member in fleet.members)
+    assert [failure for member in fleet.members for failure in member.end()["failed"]] == []
 
 
-def test_who_turns_hungry_beside_a_busy_holder_has_their_share_soon(  # P6
+def test_who_turns_hungry_beside_a_busy_holder_has_their_share_within_two_seconds(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
 ) -> None:
-    fleet = make_fleet(redis)
-    holder, other = fleet.start(2)
-    other.tell(threads=0)
+    holder, other = make_fleet(redis, ttl=LONG_TTL).start(2)
     holder.tell(threads=10, hold=0.05)
-    until(lambda: witness.now[holder.name] == 10, "the holder to hold 10")
-    other.tell(threads=10, hold=0.05)
-    until(lambda: witness.now[other.name] >= 5, "half of the budget", 6)
+    other.tell(threads=0, hold=0.05)
+
+    def turn_hungry() -> None:
+        other.tell(threads=10)
+        until(lambda: witness.now[other.name] >= 5, "half of the budget", 20)
+
+    def begin() -> None:
+        other.tell(threads=0)
+        until(lambda: witness.now[holder.name] == 10, "the holder to hold 10", 20)
+
+    assert least_time(2.0, turn_hungry, before=begin) <= 2.0
     assert witness.most <= BUDGET, witness.at_most
 
 
 def test_idle_room_goes_to_whoever_wants_it_within_a_second(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
 ) -> None:
-    fleet = make_fleet(redis)
-    first, second = fleet.start(2)
-    first.tell(threads=10)
-    until(lambda: witness.now[first.name] == 10, "the first to hold 10")
-    second.tell(threads=1)
-    until(lambda: witness.now[second.name] == 1, "the second to hold one")
-    first.tell(threads=0)
-    witness.watch(0.7)
-    second.tell(threads=10)
-    until(lambda: witness.now[second.name] == 10, "the second to hold 10")
+    holder, other = make_fleet(redis, ttl=LONG_TTL).start(2)
+
+    def want_it() -> None:
+        other.tell(threads=10)
+        until(lambda: witness.now[other.name] == 10, "the other to hold 10", 20)
+
+    def begin() -> None:
+        other.tell(threads=1)
+        holder.tell(threads=10)
+        until(lambda: witness.now[holder.name] == 10, "the holder to hold 10", 20)
+        # Its connections are idle by the time that somebody wants them.
+        holder.tell(threads=0)
+        witness.watch(0.7)
+        assert witness.now[holder.name] == 10
+
+    assert least_time(1.0, want_it, before=begin) <= 1.0
     assert witness.most <= BUDGET, witness.at_most
+
+
+def test_room_that_turns_idle_goes_to_whoever_lacks_it_within_a_second(  # P6
+    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
+) -> None:
+    """What both wanted until then, so that each had its share."""
+    holder, other = make_fleet(redis, ttl=LONG_TTL).start(2)
+
+    def want_less() -> None:
+        holder.tell(threads=1)
+        until(lambda: witness.now[other.name] == 10, "the other to hold 10", 20)
+
+    def begin() -> None:
+        for member in (holder, other):
+            member.tell(threads=10)
+        until(lambda: min(witness.now[member.name] for member in (holder, other)) >= 5, "equal shares", 20)
+        witness.watch(0.7)
+
+    assert least_time(1.0, want_less, before=begin) <= 1.0
+    assert witness.most <= BUDGET, witness.at_most
+
+
+def test_newcomer_need_not_wait_for_somebody_s_long_request(  # P6
+    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
+) -> None:
+    fleet = make_fleet(redis, budget=10, ttl=LONG_TTL)
+    (holder,) = fleet.start(1)
+    # Nobody else is there, and its requests hold what they get for longer than this test lasts.
+    holder.tell(threads=10, hold=60)
+    until(lambda: witness.now[holder.name] == 9, "the holder to hold all but the reserve", 20)
+    (newcomer,) = fleet.start(1)
+    newcomer.tell(threads=3)
+    until(lambda: newcomer.tell()["served"], "the newcomer to be served", 20)
+    assert (witness.now[holder.name], witness.now[newcomer.name]) == (9, 1)
+    assert witness.most <= 10, witness.at_most
 
 
 @pytest.mark.long
@@ -159,17 +220,25 @@ def test_what_a_closed_pool_has_out_is_of_the_budget_still(  # P6
 
 
 @pytest.mark.long
-def test_room_of_a_process_that_died_is_free_when_its_lease_is_over(  # P6
+def test_room_of_a_process_that_died_is_free_two_seconds_after_its_lease_at_the_latest(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
 ) -> None:
     fleet = make_fleet(redis)
-    holder, other = fleet.start(2)
-    holder.tell(threads=10)
-    until(lambda: witness.now[holder.name] == 10, "the holder to hold 10")
-    holder.tell(hold=60)
-    other.tell(threads=10)
-    holder.kill()
-    until(lambda: witness.now[other.name] == 10, "the other to hold 10", 20)
+    (other,) = fleet.start(1)
+
+    def begin() -> None:
+        other.tell(threads=0)
+        (holder,) = fleet.start(1)
+        holder.tell(threads=10)
+        until(lambda: witness.now[holder.name] == 10, "the holder to hold 10", 20)
+        holder.tell(hold=60)
+        other.tell(threads=10)
+        holder.kill()
+
+    def have_its_room() -> None:
+        until(lambda: witness.now[other.name] == 10, "the other to hold 10", 30)
+
+    assert least_time(TTL + 2, have_its_room, before=begin) <= TTL + 2
     assert witness.most <= BUDGET, witness.at_most
 
 
@@ -218,7 +287,7 @@ def test_redis_that_loses_its_memory_gives_nobody_more(  # P6
         loss(redis)
         witness.watch(1)
     assert witness.most <= BUDGET, witness.at_most
-    assert all(not member.end()["failed"] for member in fleet.members)
+    assert [failure for member in fleet.members for failure in member.end()["failed"]] == []
 
 
 @pytest.mark.long
@@ -237,7 +306,7 @@ def test_redis_that_goes_and_comes_back_costs_nobody_a_connection(  # P6 P11
     redis.start()
     witness.watch(2)
     assert witness.most <= BUDGET, witness.at_most
-    assert all(not member.end()["failed"] for member in fleet.members)
+    assert [failure for member in fleet.members for failure in member.end()["failed"]] == []
 
 
 @pytest.mark.long
@@ -286,7 +355,7 @@ def test_process_that_is_cut_off_from_the_ledger_holds_nothing_when_its_lease_is
 
 
 def test_process_that_was_frozen_gives_back_before_it_serves(  # P6
-    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
+    make_fleet: Callable[..., Fleet], witness: Witness, server: EmbeddedPostgres, redis: str | None
 ) -> None:
     fleet = make_fleet(redis)
     sleeper, other = fleet.start(2)
@@ -299,12 +368,22 @@ def test_process_that_was_frozen_gives_back_before_it_serves(  # P6
     # What a process that stands still holds at the server nobody else can close: this is the one exception.
     until(lambda: witness.now[other.name] == 10, "the other to have the room", 20)
     assert witness.now[sleeper.name] == 10
-    before = sleeper
-    sleeper.thaw()
-    until(lambda: witness.now.total() <= BUDGET, "the sleeper to give back", 10)
-    sleeper.tell(threads=10)
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        look = connection.execute(
+            "SELECT array_agg(pid), clock_timestamp() FROM pg_stat_activity WHERE application_name = %s", [sleeper.name]
+        )
+        (held,) = look.fetchall()
+        # Its requests are there before anything of its own has looked at the clock.
+        sleeper.write(threads=10)
+        sleeper.thaw()
+        while witness.now.total() > BUDGET:
+            asked = connection.execute(
+                "SELECT query FROM pg_stat_activity WHERE pid = ANY(%s) AND query_start > %s", held
+            )
+            assert asked.fetchall() == []
+            witness.watch(0)
     until(lambda: witness.now[sleeper.name] >= 5, "the sleeper to have its share again", 20)
-    assert before.end()["failed"] == []
+    assert sleeper.tell()["failed"] == []
 
 
 @pytest.mark.long

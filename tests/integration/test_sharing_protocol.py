@@ -60,6 +60,7 @@ class NumberPool:
     used: int = 0
     idle: int = 0
     pending: int = 0
+    closing: int = 0
 
     @property
     def is_limited(self) -> bool:
@@ -67,7 +68,7 @@ class NumberPool:
 
     @property
     def held(self) -> int:
-        return self.used + self.idle
+        return self.used + self.idle + self.closing
 
     def load(self) -> Load:
         return Load(self.held, self.used, self.pending)
@@ -370,6 +371,64 @@ def test_pool_that_opens_while_the_last_one_of_its_target_is_given_up_holds_noth
         assert opened.held <= sum(
             lease["work"][0] for lease in map(json.loads, Lease.objects.values_list("leases", flat=True))
         )
+
+
+def test_what_was_closing_when_a_process_claimed_is_room_as_soon_as_it_is_gone(db: None) -> None:  # P6
+    with _no_rows_left():
+        world = World()
+        for asked in (3, MOST):
+            world.start()
+            world.processes[-1].pool.pending = asked
+            world.processes[-1].claim()
+        holder, other = world.processes
+        holder.pool.give_back(2)
+        for _ in range(2):  # who has had no use for it for a while
+            world.wait(1)
+            holder.budget.due()
+        other.claim()
+        idle, limit = holder.pool, holder.pool.limit
+
+        def close_slowly(allowance: Allowance | None) -> None:
+            before = idle.idle
+            limit(allowance)
+            idle.closing += before - idle.idle
+
+        idle.limit = close_slowly  # type: ignore[method-assign]
+        holder.budget.called()
+        holder.claim()
+        assert (idle.used, idle.idle, idle.closing) == (1, 1, 1)
+        idle.closing = 0
+        assert holder.budget.due()
+        holder.claim()
+        assert json.loads(Lease.objects.get(uid=holder.uid).leases)["work"][0] == 2
+        assert not holder.budget.due()
+
+
+def test_process_that_has_no_use_any_more_for_what_it_wanted_says_so(db: None) -> None:  # P6
+    """It had no more than its share, so that nobody would call it."""
+    with _no_rows_left():
+        world = World()
+        for _ in range(2):
+            world.start()
+            world.processes[-1].pool.pending = MOST
+            world.processes[-1].claim()
+        first, second = world.processes
+        first.pool.give_back(2)
+        world.live([0, 1], TTL)
+        assert (first.pool.used, second.pool.used, second.pool.pending) == (3, 4, 1)
+        assert not first.budget.due()
+        first.pool.give_back(3)
+        for _ in range(2):
+            world.wait(0.5)
+            due = first.budget.due()
+        assert due
+        first.claim()
+        second.claim()
+        first.budget.called()
+        first.claim()
+        second.claim()
+        assert second.pool.used == MOST
+        assert not first.budget.due()
 
 
 @contextmanager

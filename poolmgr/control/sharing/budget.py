@@ -116,8 +116,11 @@ class Budget:
         asked, most = known.asked, pool.spec.max_size
         if asked.budget != pool.spec.budget:
             return True
-        if load.held < asked.held and asked.held > known.limit:
-            return True
+        if max(load.held, known.limit) < max(asked.held, asked.limit):
+            return True  # what has come free since
+        if asked.want >= known.limit > want:
+            # The ledger takes it for one who has no more than it wants, whom nobody would call.
+            return now - self._claimed_at >= self._pause(_HUNGRY)
         if load.pending and known.limit < most and min(most, want) > known.limit:
             # Known to the ledger already: whoever makes room calls, and where nobody can, it asks again.
             pause = self._pause(_HUNGRY) if asked.want < min(most, want) or not self._pushes else 4 * _HUNGRY
@@ -187,7 +190,11 @@ class Budget:
             and claims.keys() == self._told
             # Who lacks room asks for it again.
             and all(max(claim.held, claim.want) <= claim.limit for claim in claims.values())
-            and all(asked and asked[1:] == claims[target][1:] for target, asked in before.items())
+            and all(
+                # What it held beyond its limit when it claimed last is counted until it says that it has gone.
+                asked and asked[1:] == claims[target][1:] and asked.held <= max(claims[target].held, asked.limit)
+                for target, asked in before.items()
+            )
         )
 
     def _last_from(self, sent: float) -> None:
