@@ -5,6 +5,7 @@ Django's backend makes a pool in each thread, django-redis one for each URL, the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -30,8 +31,17 @@ class CachePool(ManagedConnectionPool):
         Raises ``ConfigurationError`` where no cache has, ``InvalidSpec`` for wrong settings.
         """
         values = options.pop(POOL, None)
-        of = location_of(url, values)
-        return _pools.get(of.target, partial(super().from_url, url, target=of.target, pool=values, **options))
+        make = super().from_url
+        return kept(url, values, lambda target: make(url, target=target, pool=values, **options))
+
+
+def kept(url: str, pool: Any, make: Callable[[str], ManagedConnectionPool]) -> ManagedConnectionPool:
+    """The one pool of the cache that has this URL and this OPTIONS["POOL"]; ``make(target)`` makes it.
+
+    Raises ``ConfigurationError`` where no cache has, and what ``make`` does.
+    """
+    target = location_of(url, pool).target
+    return _pools.get(target, partial(make, target))
 
 
 def pool_of(target: str) -> ManagedConnectionPool:

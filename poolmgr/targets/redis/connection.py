@@ -87,7 +87,7 @@ class Tracked:
         self._connecting_until = monotonic() + seconds
         ticker().at(self._connecting_until, self._too_late)
         try:
-            self.connect_check_health(check_health=True, retry_socket_connect=False)
+            self._connect_once()
         except redis.ConnectionError as ex:
             if monotonic() >= self._connecting_until:
                 raise redis.TimeoutError(f"no answer within {seconds:g} s") from ex
@@ -95,6 +95,12 @@ class Tracked:
         finally:
             self._connecting_until = 0.0
             self.socket_connect_timeout = configured
+
+    def _connect_once(self) -> None:
+        if (find_and_connect := getattr(self, "_connect_retry", None)) is not None:
+            find_and_connect()  # by Sentinel, which is asked for the address first
+        else:
+            self.connect_check_health(check_health=True, retry_socket_connect=False)
 
     def _too_late(self) -> None:
         """A server that accepts and says nothing."""

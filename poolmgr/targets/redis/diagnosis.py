@@ -14,6 +14,8 @@ from poolmgr.targets.redis.library import redis
 _REFUSED = f"({errno.ECONNREFUSED}|{errno.ENOENT})"
 _NO_WAY = f"({errno.EHOSTUNREACH}|{errno.ENETUNREACH}|{errno.EHOSTDOWN})"
 _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
+    (ServerDown, "no Sentinel names a master", r"no master found"),
+    (ServerDown, "no Sentinel names a replica, or a master in its place", r"no slave found"),
     (ServerFull, "the server has no room for another client", r"max number of clients"),
     (
         AuthenticationFailed,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django_redis.pool import ConnectionFactory as Original
+from django_redis.pool import SentinelConnectionFactory as OriginalOfSentinel
 
-from poolmgr.targets.redis.caches import CachePool
+from poolmgr.targets.redis.caches import CachePool, kept
 from poolmgr.targets.redis.finding import POOL
+from poolmgr.targets.redis.sentinel import ManagedSentinelPool
 
 
 class ConnectionFactory(Original):  # type: ignore[misc]
@@ -16,3 +18,17 @@ class ConnectionFactory(Original):  # type: ignore[misc]
     def get_or_create_connection_pool(self, params: dict[str, Any]) -> Any:
         """Raises ``ConfigurationError`` for a cache whose OPTIONS have no POOL."""
         return CachePool.from_url(**{**params, **self.pool_cls_kwargs, POOL: self.options.get(POOL)})
+
+
+class SentinelConnectionFactory(OriginalOfSentinel):  # type: ignore[misc]
+    """django-redis's for a master, or replicas, that Sentinel watches, with the managed pool of each cache."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__({**options})
+        self.pool_cls = ManagedSentinelPool
+
+    def get_or_create_connection_pool(self, params: dict[str, Any]) -> Any:
+        """Raises ``ConfigurationError`` for a cache whose OPTIONS have no POOL."""
+        values = self.options.get(POOL)
+        make = super().get_connection_pool
+        return kept(params["url"], values, lambda target: make({**params, "target": target, "pool": values}))

@@ -20,6 +20,8 @@ from poolmgr.targets.redis.kind import REDIS
 
 #: The key of a cache's OPTIONS with the settings of its pool before any profile.
 POOL = "POOL"
+#: django-redis's, by which a LOCATION names no host but what Sentinel watches.
+SENTINELS = "SENTINELS"
 
 
 class Location(NamedTuple):
@@ -105,7 +107,16 @@ def bootstrap(target: str) -> PoolSpec | None:
 def address(target: str) -> str:
     """Where it is, for people, with no secret."""
     each = declaring.declared(REDIS).get(target)
-    return address_of(each.url if each is not None else location(target).url)
+    if each is not None:
+        return address_of(each.url)
+    of = location(target)
+    return _service_of(of.url) if SENTINELS in of.options else address_of(of.url)
+
+
+def _service_of(url: str) -> str:
+    """What Sentinel is asked for."""
+    got = urlsplit(url)
+    return f"{got.hostname or ''}/{got.path.strip('/') or 0}"
 
 
 def address_of(url: str) -> str:

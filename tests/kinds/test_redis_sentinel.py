@@ -1,0 +1,207 @@
+"""A Redis that Sentinel watches: after a failover nobody gets the old master."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from django.core.cache import caches
+
+from poolmgr import exceptions
+from poolmgr.control.reporting.health import check_target
+from poolmgr.pools import registry
+from poolmgr.targets.known import address_of
+from poolmgr.targets.redis.sentinel import ManagedSentinelPool
+from poolsite.demo.redis import EmbeddedRedis
+from tests import servers
+from tests.redis_sentinel import SERVICE, Watched
+from tests.waiting import until
+
+TARGET = "test:sentinel"
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    directory = servers.scratch_directory()
+    made = Watched(directory)
+    yield made
+    made.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def no_agent(settings: Any) -> Iterator[None]:
+    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
+    yield
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    registry.close(TARGET)
+
+
+def client_of(watched: Watched, **pool: Any) -> Any:
+    return watched.sentinel().master_for(
+        SERVICE,
+        connection_pool_class=ManagedSentinelPool,
+        target=TARGET,
+        pool={"min_size": 0, "connection_timeout": 10.0, **pool},
+    )
+
+
+def clients(watched: Watched, server: EmbeddedRedis) -> set[str]:
+    """Who is connected to a server, but for other servers, Sentinels and whoever asks."""
+    admin = watched.admin(server)
+    me = str(admin.client_id())
+    return {each["id"] for each in admin.client_list(_type="normal") if each["id"] != me and each["name"] == "ours"}
+
+
+def name_of(client: Any) -> None:
+    client.connection_pool.connection_kwargs["client_name"] = "ours"
+
+
+def test_master_is_found_and_its_pool_is_a_target(watched: Watched) -> None:
+    client = client_of(watched, max_size=3)
+    assert client.set("key", 1)
+    assert watched.admin(watched.master).get("key") == b"1"
+    pool = registry.get(TARGET)
+    assert pool is not None
+    assert pool.snapshot().checkouts == 1
+    until(lambda: pool.snapshot().address == f"{SERVICE} at 127.0.0.1:{watched.master.port}/0")
+    assert pool.recycle(10).replaced == 1
+    assert client.get("key") == b"1"
+
+
+def test_replicas_are_a_target_of_their_own(watched: Watched) -> None:
+    master = client_of(watched)
+    replica = watched.sentinel().slave_for(
+        SERVICE, connection_pool_class=ManagedSentinelPool, target="test:replicas", pool={"min_size": 0}
+    )
+    master.set("key", 1)
+    until(lambda: replica.get("key") == b"1")
+    assert replica.info("replication")["role"] == "slave"
+    pool = registry.get("test:replicas")
+    assert pool is not None
+    assert pool.snapshot().address == f"replicas of {SERVICE}/0"
+    registry.close("test:replicas")
+
+
+@pytest.mark.parametrize("how", ["ordered", "crashed"])
+def test_after_a_failover_no_call_gets_the_old_master(watched: Watched, how: str) -> None:  # P7
+    client = client_of(watched, max_size=4)
+    name_of(client)
+    old, new = watched.master, watched.replica
+    stop, failed, answered = threading.Event(), [], []
+
+    def work(number: int) -> None:
+        while not stop.is_set():
+            try:
+                # Which server it is, and whether it takes what is written.
+                port = client.info("server")["tcp_port"]
+                client.set(f"key{number}", 1)
+            except redis.RedisError as ex:
+                failed.append(ex)
+            else:
+                answered.append(port)
+
+    threads = [threading.Thread(target=work, args=[number]) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: len(answered) > 50)
+        if how == "ordered":
+            watched.fail_over()
+        else:
+            old.stop()
+            until(lambda: watched.master is new, "the replica to be master", timeout=30)
+        # And those that were under way are over.
+        until(lambda: set(answered[-12:]) == {new.port}, "calls to reach the new master", timeout=20)
+        begun = len(answered)
+        until(lambda: len(answered) > begun + 200)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+    assert set(answered[begun:]) == {new.port}
+    # Whoever was in the middle of something was told; nobody else.
+    assert all(isinstance(ex, redis.ConnectionError) for ex in failed), failed
+    assert len(failed) <= 2 * len(threads), failed
+    assert len(clients(watched, new)) <= 4
+    if how == "ordered":
+        assert watched.admin(old).info("replication")["role"] == "master"
+        until(lambda: not clients(watched, old), "the old connections to be gone", timeout=5)
+
+
+def test_idle_connections_to_the_old_master_go_without_a_call(watched: Watched) -> None:  # P7
+    client = client_of(watched, max_size=4)
+    name_of(client)
+    pool = client.connection_pool
+    held = [pool.get_connection() for _ in range(3)]
+    for each in held[1:]:
+        pool.release(each)
+    old = watched.master
+    assert len(clients(watched, old)) == 3
+    watched.fail_over()
+    until(lambda: len(clients(watched, old)) <= 1, "the idle ones to go", timeout=5)
+    # Nobody has told the old one yet, which would end its connections.
+    assert watched.admin(old).info("replication")["role"] == "master"
+    pool.release(held[0])
+    until(lambda: not clients(watched, old), "the used one to go as it is returned", timeout=5)
+    assert client.info("server")["tcp_port"] == watched.master.port
+
+
+def test_requests_wait_until_there_is_a_master_again(watched: Watched) -> None:
+    client = client_of(watched, max_size=2)
+    client.set("key", 1)
+    old = watched.master
+    old.stop()
+    # Asked while nobody is master; answered by who becomes it.
+    until(lambda: registry.get(TARGET).snapshot().idle == 0)  # type: ignore[union-attr]
+    assert client.set("key", 2)
+    assert watched.admin(watched.master).get("key") == b"2"
+
+
+def test_without_a_master_the_error_says_so(watched: Watched) -> None:  # P9
+    client = watched.sentinel().master_for(
+        "nothing", connection_pool_class=ManagedSentinelPool, target=TARGET, pool={"connection_timeout": 0.5}
+    )
+    with pytest.raises(exceptions.ServerDown, match="no Sentinel names a master") as caught:
+        client.ping()
+    assert isinstance(caught.value, redis.ConnectionError)
+    assert watched.password not in repr(caught.value)
+
+
+def test_django_redis_finds_its_cache_by_sentinel(watched: Watched, settings: Any, transactional_db: None) -> None:
+    settings.CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+        "quick": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": f"redis://{SERVICE}/0",
+            "OPTIONS": {
+                "CONNECTION_FACTORY": "poolmgr.targets.redis.django_redis.SentinelConnectionFactory",
+                "SENTINELS": [("127.0.0.1", watched.port)],
+                "PASSWORD": watched.password,
+                "POOL": {"min_size": 0, "connection_timeout": 10.0},
+            },
+        },
+    }
+    assert address_of("cache:quick") == f"{SERVICE}/0"
+    caches["quick"].set("key", 1)
+    pool = registry.get("cache:quick")
+    assert pool is not None
+    assert pool.snapshot().checkouts == 1
+    check = check_target("cache:quick")
+    assert (check.state, check.ours) == ("ok", 1), check.message
+    watched.fail_over()
+    caches["quick"].set("key", 2)
+    assert caches["quick"].get("key") == 2
+    assert watched.admin(watched.master).exists(":1:key")
+
+    def use() -> None:
+        used.append(caches["quick"].get("key"))
+
+    used: list[Any] = []
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert used == [2]
+    assert [each.target for each in registry.pools() if each.kind == "redis"] == ["cache:quick"]
