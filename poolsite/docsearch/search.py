@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.cache import cache
 
 import poolmgr
+from poolmgr.exceptions import CheckoutError, ModeError
 
 from .embedding import embedder
 from .models import Document
@@ -25,6 +26,10 @@ _KEPT = 600
 
 class BadQuery(ValueError):
     """What the visitor sent can't be searched for; the message says why and what is allowed."""
+
+
+class Unavailable(Exception):
+    """No answer can be had now; the message is for visitors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +92,17 @@ def _vector(text: str) -> list[float]:
 
 
 def search(query: Query) -> Answer:
-    """Raises ``ModeError`` where the pool's mode forbids a way."""
+    """Raises ``Unavailable``."""
     started = time.perf_counter()
     vector = _vector(query.text)
     embed_ms = (time.perf_counter() - started) * 1000
     ways = WAYS if query.through == BOTH else (query.through,)
-    walked = tuple(walk(way, vector, query.limit) for way in ways)
+    try:
+        walked = tuple(walk(way, vector, query.limit) for way in ways)
+    except CheckoutError as error:
+        # Which of the reasons it was is for the operator, not for visitors.
+        raise Unavailable("No connection to the documents could be had in time. Try again in a moment.") from error
+    except ModeError as error:
+        raise Unavailable("The documents' pool is in statement mode, which SQLAlchemy can't use.") from error
     pool = poolmgr.pool()
     return Answer(walked, embed_ms, pool.target, pool.load().held, pool.spec.max_size)

@@ -6,8 +6,6 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from poolmgr.exceptions import ModeError
-
 from .models import Document
 from .search import (
     BOTH,
@@ -18,6 +16,7 @@ from .search import (
     Answer,
     BadQuery,
     Query,
+    Unavailable,
     parse_through,
     search,
 )
@@ -25,6 +24,8 @@ from .ways import WAYS, Walked
 
 EXAMPLES = ("temporary directory", "parse a date", "wait for a process", "thread pool", "compress data")
 CHOICES = (*((name, way.label) for name, way in WAYS.items()), (BOTH, "Both"))
+#: Seconds.
+RETRY_AFTER = "5"
 
 
 @require_safe
@@ -45,9 +46,12 @@ def page(request: HttpRequest) -> HttpResponse:
             context["answer"] = search(Query.parse(context["q"], limit, context["through"], "Your question"))
     except BadQuery as error:
         context["error"], status = str(error), 400
-    except ModeError as error:
+    except Unavailable as error:
         context["error"], status = str(error), 503
-    return render(request, "docsearch/page.html", context, status=status)
+    response = render(request, "docsearch/page.html", context, status=status)
+    if status == 503:
+        response["Retry-After"] = RETRY_AFTER
+    return response
 
 
 @require_safe
@@ -64,8 +68,8 @@ def api(request: HttpRequest) -> JsonResponse:
             "through": f"{', '.join(THROUGH)}, default {THROUGH[0]}",
         }
         return JsonResponse({"error": str(error), "allowed": allowed}, status=400)
-    except ModeError as error:
-        return JsonResponse({"error": str(error)}, status=503)
+    except Unavailable as error:
+        return JsonResponse({"error": str(error)}, status=503, headers={"Retry-After": RETRY_AFTER})
 
 
 def _as_json(query: Query, answer: Answer) -> dict[str, Any]:

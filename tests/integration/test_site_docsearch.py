@@ -234,12 +234,29 @@ class TestWays:
         assert '<a href="?q=queue&amp;through=orm">' in page
         assert '<input type="hidden" name="through"' not in client.get("/", {"q": "queue"}).content.decode()
 
+    @pytest.mark.parametrize("through", ["orm", "sqlalchemy", "both"])
+    def test_an_exhausted_pool_is_said_without_its_innards(self, client, small_pool, through):  # P9
+        pool = small_pool("session", max_size=1, connection_timeout=0.2)
+        held = pool.checkout()
+        try:
+            page = client.get("/", {"q": "queue", "through": through})
+            answer = client.get("/api/search", {"q": "queue", "through": through})
+        finally:
+            pool.give_back(held)
+        for each in (page, answer):
+            assert each.status_code == 503
+            assert each.headers["Retry-After"] == "5"
+        said = "No connection to the documents could be had in time. Try again in a moment."
+        assert answer.json() == {"error": said}
+        assert said in page.content.decode()
+        assert client.get("/api/search", {"q": "queue", "through": through}).status_code == 200
+
     def test_a_mode_that_forbids_a_way_is_said(self, client, small_pool):
         small_pool("statement", max_size=1)
         page = client.get("/", {"q": "queue", "through": "sqlalchemy"})
         assert page.status_code == 503
-        assert "is in statement mode" in page.content.decode()
+        assert "in statement mode" in page.content.decode()
         answer = client.get("/api/search", {"q": "queue", "through": "both"})
         assert answer.status_code == 503
-        assert "is in statement mode" in answer.json()["error"]
+        assert "in statement mode" in answer.json()["error"]
         assert client.get("/api/search", {"q": "queue"}).status_code == 200

@@ -5,6 +5,7 @@ import threading
 import uuid
 
 import pytest
+from redis import Redis
 
 from poolsite.demo.browser import Browser
 from poolsite.demo.processes import Child
@@ -34,11 +35,24 @@ def browser(environment, tmp_path):
 
 
 @pytest.fixture
-def worker(environment, tmp_path):
-    command = ["celery", "-A", "poolsite", "worker", "--pool", "threads", "--concurrency", "1", "--without-mingle"]
-    child = Child("worker", [sys.executable, "-m", *command], log=tmp_path / "worker.log", env=environment, cwd=ROOT)
-    yield child
-    child.stop(timeout=10)
+def worker_in(tmp_path):
+    """worker_in(environment): a Celery worker of the site."""
+    made = []
+
+    def one(environment):
+        command = ["celery", "-A", "poolsite", "worker", "--pool", "threads", "--concurrency", "1", "--without-mingle"]
+        made.append(
+            Child("worker", [sys.executable, "-m", *command], log=tmp_path / "w.log", env=environment, cwd=ROOT)
+        )
+
+    yield one
+    for child in made:
+        child.stop(timeout=10)
+
+
+@pytest.fixture
+def worker(environment, worker_in):
+    return worker_in(environment)
 
 
 def ordered(browser):
@@ -58,6 +72,21 @@ def test_a_worker_counts_and_the_page_finds_it(browser, worker):
     until(lambda: "how many docstrings have them" in browser.get(path).text, "the worker to count", 30)
     assert ">temporary</a>" in browser.get(path).text
     assert read_figures(browser, threading.Event()) == ""
+
+
+@pytest.fixture
+def blind_worker(environment, worker_in):
+    return worker_in({**environment, "REPORTS_DATABASE_URL": "postgresql://site:planted-Pa55@127.0.0.1:1/site"})
+
+
+def test_a_count_that_failed_says_so_and_not_why(browser, blind_worker, redis):  # P13
+    path = ordered(browser).url.removeprefix(browser.site)
+    until(lambda: "The worker could not count." in browser.get(path).text, "the worker to fail", 40)
+    assert "planted" not in browser.get(path).text
+    with Redis.from_url(redis.url()) as client:
+        kept = b"".join(client.get(key) or b"" for key in client.keys("celery-task-meta-*"))
+    assert b"ServerDown" in kept
+    assert b"planted" not in kept
 
 
 def test_a_count_that_nobody_ordered_ends(browser):
