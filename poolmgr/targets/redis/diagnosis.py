@@ -22,6 +22,9 @@ _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
         "the database does not exist",
         r"db index is out of range|invalid database|invalid db index",
     ),
+    (ServerDown, "the server's certificate is for another name", r"certificate is not valid for|hostname mismatch"),
+    (ServerDown, "the server's certificate has expired", r"certificate has expired"),
+    (ServerDown, "the server's certificate is not trusted", r"certificate[ _]verify[ _]failed"),
     (ServerDown, "the host name can't be resolved", r"name or service not known|name resolution|nodename nor servname"),
     # By asyncio there are the numbers alone.
     (ServerDown, "nothing listens at the address", rf"connection refused|no such file|\berror {_REFUSED} connecting"),
