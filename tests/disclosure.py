@@ -15,7 +15,7 @@ from django.views.debug import ExceptionReporter
 
 _TESTS = str(Path(__file__).parent)
 #: Objects of these packages are looked into; of others a reporter shows the representation alone.
-_OURS = ("poolmgr", "poolsite", "psycopg", "django.db", "redis")
+_OURS = ("poolmgr", "poolsite", "psycopg", "django.db", "redis", "sqlalchemy")
 
 
 def disclosures(error: BaseException, *secrets: str) -> list[str]:

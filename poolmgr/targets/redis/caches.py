@@ -12,7 +12,9 @@ from typing import Any
 from django.utils.module_loading import import_string
 
 from poolmgr.pools.handed import OneOfEach
+from poolmgr.secrets import Secret, hide
 from poolmgr.targets.redis.finding import POOL, location, location_of
+from poolmgr.targets.redis.making import made_by
 from poolmgr.targets.redis.pool import ManagedConnectionPool
 
 _pools: OneOfEach[ManagedConnectionPool] = OneOfEach("CACHES")
@@ -28,8 +30,11 @@ class CachePool(ManagedConnectionPool):
     def from_url(cls, url: str, **options: Any) -> Any:
         """The one pool of the cache that has this URL and these options, ``POOL`` among them.
 
-        Raises ``ConfigurationError`` where no cache has, ``InvalidSpec`` for wrong settings.
+        Raises ``ConfigurationError`` where no cache has, or redis-py does not understand them, ``InvalidSpec`` for wrong
+        settings.
         """
+        url = Secret(url)  # whatever fails, and whoever shows the locals of this frame
+        hide(options)
         values = options.pop(POOL, None)
         make = super().from_url
         return kept(url, values, lambda target: make(url, target=target, pool=values, **options))
@@ -38,10 +43,10 @@ class CachePool(ManagedConnectionPool):
 def kept(url: str, pool: Any, make: Callable[[str], ManagedConnectionPool]) -> ManagedConnectionPool:
     """The one pool of the cache that has this URL and this OPTIONS["POOL"]; ``make(target)`` makes it.
 
-    Raises ``ConfigurationError`` where no cache has, and what ``make`` does.
+    Raises ``ConfigurationError`` where no cache has, and as ``made_by()`` does.
     """
-    target = location_of(url, pool).target
-    return _pools.get(target, partial(make, target))
+    of = location_of(url, pool)
+    return _pools.get(of.target, partial(made_by, partial(make, of.target), f"CACHES[{of.alias!r}]['LOCATION']"))
 
 
 def pool_of(target: str) -> ManagedConnectionPool:
@@ -53,6 +58,7 @@ def pool_of(target: str) -> ManagedConnectionPool:
         rest = {name: value for name, value in of.options.items() if name not in _BACKEND_S_OWN}
         if isinstance(rest.get("parser_class"), str):
             rest["parser_class"] = import_string(rest["parser_class"])
+        hide(rest)
         found = made.from_url(of.url, **rest)
     else:
         # Which a site with Django's own backend need not have.

@@ -15,7 +15,7 @@ from django.conf import settings
 from poolmgr.exceptions import ConfigurationError, InvalidSpec
 from poolmgr.pools import declaring
 from poolmgr.pools.spec import PoolSpec
-from poolmgr.secrets import shown
+from poolmgr.secrets import Secret, shown
 from poolmgr.targets.redis.kind import REDIS
 
 #: The key of a cache's OPTIONS with the settings of its pool before any profile.
@@ -55,7 +55,7 @@ def _options(cache: Mapping[str, Any]) -> Mapping[str, Any]:
 def _urls(location: Any) -> list[str]:
     # As Django's and django-redis's backends read it.
     found = re.split("[;,]", location) if isinstance(location, str) else list(location)
-    return [str(url) for url in found]
+    return [Secret(url) for url in found]
 
 
 def location(target: str) -> Location:

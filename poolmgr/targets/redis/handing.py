@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -10,11 +9,10 @@ from poolmgr.conf import Declared
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.pools import declaring
 from poolmgr.pools.handed import OneOfEach
-from poolmgr.secrets import HIDDEN
 from poolmgr.targets.redis import caches
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
 from poolmgr.targets.redis.kind import REDIS
-from poolmgr.targets.redis.library import redis
+from poolmgr.targets.redis.making import made_by
 from poolmgr.targets.redis.pool import ManagedConnectionPool
 
 _pools: OneOfEach[ManagedConnectionPool] = OneOfEach("POOLMGR")
@@ -39,12 +37,5 @@ def async_pool(target: str) -> AsyncManagedConnectionPool:
 
 def _make(cls: type[Any], each: Declared) -> Any:
     """Raises ``ConfigurationError`` where redis-py does not understand the URL, ``InvalidSpec``."""
-    with suppress(ValueError, TypeError, redis.RedisError):
-        made = cls.from_url(each.url, target=each.target, pool=each.pool)
-        # Made and not connected: what redis-py does not know, it would otherwise refuse at every use.
-        made.make_connection()
-        return made
-    raise ConfigurationError(
-        f"{each.where}['URL'] is {HIDDEN}, but must be a URL that redis-py understands, with no other options after the ?"
-        " than redis-py's own"
-    )
+    make = partial(cls.from_url, each.url, target=each.target, pool=each.pool)
+    return made_by(make, f"{each.where}['URL']")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.secrets import hide
+from poolmgr.secrets import Secret, hide
 from poolmgr.targets.sqlalchemy.driver import connecting
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 from poolmgr.targets.sqlalchemy.pool import ManagedQueuePool
@@ -22,7 +22,10 @@ def create_engine(target: str, url: Any, *, pool: Any = None, **kw: Any) -> Any:
     ``pool`` has the settings before any profile, by the profile's names. Raises ``InvalidSpec`` for wrong ones, and
     ``ConfigurationError`` for a URL that can't have such a pool.
     """
-    made = sqlalchemy.engine.make_url(url)
+    made = _hidden(sqlalchemy.engine.make_url(url))
+    if "connect_args" in kw:
+        hide(arguments := dict(kw["connect_args"]))
+        kw = {**kw, "connect_args": arguments}
     if "poolclass" in kw:
         raise ConfigurationError(f"poolclass is set for {target!r}, whose pool is a ManagedQueuePool; leave it out")
     engine = sqlalchemy.create_engine(
@@ -65,6 +68,12 @@ def manage(engine: Any, *, target: str, pool: Any = None) -> Any:
     old.dispose()
     sqlalchemy.event.listen(old, "checkin", lambda connection, record: record.close())
     return engine
+
+
+def _hidden(url: Any) -> Any:
+    """The URL, and whatever SQLAlchemy makes of it, without showing its password to who prints locals."""
+    hide(query := dict(url.query))
+    return url.set(query=query, password=Secret(url.password)) if url.password else url.set(query=query)
 
 
 def address_of(url: Any) -> str:

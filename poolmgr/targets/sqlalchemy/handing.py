@@ -30,7 +30,7 @@ def _make(each: Declared) -> Any:
     wrong = ""
     try:
         return create_engine(each.target, each.url, pool=each.pool)
-    except sqlalchemy.exc.ArgumentError:
+    except (sqlalchemy.exc.ArgumentError, ValueError):
         wrong = "a URL that SQLAlchemy can read, of a dialect that it has"
     except ImportError as ex:
         wrong = f"of a driver that is installed, which {ex.name} is not"

@@ -10,6 +10,7 @@ from poolmgr.exceptions import PoolClosed
 from poolmgr.pools.core.pool import CorePool
 from poolmgr.pools.lane import on_console_lane
 from poolmgr.pools.sockets import Ear, watch
+from poolmgr.secrets import disarm
 from poolmgr.targets.sqlalchemy.backing import Backing
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 from poolmgr.targets.sqlalchemy.sockets import fileno_of, server_id_of
@@ -95,26 +96,33 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
     # -- connecting ---------------------------------------------------------------------------------------------------
 
     def _should_wrap_creator(self, creator: Any) -> Any:
-        made = super()._should_wrap_creator(creator)
-        return lambda record: self._connect(record, made)
+        self._make = super()._should_wrap_creator(creator)
+        return self._connect
 
-    def _connect(self, record: Any, make: Any) -> Any:
+    def _connect(self, record: Any) -> Any:
         """A connection for a record: its first, or in a borrower's hands another in the place of one that broke."""
         slot = getattr(record, "slot", None)
         if slot is None:
-            return make(record)
+            return self._connect_safely(record)
         if slot.owner is None:
             raise sqlalchemy.exc.InvalidRequestError("the pool has taken this connection back")
         # The server must not have two of one place.
         if (ear := getattr(record, "ear", None)) is not None:
             record.ear = None
             ear.hears_the_end(monotonic() + _LINGER)
-        connection = make(record)
+        connection = self._connect_safely(record)
         driver_s = self._dialect.get_driver_connection(connection)
         slot.pid = server_id_of(driver_s)
         slot.has_news = watch(fileno_of(driver_s))
         slot.pool.count(created=1, closed=1)
         return connection
+
+    def _connect_safely(self, record: Any) -> Any:
+        try:
+            return self._make(record)
+        except Exception as ex:
+            disarm(ex)  # the frames below hold what it was to connect with
+            raise
 
     # -- what others call of SQLAlchemy's pool ------------------------------------------------------------------------
 

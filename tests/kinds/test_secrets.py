@@ -1,0 +1,333 @@
+"""A password is planted where each kind's settings have one, and searched for wherever a failure may carry it."""
+
+import json
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from io import StringIO
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import redis
+import sqlalchemy
+from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.test import Client
+from psycopg import sql
+
+import poolmgr
+from poolmgr import checks, tasks
+from poolmgr.control import agent
+from poolmgr.control.reporting.health import check_target
+from poolmgr.control.reporting.report import as_dict, make_report
+from poolmgr.control.store import get_store
+from poolmgr.exceptions import CheckoutError
+from poolmgr.models import PoolProfile
+from poolmgr.pools import registry
+from poolmgr.pools.lane import console_lane
+from poolmgr.targets.known import address_of
+from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+from tests.disclosure import disclosed_by_logs, disclosures
+from tests.integration.console import beat, person, signed_in
+from tests.proxy import Proxy
+
+#: Not in the code, whose lines reporters show.
+PLANTED = secrets.token_hex(12)
+KEEPER = "keeper_of_kinds"
+POOL = {"min_size": 0, "max_size": 1, "connection_timeout": 0.4}
+FAILURES = (
+    CheckoutError,
+    redis.RedisError,
+    sqlalchemy.exc.SQLAlchemyError,
+    psycopg.Error,
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    ImproperlyConfigured,
+)
+
+
+@dataclass
+class Place:
+    """A target in the settings, whose URL a test may change until it is used, and what the site does with it."""
+
+    target: str
+    url: str = field(repr=False)
+    declare: Callable[[str], None]
+    use: Callable[[], Any]
+    hold: Callable[[], Any]
+
+
+@pytest.fixture
+def accounts(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterator[tuple[str, str]]:
+    """The URLs of a Redis and a PostgreSQL, the password being right."""
+    url = str(postgres.create_database("planted_kinds"))
+    role = sql.Identifier(KEEPER)
+    with (
+        psycopg.connect(postgres.superuser_url(), autocommit=True) as console,
+        redis.Redis.from_url(redis_server.url()) as client,
+    ):
+        console.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, PLANTED))
+        client.acl_setuser(KEEPER, enabled=True, passwords=[f"+{PLANTED}"], commands=["+@all"], keys=["*"])
+        where = url.rpartition("@")[2]
+        yield (
+            f"redis://{KEEPER}:{PLANTED}@127.0.0.1:{redis_server.port}/9",
+            f"postgresql+psycopg://{KEEPER}:{PLANTED}@{where}",
+        )
+        client.acl_deluser(KEEPER)
+        console.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+@pytest.fixture(params=["cache", "django-redis", "declared", "engine"])
+def place(request: pytest.FixtureRequest, accounts: tuple[str, str], settings: Any) -> Iterator[Place]:
+    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
+    agent.stop()
+    made = MAKERS[request.param](settings, *accounts)
+    made.declare(made.url)
+    yield made
+    registry.set_desired({})
+    registry.close(made.target)
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+
+def _cache(settings: Any, backend: str, options: dict[str, Any], url: str) -> Place:
+    def declare(location: str) -> None:
+        given = {"BACKEND": backend, "LOCATION": location, "OPTIONS": {**options, "POOL": POOL}}
+        settings.CACHES = {**settings.CACHES, "planted": given}
+
+    def hold() -> Any:
+        return poolmgr.pool("cache:planted").get_connection()
+
+    return Place("cache:planted", url, declare, lambda: caches["planted"].get("key"), hold)
+
+
+def _declared(settings: Any, kind: str, url: str, use: Callable[[], Any], hold: Callable[[], Any]) -> Place:
+    def declare(where: str) -> None:
+        given = {"KIND": kind, "URL": where, "POOL": POOL}
+        settings.POOLMGR = {**settings.POOLMGR, "TARGETS": {"planted": given}}
+
+    return Place("planted", url, declare, use, hold)
+
+
+def _ask_engine() -> Any:
+    with poolmgr.pool("planted").connect() as connection:
+        return connection.exec_driver_sql("SELECT 1").scalar()
+
+
+MAKERS: dict[str, Callable[[Any, str, str], Place]] = {
+    "cache": lambda settings, url, other: _cache(
+        settings,
+        "django.core.cache.backends.redis.RedisCache",
+        {"pool_class": "poolmgr.targets.redis.caches.CachePool"},
+        url,
+    ),
+    "django-redis": lambda settings, url, other: _cache(
+        settings,
+        "django_redis.cache.RedisCache",
+        {"CONNECTION_FACTORY": "poolmgr.targets.redis.django_redis.ConnectionFactory"},
+        url,
+    ),
+    "declared": lambda settings, url, other: _declared(
+        settings,
+        "redis",
+        url,
+        lambda: redis.Redis(connection_pool=poolmgr.pool("planted")).get("key"),
+        lambda: poolmgr.pool("planted").get_connection(),
+    ),
+    "engine": lambda settings, other, url: _declared(
+        settings, "sqlalchemy", url, _ask_engine, lambda: poolmgr.pool("planted").connect()
+    ),
+}
+
+
+def assert_kept(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    assert disclosures(error, PLANTED) == []
+    assert disclosed_by_logs(caplog.records, PLANTED) == []
+
+
+def on_console_lane(use: Callable[[], Any]) -> Any:
+    with console_lane():
+        return use()
+
+
+TROUBLES: dict[str, Callable[[str], str]] = {
+    "refused": lambda url: url.replace(PLANTED, f"{PLANTED}x"),
+    "down": lambda url: f"{url.rpartition(':')[0]}:1/9",
+    "unresolvable": lambda url: url.replace("127.0.0.1", "nowhere.invalid").replace("localhost", "nowhere.invalid"),
+    "no database": lambda url: f"{url.rpartition('/')[0]}/99",
+    "odd port": lambda url: f"{url.rpartition(':')[0]}:port/9",
+    "unknown option": lambda url: f"{url}?no_such_option=1",
+    "no TLS": lambda url: url.replace("redis:", "rediss:") if url.startswith("redis:") else f"{url}?sslmode=require",
+}
+
+
+#: Those that are tried on the console lane too in every run.
+SHORT = ("refused", "down", "odd port")
+CASES = [(what, console) for what in TROUBLES for console in (False, True)]
+
+
+# django-redis raises the cause of its own error, which has that as its context.
+@pytest.mark.filterwarnings("ignore:Cycle in the exception chain")
+@pytest.mark.parametrize(
+    ("what", "console"),
+    [
+        pytest.param(
+            *case,
+            id=f"{case[0]} {'on the console lane' if case[1] else 'pooled'}",
+            marks=[pytest.mark.long] if case[0] == "no TLS" or (case[1] and case[0] not in SHORT) else [],
+        )
+        for case in CASES
+    ],
+)
+def test_failed_connect_tells_no_password(  # P13
+    place: Place, what: str, console: bool, caplog: pytest.LogCaptureFixture, transactional_db: None
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    place.declare(TROUBLES[what](place.url))
+    with pytest.raises(FAILURES) as caught:
+        on_console_lane(place.use) if console else place.use()
+    assert_kept(caught.value, caplog)
+    if (managed := registry.get(place.target)) is not None:
+        assert PLANTED not in repr([managed, managed.snapshot(), vars(managed)])
+    check = check_target(place.target, timeout=3)
+    assert check.state != "ok"
+    assert PLANTED not in f"{check.message} {check.target} {check!r}"
+    assert PLANTED not in address_of(place.target)
+    assert disclosed_by_logs(caplog.records, PLANTED) == []
+
+
+def _hold(place: Place) -> Any:
+    return place.hold()
+
+
+def _pause(place: Place) -> Any:
+    registry.get(place.target).pause()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("state", [_hold, _pause], ids=["exhausted", "paused"])
+def test_pool_that_lends_nothing_tells_no_password(  # P13
+    place: Place, state: Callable[[Place], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    place.use()
+    held = state(place)
+    with pytest.raises(CheckoutError) as caught:
+        place.use()
+    assert_kept(caught.value, caplog)
+    del held
+
+
+def _through(proxy: Proxy, url: str) -> str:
+    head, _, tail = url.rpartition(":")
+    return f"{head}:{proxy.port}/{tail.partition('/')[2]}"
+
+
+def _ask(conn: Any) -> None:
+    if hasattr(conn, "exec_driver_sql"):
+        conn.exec_driver_sql("SELECT 1")
+    else:
+        conn.send_command("PING")
+        conn.read_response()
+
+
+def test_connection_that_breaks_in_use_tells_no_password(place: Place, caplog: pytest.LogCaptureFixture) -> None:  # P13
+    caplog.set_level(logging.DEBUG)
+    proxy = Proxy(urlsplit(place.url).port or 0)
+    try:
+        place.declare(_through(proxy, place.url))
+        place.use()
+        conn = place.hold()
+        proxy.refuse()
+        proxy.reset()
+        with pytest.raises(FAILURES) as caught:
+            _ask(conn)
+        assert_kept(caught.value, caplog)
+        if hasattr(conn, "rollback"):
+            conn.rollback()
+        # It connects again in the borrower's hands, and that fails.
+        with pytest.raises(FAILURES) as caught:
+            _ask(conn)
+        assert_kept(caught.value, caplog)
+        if hasattr(conn, "rollback"):
+            conn.close()
+        else:
+            poolmgr.pool(place.target).release(conn)
+        with pytest.raises(FAILURES) as caught:
+            place.use()
+        assert_kept(caught.value, caplog)
+    finally:
+        proxy.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_pages_reports_and_tasks_show_no_password(  # P13
+    place: Place, settings: Any, redis_server: EmbeddedRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    settings.POOLMGR = {**settings.POOLMGR, "REDIS_URL": redis_server.url(), "NAMESPACE": f"p{secrets.token_hex(4)}"}
+    place.declare(TROUBLES["refused"](place.url))
+    with pytest.raises(FAILURES):
+        place.use()
+    profile = PoolProfile.objects.create(target=place.target, max_size=3, min_size=0)
+    beat(registry.get(place.target).snapshot())  # type: ignore[union-attr]
+    tasks.check_target.apply([place.target])
+    client = signed_in(person("operator", superuser=True))
+    pages = ["/pools/", "/pools/fragment/", "/pools/fleet.json", "/pools/metrics", "/admin/poolmgr/poolprofile/"]
+    pages += [f"/admin/poolmgr/poolprofile/{profile.pk}/change/", f"/admin/poolmgr/poolprofile/{profile.pk}/history/"]
+    for page in [*pages, f"/admin/poolmgr/poolprofile/add/?target={place.target}"]:
+        answer = client.get(page)
+        assert answer.status_code == 200, page
+        text = answer.content.decode()
+        assert PLANTED not in text, page
+        assert place.target in text, page
+    report = make_report((place.target,), timeout=3)
+    assert report.verdict.state == "critical"
+    assert PLANTED not in json.dumps(as_dict(report)) + repr(report)
+    out = StringIO()
+    with suppress(SystemExit):
+        call_command("poolcheck", place.target, stdout=out, stderr=out)
+    assert place.target in out.getvalue()
+    assert PLANTED not in out.getvalue()
+    for found in checks.check_setting():
+        assert PLANTED not in f"{found.msg} {found.hint} {found.obj}"
+    assert PLANTED not in repr([each.pools for each in get_store().processes()])
+    assert disclosed_by_logs(caplog.records, PLANTED) == []
+
+
+def test_debug_page_of_a_site_without_a_filter_shows_no_password_of_a_declared_target(  # P13
+    accounts: tuple[str, str], settings: Any
+) -> None:
+    settings.DEBUG = True
+    settings.ROOT_URLCONF = "tests.integration.failing_urls"
+    settings.DEFAULT_EXCEPTION_REPORTER_FILTER = "django.views.debug.SafeExceptionReporterFilter"
+    targets = {
+        name: {"KIND": kind, "URL": url}
+        for name, kind, url in zip("rs", ("redis", "sqlalchemy"), accounts, strict=True)
+    }
+    settings.POOLMGR = {**settings.POOLMGR, "REDIS_URL": "redis://127.0.0.1:1/0", "TARGETS": targets}
+    client = Client(raise_request_exception=False)
+    for accept in ("text/html", "text/plain"):
+        text = client.get("/store/", headers={"accept": accept}).content.decode()
+        assert "TARGETS" in text
+        assert PLANTED not in text
+
+
+def test_thread_that_dies_with_a_connection_tells_no_password(  # P13
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    kept: list[Any] = []
+    thread = threading.Thread(target=lambda: kept.append(place.hold()))
+    thread.start()
+    thread.join()
+    with suppress(CheckoutError):
+        place.use()
+    registry.close(place.target)
+    assert disclosed_by_logs(caplog.records, PLANTED) == []
