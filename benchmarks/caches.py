@@ -1,15 +1,18 @@
-"""What a Redis pool adds to a command. One thread, nobody waits: the shortest way there is."""
+"""What a Redis pool adds to a command, by threads and by asyncio. Nobody waits: the shortest way there is."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
 
 import redis
+import redis.asyncio
 
 from benchmarks.report import Measurement, Target, in_rounds, median
+from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
 from poolmgr.targets.redis.pool import ManagedConnectionPool
 from poolsite.demo.servers import EmbeddedRedis
 
@@ -18,6 +21,9 @@ TIMES = 100
 MANAGED, BLOCKING, PLAIN = "poolmgr", "redis-py, BlockingConnectionPool", "redis-py, ConnectionPool"
 #: How much of a plain BlockingConnectionPool's time a checkout and a return, and a whole command, may take.
 CHECKOUT, COMMAND = 0.6, 1.05
+#: The same by asyncio.
+ASYNC_CHECKOUT, ASYNC_COMMAND = 1.0, 1.0
+BY_ASYNCIO = ", asyncio"
 
 
 def measure(world: Any) -> Measurement:
@@ -29,7 +35,9 @@ def measure(world: Any) -> Measurement:
         found = in_rounds(list(pools.values()), rounds, _one_round)
         for pool in pools.values():
             pool.disconnect()
-    figures = dict(zip(pools, map(_summed, found), strict=True))
+        figures = dict(zip(pools, map(_summed, found), strict=True))
+        with asyncio.Runner() as runner:
+            figures |= _by_asyncio(runner, server.url(), rounds)
     return _report(figures, rounds)
 
 
@@ -62,6 +70,38 @@ def _shared(pool: Any) -> float:
     return (perf_counter() - began) / times / SIZE * 1e6
 
 
+def _by_asyncio(runner: asyncio.Runner, url: str, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    pools: dict[str, Any] = {
+        MANAGED: AsyncManagedConnectionPool.from_url(url, target="tasks", pool={"min_size": 1, "max_size": SIZE}),
+        BLOCKING: redis.asyncio.BlockingConnectionPool.from_url(url, max_connections=SIZE),
+        PLAIN: redis.asyncio.ConnectionPool.from_url(url, max_connections=SIZE),
+    }
+    for pool in pools.values():
+        runner.run(_one_round_of_tasks(pool))
+    found = in_rounds(list(pools.values()), rounds, lambda pool: runner.run(_one_round_of_tasks(pool)))
+    for pool in pools.values():
+        runner.run(pool.disconnect())
+    return {name + BY_ASYNCIO: _summed(times) for name, times in zip(pools, found, strict=True)}
+
+
+async def _one_round_of_tasks(pool: Any) -> tuple[float, float, float]:
+    async def borrow() -> None:
+        await pool.release(await pool.get_connection())
+
+    client, times = redis.asyncio.Redis(connection_pool=pool), TIMES // 10
+    checkout, command = await _awaited(borrow, TIMES), await _awaited(client.ping, TIMES // 4)
+    began = perf_counter()
+    await asyncio.gather(*(_awaited(client.ping, times) for _ in range(SIZE)))
+    return checkout, command, (perf_counter() - began) / times / SIZE * 1e6
+
+
+async def _awaited(act: Callable[[], Awaitable[Any]], times: int) -> float:
+    began = perf_counter()
+    for _ in range(times):
+        await act()
+    return (perf_counter() - began) / times * 1e6
+
+
 def _timed(act: Callable[[], Any], times: int) -> float:
     began = perf_counter()
     for _ in range(times):
@@ -76,20 +116,30 @@ def _summed(times: list[tuple[float, float, float]]) -> list[tuple[float, float]
 
 def _report(figures: dict[str, list[tuple[float, float]]], rounds: int) -> Measurement:
     rows = [
-        [f"**{name}**" if name == MANAGED else name, *(cell for pair in got for cell in pair)]
+        [f"**{name}**" if name.startswith(MANAGED) else name, *(cell for pair in got for cell in pair)]
         for name, got in figures.items()
     ]
-    ours, theirs = figures[MANAGED], figures[BLOCKING]
     targets = [
-        Target(f"{what}, of BlockingConnectionPool's ({kind})", ours[which][number] / theirs[which][number], limit)
-        for which, what, limit in ((0, "checkout and return", CHECKOUT), (1, "a whole PING", COMMAND))
-        for number, kind in ((0, "medians"), (1, "minima"))
+        *_targets(figures, "", (CHECKOUT, COMMAND)),
+        *_targets(figures, BY_ASYNCIO, (ASYNC_CHECKOUT, ASYNC_COMMAND)),
     ]
     return Measurement(
         "What a pool adds to a command of Redis",
         f"Microseconds, a pool of {SIZE}; medians and minima of {rounds} rounds, in which all take turns. *Checkout*:"
-        f" `get_connection()` and `release()`. *PING*: a whole command of one thread. *{SIZE} threads*: one of theirs.",
-        ["", "checkout", "min", "PING", "min", f"{SIZE} threads", "min"],
+        f" `get_connection()` and `release()`. *PING*: a whole command of one thread or task. *{SIZE} at once*: one of"
+        " those of several.",
+        ["", "checkout", "min", "PING", "min", f"{SIZE} at once", "min"],
         rows,
         targets,
     )
+
+
+def _targets(figures: dict[str, list[tuple[float, float]]], suffix: str, limits: tuple[float, float]) -> list[Target]:
+    ours, theirs = figures[MANAGED + suffix], figures[BLOCKING + suffix]
+    return [
+        Target(
+            f"{what}, of BlockingConnectionPool's{suffix} ({kind})", ours[which][number] / theirs[which][number], limit
+        )
+        for which, what, limit in ((0, "checkout and return", limits[0]), (1, "a whole PING", limits[1]))
+        for number, kind in ((0, "medians"), (1, "minima"))
+    ]
