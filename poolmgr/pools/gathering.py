@@ -41,6 +41,7 @@ class Gathering:
         self._members: tuple[Membership, ...] = ()  # replaced as a whole, so that it may be read without the lock
         self._allowance: Allowance | None = None
         self._predecessor: Pool | None = None
+        self._last_address = ""
         self._gone = PoolSnapshot(target)  # with the counters of members that are no more
         self._is_stirred = self._looks_again = False
 
@@ -78,6 +79,7 @@ class Gathering:
 
     def _admit(self, key: Hashable, made: Member) -> Member:
         made.peers = self
+        self._last_address = made.address
         made.begin(self.desired, NOTHING, None)
         if self.retired:
             made.retire()

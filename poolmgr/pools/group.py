@@ -91,8 +91,8 @@ class Group(Gathering):
 
     @property
     def address(self) -> str:
-        """Where its members connect to, for people."""
-        return summing.address(each.pool.address for each in self._members)
+        """Where its members connect to, for people; while there is none, where the last one did."""
+        return summing.address(each.pool.address for each in self._members) or self._last_address
 
     def pause(self) -> None:
         """Stop checkouts in every member; requests wait up to their own timeout."""
@@ -130,7 +130,7 @@ class Group(Gathering):
         return PoolSnapshot(
             target=self.target,
             kind=self.kind,
-            address=summing.address(each.address for each in parts),
+            address=summing.address(each.address for each in parts) or self._last_address,
             at=time(),
             status="closed" if self.retired else "paused" if self.paused else "open",
             pool_mode=spec.pool_mode,

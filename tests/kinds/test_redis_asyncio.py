@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any
@@ -18,6 +19,7 @@ from poolmgr import exceptions
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.lane import console_lane
+from poolmgr.targets.known import address_of
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
 from poolmgr.targets.redis.kind import REDIS
 from tests.kinds.subjects import Redis
@@ -546,6 +548,58 @@ def test_loop_that_stands_still_keeps_its_connections(make: Make) -> None:
     loop.close()
 
 
+def test_loop_that_serves_one_request_opens_one_connection_and_leaves_no_thread(make: Make) -> None:
+    pool = make(pool={"min_size": 3, "max_size": 4})
+    cores: list[Any] = []
+
+    async def main() -> None:
+        await Client(connection_pool=pool).ping()
+        cores.append(pool.managed)
+
+    before = threading.active_count()
+    for _ in range(5):
+        asyncio.run(main())
+    assert sum(core.snapshot().created for core in cores) == 5
+    until(lambda: threading.active_count() <= before + 1, "the threads of pools that are closed to end")
+
+
+def test_loop_that_lives_on_is_filled_up_to_min_size(make: Make) -> None:
+    async def main() -> None:
+        pool = make(pool={"min_size": 3, "max_size": 4})
+        await Client(connection_pool=pool).ping()
+        await when(lambda: pool.managed.snapshot().idle == 3)
+
+    asyncio.run(main())
+
+
+def test_loop_that_was_busy_for_long_is_no_server_that_does_not_answer(make: Make) -> None:  # P9
+    async def main() -> None:
+        pool = make(pool={"min_size": 0, "max_size": 2, "connection_timeout": 0.4})
+        client = Client(connection_pool=pool)
+        core = pool.managed
+        task = asyncio.create_task(client.ping())
+        await asyncio.sleep(0)
+        time.sleep(1.5)  # as code that computes
+        with suppress(exceptions.CheckoutError):
+            await task
+        assert await client.ping()
+        seen = core.snapshot()
+        assert (seen.create_errors, seen.last_error) == (0, "")
+
+    asyncio.run(main())
+
+
+def test_recycle_in_the_loop_itself_is_refused_with_a_sentence(make: Make) -> None:
+    async def main() -> None:
+        pool = make(pool={"min_size": 0})
+        await Client(connection_pool=pool).ping()
+        with pytest.raises(RuntimeError, match=r"call it by asyncio\.to_thread"):
+            pool.managed.recycle()
+        assert (await asyncio.to_thread(pool.managed.recycle)).replaced == 1
+
+    asyncio.run(main())
+
+
 def test_port_answers_while_the_loop_is_busy(make: Make) -> None:
     pool = make(pool={"min_size": 0, "max_size": 2})
     busy, end = threading.Event(), threading.Event()
@@ -669,6 +723,9 @@ def test_loop_begins_anew_when_its_target_was_closed(vectors: str) -> None:
         assert registry.get(vectors).load().held == 1
 
     asyncio.run(main())
+    until(lambda: registry.get(vectors).load().held == 0)
+    # Nobody uses it now, and it is a target all the same.
+    assert registry.get(vectors).snapshot().address == address_of(vectors)
     registry.close(vectors)
 
 

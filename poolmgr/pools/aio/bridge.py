@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from threading import Event
 from time import monotonic
 from typing import Any
 
+from poolmgr.pools.core.driver import NotTried
+
 #: Seconds after which whoever waits looks whether the loop is there still.
 _LOOK = 0.25
-#: The longest that is waited for what was cancelled to end, in seconds.
-_AT_ONCE = 1.0
 
 
-class LoopEnded(Exception):
-    """The event loop was closed, or ended what it was asked for."""
+class LoopBusy(NotTried):
+    """The event loop was closed, or had no time: nobody's fault but its own."""
 
 
 class Bridge:
@@ -45,20 +46,17 @@ class Bridge:
     def run(self, begin: Callable[[], Coroutine[Any, Any, Any]], seconds: float) -> Any:
         """What the coroutine that ``begin`` makes in the loop returns, in a task of its own. Waits; not called in the loop.
 
-        Raises what it raises, ``TimeoutError`` after so many seconds, when it was cancelled, and ``LoopEnded``.
+        Raises what it raises, ``TimeoutError`` when it took longer than so many seconds, and ``LoopBusy``, also where the
+        loop was so late that the time is over. While the loop is blocked this waits longer.
         """
-        call = _Call(begin)
+        call = _Call(begin, seconds)
         if not self.tell(call.start):
-            raise LoopEnded("the event loop is closed")
-        deadline = monotonic() + seconds
-        while not call.done.wait(max(0.0, min(_LOOK, deadline - monotonic()))):
+            raise LoopBusy("the event loop is closed")
+        while not call.done.wait(_LOOK):
             if self.loop.is_closed():
-                raise LoopEnded("the event loop was closed")
-            if monotonic() >= deadline:
-                self.tell(call.give_up)
-                if not call.done.wait(_AT_ONCE if self.is_open else 0):
-                    call.give_up_from_outside()
-                raise TimeoutError(f"the event loop did not come to an end with it within {seconds:g} s")
+                raise LoopBusy("the event loop was closed")
+            if monotonic() >= call.deadline and (call.is_taken_back() or not self.is_open):
+                raise LoopBusy("the event loop did not come to it in time")
         if call.error is not None:
             raise call.error
         return call.result
@@ -67,34 +65,53 @@ class Bridge:
 class _Call:
     """It keeps nothing of what it calls once that has begun: the pool counts who refers to a connection."""
 
-    def __init__(self, begin: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        self._begin: Callable[[], Coroutine[Any, Any, Any]] | None = begin
-        self._task: asyncio.Task[Any] | None = None
+    def __init__(self, begin: Callable[[], Coroutine[Any, Any, Any]], seconds: float) -> None:
+        self._begin = deque([begin])  # from which one of two threads gets it
+        self.deadline = monotonic() + seconds
+        self._ends_late = self._is_over = False
+        self._ends: asyncio.TimerHandle | None = None
         self.result: Any = None
         self.error: BaseException | None = None
         self.done = Event()
 
     def start(self) -> None:
-        begin, self._begin = self._begin, None
-        if begin is not None:
-            self._task = asyncio.get_running_loop().create_task(begin(), name="poolmgr")
-            self._task.add_done_callback(self._finished)
+        try:
+            begin = self._begin.pop()
+        except IndexError:
+            return
+        if (left := self.deadline - monotonic()) <= 0:
+            self.error = LoopBusy("the event loop came to it too late")
+            self.done.set()
+            return
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(begin(), name="poolmgr")
+        self._ends = loop.call_later(left, self._end, task)
+        task.add_done_callback(self._finished)
 
-    def give_up(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+    def is_taken_back(self) -> bool:
+        """Whether it had not begun, and never will."""
+        try:
+            self._begin.pop()
+        except IndexError:
+            return False
+        return True
 
-    def give_up_from_outside(self) -> None:
-        self._begin = None
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._is_over = True
+        self._ends_late = monotonic() - self.deadline > _LOOK
+        task.cancel()
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
-        self._task = None
-        if task.cancelled():
-            self.error = LoopEnded("the event loop has cancelled it")
-        elif (error := task.exception()) is not None:
-            self.error = error
+        ends, self._ends = self._ends, None
+        if ends is not None:
+            ends.cancel()
+        if not task.cancelled():
+            self.error = task.exception()
+            self.result = None if self.error is not None else task.result()
+        elif self._is_over and not self._ends_late:
+            self.error = TimeoutError("it took too long")
         else:
-            self.result = task.result()
+            self.error = LoopBusy("the event loop has cancelled it")
         self.done.set()
 
 

@@ -24,6 +24,7 @@ from poolmgr.pools.core.pool import CorePool
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.forks import attend, here
+from poolmgr.pools.port import Recycled
 from poolmgr.pools.spec import PoolSpec
 
 logger = logging.getLogger("poolmgr.pool")
@@ -68,6 +69,7 @@ class LoopPool(CorePool):
         self.mark = ref
         self._silence = Silence()
         self._end: AsyncGenerator[None, None] | None = None
+        self._born = monotonic()
 
     def _current_task(self) -> Any:
         try:
@@ -216,10 +218,21 @@ class LoopPool(CorePool):
             for slot in self.living:
                 slot.gave = {mark for mark in slot.gave if mark() is not None}
 
+    @property
+    def least(self) -> int:
+        """How many connections are kept warm: none in the first moments, since many a loop serves one request and ends."""
+        return super().least if monotonic() - self._born > rounds.INTERVAL / 2 else 0
+
     def grow(self) -> None:
         """As the core does; while the loop stands still nothing can be connected."""
         if self.retired or self.bridge.is_open:
             super().grow()
+
+    def recycle(self, timeout: float = 30.0) -> Recycled:
+        """As the core does. Raises ``RuntimeError`` in the loop itself, which would wait for what it has to do."""
+        if self.bridge.is_here:
+            raise RuntimeError("recycle() waits for the event loop: call it by asyncio.to_thread()")
+        return super().recycle(timeout)
 
     def close(self, timeout: float = 5.0) -> None:
         """As the core does; in the loop itself, which has to close the connections, without waiting."""

@@ -8,6 +8,7 @@ from time import monotonic
 
 from poolmgr.exceptions import AuthenticationFailed
 from poolmgr.pools.core import explain
+from poolmgr.pools.core.driver import NotTried
 from poolmgr.pools.core.slot import Place, Slot, referrers
 from poolmgr.pools.core.state import State
 from poolmgr.pools.core.ticker import ticker
@@ -33,7 +34,7 @@ def open_slot(state: State, began: float) -> Slot:
         conn = state.driver.connect(_seconds_left(state, began))
     except BaseException as ex:
         # Whoever logs it, waits for it or asks for it later gets no frame that knows how we connect.
-        _failed(state, disarm(ex) if isinstance(ex, Exception) else None, began)
+        _failed(state, disarm(ex) if isinstance(ex, Exception) and not isinstance(ex, NotTried) else None, began)
         raise
     now = monotonic()
     slot = Slot(conn, state, state.driver.fileno(conn), state.driver.server_id(conn), generation, now)
@@ -69,7 +70,8 @@ def _failed(state: State, error: Exception | None, began: float) -> None:
         state.connecting.remove(began)
         state.places -= 1
         state.changed.notify_all()
-    if error is None:  # whoever connected was stopped
+    if error is None:  # whoever connected was stopped, or could not begin
+        ticker().at(now + RETRY_WHILE_WAITED, state.grow)
         return
     found = state.driver.diagnose(error)
     with state.lock:

@@ -13,6 +13,10 @@ class NoAnswer(Exception):
     """The server did not answer before the deadline; the connection is of no use any more."""
 
 
+class NotTried(Exception):
+    """Nothing was asked of the server: no fault of its."""
+
+
 class Refused(Exception):
     """The server answered with an error, which is the cause: the connection works, and the question was no good."""
 

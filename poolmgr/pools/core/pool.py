@@ -167,6 +167,8 @@ class CorePool(Lending):
         for place in waiting:
             place.fail(explain.closed(self))
         resize(self)
+        self.workers.dismiss()
+        self.closers.dismiss()
 
     def close(self, timeout: float = 5.0) -> None:
         """Retire, and wait for what is idle to be gone. What nobody will give back goes now too."""

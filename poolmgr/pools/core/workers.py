@@ -13,6 +13,10 @@ logger = logging.getLogger("poolmgr.pool")
 _REST = 10.0
 
 
+def _nothing() -> None:
+    """Work for who is to see that there is none."""
+
+
 class Workers:
     """Up to ``most`` daemon threads, started on demand. They hold nothing of the pool's but the work they are given."""
 
@@ -24,6 +28,7 @@ class Workers:
         self._lock = RLock()
         self._threads: set[Thread] = set()
         self._idle = 0
+        self._rest = _REST
 
     def run(self, work: Callable[[], object]) -> None:
         """Have a thread do ``work``, soon."""
@@ -44,6 +49,13 @@ class Workers:
             thread.start()
             self._threads.add(thread)
 
+    def dismiss(self) -> None:
+        """From now on threads end as soon as there is no work."""
+        with self._lock:
+            self._rest = 0.0
+            for _ in range(self._idle):
+                self._work.put(_nothing)  # which wakes them
+
     def at_rest(self) -> bool:
         """Whether nobody is at any work. Work that waits for a thread that was never started gets one."""
         with self._lock:
@@ -58,7 +70,7 @@ class Workers:
             with self._lock:
                 self._idle += 1
             try:
-                work = self._work.get(timeout=_REST)
+                work = self._work.get(timeout=self._rest) if self._rest else self._work.get_nowait()
             except Empty:
                 with self._lock:
                     self._idle -= 1

@@ -161,6 +161,8 @@ class AsyncTracked:
 
         def end() -> None:
             nonlocal late
+            if self._reader is not None and self._reader._buffer:
+                return  # it is there, and the loop was late
             late = True
             self.break_off()
 

@@ -10,7 +10,7 @@ from typing import Any
 from redis.asyncio import client
 
 from poolmgr.exceptions import CheckoutError
-from poolmgr.pools.aio.bridge import Bridge, LoopEnded
+from poolmgr.pools.aio.bridge import Bridge, LoopBusy
 from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.diagnosis import Diagnosis
@@ -62,7 +62,7 @@ class AsyncRedisDriver:
             try:
                 self._bridge.run(let_go, max(0.1, deadline - monotonic()))
                 return
-            except (LoopEnded, TimeoutError):
+            except (LoopBusy, TimeoutError):
                 pass
         conn.part_from_outside()
         if not self._bridge.tell(conn.let_go):
