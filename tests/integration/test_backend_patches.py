@@ -241,6 +241,21 @@ def test_a_tracer_sees_each_connection_s_connect_once(  # P1
 
 
 @both
+def test_sentry_s_spans_are_those_of_a_connection_without_a_pool(postgres: Any, mode: str) -> None:  # P1
+    """But for the second request's connect, whose connection is there already."""
+    environment = {
+        **os.environ, "DATABASE_URL": postgres.create_database(f"traced_{mode}"), "POOL": json.dumps({"pool_mode": mode}),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.integration.traced_process"],
+        env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    statements = ["SELECT 1", "SELECT 2", "SELECT 3", "COMMIT"]
+    assert json.loads(done.stdout) == [["connect", *statements], statements]
+
+
+@both
 def test_a_guard_before_connect_forbids_also_a_connection_that_is_there(small_pool: Small, mode: str) -> None:  # P1
     pool = small_pool(mode)
     query()

@@ -175,3 +175,36 @@ def test_channels_tells_each_room_what_was_said_in_it(make_site: MakeSite) -> No
                     assert json.loads(socket.recv(timeout=30)) == [words] * 3
 
         at_once(ask, 60)
+
+
+PRELOADED = "tests.quickstarts.preloaded:application"
+UWSGI = [
+    *("tests.quickstarts.uwsgi", "--module", PRELOADED, "--http-socket", "{address}", "--die-on-term"),
+    *("--master", "--processes", "2", "--threads", "4", "--enable-threads"),
+]
+SERVERS = {
+    "gunicorn": WSGI,
+    "gunicorn --preload": [*gunicorn(PRELOADED, threads=6, workers=2), "--preload"],
+    "uvicorn": uvicorn("tests.quickstarts.asgi:http"),
+    "daphne": ["daphne", "--bind", "127.0.0.1", "--port", "{port}", "tests.quickstarts.asgi:http"],
+    # Its forks are none of Python's, and no hook hears of them.
+    "uwsgi": UWSGI,
+    "uwsgi lazy-apps": [*UWSGI, "--lazy-apps"],
+}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_each_answer_of_a_server_belongs_to_its_request(make_site: MakeSite, server: str) -> None:  # P2 P3 P4
+    """Also those that come in parts; some clients hang up in the middle of them."""
+    site = make_site("servers", NUMBER=str(list(SERVERS).index(server)))
+    site.run("manage", "migrate", "-v0")
+    with site.served(SERVERS[server]) as address:
+
+        def ask(number: int) -> None:
+            path = ("echo", "stream", "written")[number % 3]
+            if number % 12 == 1:
+                urllib.request.urlopen(f"{address}/{path}/t{number}", timeout=60).close()
+            else:
+                assert set(get(address, f"{path}/t{number}").split()) == {f"t{number}"}, path
+
+        at_once(ask, 240)

@@ -31,6 +31,15 @@ def stream(request: HttpRequest, token: str) -> StreamingHttpResponse:
     return StreamingHttpResponse(parts())
 
 
+def rolled_back(request: HttpRequest, token: str) -> HttpResponse:
+    """What the transaction sees of itself; nothing is left of it."""
+    with transaction.atomic():
+        Note.objects.create(text=token)
+        seen = Note.objects.filter(text=token).count()
+        transaction.set_rollback(True)
+    return HttpResponse(token if (seen, Note.objects.filter(text=token).count()) == (1, 0) else f"{seen} rows")
+
+
 # -- django-silk: it records what goes through the ORM -----------------------------------------------------------------
 
 
@@ -103,5 +112,6 @@ VIEWS: dict[str, dict[str, Callable[..., object]]] = {
     "silk": {"looked/<token>": looked, "stream/<token>": stream},
     "procrastinate": {"deferred/<token>": deferred, "echo/<token>": echo},
     "channels": {"echo/<token>": echo},
+    "servers": {"echo/<token>": echo, "stream/<token>": stream, "written/<token>": rolled_back},
 }
 urlpatterns = [path(route, view) for route, view in VIEWS[settings.PACKAGE].items()]  # type: ignore[arg-type]
