@@ -65,7 +65,11 @@ def _order(
     if "confirmed" not in request.POST:
         return _ask(site, request, selected, kind, question, button, scopes=_scopes(targets))
     for target in targets:
-        command = commands.send(kind, target, request.user.get_username())
+        try:
+            command = commands.send(kind, target, request.user.get_username())
+        except commands.Denied as denied:
+            site.message_user(request, f"“{target}”: {denied}", messages.ERROR)
+            continue
         said = _(
             "Sent: %(kind)s “%(target)s” in all processes. The dashboard and the list of commands show the progress."
         )

@@ -20,6 +20,7 @@ from poolmgr.dashboard.access import CHANGE, may_read, staff_only
 from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.present import number
 from poolmgr.models import Command
+from poolmgr.targets.known import denied
 
 
 class _Refused(Exception):
@@ -93,6 +94,8 @@ def _order(data: QueryDict, fleet: Fleet) -> Order:
     pools = [(beat, pool) for beat in fleet.processes for pool in beat.pools if pool.target == target]
     if not pools and target not in known_targets():
         raise _Refused(_("There is no target “%(target)s”.") % {"target": target})
+    if sentence := denied(kind, target, pools[0][1].kind if pools else ""):
+        raise _Refused(sentence)
     place = ""
     if process:
         pools = [(beat, pool) for beat, pool in pools if beat.uid == process]

@@ -68,7 +68,8 @@ class Card:
 
     ``gone`` is one that only a profile names: nobody can act on it. Without ``known`` nobody can tell which settings
     it should have, and what the last check of its server found. ``silent``
-    says that its sums hold what a silent process reported last.
+    says that its sums hold what a silent process reported last. ``denied`` are the commands that its kind makes no sense of,
+    each with the sentence that says why.
     """
 
     target: str
@@ -91,6 +92,7 @@ class Card:
     pins: tuple[tuple[str, str], ...]
     server: ServerLine
     modes: str
+    denied: dict[str, str]
     sources: tuple[Source, ...]
     known: bool
     silent: bool
@@ -143,6 +145,7 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
         pins=tuple((reason, number(count)) for reason, count in sorted(view.pins.items(), key=lambda pin: -pin[1])),
         server=server_line(view, wanted.known),
         modes=", ".join(sorted({pool.pool_mode for pool in pools})) if "pool_mode" in kind.honours else "",
+        denied=dict(kind.denies),
         sources=wanted.profiles(view.target) if gone else wanted.sources(view.target),
         known=wanted.known,
         silent=any(row.late for row in rows),

@@ -19,13 +19,15 @@ class Kind:
     module that must be importable to the extra that installs it. ``unit`` is what the server counts, in the plural.
 
     ``refuses`` maps a setting that the kind can't honour to the sentence for whoever sets it; it keeps its default.
-    ``helps`` has the help texts that differ from those of PostgreSQL; ``defaults`` the values that do.
+    ``denies`` maps a command, ``pause``, ``resume`` or ``recycle``, that makes no sense for the kind to the sentence for
+    whoever gives it. ``helps`` has the help texts that differ from those of PostgreSQL; ``defaults`` the values that do.
     ``declares`` maps each key that a target of this kind may have in ``POOLMGR["TARGETS"]``, beside ``KIND`` and ``POOL``,
     to what tells whether a value fits (None where the key is missing), and what is allowed, in words. Of a kind without any
     nothing can be declared.
     ``end`` is what a server calls its end of a connection, of which it tells a number. ``prefix`` begins the names
     of those of its targets that aren't declared by name.
     ``query_error`` says what is wrong with a validation query, or nothing.
+    ``joins`` says that the pools are the library's own, and that its module ``joining`` is told when Django is ready.
     """
 
     name: str
@@ -36,10 +38,12 @@ class Kind:
     prefix: str = ""
     libraries: Mapping[str, str] = field(default_factory=dict)
     refuses: Mapping[str, str] = field(default_factory=dict)
+    denies: Mapping[str, str] = field(default_factory=dict)
     helps: Mapping[str, str] = field(default_factory=dict)
     defaults: PoolSpec = field(default_factory=PoolSpec)
     declares: Mapping[str, tuple[Callable[[Any], bool], str]] = field(default_factory=dict)
     query_error: Callable[[Any], str] = select_error
+    joins: bool = False
 
     def __post_init__(self) -> None:
         assert {*self.refuses, *self.helps} <= {*FIELDS}

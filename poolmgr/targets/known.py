@@ -64,6 +64,20 @@ def kind_named(name: str) -> Kind:
     return next((kind for kind in KINDS if kind.name == name), POSTGRESQL)
 
 
+def denied(command: str, target: str, kind: str = "") -> str:
+    """Why ``command`` can't be given to a target, as a sentence; empty where it can. ``kind`` is its pool's, if known."""
+    of = kind_named(kind) if kind else likely_kind_of(target)
+    return of.denies.get(command, "")
+
+
+def join() -> None:
+    """Have the kinds whose pools are their library's own come by them, where the settings name a target of theirs."""
+    for kind in KINDS:
+        # Where its library is missing there is nothing to come by; the system checks tell.
+        if kind.joins and _finding(kind).targets() and not missing_library(kind):
+            import_module(f"{kind.package}.joining").join()
+
+
 def bootstrap_spec(target: str) -> PoolSpec | None:
     """The settings of a pool before any profile; None where they are wrong, or the target isn't known."""
     kind = kind_of(target)

@@ -196,9 +196,11 @@ def test_lease_that_lapses_closes_what_is_idle_and_breaks_off_the_rest(subject: 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_word_that_a_kind_refuses_is_refused_with_its_sentence(kind: Kind) -> None:
-    other = {"pool_mode": "transaction"}
+    words = {"pool_mode": "transaction", "validation": "query", "validation_query": "SELECT 2"}
+    values = kind.defaults.to_dict()
     for name, sentence in kind.refuses.items():
-        errors = kind.errors_in({**kind.defaults.to_dict(), name: other[name]})
+        other = words[name] if name in words else values[name] + 20
+        errors = kind.errors_in({**values, name: other})
         assert errors[name].startswith(sentence)
     assert kind.errors_in(kind.defaults.to_dict()) == {}
 

@@ -11,6 +11,11 @@ from poolmgr.control.events import record
 from poolmgr.control.push import notify_after_commit
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.models import Acknowledgement, Command, Event
+from poolmgr.targets.known import denied
+
+
+class Denied(ValueError):
+    """A command that makes no sense for the kind of its target; the message is a sentence for whoever gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +31,13 @@ class Progress:
 def send(kind: str, target: str, author: str, process: str = "") -> Command:
     """Order ``kind`` (recycle, pause or resume) for a target: in all processes, or in the one with the uid ``process``.
 
-    Raises ``ValueError`` for an unknown kind and ``django.db.Error``.
+    Raises ``ValueError`` for an unknown kind, ``Denied`` for what the target's kind makes no sense of, and
+    ``django.db.Error``.
     """
     if kind not in Command.Kind.values:
         raise ValueError(f"{kind!r} is not one of {', '.join(Command.Kind.values)}")
+    if sentence := denied(kind, target):
+        raise Denied(sentence)
     with control_transaction():
         command = Command(
             kind=kind,

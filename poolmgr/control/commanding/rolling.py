@@ -20,6 +20,7 @@ from poolmgr.control.events import record
 from poolmgr.control.reporting.fleet import read_beats
 from poolmgr.control.store import StoreDown, live_uids
 from poolmgr.models import Acknowledgement, Command, Event
+from poolmgr.targets.known import denied
 
 _State = Acknowledgement.State
 _OPEN = (_State.WAITING, _State.RUNNING)
@@ -75,6 +76,8 @@ def drive(target: str, author: str) -> str:
 
     Blocks for as long as it takes. Raises ``django.db.Error``; the run then waits for the next driver.
     """
+    if sentence := denied(Command.Kind.RECYCLE, target):
+        return sentence
     with control_database():
         run = order(target, author)
         lease = _Lease(run)

@@ -16,6 +16,7 @@ from poolmgr.metrics.snapshot import Ack
 from poolmgr.models import Acknowledgement, Command
 from poolmgr.pools import registry
 from poolmgr.pools.port import Pool
+from poolmgr.targets.known import denied
 
 log = logging.getLogger("poolmgr.agent")
 
@@ -65,11 +66,14 @@ class Orders:
         if command.pk not in self._begun:
             return True
         # A pool that was made anew while a pause holds.
-        return command.kind == Command.Kind.PAUSE and not pool.paused
+        again = command.kind == Command.Kind.PAUSE and not pool.paused
+        return again and not denied(command.kind, command.target, pool.kind)
 
     def _carry_out(self, command: Command, pool: Pool) -> None:
         log.info("%s, ordered by %s", command, command.author or "nobody in particular")
-        if command.kind == Command.Kind.PAUSE:
+        if sentence := denied(command.kind, command.target, pool.kind):  # a row that no page of ours has made
+            self._say(command, Acknowledgement.State.FAILED, sentence)
+        elif command.kind == Command.Kind.PAUSE:
             pool.pause()
             self._say(command, Acknowledgement.State.DONE, "paused")
         elif command.kind == Command.Kind.RESUME:

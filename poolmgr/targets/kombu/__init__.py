@@ -1,0 +1,1 @@
+"""Celery's connections to its broker: kombu's pool, shown and resized."""

@@ -1,0 +1,383 @@
+"""Celery's connections to its broker: kombu's pool, shown and resized, and commands that make no sense for it."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import kombu
+import kombu.pools
+import pytest
+from celery import Celery
+from celery.exceptions import OperationalError
+
+import poolmgr
+from poolmgr import exceptions
+from poolmgr.conf import conf
+from poolmgr.control.reporting.health import check_target
+from poolmgr.exceptions import ConfigurationError, InvalidSpec
+from poolmgr.pools import registry
+from poolmgr.pools.desired import Desired
+from poolmgr.targets.known import address_of, bootstrap_spec, denied, kind_of, known_targets
+from poolmgr.targets.kombu.joining import join
+from poolmgr.targets.kombu.kind import KOMBU
+from poolsite.demo.servers import EmbeddedRedis
+from tests.waiting import until
+
+BROKER = 13
+TARGET = "broker"
+#: What the settings name; each test makes it anew.
+app: Celery
+
+
+class Sender:
+    """A Celery application with a managed pool of 2 connections, and who sends with it."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self.queue = f"q{uuid.uuid4().hex[:8]}"
+
+    @property
+    def pool(self) -> Any:
+        return poolmgr.pool(TARGET)
+
+    def send(self) -> None:
+        self.app.send_task("work.nobody", queue=self.queue)
+
+    def change(self, **values: Any) -> Any:
+        spec = KOMBU.make_spec({**self.pool.spec.to_dict(), **values})
+        return registry.set_desired({TARGET: Desired(spec, "profile 1", self.pool.desired.revision + 1)})
+
+    def sent(self) -> int:
+        """How many messages the broker has for the queue."""
+        with self.app.connection_for_read() as connection:
+            return int(connection.default_channel._size(self.queue))
+
+
+@pytest.fixture
+def sender(settings: Any, redis_server: EmbeddedRedis) -> Iterator[Sender]:
+    global app
+    app = Celery("broker", broker=redis_server.url(BROKER), set_as_current=False)
+    app.conf.update(task_ignore_result=True)
+    declared = {"KIND": "kombu", "APP": f"{__name__}.app", "POOL": {"max_size": 2, "connection_timeout": 2}}
+    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False, "TARGETS": {TARGET: declared}}
+    join()
+    made = Sender(app)
+    yield made
+    registry.close(TARGET)
+    kombu.pools.reset()
+    app.close()
+    settings.POOLMGR = {"AGENT": False}
+    registry.set_desired({})
+
+
+def at_once(number: int, what: Callable[[], Any]) -> list[Any]:
+    """Results or errors of as many threads."""
+    results: list[Any] = []
+
+    def run() -> None:
+        try:
+            results.append(what())
+        except Exception as ex:
+            results.append(ex)
+
+    threads = [threading.Thread(target=run) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    return results
+
+
+def test_a_declared_broker_is_a_target_of_its_own_kind(sender: Sender, redis_server: EmbeddedRedis) -> None:  # P13
+    assert TARGET in known_targets()
+    assert kind_of(TARGET) is KOMBU
+    assert bootstrap_spec(TARGET) == KOMBU.make_spec({"max_size": 2, "connection_timeout": 2})
+    assert address_of(TARGET) == f"{__name__}.app"
+    assert sender.pool.address == f"redis://127.0.0.1:{redis_server.port}/{BROKER}"
+
+
+def test_the_first_task_that_is_sent_shows_the_pool(sender: Sender) -> None:
+    assert registry.get(TARGET) is None
+    sender.send()
+    pool = registry.get(TARGET)
+    assert pool is not None
+    sender.send()
+    seen = pool.snapshot()
+    assert (seen.kind, seen.max_size, seen.limit, seen.status) == ("kombu", 2, 2, "open")
+    assert (seen.used, seen.idle, seen.pending, seen.checkouts) == (0, 1, 0, 1)
+    assert sender.sent() == 2
+
+
+def test_never_more_than_max_size_connections_however_many_send(sender: Sender) -> None:
+    sender.send()
+    most = []
+    assert at_once(12, lambda: [(sender.send(), most.append(sender.pool.load().held)) for _ in range(10)] and None) == (
+        [None] * 12
+    )
+    assert max(most) <= 2
+    assert sender.sent() == 121
+    seen = sender.pool.snapshot()
+    assert (seen.used, seen.pending, seen.timeouts, seen.checkouts) == (0, 0, 0, 120)
+
+
+def test_whoever_waits_for_longer_than_the_profile_says_gets_a_sentence(sender: Sender) -> None:  # P8, P9
+    sender.send()
+    sender.change(connection_timeout=0.3)
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(sender.app.pool.acquire(block=True))
+        with pytest.raises(kombu.exceptions.ConnectionLimitExceeded, match=r"within 0\.3 s: pool exhausted") as caught:
+            sender.app.pool.acquire(block=True)
+        assert isinstance(caught.value, exceptions.PoolExhausted)
+        assert "held longest by MainThread" in str(caught.value)
+        # As Celery tells it to who sends.
+        with pytest.raises(OperationalError, match=r"broker (connection|producer)") as told:
+            sender.send()
+        assert isinstance(told.value.__cause__, exceptions.PoolExhausted)
+        with pytest.raises(kombu.exceptions.ConnectionLimitExceeded):
+            sender.app.pool.acquire()
+    assert sender.pool.snapshot().timeouts == 3
+    sender.send()
+
+
+def test_a_raise_serves_who_waits_and_a_lowering_closes_what_is_too_many(sender: Sender) -> None:  # P5
+    sender.send()
+    sender.change(connection_timeout=20)
+    held = [sender.app.pool.acquire(block=True) for _ in range(2)]
+    waiters: list[Any] = []
+    threads = [threading.Thread(target=lambda: waiters.append(sender.app.pool.acquire(block=True))) for _ in range(3)]
+    threads.append(threading.Thread(target=sender.send))
+    for thread in threads:
+        thread.start()
+    until(lambda: sender.pool.snapshot().pending == 4, "four to wait")
+    assert sender.change(max_size=6)[TARGET].reason == "resized in place: max_size 2 → 6"
+    for thread in threads:
+        thread.join(10)
+    assert len(waiters) == 3
+    for connection in [*held, *waiters]:
+        connection.ensure_connection()
+    assert sender.pool.snapshot().used == 5
+    sender.change(max_size=1)
+    assert sender.pool.snapshot().used == 5
+    for connection in [*held, *waiters]:
+        connection.release()
+    seen = sender.pool.snapshot()
+    assert (seen.used, seen.idle, seen.limit) == (0, 1, 1)
+    until(lambda: sum(each.connected for each in [*held, *waiters]) == 1, "the others to be closed")
+    sender.send()
+
+
+def test_a_recycle_replaces_what_is_idle_now_and_what_is_used_as_it_returns(sender: Sender) -> None:
+    sender.send()
+    used = sender.app.pool.acquire(block=True)
+    idle = sender.app.pool.acquire(block=True)
+    for each in (used, idle):
+        each.ensure_connection()
+    idle.release()
+    done = sender.pool.recycle(0.1)
+    assert (done.replaced, done.remaining, done.failed) == (1, 1, "")
+    until(lambda: not idle.connected, "the idle one to be closed")
+    assert used.connected
+    used.release()
+    until(lambda: not used.connected, "the used one to be closed")
+    sender.send()
+    assert sender.pool.snapshot().idle == 1
+
+
+def test_sending_goes_on_while_the_pool_is_recycled_and_resized(sender: Sender) -> None:
+    sender.send()
+    stopped = threading.Event()
+
+    def stir() -> None:
+        size = 0
+        while not stopped.is_set():
+            size = size % 4 + 1
+            sender.change(max_size=size, connection_timeout=20)
+            sender.pool.recycle(0.02)
+
+    stirrer = threading.Thread(target=stir)
+    stirrer.start()
+    try:
+        assert at_once(6, lambda: [sender.send() for _ in range(30)] and None) == [None] * 6
+    finally:
+        stopped.set()
+        stirrer.join(20)
+    assert sender.sent() == 181
+    sender.change(max_size=3)
+    seen = sender.pool.snapshot()
+    assert (seen.used, seen.pending) == (0, 0)
+    assert seen.idle <= 3
+
+
+def test_a_connection_that_is_given_back_twice_has_one_next_borrower(sender: Sender) -> None:  # P3
+    sender.send()
+    connection = sender.app.pool.acquire(block=True)
+    connection.release()
+    connection.release()
+    first, second = (sender.app.pool.acquire(block=True) for _ in range(2))
+    assert first is not second
+    first.release()
+    second.release()
+
+
+def test_what_a_thread_held_that_ended_comes_back(sender: Sender) -> None:  # P4
+    sender.send()
+    at_once(2, lambda: sender.app.pool.acquire(block=True) and None)
+    assert sender.pool.snapshot().used == 2
+    until(lambda: sender.pool.snapshot().used == 0, "both to come back", 6)
+    assert sender.pool.snapshot().reclaimed == 2
+    sender.send()
+
+
+def test_who_holds_a_connection_too_long_is_told_once(sender: Sender, caplog: pytest.LogCaptureFixture) -> None:
+    sender.send()
+    sender.change(leak_threshold=0.2)
+    with sender.app.pool.acquire(block=True):
+        until(lambda: sender.pool.snapshot().leaks == 1, "the leak to be told", 6)
+        assert sender.pool.snapshot().holders[0].thread == "MainThread"
+        until(lambda: sender.pool.snapshot().oldest_checkout > 2.3, "two more rounds")
+    assert sender.pool.snapshot().leaks == 1
+    assert "MainThread has held a connection for" in caplog.text
+
+
+def test_a_pool_that_kombu_makes_anew_follows_the_profile(sender: Sender) -> None:
+    sender.send()
+    sender.change(max_size=5)
+    kombu.pools.reset()
+    sender.app._after_fork()
+    sender.send()
+    assert sender.app.pool.limit == 5
+    sender.send()
+    seen = sender.pool.snapshot()
+    assert (seen.max_size, seen.profile, seen.idle) == (5, "profile 1", 1)
+
+
+def test_a_child_of_a_fork_has_a_pool_of_its_own(sender: Sender) -> None:  # P3
+    sender.send()
+    sender.change(max_size=4)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            assert registry.get(TARGET) is None
+            # As billiard and multiprocessing have it done.
+            kombu.pools.reset()
+            sender.app._after_fork()
+            sender.send()
+            sender.send()
+            seen = registry.get(TARGET).snapshot()  # type: ignore[union-attr]
+            assert (seen.max_size, seen.checkouts) == (4, 1), seen
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    sender.send()
+    assert sender.pool.snapshot().status == "open"
+
+
+def test_the_broker_is_checked_by_a_connect(
+    sender: Sender, transactional_db: None, make_redis: Callable[[], EmbeddedRedis]
+) -> None:
+    check = check_target(TARGET)
+    assert (check.state, check.message) == ("ok", "The server answers."), check.message
+    assert check.connect_time is not None
+    server = make_redis()
+    sender.app.conf.broker_url = server.url(1)
+    assert check_target(TARGET).state == "ok"
+    server.stop()
+    check = check_target(TARGET)
+    assert check.state == "critical"
+    assert check.message == f"Nothing listens at the address: redis://127.0.0.1:{server.port}/1."
+
+
+def test_other_brokers_than_redis_are_shown_too(sender: Sender, transactional_db: None) -> None:
+    sender.app.conf.broker_url = "memory://"
+    sender.send()
+    sender.send()
+    seen = sender.pool.snapshot()
+    assert (seen.checkouts, seen.idle, seen.address) == (1, 1, "memory://localhost")
+    assert check_target(TARGET).state == "ok"
+
+
+def test_a_pause_makes_no_sense_and_says_so(sender: Sender) -> None:
+    sender.send()
+    told = "Whoever sends a task would fail: a broker that is paused is an outage. Lower max_size instead."
+    assert denied("pause", TARGET) == told
+    assert denied("recycle", TARGET) == ""
+    for command in (sender.pool.pause, sender.pool.resume):
+        with pytest.raises(ConfigurationError, match="a broker that is paused is an outage"):
+            command()
+    sender.send()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("min_size", 1),
+        ("budget", 5),
+        ("max_waiting", 3),
+        ("idle_timeout", 5.0),
+        ("max_lifetime", 5.0),
+        ("validation", "query"),
+    ],
+)
+def test_a_word_that_is_refused_is_told_with_its_sentence(name: str, value: Any) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        KOMBU.make_spec({name: value, "max_size": 10})
+    assert caught.value.errors[name].startswith(KOMBU.refuses[name])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"APP": "no path at all"}, r"\['APP'\] is a value that is not shown, but must be the dotted path of a Celery"),
+        ({}, r"\['APP'\] is missing, but must be the dotted path of a Celery application"),
+        ({"APP": "nowhere.app"}, r"\['APP'\] is 'nowhere.app', which can't be imported: No module named 'nowhere'"),
+        ({"APP": "os.path"}, r"\['APP'\] is 'os.path', but must be the path of a Celery application"),
+        (
+            {"APP": "os.path", "URL": "redis://localhost"},
+            r"unknown key 'URL'; a target of kind kombu has KIND, POOL, APP",
+        ),
+    ],
+)
+def test_a_declaration_without_an_application_is_told(settings: Any, given: dict[str, str], told: str) -> None:
+    settings.POOLMGR = {"AGENT": False, "TARGETS": {TARGET: {"KIND": "kombu", **given}}}
+    with pytest.raises(ConfigurationError, match=told):
+        poolmgr.pool(TARGET)
+    assert conf().TARGETS[TARGET].kind == "kombu"
+
+
+def test_a_message_goes_out_although_its_pool_can_t_be_managed(
+    sender: Sender, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.POOLMGR = {"AGENT": False, "TARGETS": {TARGET: {"KIND": "kombu", "APP": "nowhere.app"}}}
+    sender.send()
+    sender.send()
+    assert sender.sent() == 2
+    assert caplog.text.count("the pool of 'broker' is not managed") == 1
+
+
+def test_a_site_without_celery_can_show_a_broker() -> None:  # P11
+    program = """
+import sys
+sys.modules["celery"] = sys.modules["kombu"] = None
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["poolmgr"], DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    POOLMGR={"AGENT": False, "TARGETS": {"broker": {"KIND": "kombu", "APP": "shop.celery.app"}}},
+)
+import django; django.setup()
+import json
+from poolmgr.targets.known import address_of, bootstrap_spec
+print(json.dumps([address_of("broker"), bootstrap_spec("broker").max_size]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["shop.celery.app", 10]
