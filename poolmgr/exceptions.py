@@ -108,3 +108,8 @@ class ModeError(PoolmgrError, NotSupportedError):
 
 class ReleaseError(PoolmgrError, TransactionManagementError):
     """The connection can't be given back here: a transaction, a cursor or session state needs it."""
+
+
+def errors_of(*made: type[CheckoutError]) -> dict[type[CheckoutError], type[CheckoutError]]:
+    """What to raise in the place of each class above: ``made`` are a library's own too, and derive from ours first."""
+    return {each.__bases__[0]: each for each in made}

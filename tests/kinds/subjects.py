@@ -10,6 +10,7 @@ import psycopg
 import psycopg_pool
 import redis
 import sqlalchemy
+from psycopg import sql
 
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.kinds import Kind
@@ -101,6 +102,11 @@ class Subject:
     def ends(self) -> set[int]:
         """The server's ends of the pool's connections, as the server has them."""
 
+    @contextmanager
+    def full(self) -> Iterator[str]:
+        """Where to connect to a server that has no room for the pool."""
+        yield ""
+
     def asked(self) -> Any:
         """What is another thing whenever the server was asked whether a connection lives."""
 
@@ -118,6 +124,9 @@ class Postgres(Subject):
         "TooManyWaiting": psycopg_pool.TooManyRequests,
         "PoolPaused": psycopg_pool.PoolTimeout,
         "PoolClosed": psycopg_pool.PoolClosed,
+        "ServerDown": psycopg_pool.PoolTimeout,
+        "ServerFull": psycopg_pool.PoolTimeout,
+        "AuthenticationFailed": psycopg_pool.PoolTimeout,
     }
     breaks = (psycopg.OperationalError,)
 
@@ -150,6 +159,14 @@ class Postgres(Subject):
             )
             return {row[0] for row in rows}
 
+    @contextmanager
+    def full(self) -> Iterator[str]:
+        with psycopg.connect(self.url, autocommit=True, application_name="onlooker") as connection:
+            database = sql.Identifier(urlsplit(self.url).path[1:])
+            connection.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 1").format(database))
+            yield self.url
+            connection.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(database))
+
     def asked(self) -> Any:
         with psycopg.connect(self.url, autocommit=True, application_name="onlooker") as connection:
             return connection.execute(
@@ -179,6 +196,7 @@ class Redis(Subject):
         "PoolPaused": redis.ConnectionError,
         "PoolClosed": redis.ConnectionError,
         "ServerDown": redis.ConnectionError,
+        "ServerFull": redis.ConnectionError,
         "AuthenticationFailed": redis.AuthenticationError,
     }
     breaks = (redis.ConnectionError,)
@@ -216,6 +234,13 @@ class Redis(Subject):
     def ends(self) -> set[int]:
         return {int(each["id"]) for each in self._clients()}
 
+    @contextmanager
+    def full(self) -> Iterator[str]:
+        before: Any = self.admin.config_get("maxclients")
+        self.admin.config_set("maxclients", 1)
+        yield self.url
+        self.admin.config_set("maxclients", before["maxclients"])
+
     def asked(self) -> Any:
         stats: Any = self.admin.info("commandstats")
         return int(stats.get("cmdstat_ping", {}).get("calls", 0))
@@ -241,6 +266,7 @@ class Alchemy(Postgres):
         "PoolPaused": sqlalchemy.exc.TimeoutError,
         "PoolClosed": sqlalchemy.exc.InvalidRequestError,
         "ServerDown": sqlalchemy.exc.OperationalError,
+        "ServerFull": sqlalchemy.exc.OperationalError,
         "AuthenticationFailed": sqlalchemy.exc.OperationalError,
     }
     breaks = (sqlalchemy.exc.DBAPIError, psycopg.OperationalError, sqlalchemy.exc.InvalidRequestError)

@@ -159,7 +159,7 @@ def test_server_that_is_away_is_told_from_a_pool_that_is_exhausted(subject: Subj
     subject.open(subject.through_proxy, connection_timeout=0.6)
     with pytest.raises(exceptions.ServerDown, match="nothing listens at the address") as caught:
         subject.borrow()
-    assert isinstance(caught.value, subject.errors.get("ServerDown", Exception))
+    assert isinstance(caught.value, subject.errors["ServerDown"])
     seen = subject.pool.snapshot()
     assert seen.last_error == "nothing listens at the address"
     assert seen.create_errors >= 2
@@ -177,13 +177,23 @@ def test_server_that_comes_back_serves_those_who_wait(subject: Subject, ask: Ask
     subject.give_back(waiting[0])
 
 
+def test_server_that_is_full_is_told_from_one_that_is_away(subject: Subject) -> None:  # P9
+    with subject.full() as url:
+        subject.open(url, connection_timeout=0.6)
+        with pytest.raises(exceptions.ServerFull, match=r"no (connection slot left|room for another client)") as caught:
+            subject.borrow()
+    assert isinstance(caught.value, subject.errors["ServerFull"])
+    assert isinstance(caught.value, OperationalError)
+    until(lambda: _serves(subject))
+
+
 def test_refused_credentials_fail_at_once(subject: Subject) -> None:  # P9
     subject.open(_with_password(subject.url, "not-the-password"), connection_timeout=20)
     began = monotonic()
     with pytest.raises(exceptions.AuthenticationFailed, match="refuses") as caught:
         subject.borrow()
     assert monotonic() - began < 10
-    assert isinstance(caught.value, subject.errors.get("AuthenticationFailed", Exception))
+    assert isinstance(caught.value, subject.errors["AuthenticationFailed"])
 
 
 def test_planted_password_is_found_nowhere(subject: Subject, caplog: pytest.LogCaptureFixture) -> None:  # P13
@@ -298,6 +308,14 @@ def test_forked_child_leaves_its_parent_s_connections_alone(subject: Subject) ->
     with subject.borrowed() as conn:
         assert subject.use(conn) in ends
     assert subject.ends() == ends
+
+
+def _serves(subject: Subject) -> bool:
+    try:
+        with subject.borrowed() as conn:
+            return subject.use(conn) in subject.ends()
+    except exceptions.CheckoutError:
+        return False
 
 
 def _with_password(url: str, password: str) -> str:

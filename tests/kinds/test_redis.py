@@ -412,17 +412,6 @@ def _is_refused_at_once(subject: Redis) -> bool:
         return "within" not in str(ex)
 
 
-def test_server_that_is_full_is_told(make_redis: Callable[[], Any]) -> None:  # P9
-    server = make_redis()
-    with redis.Redis.from_url(server.url()) as admin:
-        admin.config_set("maxclients", 1)
-        pool = ManagedConnectionPool.from_url(server.url(), pool={"min_size": 0, "connection_timeout": 0.5})
-        with pytest.raises(exceptions.ServerFull, match="no room for another client") as caught:
-            pool.get_connection()
-        assert isinstance(caught.value, redis.ConnectionError)
-        pool.close()
-
-
 def test_server_that_accepts_and_says_nothing_costs_no_more_than_the_timeout(redis_subject: Redis) -> None:  # P8 P9
     redis_subject.proxy.freeze()
     redis_subject.open(redis_subject.through_proxy, connection_timeout=0.5)

@@ -21,11 +21,6 @@ class Refused(Exception):
     """The server answered with an error, which is the cause: the connection works, and the question was no good."""
 
 
-def errors_of(*made: type[CheckoutError]) -> dict[type[CheckoutError], type[CheckoutError]]:
-    """The checkout errors of a library as ``Driver.errors``: each derives from that of all kinds first."""
-    return {each.__bases__[0]: each for each in made}
-
-
 class Driver(Protocol):
     """Deadlines are on the monotonic clock. What may wait is called in a worker, but for ``ask()``, which has a deadline.
 

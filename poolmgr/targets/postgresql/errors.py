@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg_pool
 
 from poolmgr import exceptions as shared
+from poolmgr.exceptions import errors_of
 
 
 class PoolExhausted(shared.PoolExhausted, psycopg_pool.PoolTimeout):
@@ -21,3 +22,18 @@ class PoolPaused(shared.PoolPaused, psycopg_pool.PoolTimeout):
 
 class PoolClosed(shared.PoolClosed, psycopg_pool.PoolClosed):
     """The pool was closed, as happens at shutdown."""
+
+
+class ServerDown(shared.ServerDown, psycopg_pool.PoolTimeout):
+    """The server can't be reached."""
+
+
+class ServerFull(shared.ServerFull, psycopg_pool.PoolTimeout):
+    """The server has no connection slot left."""
+
+
+class AuthenticationFailed(shared.AuthenticationFailed, psycopg_pool.PoolTimeout):
+    """The server refuses the credentials, or the database doesn't exist."""
+
+
+ERRORS = errors_of(PoolExhausted, TooManyWaiting, PoolPaused, PoolClosed, ServerDown, ServerFull, AuthenticationFailed)

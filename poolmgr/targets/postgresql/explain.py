@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from time import monotonic
 
-from poolmgr.exceptions import CheckoutError, ServerDown
-from poolmgr.pools.diagnosis import diagnose
+from poolmgr.exceptions import CheckoutError
+from poolmgr.pools.diagnosis import Diagnosis, diagnose
 from poolmgr.secrets import scrub
 from poolmgr.targets.postgresql import sizing, view
-from poolmgr.targets.postgresql.errors import PoolExhausted, PoolPaused
+from poolmgr.targets.postgresql.errors import ERRORS, PoolExhausted, PoolPaused, ServerDown
 from poolmgr.targets.postgresql.state import PoolState
 
 
@@ -25,7 +25,7 @@ def timed_out(state: PoolState, timeout: float) -> CheckoutError:
         return _not_allowed(state, waited)
     if error is not None and (seen.used == 0 or seen.size < seen.limit):
         found = diagnose(error)
-        return found.cls(f"{waited}: {found.sentence} ({state.address}; {figures(state)})", state.target)
+        return _found(state, found, f"{waited}: {found.sentence} ({state.address}; {figures(state)})")
     if state.refused_at > monotonic() - timeout:
         sentence = f"{waited}: the check in OPTIONS['pool'] refuses the connections to {state.address}"
         return ServerDown(f"{sentence} ({figures(state)})", state.target)
@@ -51,7 +51,7 @@ def _not_allowed(state: PoolState, waited: str) -> CheckoutError:
     failure = state.allowance.failure if state.allowance else None
     if failure:
         where = f"{state.address}; {figures(state)}"
-        return failure.cls(f"{waited}: {failure.sentence} ({where})", state.target)
+        return _found(state, failure, f"{waited}: {failure.sentence} ({where})")
     if not state.spec.budget:
         sentence = f"{waited}: this process does not know its settings yet ({figures(state)})"
         return ServerDown(sentence, state.target)
@@ -71,7 +71,11 @@ def too_many(state: PoolState, cls: type[CheckoutError]) -> CheckoutError:
 def refused(state: PoolState, error: Exception) -> CheckoutError:
     """Why nothing is to be had however long one waits."""
     found = diagnose(error)
-    return found.cls(f"no connection to {state.target!r}: {found.sentence} ({state.address})", state.target)
+    return _found(state, found, f"no connection to {state.target!r}: {found.sentence} ({state.address})")
+
+
+def _found(state: PoolState, found: Diagnosis, sentence: str) -> CheckoutError:
+    return ERRORS.get(found.cls, found.cls)(sentence, state.target)
 
 
 def last_error(state: PoolState) -> str:

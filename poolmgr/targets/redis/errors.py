@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poolmgr import exceptions as shared
-from poolmgr.pools.core.driver import errors_of
+from poolmgr.exceptions import errors_of
 from poolmgr.targets.redis.library import redis
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from poolmgr import exceptions as shared
-from poolmgr.pools.core.driver import errors_of
+from poolmgr.exceptions import errors_of
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 
 exc = sqlalchemy.exc
