@@ -10,7 +10,8 @@ from poolmgr.targets.known import handed_by_asyncio
 def pool(target: str) -> Any:
     """This process's pool for a target, for its event loops, each of which has connections of its own.
 
-    Each kind has its own: an ``AsyncManagedConnectionPool`` for redis.asyncio's clients for Redis. Raises
-    ``ConfigurationError`` when there is no such target, it has no such pool, or its library is not installed.
+    Each kind has its own: an ``AsyncManagedConnectionPool`` for redis.asyncio's clients for Redis, an ``AsyncEngine`` for
+    SQLAlchemy. Raises ``ConfigurationError`` when there is no such target, it has no such pool, or its library is not
+    installed.
     """
     return handed_by_asyncio(target)

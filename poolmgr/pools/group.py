@@ -41,6 +41,13 @@ def join(target: str, key: Hashable, make: Callable[[], Member], kind: str, boot
     return found.join(key, make)
 
 
+def end_if_empty(target: str) -> None:
+    """Close the group of ``target`` where nobody is left in it, so that who comes next begins with settings of their own."""
+    found = registry.get(target)
+    if isinstance(found, Group) and not found.members:
+        registry.close(target)
+
+
 class Group(Gathering):
     """One pool to the registry, the agent, the budget and the pages. Each member has a key, and comes and goes.
 

@@ -8,8 +8,15 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
+import asyncpg
+import sqlalchemy
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi as asyncpg_s
+from sqlalchemy.util import greenlet_spawn
+
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
-from tests.kinds.subjects import Redis
+from poolmgr.targets.sqlalchemy import create_async_engine
+from poolmgr.targets.sqlalchemy.asyncio.pool import AsyncManagedQueuePool
+from tests.kinds.subjects import Alchemy, Redis
 
 Make = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -137,3 +144,44 @@ class AsyncRedis(Redis):
             await conn.read_response()
 
         self.loop.do(begin)
+
+
+class AsyncAlchemy(Alchemy):
+    works_in_this_thread = False
+    breaks = (sqlalchemy.exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg_s.Error)
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.loop = Loop()
+
+    def _open(self, url: str, settings: dict[str, Any]) -> None:
+        self.engine = create_async_engine("", url.replace("postgresql://", "postgresql+asyncpg://"), pool=settings)
+        assert isinstance(self.engine.pool, AsyncManagedQueuePool)
+
+        async def managed() -> Any:
+            return self.engine.pool.managed
+
+        self.pool = self.loop.do(managed)
+        self.opened.append(self.pool)
+
+    def close(self) -> None:
+        super().close()
+        self.loop.close()
+
+    def borrow(self) -> Any:
+        return self.loop.do(self.engine.raw_connection)
+
+    def give_back(self, conn: Any) -> None:
+        self.loop.do(lambda: greenlet_spawn(conn.close))
+
+    def use(self, conn: Any) -> int:
+        return int(self.loop.do(lambda: greenlet_spawn(super(AsyncAlchemy, self).use, conn)))
+
+    def break_off(self, conn: Any) -> None:
+        async def end() -> None:
+            conn.driver_connection.terminate()
+
+        self.loop.do(end)
+
+    def soil(self, conn: Any) -> None:
+        self.loop.do(lambda: conn.driver_connection.execute("BEGIN"))

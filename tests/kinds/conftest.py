@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
-from tests.kinds.async_subjects import AsyncRedis
+from tests.kinds.async_subjects import AsyncAlchemy, AsyncRedis
 from tests.kinds.subjects import DATABASE, Alchemy, Postgres, Redis, Subject
 from tests.waiting import until
 
 
-@pytest.fixture(params=["postgresql", "redis", "redis-asyncio", "sqlalchemy"])
+@pytest.fixture(params=["postgresql", "redis", "redis-asyncio", "sqlalchemy", "sqlalchemy-asyncio"])
 def subject(
     request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis
 ) -> Iterator[Subject]:
@@ -21,6 +21,8 @@ def subject(
         made = Postgres(str(postgres.create_database("kinds")))
     elif request.param == "sqlalchemy":
         made = Alchemy(str(postgres.create_database("kinds")))
+    elif request.param == "sqlalchemy-asyncio":
+        made = AsyncAlchemy(str(postgres.create_database("kinds")))
     elif request.param == "redis-asyncio":
         made = AsyncRedis(redis_server.url(DATABASE))
     else:

@@ -23,6 +23,7 @@ from poolmgr.control import agent
 from poolmgr.control.reporting.probe import Probe
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired
+from poolmgr.pools.group import Group
 from poolmgr.pools.lane import console_lane
 from poolmgr.targets.known import address_of, kind_of, known_targets
 from poolmgr.targets.sqlalchemy import create_engine, manage
@@ -77,8 +78,9 @@ def test_pool_of_a_target_is_in_the_registry_and_follows_its_profile(make: Make)
     engine = make(pool={"max_size": 3})
     assert registry.get(TARGET) is None
     _pid(engine)
-    pool = registry.get(TARGET)
-    assert pool is engine.pool.managed
+    group = registry.get(TARGET)
+    assert isinstance(group, Group)
+    assert list(group.members.values()) == [engine.pool.managed]
     registry.set_desired({TARGET: Desired(SQLALCHEMY.make_spec({"max_size": 7}), "profile 1", 1)})
     assert (engine.pool.size(), engine.pool.managed.snapshot().profile) == (7, "profile 1")
     registry.set_desired({})
@@ -244,7 +246,6 @@ def test_dispose_closes_what_is_idle_now_and_what_is_used_as_it_returns(make: Ma
         assert _backends(url) == {used}
         assert conn.scalar(PID) == used
     until(lambda: not _backends(url))
-    assert registry.get(TARGET) is None
     told: list[Any] = []
     event.listen(engine, "checkout", lambda *args: told.append(args))
     assert _pid(engine) != used

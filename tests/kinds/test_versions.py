@@ -10,7 +10,7 @@ from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 
 from poolmgr.control import agent
 from poolmgr.control.reporting.probe import Probe
-from poolmgr.targets.sqlalchemy.probe import version_of
+from poolmgr.targets.sqlalchemy.products import version_of
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from poolmgr.targets.sqlalchemy.engines import create_engine, manage
+    from poolmgr.targets.sqlalchemy.engines import create_async_engine, create_engine, manage
     from poolmgr.targets.sqlalchemy.lent import engine
 
-__all__ = ["create_engine", "engine", "manage"]
+__all__ = ["create_async_engine", "create_engine", "engine", "manage"]
 
-_MODULES = {"create_engine": "engines", "manage": "engines", "engine": "lent"}
+_MODULES = {"create_async_engine": "engines", "create_engine": "engines", "manage": "engines", "engine": "lent"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,12 +7,15 @@ from typing import Any
 from weakref import WeakSet
 
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.pools import registry
+from poolmgr.pools import group
 from poolmgr.pools.core.pool import CorePool
 from poolmgr.pools.forks import attend, here, on_fork
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.sqlalchemy.driver import RecordDriver
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
+
+#: The one of a target's pools that threads use, beside those of event loops.
+_THREADS = "threads"
 
 #: In a forked child their locks are new: a thread that it doesn't have may have held the old ones.
 _all: WeakSet[Backing] = WeakSet()
@@ -63,16 +66,16 @@ class Backing:
             if core is None or core.retired:
                 return
             self._disposed = core
-        if self.target:
-            registry.close(self.target)
         core.close()
+        if self.target:
+            group.end_if_empty(self.target)
 
     def disposed_of(self, core: CorePool) -> bool:
         return self._disposed is core
 
     def _find_or_make(self) -> CorePool:
         if self.target:
-            found = registry.get_or_make(self.target, self._make)
+            found = group.join(self.target, _THREADS, self._make, SQLALCHEMY.name, self.bootstrap)
             if not isinstance(found, CorePool) or found.driver is not self.driver:
                 raise ConfigurationError(
                     f"the target {self.target!r} has another pool in this process; give each engine a name of its own, or"

@@ -9,11 +9,12 @@ from poolmgr.pools import diagnosis
 from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.diagnosis import Diagnosis
 
-#: What PostgreSQL doesn't say: MySQL and MariaDB, SQLite.
+#: What libpq doesn't say: MySQL and MariaDB, SQLite, event loops.
 _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
     (AuthenticationFailed, "the server refuses the user or the password", r"access denied for user"),
     (AuthenticationFailed, "the database does not exist", r"unknown database"),
     (ServerFull, "the server has no connection slot left", r"max_user_connections|too many connections"),
+    (ServerDown, "nothing listens at the address", r"connect call failed"),
     (ServerDown, "the database file can't be opened", r"unable to open database file"),
     (ServerDown, "the server closed the connection", r"server has gone away|lost connection to (?:mysql|server)"),
 )

@@ -12,7 +12,7 @@ from poolmgr.pools.core.driver import NoAnswer, Refused
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.diagnosis import Diagnosis
-from poolmgr.pools.sockets import hang_up
+from poolmgr.pools.sockets import hang_up, watch
 from poolmgr.targets.sqlalchemy.diagnosis import diagnose
 from poolmgr.targets.sqlalchemy.errors import ERRORS
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
@@ -63,6 +63,11 @@ class RecordDriver:
 
     def bind(self, conn: Any, slot: Slot) -> None:
         conn.slot = slot
+        slot.has_news = self.news(conn.driver_connection)
+
+    def news(self, driver_s: Any) -> Callable[[int], Any]:
+        """As ``Entry.has_news`` has it, for the driver's connection."""
+        return watch(fileno_of(driver_s))
 
     def close(self, conn: Any, deadline: float) -> bool:
         conn.close()
@@ -87,7 +92,7 @@ class RecordDriver:
         """The dialect's ping, or another query in a transaction that is rolled back."""
         cut = _Cut(self.fileno(conn), deadline)
         try:
-            self._ask(conn.dbapi_connection, query)
+            ask(self._dialect(), conn.dbapi_connection, query)
         except Exception as ex:
             if monotonic() >= deadline:
                 raise NoAnswer(f"no answer to {query} before the deadline") from ex
@@ -95,28 +100,29 @@ class RecordDriver:
         finally:
             cut.over()
 
-    def _ask(self, connection: Any, query: str) -> None:
-        dialect = self._dialect()
-        if query == SQLALCHEMY.defaults.validation_query:
-            dialect.do_ping(connection)
-        else:
-            cursor = connection.cursor()
-            try:
-                if dialect.name == "postgresql":
-                    cursor.execute("SET TRANSACTION READ ONLY")
-                cursor.execute(query)
-                cursor.fetchall()
-            except dialect.loaded_dbapi.Error as ex:
-                if dialect.is_disconnect(ex, connection, cursor):
-                    raise
-                dialect.do_rollback(connection)
-                raise Refused from ex
-            finally:
-                cursor.close()
-        dialect.do_rollback(connection)
-
     def standing(self, conn: Any) -> str:
         return ""
 
     def diagnose(self, error: BaseException) -> Diagnosis:
         return diagnose(error)
+
+
+def ask(dialect: Any, connection: Any, query: str) -> None:
+    """The dialect's ping, or another query in a transaction that is rolled back. Raises ``Refused``, the driver's errors."""
+    if query == SQLALCHEMY.defaults.validation_query:
+        dialect.do_ping(connection)
+    else:
+        cursor = connection.cursor()
+        try:
+            if dialect.name == "postgresql":
+                cursor.execute("SET TRANSACTION READ ONLY")
+            cursor.execute(query)
+            cursor.fetchall()
+        except dialect.loaded_dbapi.Error as ex:
+            if dialect.is_disconnect(ex, connection, cursor):
+                raise
+            dialect.do_rollback(connection)
+            raise Refused from ex
+        finally:
+            cursor.close()
+    dialect.do_rollback(connection)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy.ext import asyncio as theirs
+
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.secrets import Secret, hide
+from poolmgr.targets.sqlalchemy.asyncio.pool import AsyncManagedQueuePool, dispose_of
 from poolmgr.targets.sqlalchemy.driver import connecting
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 from poolmgr.targets.sqlalchemy.pool import ManagedQueuePool
@@ -22,50 +25,63 @@ def create_engine(target: str, url: Any, *, pool: Any = None, **kw: Any) -> Any:
     ``pool`` has the settings before any profile, by the profile's names. Raises ``InvalidSpec`` for wrong ones, and
     ``ConfigurationError`` for a URL that can't have such a pool.
     """
+    return _create(sqlalchemy.create_engine, ManagedQueuePool, target, url, pool, kw)
+
+
+def create_async_engine(target: str, url: Any, *, pool: Any = None, **kw: Any) -> Any:
+    """The same of SQLAlchemy's ``create_async_engine()``; the engine may be used from several event loops."""
+    return _create(theirs.create_async_engine, AsyncManagedQueuePool, target, url, pool, kw)
+
+
+def _create(create: Any, cls: Any, target: str, url: Any, pool: Any, kw: Any) -> Any:
     made = _hidden(sqlalchemy.engine.make_url(url))
+    if not cls._is_asyncio and made.get_dialect().is_async:
+        raise ConfigurationError(
+            f"the dialect of {target!r} is asyncio's; its engine is made by create_async_engine(), or handed out by"
+            " poolmgr.aio.pool()"
+        )
     if "connect_args" in kw:
         hide(arguments := dict(kw["connect_args"]))
         kw = {**kw, "connect_args": arguments}
     if "poolclass" in kw:
-        raise ConfigurationError(f"poolclass is set for {target!r}, whose pool is a ManagedQueuePool; leave it out")
-    engine = sqlalchemy.create_engine(
-        made, poolclass=ManagedQueuePool, target=target, settings=pool, address=address_of(made), **kw
-    )
-    _expect_a_queue(engine.dialect.get_dialect_pool_class(made), target)
-    _bound_connects(engine)
-    spare_rollbacks(engine.dialect)
+        raise ConfigurationError(f"poolclass is set for {target!r}, whose pool is a {cls.__name__}; leave it out")
+    engine = create(made, poolclass=cls, target=target, settings=pool, address=address_of(made), **kw)
+    sync = getattr(engine, "sync_engine", engine)
+    _expect_a_queue(sync.dialect.get_dialect_pool_class(made), target)
+    _attend_to(sync)
     return engine
 
 
 def manage(engine: Any, *, target: str, pool: Any = None) -> Any:
-    """Manage the pool of an engine that is there already, as ``target``; returns the engine.
+    """Manage the pool of an engine that is there already, an asyncio one too, as ``target``; returns the engine.
 
     Its pool gives way to a managed one, with the listeners and the settings that it has but for those in ``pool``. What is
     idle is closed; what is in use is closed when it comes back. Raises as ``create_engine()`` does.
     """
-    old = engine.pool
+    sync = getattr(engine, "sync_engine", engine)
+    old = sync.pool
     if isinstance(old, ManagedQueuePool):
         raise ConfigurationError(f"the engine's pool is managed already, as {old._backing.target!r}")
     _expect_a_queue(type(old), target)
     words = {"pool_size": old.size(), "max_overflow": old._max_overflow} if "max_size" not in (pool or {}) else {}
     words |= {"timeout": old._timeout} if "connection_timeout" not in (pool or {}) else {}
     words |= {"recycle": old._recycle} if "max_lifetime" not in (pool or {}) else {}
-    engine.pool = ManagedQueuePool(
+    cls = AsyncManagedQueuePool if old._is_asyncio else ManagedQueuePool
+    sync.pool = cls(
         old._creator,
         target=target,
         settings=pool,
-        address=address_of(engine.url),
+        address=address_of(sync.url),
         pre_ping=old._pre_ping and "validation" not in (pool or {}),
         echo=old.echo,
         logging_name=old._orig_logging_name,
         reset_on_return=old._reset_on_return,
-        dialect=engine.dialect,
+        dialect=sync.dialect,
         _dispatch=old.dispatch,
         **words,
     )
-    _bound_connects(engine)
-    spare_rollbacks(engine.dialect)
-    old.dispose()
+    _attend_to(sync)
+    dispose_of(old) if old._is_asyncio else old.dispose()
     sqlalchemy.event.listen(old, "checkin", lambda connection, record: record.close())
     return engine
 
@@ -85,12 +101,16 @@ def address_of(url: Any) -> str:
 
 
 def _expect_a_queue(given: Any, target: str) -> None:
-    allowed = sqlalchemy.pool.QueuePool
-    if not issubclass(given, allowed) or issubclass(given, sqlalchemy.pool.AsyncAdaptedQueuePool):
+    if not issubclass(given, sqlalchemy.pool.QueuePool):
         raise ConfigurationError(
             f"the engine of {target!r} has a {given.__name__}, but a managed pool can only be in the place of a QueuePool:"
-            " not of an asyncio engine's, nor of an in-memory database's, each connection of which is another database"
+            " not of an in-memory database's, each connection of which is another database"
         )
+
+
+def _attend_to(engine: Any) -> None:
+    _bound_connects(engine)
+    spare_rollbacks(engine.dialect)
 
 
 def _bound_connects(engine: Any) -> None:
@@ -107,5 +127,17 @@ def _bound_connects(engine: Any) -> None:
             left = connecting.timeout or patience
             cparams[word] = max(_LEAST, int(left)) if own is None or left < patience else own
         hide(cparams)
+        if dialect.driver == "asyncpg" and isinstance(cparams.get("password"), Secret):
+            cparams["password"] = _Told(cparams["password"])
 
     sqlalchemy.event.listen(engine, "do_connect", bound)
+
+
+class _Told:
+    """A password as asyncpg would be told one that rotates: what is no plain string it refuses."""
+
+    def __init__(self, password: Secret) -> None:
+        self._password = password
+
+    def __call__(self) -> str:
+        return str(self._password)

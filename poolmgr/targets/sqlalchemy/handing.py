@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -10,11 +12,12 @@ from poolmgr.exceptions import ConfigurationError
 from poolmgr.pools import declaring
 from poolmgr.pools.handed import OneOfEach
 from poolmgr.secrets import HIDDEN
-from poolmgr.targets.sqlalchemy.engines import create_engine
+from poolmgr.targets.sqlalchemy.engines import create_async_engine, create_engine
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 
 _engines: OneOfEach[Any] = OneOfEach("POOLMGR")
+_async_engines: OneOfEach[Any] = OneOfEach("POOLMGR")
 
 
 def pool(target: str) -> Any:
@@ -22,16 +25,30 @@ def pool(target: str) -> Any:
 
     Raises ``KeyError`` for one that the settings don't name, ``ConfigurationError`` for a URL that is of no use here.
     """
-    return _engines.get(target, partial(_make, declaring.declared(SQLALCHEMY)[target]))
+    return _engines.get(target, partial(_make, create_engine, declaring.declared(SQLALCHEMY)[target]))
 
 
-def _make(each: Declared) -> Any:
+def async_pool(target: str) -> Any:
+    """The same for event loops: its asyncio engine."""
+    return _async_engines.get(target, partial(_make, create_async_engine, declaring.declared(SQLALCHEMY)[target]))
+
+
+def is_only_asyncio_s(target: str) -> bool:
+    """Whether its dialect has no sync engines; False where that can't be told, which ``pool()`` then refuses."""
+    with suppress(sqlalchemy.exc.ArgumentError, ImportError):
+        return bool(sqlalchemy.engine.make_url(declaring.declared(SQLALCHEMY)[target].url).get_dialect().is_async)
+    return False
+
+
+def _make(create: Callable[..., Any], each: Declared) -> Any:
     """Raises ``ConfigurationError`` too where SQLAlchemy can't read the URL, or has no such dialect or driver."""
     wrong = ""
     try:
-        return create_engine(each.target, each.url, pool=each.pool)
+        return create(each.target, each.url, pool=each.pool)
     except (sqlalchemy.exc.ArgumentError, ValueError):
         wrong = "a URL that SQLAlchemy can read, of a dialect that it has"
+    except sqlalchemy.exc.InvalidRequestError:
+        wrong = "of a dialect that asyncio has"
     except ImportError as ex:
         wrong = f"of a driver that is installed, which {ex.name} is not"
     raise ConfigurationError(f"{each.where}['URL'] is {HIDDEN}, but must be {wrong}")

@@ -9,7 +9,7 @@ from typing import Any
 from poolmgr.exceptions import PoolClosed
 from poolmgr.pools.core.pool import CorePool
 from poolmgr.pools.lane import on_console_lane
-from poolmgr.pools.sockets import Ear, watch
+from poolmgr.pools.sockets import Ear
 from poolmgr.secrets import disarm
 from poolmgr.targets.sqlalchemy.backing import Backing
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
@@ -17,7 +17,7 @@ from poolmgr.targets.sqlalchemy.sockets import fileno_of, server_id_of
 from poolmgr.targets.sqlalchemy.words import bootstrap_of
 
 #: Seconds for which a borrower that connects again waits for the server to close what they had.
-_LINGER = 0.5
+LINGER = 0.5
 
 
 class ManagedQueuePool(sqlalchemy.pool.Pool):
@@ -31,6 +31,7 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
     """
 
     _is_asyncio = False
+    _backing_class: Any = Backing
 
     def __init__(
         self,
@@ -44,21 +45,22 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
         recycle: float | None = None,
         pre_ping: bool = False,
         use_lifo: bool = True,
-        _backing: Backing | None = None,
+        _backing: Any = None,
         **kw: Any,
     ) -> None:
         if _backing is None:
             theirs = {"pool_size": pool_size, "max_overflow": max_overflow, "timeout": timeout, "recycle": recycle}
             spec = bootstrap_of(settings, {**theirs, "pre_ping": pre_ping}, f"the pool of {target or 'the engine'!r}")
-            _backing = Backing(target, spec, address)
+            _backing = self._backing_class(target, spec, address)
         self._backing = _backing
         super().__init__(creator, **kw)
         _backing.front = self
 
     @property
     def managed(self) -> CorePool:
-        """The pool behind it in the present process, with settings, operations and figures."""
-        return self._backing.open_pool()
+        """The pool behind it in the present process. That of a target is one of a group, whose settings it follows."""
+        core: CorePool = self._backing.open_pool()
+        return core
 
     # -- checkout and return ------------------------------------------------------------------------------------------
 
@@ -81,7 +83,7 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
         if slot is None:
             record.close()
             if (ear := getattr(record, "ear", None)) is not None:
-                ear.hears_the_end(monotonic() + _LINGER)
+                self._hear(ear)
             return
         # SQLAlchemy sees to it that a second return is none, whichever thread gives back.
         slot.pool.put_back(slot, not record._is_hard_or_soft_invalidated())
@@ -109,11 +111,11 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
         # The server must not have two of one place.
         if (ear := getattr(record, "ear", None)) is not None:
             record.ear = None
-            ear.hears_the_end(monotonic() + _LINGER)
+            self._hear(ear)
         connection = self._connect_safely(record)
         driver_s = self._dialect.get_driver_connection(connection)
         slot.pid = server_id_of(driver_s)
-        slot.has_news = watch(fileno_of(driver_s))
+        slot.has_news = slot.pool.driver.news(driver_s)
         slot.pool.count(created=1, closed=1)
         return connection
 
@@ -123,6 +125,10 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
         except Exception as ex:
             disarm(ex)  # the frames below hold what it was to connect with
             raise
+
+    def _hear(self, ear: Ear) -> None:
+        """Wait for the server to have closed its end, for a moment."""
+        ear.hears_the_end(monotonic() + LINGER)
 
     # -- what others call of SQLAlchemy's pool ------------------------------------------------------------------------
 
@@ -148,10 +154,10 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
         return repr(self._backing.core or self._backing)
 
     def size(self) -> int:
-        return self._backing.spec.max_size
+        return int(self._backing.spec.max_size)
 
     def timeout(self) -> float:
-        return self._backing.spec.connection_timeout
+        return float(self._backing.spec.connection_timeout)
 
     def checkedin(self) -> int:
         core = self._backing.core

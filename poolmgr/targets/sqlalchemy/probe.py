@@ -8,38 +8,25 @@ from typing import Any
 
 from poolmgr.pools.looking import Look
 from poolmgr.secrets import disarm
+from poolmgr.targets.sqlalchemy.asyncio.probe import look_by_asyncio
 from poolmgr.targets.sqlalchemy.diagnosis import diagnose
-from poolmgr.targets.sqlalchemy.handing import pool
+from poolmgr.targets.sqlalchemy.handing import async_pool, is_only_asyncio_s, pool
+from poolmgr.targets.sqlalchemy.products import version_of
 
 
 def look(target: str, look: Look, query: Callable[[], str], deadline: float, silence: float) -> None:
     """As ``pools.looking.Prober`` has it."""
     failed = None
     try:
-        _look(pool(target), look, query, deadline)
+        if is_only_asyncio_s(target):
+            look_by_asyncio(async_pool(target), look, query, deadline)
+        else:
+            _look(pool(target), look, query, deadline)
     except Exception as ex:  # each driver has errors of its own
         found = diagnose(disarm(ex))
         failed = found.cls(found.sentence, target)
     if failed is not None:
         raise failed
-
-
-#: What people call the servers of the dialects that SQLAlchemy brings.
-_PRODUCTS = {
-    "postgresql": "PostgreSQL",
-    "mysql": "MySQL",
-    "mariadb": "MariaDB",
-    "sqlite": "SQLite",
-    "oracle": "Oracle",
-    "mssql": "SQL Server",
-}
-
-
-def version_of(dialect: Any) -> str:
-    """The product and its version, as far as a connection has told it."""
-    name = "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
-    numbers = getattr(dialect, "server_version_info", None) or ()
-    return " ".join((_PRODUCTS.get(name, name), ".".join(str(part) for part in numbers))).rstrip()
 
 
 def _look(engine: Any, look: Look, query: Callable[[], str], deadline: float) -> None:

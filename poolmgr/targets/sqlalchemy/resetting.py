@@ -15,10 +15,13 @@ def spare_rollbacks(dialect: Any) -> None:
     if dialect.driver != "psycopg":
         return
     roll_back = dialect.do_rollback
+    driver_s = dialect.get_driver_connection if dialect.is_async else None
 
     def do_rollback(connection: Any) -> None:
         conn = getattr(connection, "dbapi_connection", connection)
         try:
+            if driver_s is not None:
+                conn = driver_s(conn)
             nothing_to_do = conn.pgconn.transaction_status == _IDLE and not (
                 conn._num_transactions or conn._tpc or conn._pipeline
             )

@@ -1,0 +1,1 @@
+"""SQLAlchemy's asyncio engines: its sync code runs in greenlets of tasks, and awaits where a thread would wait."""

@@ -1,0 +1,166 @@
+"""A connection record of an asyncio engine's, as the core sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+from poolmgr.pools.aio.bridge import Bridge, LoopBusy
+from poolmgr.pools.aio.forgotten import is_suspended, users_of
+from poolmgr.pools.core.driver import NoAnswer
+from poolmgr.pools.sockets import Ear, hang_up
+from poolmgr.targets.sqlalchemy.asyncio.greenlets import greenlet_spawn
+from poolmgr.targets.sqlalchemy.driver import RecordDriver
+from poolmgr.targets.sqlalchemy.driver import ask as sync_ask
+from poolmgr.targets.sqlalchemy.library import sqlalchemy
+from poolmgr.targets.sqlalchemy.sockets import fileno_of
+
+
+class First:
+    """The first connect of an engine, which others wait for: SQLAlchemy gets to know the server in it.
+
+    It has them wait at a lock of one event loop, at which those of other loops would wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._over = False
+        self._lock = Lock()
+
+    def in_turn(self, connect: Callable[[float], Any], timeout: float) -> Any:
+        """What ``connect`` returns, called with the seconds that are left; from a thread of the pool's."""
+        if self._over:
+            return connect(timeout)
+        deadline = monotonic() + timeout
+        if not self._lock.acquire(timeout=timeout):
+            raise NoAnswer("the engine's first connect takes too long")
+        try:
+            made = connect(max(0.001, deadline - monotonic()))
+            self._over = True
+        finally:
+            self._lock.release()
+        return made
+
+    def begin_anew(self) -> None:
+        """In a forked child, which doesn't have the thread that may have held the lock."""
+        self._lock = Lock()
+
+
+class AsyncRecordDriver(RecordDriver):
+    """In the loop that the bridge leads into, where each thing that may wait is a greenlet of a task of its own."""
+
+    def __init__(self, make: Callable[[], Any], dialect: Callable[[], Any], bridge: Bridge, first: First) -> None:
+        super().__init__(make, dialect)
+        self._bridge = bridge
+        self._first = first
+
+    def connect(self, timeout: float) -> Any:
+        return self._first.in_turn(self._connect, timeout)
+
+    def _connect(self, timeout: float) -> Any:
+        making = _Making(self._make, self.let_go)
+        try:
+            return self._bridge.run(making.make, timeout)
+        except BaseException as ex:
+            making.give_up()
+            if isinstance(ex, TimeoutError):
+                raise NoAnswer(f"no answer within {timeout:g} s") from ex
+            raise
+
+    def close(self, conn: Any, deadline: float) -> bool:
+        if self._bridge.is_open:
+            with suppress(LoopBusy, TimeoutError):
+                self._bridge.run(partial(greenlet_spawn, conn.close), max(0.1, deadline - monotonic()))
+        if conn.dbapi_connection is not None and not self._bridge.tell(partial(self.let_go, conn)):
+            self.let_go(conn)
+        ear, conn.ear = getattr(conn, "ear", None), None
+        return ear is None or bool(ear.hears_the_end(deadline))
+
+    def let_go(self, conn: Any) -> None:
+        let_go(conn, self._dialect())
+
+    def news(self, driver_s: Any) -> Callable[[int], Any]:
+        look = super().news(driver_s)
+        if not hasattr(driver_s, "is_closed"):
+            return look
+        # What asyncpg's loop has read is no news to the socket any more.
+        is_closed = driver_s.is_closed
+        return lambda timeout: look(timeout) or is_closed()
+
+    def ask(self, conn: Any, query: str, deadline: float) -> None:
+        left = max(0.0, deadline - monotonic())
+        try:
+            self._bridge.run(partial(self.aask, conn, query, left), left)
+        except TimeoutError as ex:
+            raise NoAnswer(f"no answer to {query} before the deadline") from ex
+
+    async def aask(self, conn: Any, query: str, seconds: float) -> None:
+        await ask(self._dialect(), conn.dbapi_connection, query, seconds)
+
+    def said(self, conn: Any) -> int:
+        """Nobody counts; who could say something has SQLAlchemy's stand-in for the connection."""
+        return 0
+
+    def is_kept_by(self, user: Any) -> bool:
+        """SQLAlchemy's stand-in for a connection, if a ``Connection`` of its or code that waits has that."""
+        return isinstance(user, sqlalchemy.pool.base._ConnectionFairy) and any(map(_may_use, users_of(user)))
+
+
+def _may_use(user: Any) -> bool:
+    # What runs at this moment is whoever looks.
+    suspended = is_suspended(user) and not getattr(user, "gi_running", False)
+    return suspended or isinstance(user, sqlalchemy.Connection)
+
+
+async def ask(dialect: Any, connection: Any, query: str, seconds: float) -> None:
+    """Raises ``NoAnswer`` after so many seconds, the driver's error where the connection broke."""
+    try:
+        async with asyncio.timeout(seconds):
+            await greenlet_spawn(sync_ask, dialect, connection, query)
+    except TimeoutError as ex:
+        raise NoAnswer(f"no answer to {query} within {seconds:g} s") from ex
+
+
+def let_go(record: Any, dialect: Any) -> None:
+    """Close by the driver's own means, which wait for nothing; ``close()`` hears the server's end."""
+    connection, record.dbapi_connection = record.dbapi_connection, None
+    if connection is None:
+        return
+    driver_s = dialect.get_driver_connection(connection)
+    fileno = fileno_of(driver_s)
+    with suppress(OSError):
+        record.ear = Ear(fileno)
+    # psycopg's, and asyncpg's. Either may need a loop that is closed by now.
+    pgconn = getattr(driver_s, "pgconn", None)
+    with suppress(Exception):
+        driver_s.terminate() if pgconn is None else pgconn.finish()
+    if fileno >= 0 and fileno == fileno_of(driver_s):
+        hang_up(fileno)
+
+
+class _Making:
+    """A connect that may be given up when it has just succeeded: then it is let go of by whoever sees that."""
+
+    def __init__(self, make: Callable[[], Any], let_go: Callable[[Any], None]) -> None:
+        self._make, self._let_go = make, let_go
+        self._made: list[Any] = []
+        self._given_up = False
+
+    async def make(self) -> Any:
+        self._made.append(await greenlet_spawn(self._make))
+        if self._given_up:
+            self._let_go_of_it()
+            raise asyncio.CancelledError
+        return self._made.pop()
+
+    def give_up(self) -> None:
+        self._given_up = True
+        self._let_go_of_it()
+
+    def _let_go_of_it(self) -> None:
+        with suppress(IndexError):
+            self._let_go(self._made.pop())

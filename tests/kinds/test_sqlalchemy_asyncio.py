@@ -1,0 +1,511 @@
+"""What is alone of SQLAlchemy's asyncio engines: tasks that are cancelled, loops that end, events, invalidation, dispose()."""
+
+import asyncio
+import gc
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import create_async_engine as theirs
+from sqlalchemy.util import greenlet_spawn
+
+import poolmgr.aio
+from poolmgr import exceptions
+from poolmgr.control import agent
+from poolmgr.control.reporting.probe import Probe
+from poolmgr.metrics.snapshot import PoolSnapshot
+from poolmgr.pools import registry
+from poolmgr.pools.desired import Desired
+from poolmgr.pools.lane import console_lane
+from poolmgr.targets.sqlalchemy import create_async_engine, create_engine, manage
+from poolmgr.targets.sqlalchemy.asyncio.pool import AsyncManagedQueuePool
+from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
+from tests import pools
+from tests.disclosure import disclosures
+from tests.waiting import until
+
+Make = Callable[..., Any]
+PID = text("SELECT pg_backend_pid()")
+PLANTED = "planted-password"
+
+
+@pytest.fixture(params=["asyncpg", "psycopg"])
+def url(request: pytest.FixtureRequest, postgres: Any) -> str:
+    return str(postgres.create_database("kinds")).replace("postgresql://", f"postgresql+{request.param}://")
+
+
+@pytest.fixture
+def make(url: str) -> Iterator[Make]:
+    """make(**settings): an engine without a target on the server; each loop's pool goes with its loop."""
+
+    def one(**settings: Any) -> Any:
+        return create_async_engine("", url, pool=settings)
+
+    yield one
+    until(lambda: not _backends(url), "the connections of loops that ended to go")
+
+
+def _backends(url: str) -> set[int]:
+    scheme, _, rest = url.partition("://")
+    return pools.backends(f"{scheme.partition('+')[0]}://{rest}")
+
+
+async def _pid(engine: Any) -> int:
+    async with engine.connect() as conn:
+        return int(await conn.scalar(PID))
+
+
+async def _when(condition: Callable[[], Any], what: str = "the condition") -> Any:
+    """`until()` for a task."""
+    async with asyncio.timeout(10):
+        while not (answer := condition()):
+            await asyncio.sleep(0.005)
+        return answer
+
+
+def test_rollback_undoes_and_commit_keeps(make: Make) -> None:  # P2
+    async def main() -> None:
+        engine = make(max_size=1)
+        async with engine.begin() as conn:
+            await conn.execute(text("DROP TABLE IF EXISTS kept_by_tasks"))
+            await conn.execute(text("CREATE TABLE kept_by_tasks (name text)"))
+        async with engine.connect() as conn:
+            await conn.execute(text("INSERT INTO kept_by_tasks VALUES ('committed')"))
+            await conn.commit()
+            await conn.execute(text("INSERT INTO kept_by_tasks VALUES ('rolled back')"))
+            await conn.rollback()
+            await conn.execute(text("INSERT INTO kept_by_tasks VALUES ('left open')"))
+        async with AsyncSession(engine) as session:
+            assert (await session.scalars(text("SELECT name FROM kept_by_tasks"))).all() == ["committed"]
+        assert engine.pool.managed.snapshot().created == 1
+
+    asyncio.run(main())
+
+
+def test_events_come_as_sqlalchemy_documents(make: Make) -> None:
+    async def main() -> None:
+        engine = make(max_size=1)
+        told: list[str] = []
+        for name in ("first_connect", "connect", "checkout", "reset", "checkin", "invalidate", "close"):
+            event.listen(engine.sync_engine, name, lambda *args, name=name: told.append(name))
+        first = await _pid(engine)
+        assert await _pid(engine) == first
+        assert told == ["first_connect", "connect", *["checkout", "reset", "checkin"] * 2]
+        told.clear()
+        await asyncio.to_thread(engine.pool.managed.recycle, 10)
+        await _when(lambda: sorted(told) == ["close", "connect"])
+        told.clear()
+        async with engine.connect() as conn:
+            await conn.invalidate()
+        assert told == ["checkout", "invalidate", "close", "checkin"]
+
+    asyncio.run(main())
+
+
+def test_invalidated_connection_is_replaced_within_its_place(make: Make, url: str) -> None:  # P6
+    async def main() -> None:
+        engine = make(max_size=1)
+        async with engine.connect() as conn:
+            first = await conn.scalar(PID)
+            await conn.invalidate()
+            await conn.rollback()
+            second = await conn.scalar(PID)
+            assert second != first
+            assert _backends(url) == {second} == set(engine.pool.managed.snapshot().backend_pids)
+        await _when(lambda: engine.pool.managed.load().held == 1)
+        assert await _pid(engine) == second
+
+    asyncio.run(main())
+
+
+def test_broken_connection_invalidates_those_that_are_as_old(make: Make, url: str) -> None:  # P7
+    async def main() -> None:
+        engine = make(max_size=3)
+        held = [await engine.connect() for _ in range(3)]
+        pids = {await conn.scalar(PID) for conn in held}
+        for conn in held[1:]:
+            await conn.close()
+        os.kill(await held[0].scalar(PID), 15)
+        with pytest.raises(sqlalchemy.exc.DBAPIError) as caught:
+            while True:
+                await held[0].scalar(PID)
+        assert caught.value.connection_invalidated
+        await held[0].close()
+        await _when(lambda: not pids & _backends(url))
+        assert await _pid(engine) not in pids
+
+    asyncio.run(main())
+
+
+def test_idle_connection_that_the_server_closed_is_never_handed_out(make: Make, url: str) -> None:  # P7
+    async def main() -> None:
+        engine = make(max_size=2)
+        held = [await engine.connect() for _ in range(2)]
+        for conn in held:
+            await conn.close()
+        pids = _backends(url)
+        for pid in pids:
+            os.kill(pid, 15)
+        await _when(lambda: not _backends(url))
+        assert await _pid(engine) not in pids
+
+    asyncio.run(main())
+
+
+def test_open_transaction_of_the_driver_s_own_is_nobody_else_s(make: Make) -> None:  # P2
+    async def main() -> None:
+        engine = make(max_size=1)
+        raw = await engine.raw_connection()
+        await raw.driver_connection.execute("BEGIN")
+        await raw.driver_connection.execute("CREATE TABLE left_open (name text)")
+        await greenlet_spawn(raw.close)
+        async with engine.connect() as conn:
+            assert await conn.scalar(text("SELECT to_regclass('left_open')")) is None
+
+    asyncio.run(main())
+
+
+def test_listener_that_refuses_a_connection_gets_another_in_its_place(make: Make, url: str) -> None:  # P6
+    async def main() -> None:
+        engine = make(max_size=1)
+        first = await _pid(engine)
+        refused: list[Any] = []
+
+        @event.listens_for(engine.sync_engine, "checkout")
+        def refuse(connection: Any, record: Any, proxy: Any) -> None:
+            if not refused:
+                refused.append(record)
+                raise sqlalchemy.exc.DisconnectionError("not this one")
+
+        async with engine.connect() as conn:
+            second = await conn.scalar(PID)
+            assert second != first
+            assert _backends(url) == {second}
+        seen = engine.pool.managed.snapshot()
+        assert (seen.created, seen.closed, seen.size) == (2, 1, 1)
+
+    asyncio.run(main())
+
+
+def test_connect_listener_that_fails_costs_no_place(make: Make, url: str) -> None:  # P4
+    async def main() -> None:
+        engine = make(max_size=1, connection_timeout=0.5)
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def fail(connection: Any, record: Any) -> None:
+            raise RuntimeError("the listener's own")
+
+        with pytest.raises(exceptions.ServerDown, match="the listener's own"):
+            await _pid(engine)
+        event.remove(engine.sync_engine, "connect", fail)
+        assert {await _pid(engine)} == await _when(lambda: len(found := _backends(url)) == 1 and found)
+
+    asyncio.run(main())
+
+
+# -- cancellation -----------------------------------------------------------------------------------------------------
+
+
+async def _connect_and_close(engine: Any) -> None:
+    async with engine.connect():
+        pass
+
+
+async def _ask(engine: Any) -> None:
+    async with engine.begin() as conn:
+        await conn.execute(text("SELECT pg_sleep(0.002)"))
+
+
+async def _break(engine: Any) -> None:
+    async with engine.connect() as conn:
+        await conn.scalar(PID)
+        await conn.invalidate()
+        await conn.rollback()
+        await conn.scalar(PID)
+
+
+@pytest.mark.parametrize("act", [_connect_and_close, _ask, _break])
+@pytest.mark.parametrize("validation", ["socket", pytest.param("query", marks=pytest.mark.long)])
+def test_cancelled_at_whichever_step_it_loses_no_connection(  # P3 P4 P6
+    make: Make, url: str, act: Callable[[Any], Coroutine[Any, Any, None]], validation: str
+) -> None:
+    async def main() -> None:
+        engine = make(max_size=2, validation=validation, connection_timeout=10)
+        cancelled = 0
+        for steps in range(60):
+            tasks = [asyncio.create_task(act(engine)) for _ in range(4)]
+            for _ in range(steps):
+                await asyncio.sleep(0.0005 if steps > 20 else 0)
+            for task in tasks[:3]:
+                cancelled += task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            # Who is not cancelled may find that one that is has broken a connection that they share nothing else with.
+            assert not isinstance(ended[3], exceptions.CheckoutError)
+        assert cancelled > 5
+        pool = engine.pool.managed
+        await _when(lambda: pool.load().used == 0 and not pool.load().pending, "all to come back")
+        await _when(lambda: set(pool.snapshot().backend_pids) == _backends(url), "the books to be right")
+        assert len(_backends(url)) <= 2
+        assert sorted(await asyncio.gather(*(_sum(engine, number) for number in range(8)))) == list(range(8))
+
+    asyncio.run(main())
+
+
+async def _sum(engine: Any, number: int) -> int:
+    async with engine.connect() as conn:
+        return int(await conn.scalar(text("SELECT CAST(:number AS int)"), {"number": number}))
+
+
+def test_task_that_is_cancelled_while_it_waits_leaves_the_queue(make: Make) -> None:  # P4 P8
+    async def main() -> None:
+        engine = make(max_size=1, connection_timeout=20)
+        async with engine.connect():
+            waiter = asyncio.create_task(_pid(engine))
+            await _when(lambda: engine.pool.managed.load().pending)
+            waiter.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiter
+            assert engine.pool.managed.load().pending == 0
+        assert engine.pool.managed.load().used == 0
+
+    asyncio.run(main())
+
+
+def test_sync_code_outside_of_a_greenlet_takes_nothing_along(make: Make) -> None:  # P4
+    async def main() -> None:
+        engine = make(max_size=1, validation="query")
+        first = await _pid(engine)
+        with pytest.raises(sqlalchemy.exc.MissingGreenlet):
+            engine.sync_engine.connect()
+        assert engine.pool.managed.load().used == 0
+        assert await _pid(engine) != first
+
+    asyncio.run(main())
+
+
+# -- loops ------------------------------------------------------------------------------------------------------------
+
+
+def test_each_loop_has_connections_of_its_own(make: Make, url: str) -> None:  # P3
+    engine, met = make(max_size=1), threading.Barrier(2, timeout=20)
+    found: list[int] = []
+
+    async def main() -> None:
+        async with engine.connect() as conn:
+            found.append(pid := await conn.scalar(PID))
+            await asyncio.to_thread(met.wait)
+        assert await _pid(engine) == pid
+
+    threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(found) == len({*found}) == 2
+
+
+def test_loop_that_ends_closes_its_connections_and_the_next_begins_anew(make: Make, url: str) -> None:  # P4
+    engine = make(max_size=2)
+    first = asyncio.run(_pid(engine))
+    until(lambda: not _backends(url))
+    assert asyncio.run(_pid(engine)) != first
+
+
+def test_forked_child_has_connections_of_its_own(make: Make) -> None:  # P3
+    engine = make(max_size=1)
+
+    async def main() -> None:
+        first = await _pid(engine)
+        child = os.fork()
+        if child == 0:
+            # No assertion here, whose traceback would be the runner's own, twice.
+            asyncio._set_running_loop(None)
+            os._exit(0 if asyncio.run(_pid(engine)) != first else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert await _pid(engine) == first
+
+    asyncio.run(main())
+
+
+# -- dispose(), manage() ----------------------------------------------------------------------------------------------
+
+
+def test_dispose_closes_what_is_idle_now_and_what_is_used_as_it_returns(make: Make, url: str) -> None:
+    async def main() -> None:
+        engine = make(max_size=2)
+        async with engine.connect() as conn, engine.connect():
+            used = await conn.scalar(PID)
+        async with engine.connect() as conn:
+            used = await conn.scalar(PID)
+            await engine.dispose()
+            assert _backends(url) == {used}
+            assert await conn.scalar(PID) == used
+        await _when(lambda: not _backends(url))
+        assert await _pid(engine) != used
+
+    asyncio.run(main())
+
+
+def test_whoever_waits_while_the_engine_is_disposed_of_is_served(make: Make) -> None:
+    async def main() -> None:
+        engine = make(max_size=1, connection_timeout=20)
+        async with engine.connect() as conn:
+            first = await conn.scalar(PID)
+            waiter = asyncio.create_task(_pid(engine))
+            await _when(lambda: engine.pool.managed.load().pending)
+            await engine.dispose()
+        assert await waiter != first
+
+    asyncio.run(main())
+
+
+def test_manage_swaps_the_pool_of_an_asyncio_engine_in_place(url: str) -> None:
+    async def main() -> None:
+        engine = theirs(url, pool_size=2, max_overflow=1, pool_timeout=7, pool_recycle=99)
+        told: list[Any] = []
+        event.listen(engine.sync_engine, "checkout", lambda *args: told.append(args))
+        idle = await _pid(engine)
+        async with engine.connect() as conn:
+            async with engine.connect():
+                pass
+            first = await conn.scalar(PID)
+            assert manage(engine, target="", pool={"max_lifetime": 50}) is engine
+            assert isinstance(engine.pool, AsyncManagedQueuePool)
+            second = await _pid(engine)
+            assert second not in (first, idle)
+            assert await conn.scalar(PID) == first
+            spec = engine.pool.managed.spec
+            assert (spec.max_size, spec.connection_timeout, spec.max_lifetime) == (3, 7, 50)
+            assert len(told) == 4
+        await _when(lambda: _backends(url) == {second})
+
+    asyncio.run(main())
+    until(lambda: not _backends(url))
+
+
+def test_asyncio_engine_is_managed_where_no_loop_runs(url: str) -> None:
+    engine = theirs(url)
+    kept = asyncio.new_event_loop()
+    kept.run_until_complete(_pid(engine))
+    manage(engine, target="")
+    until(lambda: not _backends(url))
+    kept.run_until_complete(_pid(engine))
+    kept.run_until_complete(kept.shutdown_asyncgens())
+    kept.close()
+    until(lambda: not _backends(url))
+
+
+def test_dialect_of_asyncio_s_is_no_sync_engine_s() -> None:
+    with pytest.raises(exceptions.ConfigurationError, match=r"is made by create_async_engine\(\)"):
+        create_engine("", "postgresql+asyncpg://host/name")
+
+
+def test_console_lane_never_waits_for_the_pool(make: Make, url: str) -> None:
+    async def main() -> None:
+        engine = make(max_size=1, connection_timeout=20)
+        async with engine.connect() as conn:
+            with console_lane():
+                assert await _pid(engine) != await conn.scalar(PID)
+            await _when(lambda: len(_backends(url)) == 1)
+
+    asyncio.run(main())
+
+
+def test_connection_that_was_dropped_keeps_its_place_until_it_is_gone(
+    make: Make, url: str, recwarn: Any
+) -> None:  # P4 P6
+    async def main() -> None:
+        engine = make(max_size=1)
+        for _ in range(20):
+            conn = await engine.connect()
+            first = await conn.scalar(PID)
+            del conn
+            gc.collect()
+            async with engine.connect() as conn:
+                second = await conn.scalar(PID)
+                assert _backends(url) == {second}
+            assert second != first
+        assert engine.pool.managed.snapshot().left_behind == 0
+
+    asyncio.run(main())
+    assert any(each.category is sqlalchemy.exc.SAWarning for each in recwarn)
+
+
+# -- targets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def declared(settings: Any, url: str) -> Iterator[str]:
+    agent.stop()
+    target = {"KIND": "sqlalchemy", "URL": url, "POOL": {"max_size": 3}}
+    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False, "TARGETS": {"reports": target}}
+    yield "reports"
+    registry.close("reports")
+
+
+def _seen(target: str) -> PoolSnapshot:
+    group = registry.get(target)
+    assert group is not None
+    return group.snapshot()
+
+
+def test_declared_target_s_asyncio_engine_is_handed_out_and_follows_its_profile(declared: str, url: str) -> None:  # P5
+    async def main() -> None:
+        engine = poolmgr.aio.pool(declared)
+        assert poolmgr.aio.pool(declared) is engine
+        async with engine.connect() as conn:
+            assert await conn.scalar(PID) in _backends(url)
+            seen = _seen(declared)
+            assert (seen.target, seen.kind, seen.max_size, seen.used) == (declared, "sqlalchemy", 3, 1)
+            registry.set_desired({declared: Desired(SQLALCHEMY.make_spec({"max_size": 7}), "profile 1", 1)})
+            assert engine.pool.size() == 7
+
+    asyncio.run(main())
+    registry.set_desired({})
+    until(lambda: not _backends(url))
+
+
+def test_loops_and_threads_of_one_target_are_one_pool_to_the_registry(settings: Any, postgres: Any) -> None:  # P6
+    agent.stop()
+    url = str(postgres.create_database("kinds")).replace("postgresql://", "postgresql+psycopg://")
+    target = {"KIND": "sqlalchemy", "URL": url, "POOL": {"max_size": 2, "connection_timeout": 0.5}}
+    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False, "TARGETS": {"reports": target}}
+
+    async def main() -> None:
+        engine = poolmgr.aio.pool("reports")
+        with poolmgr.pool("reports").connect() as conn:
+            async with engine.connect() as other:
+                assert conn.scalar(PID) != await other.scalar(PID)
+                assert _seen("reports").used == 2
+                with pytest.raises(exceptions.PoolExhausted):
+                    await _pid(engine)
+
+    try:
+        asyncio.run(main())
+    finally:
+        registry.close("reports")
+    until(lambda: not _backends(url))
+
+
+def test_health_check_asks_in_a_loop_of_its_own(declared: str, url: str) -> None:
+    seen = Probe(declared, 5.0, lambda: "SELECT 1").result(())
+    assert seen.state == "ok"
+    assert seen.connect_time
+    assert seen.query_time
+    assert seen.server_version.startswith("PostgreSQL ")
+    until(lambda: not _backends(url))
+
+
+def test_password_is_in_no_error_of_an_asyncio_engine(postgres: Any) -> None:  # P13
+    url = str(postgres.create_database("kinds"))
+    for driver in ("asyncpg", "psycopg"):
+        made = sqlalchemy.engine.make_url(url.replace("postgresql://", f"postgresql+{driver}://"))
+        engine = create_async_engine("", made.set(password=PLANTED), pool={"connection_timeout": 2})
+        with pytest.raises(exceptions.AuthenticationFailed) as caught:
+            asyncio.run(_pid(engine))
+        assert not disclosures(caught.value, PLANTED)
