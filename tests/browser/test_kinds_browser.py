@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.core.cache import caches
 
+import poolmgr
 from poolmgr.control.editing.profiles import bootstrap_profiles, save_profile
 from poolmgr.control.reporting.health import check_target
 from poolmgr.models import PoolProfile
@@ -34,15 +35,15 @@ def cached(page: Page, settings: Any, redis_server: Any) -> Iterator[Page]:
         }
     }
     caches["default"].set("key", 1)
-    pool: Any = registry.get(TARGET)
-    held = pool.checkout()
+    pool: Any = poolmgr.pool(TARGET)
+    held = pool.get_connection()
     for made in bootstrap_profiles():
         save_profile(made, "ann")
     check_target(TARGET).save()
-    beat(own_pool().snapshot(), pool.snapshot())
+    beat(own_pool().snapshot(), registry.get(TARGET).snapshot())  # type: ignore[union-attr]
     page.sign_in("operator", "/admin/")
     yield page
-    pool.give_back(held, True)
+    pool.release(held)
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 
