@@ -168,6 +168,25 @@ def test_a_recycle_never_has_two_sessions_in_one_place(  # P6
     assert watcher.most <= size
 
 
+def test_what_a_recycle_takes_out_of_a_statement_is_cancelled(  # P6
+    make_pool: Callable[..., ManagedPool], watcher: Watcher
+) -> None:
+    pool = make_pool(max_size=2)
+    for conn in (held := hold(pool, 2)):
+        conn.pgconn.send_query(b"SELECT pg_sleep(60)")
+    until(lambda: watcher.runs("pg_sleep") == 2)
+    done: list[Any] = []
+    thread = threading.Thread(target=lambda: done.append(pool.recycle(timeout=20)))
+    thread.start()
+    until(lambda: held[0].entry.generation < pool.pool.generation, "the recycle to begin")
+    give_back(pool, held)
+    thread.join()
+    assert done[0].remaining == 0
+    assert watcher.runs("pg_sleep") == 0
+    assert watcher.most <= 2
+    assert pool.snapshot().left_behind == 0
+
+
 def test_a_statement_of_a_thread_that_died_is_cancelled(  # P4 P6
     make_pool: Callable[..., ManagedPool], watcher: Watcher
 ) -> None:

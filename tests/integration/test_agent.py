@@ -17,10 +17,12 @@ import psycopg
 import pytest
 from django.db import connections
 
+from poolmgr import tasks
 from poolmgr.control import upkeep
 from poolmgr.control.editing import profiles
 from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.control.reporting.health import check_target
+from poolmgr.control.reporting.report import make_report
 from poolmgr.control.store import get_store
 from poolmgr.models import PoolProfile, Process
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
@@ -237,9 +239,17 @@ def test_frozen_process_that_holds_connections_is_named(  # P6
         check = wait_for(lambda: said in (c := check_target("default")).message and c, 15, 0.2)
         assert check.state == "warning"
         assert f":{other.process.pid} (" not in check.message
+        # And in the verdicts, for as long as it lasts: poolcheck's, and that of the pages by the check that was stored.
+        assert said in make_report(("default",)).verdict.sentence
+        tasks.check_target("default")
+        (target,) = read_fleet().targets
+        assert (target.verdict.state, said in target.verdict.sentence) == ("warning", True)
     finally:
         os.kill(frozen.process.pid, signal.SIGCONT)
     wait_for(lambda: said not in check_target("default").message, 15, 0.2)
+    wait_for(lambda: tasks.check_target("default").startswith("default is ok"), 15, 0.2)
+    assert said not in read_fleet().targets[0].verdict.sentence
+    assert said not in make_report(("default",)).verdict.sentence
 
 
 def watch_connections(seconds: float) -> int:

@@ -11,12 +11,14 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
+from email import message_from_string
 from importlib.metadata import PathDistribution, distribution
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from django import VERSION as DJANGO
 from packaging.requirements import Requirement
 
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
@@ -93,7 +95,35 @@ def test_the_source_distribution_runs_what_the_readme_says(built: tuple[Path, Pa
     assert [link for link in re.findall(r"\]\(([\w./-]+)\)", text) if link not in files] == []
     for script in re.findall(r"^(scripts/\w+)", text, re.MULTILINE):
         assert files[script].mode & 0o100, script
-    assert {"tests/conftest.py", "poolsite/settings.py", "requirements-dev.txt"} <= set(files)
+    assert {"tests/conftest.py", "poolsite/settings.py", "requirements-dev.txt", "LICENSE", "SECURITY.md"} <= set(files)
+
+
+def test_the_wheel_tells_what_people_look_for_before_they_adopt(built: tuple[Path, Path]) -> None:
+    [path] = [name for name in zipfile.ZipFile(built[1]).namelist() if name.endswith(".dist-info/METADATA")]
+    told = message_from_string(zipfile.ZipFile(built[1]).read(path).decode())
+    assert told["License-Expression"] == "BSD-3-Clause"
+    assert told["License-File"] == "LICENSE"
+    assert told["Requires-Python"] == ">=3.11"
+    assert told["Summary"]
+    classifiers = set(told.get_all("Classifier", []))
+    # What this very run shows to be so.
+    python, django = "Programming Language :: Python :: {}.{}", "Framework :: Django :: {}.{}"
+    assert {python.format(*sys.version_info), django.format(*DJANGO), "Framework :: Django"} <= classifiers
+    assert [each for each in classifiers if each.startswith("Development Status :: ")]
+    assert told.get_payload() == (ROOT / "README.md").read_text()
+
+
+def test_the_readme_s_way_to_install_from_a_checkout_works(built: tuple[Path, Path], tmp_path: Path) -> None:
+    [extras] = re.findall(
+        r'^pip install "/path/to/the/checkout\[([\w,]+)\]"', (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    [checkout] = built[0].parent.glob("tree")
+    # What it needs is here already; that its extras exist pip only warns of.
+    offline = ("--no-deps", "--no-index", "--no-build-isolation", "--target", tmp_path / "installed")
+    said = run(sys.executable, "-m", "pip", "install", *offline, f"{checkout}[{extras}]", cwd=tmp_path)
+    assert "does not provide the extra" not in said
+    [metadata] = (tmp_path / "installed").glob("poolmgr-*.dist-info")
+    assert set(extras.split(",")) <= set(PathDistribution(metadata).metadata.get_all("Provides-Extra") or [])
 
 
 def needed(requirements: list[str], extras: tuple[str, ...]) -> set[str]:
