@@ -78,8 +78,11 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Celery's results, of the few tasks that say so: a pool that all threads of a process share.
-RESULTS = {"KIND": "redis", "URL": REDIS_URL, "POOL": {"max_size": 4, "connection_timeout": 2}}
+# Celery's, where there is Redis: connections to send tasks over, and to the results of the few that have one.
+CELERY_TARGETS = {
+    "broker": {"KIND": "kombu", "APP": "poolsite.celery.app", "POOL": {"max_size": 4, "connection_timeout": 5}},
+    "results": {"KIND": "redis", "URL": REDIS_URL, "POOL": {"max_size": 4, "connection_timeout": 2}},
+}
 
 POOLMGR = {
     # Where push and heartbeats go; without it they are rows of the database.
@@ -92,7 +95,7 @@ POOLMGR = {
             "URL": env.sqlalchemy_url("REPORTS_DATABASE_URL", otherwise="DATABASE_URL"),
             "POOL": {"max_size": 2, "connection_timeout": 5},
         },
-        **({"results": RESULTS} if REDIS_URL else {}),
+        **(CELERY_TARGETS if REDIS_URL else {}),
     },
 }
 

@@ -131,7 +131,7 @@ class Operator:
             ),
         )
         now = self.fleet(target)
-        return [f"{name_of(process)}: {_ends(process)} -> {_ends(now[uid])}" for uid, process in before.items()]
+        return [f"{name_of(process)}: {_told(process)} -> {_told(now[uid])}" for uid, process in before.items()]
 
 
 def name_of(process: dict[str, Any]) -> str:
@@ -149,13 +149,18 @@ def _ends(process: dict[str, Any]) -> list[int]:
     return sorted({end for pool in process["pools"] for end in pool["backend_pids"]})
 
 
-def _all_ends(fleet: Fleet) -> dict[str, list[int]]:
-    return {name_of(process): _ends(process) for process in fleet.values()}
+def _told(process: dict[str, Any]) -> str:
+    # A broker's connections have no number that we could know.
+    return f"{_ends(process) or f'generation {_generation(process)}'}"
+
+
+def _all_ends(fleet: Fleet) -> dict[str, str]:
+    return {name_of(process): _told(process) for process in fleet.values()}
 
 
 def _is_renewed(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Connections again, none of them an old one, and the process says that its pool was recycled."""
-    fresh = bool(_ends(now)) and not {*_ends(now)} & {*_ends(before)}
+    """Connections again if there were any, none of them an old one, and the process says that its pool was recycled."""
+    fresh = not {*_ends(now)} & {*_ends(before)} and (bool(_ends(now)) or not _ends(before))
     return fresh and _generation(now) > _generation(before)
 
 

@@ -76,5 +76,5 @@ def test_a_profile_that_nobody_made_is_said(operator):
 
 
 def test_connections_that_a_recycle_left_are_said(operator):
-    with pytest.raises(Failed, match=r"connections to default were left: \{'web 4711': \[\d+.*\]\} before, "):
+    with pytest.raises(Failed, match=r"connections to default were left: \{'web 4711': '\[\d+.*\]'\} before, "):
         operator.recycle("default")
