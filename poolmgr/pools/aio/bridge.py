@@ -79,14 +79,24 @@ class _Call:
             begin = self._begin.pop()
         except IndexError:
             return
-        if (left := self.deadline - monotonic()) <= 0:
-            self.error = LoopBusy("the event loop came to it too late")
+        try:
+            self._start(begin)
+        except BaseException as ex:  # a loop's own factory of tasks, say; nobody else would tell who waits
+            self.error = ex
             self.done.set()
-            return
+
+    def _start(self, begin: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        if (left := self.deadline - monotonic()) <= 0:
+            raise LoopBusy("the event loop came to it too late")
         loop = asyncio.get_running_loop()
-        task = loop.create_task(begin(), name="poolmgr")
-        self._ends = loop.call_later(left, self._end, task)
+        coroutine = begin()
+        try:
+            task = loop.create_task(coroutine, name="poolmgr")
+        except BaseException:
+            coroutine.close()
+            raise
         task.add_done_callback(self._finished)
+        self._ends = loop.call_later(left, self._end, task)
 
     def is_taken_back(self) -> bool:
         """Whether it had not begun, and never will."""

@@ -4,11 +4,15 @@ from typing import Any
 
 import peer_settings  # noqa: F401
 import redis
+import redis.asyncio
+import redis.asyncio.client
+import redis.asyncio.connection
 import redis.client
 import redis.cluster
 import redis.connection
 import redis.utils
 
+from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
 from poolmgr.targets.redis.pool import ManagedConnectionPool
 
 #: What redis-py's pools can't keep is not asked for: they connect on demand alone.
@@ -34,6 +38,34 @@ class DummyConnection(redis.Connection):
         super().__init__(**{name: value for name, value in kwargs.items() if name not in {"foo", "biz"}})
 
 
+class AsyncConnectionPool(AsyncManagedConnectionPool):
+    def __init__(
+        self, connection_class: Any = redis.asyncio.Connection, max_connections: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(connection_class, max_connections, **{"pool": _ON_DEMAND, **kwargs})
+
+
+class AsyncBlockingConnectionPool(AsyncConnectionPool):
+    def __init__(self, max_connections: Any = 50, timeout: Any = 20, **kwargs: Any) -> None:
+        super().__init__(max_connections=max_connections, timeout=timeout, **kwargs)
+
+
+AsyncConnectionPool.__name__, AsyncBlockingConnectionPool.__name__ = "ConnectionPool", "BlockingConnectionPool"
+
+
+class AsyncDummyConnection(redis.asyncio.Connection):
+    """The same by asyncio; to connect a second time has no effect."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.kwargs = kwargs
+        super().__init__(**{name: value for name, value in kwargs.items() if name not in {"foo", "biz"}})
+
+
+for module in (redis.asyncio, redis.asyncio.client, redis.asyncio.connection):
+    for cls in (AsyncConnectionPool, AsyncBlockingConnectionPool):
+        if hasattr(module, cls.__name__):
+            setattr(module, cls.__name__, cls)
+
 for module in (redis, redis.client, redis.connection, redis.cluster, redis.utils):
     for cls in (ConnectionPool, BlockingConnectionPool):
         if hasattr(module, cls.__name__):
@@ -43,4 +75,5 @@ for module in (redis, redis.client, redis.connection, redis.cluster, redis.utils
 def pytest_collection_modifyitems(items: list[Any]) -> None:
     for module in {item.module for item in items}:
         if hasattr(module, "DummyConnection"):
-            module.DummyConnection = DummyConnection
+            by_asyncio = issubclass(module.DummyConnection, redis.asyncio.connection.AbstractConnection)
+            module.DummyConnection = AsyncDummyConnection if by_asyncio else DummyConnection
