@@ -138,7 +138,7 @@ def check_caches(**kwargs: Any) -> list[CheckMessage]:
                 " django-redis OPTIONS['CONNECTION_FACTORY'] to 'poolmgr.targets.redis.django_redis.ConnectionFactory'."
             )
             found.append(Error(message, hint=hint, id="poolmgr.E005"))
-        elif missing := missing_library(REDIS):
+        elif missing := missing_library(REDIS) or finding.missing_backend(cache["BACKEND"], each):
             message = f"CACHES[{each.alias!r}] has a POOL, but {missing}."
             hint = "Install it in every process that uses the cache."
             found.append(Error(message, hint=hint, id="poolmgr.E006"))

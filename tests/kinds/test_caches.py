@@ -313,3 +313,29 @@ def test_each_location_of_a_cache_is_paused_and_sized_alone(
     assert "the pool is paused" in str(caught.value)
     replica.resume()
     assert caches["quick"].get("key") == 2
+
+
+def test_without_django_redis_a_cache_on_it_says_what_to_install() -> None:  # P11
+    program = textwrap.dedent(
+        """
+        import sys
+        sys.modules["django_redis"] = None
+        import django
+        from django.conf import settings
+        settings.configure(
+            INSTALLED_APPS=["django.contrib.contenttypes", "poolmgr"],
+            DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+            CACHES={"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://127.0.0.1:1/0",
+                "OPTIONS": {"POOL": {}, "CONNECTION_FACTORY": "poolmgr.targets.redis.django_redis.ConnectionFactory"}}},
+        )
+        django.setup()
+        from poolmgr.checks import check_caches
+        print(*[(each.id, each.msg) for each in check_caches()])
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    sentence = (
+        "CACHES['default'] has a POOL, but its backend needs django-redis, which is not installed:"
+        " pip install 'poolmgr[redis]'."
+    )
+    assert done.stdout.strip() == str(("poolmgr.E006", sentence)), done.stderr

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis
+from django.core.checks import run_checks
 from django.test import Client
 
 import poolmgr
@@ -155,3 +156,44 @@ def test_without_the_library_a_declared_target_says_what_to_install() -> None:  
     assert done.stdout.splitlines() == ["('vectors',)", str([f"{where}: {sentence}."]), f"{where}: {sentence}"], (
         done.stderr
     )
+
+
+def test_a_declaration_may_say_what_a_url_can_not(settings: Any, redis_server: EmbeddedRedis) -> None:
+    _, _, password = redis_server.url().rpartition("@")[0].rpartition(":")
+    url = f"redis://127.0.0.1:{redis_server.port}/7"
+    options = {"password": password, "client_name": "counted", "socket_keepalive_options": {}, "decode_responses": True}
+    declared = {"KIND": "redis", "URL": url, "OPTIONS": options, "POOL": {"min_size": 0}}
+    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False, "TARGETS": {"vectors": declared}}
+    client = redis.Redis(connection_pool=poolmgr.pool("vectors"))
+    assert client.client_getname() == "counted"
+    assert password not in repr(settings.POOLMGR) + repr(conf())
+    assert [each for each in run_checks() if each.id.startswith("poolmgr.E")] == []
+    settings.POOLMGR = {"AGENT": False}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            {"socket_timeuot": 3},
+            "has 'socket_timeuot' with a value that is not shown, but may only have keyword arguments",
+        ),
+        ({"target": "other"}, "has 'target' with a value that is not shown, but may only have keyword arguments"),
+        ({"max_connections": 3}, "give it max_size and connection_timeout instead"),
+        ({"username": "site", "credential_provider": object()}, "is a value that is not shown, but must be"),
+        (["socket_timeout", 3], "is a value that is not shown, but must be a dict of keyword arguments of redis-py's"),
+        ({"password": PLANTED, "no_such": PLANTED}, "has 'no_such' with a value that is not shown"),
+    ],
+    ids=["misspelt", "ours", "sizes", "both", "list", "secret"],
+)
+def test_an_option_that_redis_py_does_not_know_is_told_by_its_name(
+    options: Any, told: str, settings: Any
+) -> None:  # P13
+    declared = {"KIND": "redis", "URL": "redis://127.0.0.1:1/0", "OPTIONS": options}
+    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False, "TARGETS": {"vectors": declared}}
+    with pytest.raises(ConfigurationError) as caught:
+        poolmgr.pool("vectors")
+    assert told in str(caught.value)
+    assert PLANTED not in str(caught.value)
+    assert told in " ".join(each.msg for each in run_checks() if each.id == "poolmgr.E008")
+    settings.POOLMGR = {"AGENT": False}

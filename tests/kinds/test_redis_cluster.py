@@ -1,6 +1,7 @@
 """Redis Cluster: a pool for each node, and one target."""
 
 import gc
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -8,9 +9,13 @@ from typing import Any
 
 import pytest
 import redis
+from celery import Celery
 from redis.cluster import RedisCluster
 
+import poolmgr
+import poolmgr.aio
 from poolmgr import exceptions
+from poolmgr.control.reporting.health import check_target
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.group import Group
@@ -212,3 +217,59 @@ def test_a_node_that_is_away_fails_at_once_and_with_its_own_error(running: Clust
         pool.get_connection()
     assert isinstance(caught.value.__cause__, exceptions.ServerDown)
     client.close()
+
+
+@pytest.fixture
+def declared(running: Cluster, settings: Any) -> Iterator[str]:
+    each = {"KIND": "redis", "URL": running.url, "CLUSTER": True, "POOL": {"min_size": 0, "max_size": 6}}
+    settings.POOLMGR = {**settings.POOLMGR, "TARGETS": {"sessions": each}}
+    yield "sessions"
+    settings.POOLMGR = {"AGENT": False}
+
+
+def test_declared_cluster_has_one_client_and_a_health_check(declared: str, transactional_db: None) -> None:
+    pool = poolmgr.pool(declared)
+    assert registry.get(declared) is None
+    assert pool.client is poolmgr.pool(declared).client
+    pool.client.mset_nonatomic({f"key{number}": number for number in range(20)})
+    assert check_target(declared).state == "ok"
+    found = registry.get(declared)
+    assert isinstance(found, Group)
+    assert len(found.members) == 3
+
+
+def test_forked_child_has_a_client_of_its_own(declared: str) -> None:  # P3
+    client = poolmgr.pool(declared).client
+    ids = {node.name: client.client_id(target_nodes=node) for node in client.get_nodes()}
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        answer = b"failed"
+        try:
+            mine = poolmgr.pool(declared).client
+            own = {node.name: mine.client_id(target_nodes=node) for node in mine.get_nodes()}
+            # The parent's may be used too; it connects anew.
+            also = client.client_id(target_nodes=client.get_node(node_name=next(iter(ids))))
+            answer = repr([mine is client, any(ids[name] == own[name] for name in ids), also in ids.values()]).encode()
+        finally:
+            os.write(writing, answer)
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as told:
+        assert told.read() == b"[False, False, False]"
+    os.waitpid(child, 0)
+    assert {node.name: client.client_id(target_nodes=node) for node in client.get_nodes()} == ids
+
+
+def test_what_a_cluster_has_not_is_refused(declared: str, settings: Any, running: Cluster) -> None:
+    with pytest.raises(exceptions.ConfigurationError, match="for threads alone"):
+        poolmgr.aio.pool(declared)
+    results = Celery(
+        "site", backend=f"poolmgr.targets.redis.celery.ResultBackend+target://{declared}", set_as_current=False
+    )
+    with pytest.raises(exceptions.ConfigurationError, match="a Redis Cluster, in which Celery keeps no results"):
+        _ = results.backend
+    each = {"KIND": "redis", "URL": f"{running.url}/3", "CLUSTER": True}
+    settings.POOLMGR = {**settings.POOLMGR, "TARGETS": {"sessions": each}}
+    with pytest.raises(exceptions.ConfigurationError, match="names another database than 0, or a socket"):
+        poolmgr.pool(declared)

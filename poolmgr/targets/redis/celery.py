@@ -124,7 +124,11 @@ def _pool_of(target: str) -> ManagedConnectionPool:
         raise ConfigurationError(wrong)
     if target not in finding.targets():
         raise ConfigurationError(f"result_backend names {shown(target)}, which is no target of kind redis; {_known()}")
-    return handing.pool(target)
+    if not isinstance(found := handing.pool(target), ManagedConnectionPool):
+        raise ConfigurationError(
+            f"result_backend names {shown(target)}, a Redis Cluster, in which Celery keeps no results"
+        )
+    return found
 
 
 def _known() -> str:

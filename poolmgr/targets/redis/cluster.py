@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable, Mapping
 from inspect import ismethod
 from itertools import count
+from threading import RLock
 from typing import Any
 from weakref import WeakMethod, WeakValueDictionary, finalize, ref
 
@@ -42,6 +44,42 @@ class NodePools:
         if found is None or found.connection_kwargs.get(_ON_CONNECT) != kwargs.get(_ON_CONNECT):
             found = self._made[where] = NodePool(target=self._target, pool=self._pool, **kwargs)
         return found
+
+
+class Cluster:
+    """What is handed out of a declared target that is a cluster."""
+
+    def __init__(self, url: str, target: str, pool: Mapping[str, Any] | None = None, **options: Any) -> None:
+        """Nothing connects yet. Raises ``ConfigurationError`` for what a cluster has not, ``InvalidSpec``."""
+        self.target = target
+        self._url, self._pool, self._options = url, pool, options
+        self._node: ManagedConnectionPool = ManagedConnectionPool.from_url(url, pool=pool, **options)
+        if self._node.connection_kwargs.get("db") or "path" in self._node.connection_kwargs:
+            raise ConfigurationError(
+                f"the URL of {target!r} names another database than 0, or a socket, but a Redis Cluster has neither"
+            )
+        self._clients: dict[int, redis.RedisCluster] = {}  # by process: its locks may have been held at a fork
+        self._locks: dict[int, Any] = {}
+
+    @property
+    def client(self) -> redis.RedisCluster:
+        """This process's, made when it is asked for first, upon which it asks the node of the URL where the others are.
+
+        Raises redis-py's errors where that can't tell.
+        """
+        pid = os.getpid()
+        with self._locks.setdefault(pid, RLock()):
+            if pid not in self._clients:
+                pools: Any = NodePools(self.target, self._pool)
+                made: redis.RedisCluster = redis.RedisCluster.from_url(
+                    self._url, connection_pool_class=pools, **self._options
+                )
+                self._clients[pid] = made
+            return self._clients[pid]
+
+    def make_connection(self) -> Any:
+        """A connection to the node of the URL that is not connected yet, and no pool's."""
+        return self._node.make_connection()
 
 
 class NodePool(ManagedConnectionPool):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -79,6 +80,14 @@ def location_of(url: str, pool: Any) -> Location:
         f"which cache this Redis pool is of can't be told: give each cache in CACHES an OPTIONS[{POOL!r}] of its own,"
         " {} for the defaults"
     )
+
+
+def missing_backend(backend: object, of: Location) -> str:
+    """What is wrong where a cache is on django-redis and that isn't installed, without a full stop; else empty."""
+    named = (backend, of.options.get("CONNECTION_FACTORY", ""))
+    if not any("django_redis" in str(each) for each in named) or find_spec("django_redis") is not None:
+        return ""
+    return "its backend needs django-redis, which is not installed: pip install 'poolmgr[redis]'"
 
 
 def make_bootstrap(of: Location) -> PoolSpec:

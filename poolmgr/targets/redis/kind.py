@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,6 +49,13 @@ REDIS = Kind(
         "validation_query": "PING is what a Redis is asked. Live.",
     },
     defaults=PoolSpec(validation_query="PING", connection_timeout=5.0),
-    declares={"URL": (is_url, "a URL such as redis://host:6379/0, rediss://host or unix:///path")},
+    declares={
+        "URL": (is_url, "a URL such as redis://host:6379/0, rediss://host or unix:///path"),
+        "OPTIONS": (
+            lambda v: v is None or (isinstance(v, Mapping) and all(isinstance(name, str) for name in v)),
+            "a dict of keyword arguments of redis-py's connections",
+        ),
+        "CLUSTER": (lambda v: v is None or isinstance(v, bool), "True, of a node of a Redis Cluster, or False"),
+    },
     query_error=ping_error,
 )

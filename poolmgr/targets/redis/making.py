@@ -18,12 +18,19 @@ def made_by(make: Callable[[], Made], where: str) -> Made:
 
     Raises ``ConfigurationError``, by which nobody comes to the frames in which redis-py takes the URL apart, ``InvalidSpec``.
     """
-    with suppress(ValueError, TypeError, redis.RedisError):
-        made = make()
-        # Made and not connected: what redis-py does not know, it would otherwise refuse at every use.
-        made.make_connection()
+    if (made := tried(make)) is not None:
         return made
     raise ConfigurationError(
         f"{where} is {HIDDEN}, but must be a URL that redis-py understands, with no other options after the ? or beside it"
         " than redis-py's own"
     )
+
+
+def tried(make: Callable[[], Made]) -> Made | None:
+    """What ``make()`` returns; None where redis-py can't connect by it. Raises ``ConfigurationError``, ``InvalidSpec``."""
+    with suppress(ValueError, TypeError, redis.RedisError):
+        made = make()
+        # Made and not connected: what redis-py does not know, it would otherwise refuse at every use.
+        made.make_connection()
+        return made
+    return None
