@@ -4,11 +4,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import ANY
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy
 from django.contrib.auth.models import Group
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.db.utils import OperationalError
 from sqlalchemy import event, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -311,3 +313,64 @@ def test_one_engine_for_each_alias_and_a_sentence_where_there_is_no_pool(setting
             engine_of("default", echo=False)
     finally:
         connection.settings_dict["OPTIONS"] = pooled
+
+
+@pytest.fixture
+def two_phased(make_postgres: Any, django_db_blocker: Any) -> Iterator[Any]:
+    """An engine on the pool of an alias whose server has room for prepared transactions."""
+    url = urlsplit(str(make_postgres(max_prepared_transactions=5).create_database("twophase")))
+    connections.settings["twophase"] = {
+        **connections.settings["default"],
+        "HOST": url.hostname,
+        "PORT": url.port,
+        "NAME": url.path.removeprefix("/"),
+        "USER": url.username,
+        "PASSWORD": url.password,
+    }
+    with django_db_blocker.unblock():
+        yield engine_of("twophase", echo=False)
+        connections["twophase"].close()
+    registry.close("twophase")
+    del connections["twophase"]
+    del connections.settings["twophase"]
+
+
+@pytest.mark.long
+def test_two_phase_transaction_is_prepared_and_committed_on_django_s_connection(
+    two_phased: Any,
+) -> None:  # P2
+    with two_phased.begin() as conn:
+        conn.execute(text("CREATE TABLE twice (name text)"))
+    with two_phased.connect() as conn:
+        for name in ("kept", "undone"):
+            both = conn.begin_twophase()
+            conn.execute(text("INSERT INTO twice VALUES (:name)"), {"name": name})
+            both.prepare()
+            both.commit() if name == "kept" else both.rollback()
+    with two_phased.connect() as conn:
+        assert conn.scalars(text("SELECT name FROM twice")).all() == ["kept"]
+    pool = two_phased.pool.lender
+    until(lambda: pool.snapshot().idle == 1)
+    # Django finds it in autocommit, and nothing prepared.
+    with connections["twophase"].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_prepared_xacts")
+        assert cursor.fetchone() == (0,)
+        assert connections["twophase"].connection.autocommit
+
+
+@pytest.mark.long
+def test_transaction_that_was_prepared_and_left_is_nobody_else_s(two_phased: Any) -> None:  # P2
+    raw = two_phased.raw_connection()
+    first = raw.driver_connection.info.backend_pid
+    raw.driver_connection.tpc_begin("left")
+    raw.cursor().execute("CREATE TABLE left_open (name text)")
+    raw.driver_connection.tpc_prepare()
+    raw.close()
+    with connections["twophase"].cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid(), to_regclass('left_open'), (SELECT gid FROM pg_prepared_xacts)")
+        assert cursor.fetchone() == (ANY, None, ANY)
+    with two_phased.connect() as conn:
+        assert conn.scalar(text("SELECT pg_backend_pid()")) != first
+        (xid,) = conn.recover_twophase()
+        conn.rollback_prepared(xid, recover=True)
+        assert conn.recover_twophase() == []

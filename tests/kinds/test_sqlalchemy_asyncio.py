@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy
 from sqlalchemy import event, text
@@ -25,11 +26,11 @@ from poolmgr.pools.lane import console_lane
 from poolmgr.targets.sqlalchemy import create_async_engine, create_engine, manage
 from poolmgr.targets.sqlalchemy.asyncio.pool import AsyncManagedQueuePool
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
-from tests import pools
 from tests.disclosure import disclosures
 from tests.waiting import until
 
 Make = Callable[..., Any]
+Backends = Callable[[], set[int]]
 PID = text("SELECT pg_backend_pid()")
 PLANTED = "planted-password"
 
@@ -40,19 +41,26 @@ def url(request: pytest.FixtureRequest, postgres: Any) -> str:
 
 
 @pytest.fixture
-def make(url: str) -> Iterator[Make]:
+def backends(url: str) -> Iterator[Backends]:
+    """backends(): the server processes of the engine's sessions. It looks through one session, which is none of them."""
+    with psycopg.connect(sqlalchemy.engine.make_url(url).set(drivername="postgresql").render_as_string(False)) as look:
+        look.autocommit = True
+        query = (
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
+            " AND pid <> pg_backend_pid()"
+        )
+        yield lambda: {pid for (pid,) in look.execute(query)}
+
+
+@pytest.fixture
+def make(url: str, backends: Backends) -> Iterator[Make]:
     """make(**settings): an engine without a target on the server; each loop's pool goes with its loop."""
 
     def one(**settings: Any) -> Any:
         return create_async_engine("", url, pool=settings)
 
     yield one
-    until(lambda: not _backends(url), "the connections of loops that ended to go")
-
-
-def _backends(url: str) -> set[int]:
-    scheme, _, rest = url.partition("://")
-    return pools.backends(f"{scheme.partition('+')[0]}://{rest}")
+    until(lambda: not backends(), "the connections of loops that ended to go")
 
 
 async def _pid(engine: Any) -> int:
@@ -107,7 +115,7 @@ def test_events_come_as_sqlalchemy_documents(make: Make) -> None:
     asyncio.run(main())
 
 
-def test_invalidated_connection_is_replaced_within_its_place(make: Make, url: str) -> None:  # P6
+def test_invalidated_connection_is_replaced_within_its_place(make: Make, backends: Backends) -> None:  # P6
     async def main() -> None:
         engine = make(max_size=1)
         async with engine.connect() as conn:
@@ -116,14 +124,14 @@ def test_invalidated_connection_is_replaced_within_its_place(make: Make, url: st
             await conn.rollback()
             second = await conn.scalar(PID)
             assert second != first
-            assert _backends(url) == {second} == set(engine.pool.managed.snapshot().backend_pids)
+            assert backends() == {second} == set(engine.pool.managed.snapshot().backend_pids)
         await _when(lambda: engine.pool.managed.load().held == 1)
         assert await _pid(engine) == second
 
     asyncio.run(main())
 
 
-def test_broken_connection_invalidates_those_that_are_as_old(make: Make, url: str) -> None:  # P7
+def test_broken_connection_invalidates_those_that_are_as_old(make: Make, backends: Backends) -> None:  # P7
     async def main() -> None:
         engine = make(max_size=3)
         held = [await engine.connect() for _ in range(3)]
@@ -136,22 +144,22 @@ def test_broken_connection_invalidates_those_that_are_as_old(make: Make, url: st
                 await held[0].scalar(PID)
         assert caught.value.connection_invalidated
         await held[0].close()
-        await _when(lambda: not pids & _backends(url))
+        await _when(lambda: not pids & backends())
         assert await _pid(engine) not in pids
 
     asyncio.run(main())
 
 
-def test_idle_connection_that_the_server_closed_is_never_handed_out(make: Make, url: str) -> None:  # P7
+def test_idle_connection_that_the_server_closed_is_never_handed_out(make: Make, backends: Backends) -> None:  # P7
     async def main() -> None:
         engine = make(max_size=2)
         held = [await engine.connect() for _ in range(2)]
         for conn in held:
             await conn.close()
-        pids = _backends(url)
+        pids = backends()
         for pid in pids:
             os.kill(pid, 15)
-        await _when(lambda: not _backends(url))
+        await _when(lambda: not backends())
         assert await _pid(engine) not in pids
 
     asyncio.run(main())
@@ -170,7 +178,7 @@ def test_open_transaction_of_the_driver_s_own_is_nobody_else_s(make: Make) -> No
     asyncio.run(main())
 
 
-def test_listener_that_refuses_a_connection_gets_another_in_its_place(make: Make, url: str) -> None:  # P6
+def test_listener_that_refuses_a_connection_gets_another_in_its_place(make: Make, backends: Backends) -> None:  # P6
     async def main() -> None:
         engine = make(max_size=1)
         first = await _pid(engine)
@@ -185,14 +193,14 @@ def test_listener_that_refuses_a_connection_gets_another_in_its_place(make: Make
         async with engine.connect() as conn:
             second = await conn.scalar(PID)
             assert second != first
-            assert _backends(url) == {second}
+            assert backends() == {second}
         seen = engine.pool.managed.snapshot()
         assert (seen.created, seen.closed, seen.size) == (2, 1, 1)
 
     asyncio.run(main())
 
 
-def test_connect_listener_that_fails_costs_no_place(make: Make, url: str) -> None:  # P4
+def test_connect_listener_that_fails_costs_no_place(make: Make, backends: Backends) -> None:  # P4
     async def main() -> None:
         engine = make(max_size=1, connection_timeout=0.5)
 
@@ -203,7 +211,7 @@ def test_connect_listener_that_fails_costs_no_place(make: Make, url: str) -> Non
         with pytest.raises(exceptions.ServerDown, match="the listener's own"):
             await _pid(engine)
         event.remove(engine.sync_engine, "connect", fail)
-        assert {await _pid(engine)} == await _when(lambda: len(found := _backends(url)) == 1 and found)
+        assert {await _pid(engine)} == await _when(lambda: len(found := backends()) == 1 and found)
 
     asyncio.run(main())
 
@@ -232,7 +240,7 @@ async def _break(engine: Any) -> None:
 @pytest.mark.parametrize("act", [_connect_and_close, _ask, _break])
 @pytest.mark.parametrize("validation", ["socket", pytest.param("query", marks=pytest.mark.long)])
 def test_cancelled_at_whichever_step_it_loses_no_connection(  # P3 P4 P6
-    make: Make, url: str, act: Callable[[Any], Coroutine[Any, Any, None]], validation: str
+    make: Make, backends: Backends, act: Callable[[Any], Coroutine[Any, Any, None]], validation: str
 ) -> None:
     async def main() -> None:
         engine = make(max_size=2, validation=validation, connection_timeout=10)
@@ -249,8 +257,8 @@ def test_cancelled_at_whichever_step_it_loses_no_connection(  # P3 P4 P6
         assert cancelled > 5
         pool = engine.pool.managed
         await _when(lambda: pool.load().used == 0 and not pool.load().pending, "all to come back")
-        await _when(lambda: set(pool.snapshot().backend_pids) == _backends(url), "the books to be right")
-        assert len(_backends(url)) <= 2
+        await _when(lambda: set(pool.snapshot().backend_pids) == backends(), "the books to be right")
+        assert len(backends()) <= 2
         assert sorted(await asyncio.gather(*(_sum(engine, number) for number in range(8)))) == list(range(8))
 
     asyncio.run(main())
@@ -309,10 +317,10 @@ def test_each_loop_has_connections_of_its_own(make: Make, url: str) -> None:  # 
     assert len(found) == len({*found}) == 2
 
 
-def test_loop_that_ends_closes_its_connections_and_the_next_begins_anew(make: Make, url: str) -> None:  # P4
+def test_loop_that_ends_closes_its_connections_and_the_next_begins_anew(make: Make, backends: Backends) -> None:  # P4
     engine = make(max_size=2)
     first = asyncio.run(_pid(engine))
-    until(lambda: not _backends(url))
+    until(lambda: not backends())
     assert asyncio.run(_pid(engine)) != first
 
 
@@ -335,7 +343,7 @@ def test_forked_child_has_connections_of_its_own(make: Make) -> None:  # P3
 # -- dispose(), manage() ----------------------------------------------------------------------------------------------
 
 
-def test_dispose_closes_what_is_idle_now_and_what_is_used_as_it_returns(make: Make, url: str) -> None:
+def test_dispose_closes_what_is_idle_now_and_what_is_used_as_it_returns(make: Make, backends: Backends) -> None:
     async def main() -> None:
         engine = make(max_size=2)
         async with engine.connect() as conn, engine.connect():
@@ -343,9 +351,9 @@ def test_dispose_closes_what_is_idle_now_and_what_is_used_as_it_returns(make: Ma
         async with engine.connect() as conn:
             used = await conn.scalar(PID)
             await engine.dispose()
-            assert _backends(url) == {used}
+            assert backends() == {used}
             assert await conn.scalar(PID) == used
-        await _when(lambda: not _backends(url))
+        await _when(lambda: not backends())
         assert await _pid(engine) != used
 
     asyncio.run(main())
@@ -364,7 +372,7 @@ def test_whoever_waits_while_the_engine_is_disposed_of_is_served(make: Make) -> 
     asyncio.run(main())
 
 
-def test_manage_swaps_the_pool_of_an_asyncio_engine_in_place(url: str) -> None:
+def test_manage_swaps_the_pool_of_an_asyncio_engine_in_place(url: str, backends: Backends) -> None:
     async def main() -> None:
         engine = theirs(url, pool_size=2, max_overflow=1, pool_timeout=7, pool_recycle=99)
         told: list[Any] = []
@@ -382,22 +390,22 @@ def test_manage_swaps_the_pool_of_an_asyncio_engine_in_place(url: str) -> None:
             spec = engine.pool.managed.spec
             assert (spec.max_size, spec.connection_timeout, spec.max_lifetime) == (3, 7, 50)
             assert len(told) == 4
-        await _when(lambda: _backends(url) == {second})
+        await _when(lambda: backends() == {second})
 
     asyncio.run(main())
-    until(lambda: not _backends(url))
+    until(lambda: not backends())
 
 
-def test_asyncio_engine_is_managed_where_no_loop_runs(url: str) -> None:
+def test_asyncio_engine_is_managed_where_no_loop_runs(url: str, backends: Backends) -> None:
     engine = theirs(url)
     kept = asyncio.new_event_loop()
     kept.run_until_complete(_pid(engine))
     manage(engine, target="")
-    until(lambda: not _backends(url))
+    until(lambda: not backends())
     kept.run_until_complete(_pid(engine))
     kept.run_until_complete(kept.shutdown_asyncgens())
     kept.close()
-    until(lambda: not _backends(url))
+    until(lambda: not backends())
 
 
 def test_dialect_of_asyncio_s_is_no_sync_engine_s() -> None:
@@ -405,19 +413,19 @@ def test_dialect_of_asyncio_s_is_no_sync_engine_s() -> None:
         create_engine("", "postgresql+asyncpg://host/name")
 
 
-def test_console_lane_never_waits_for_the_pool(make: Make, url: str) -> None:
+def test_console_lane_never_waits_for_the_pool(make: Make, backends: Backends) -> None:
     async def main() -> None:
         engine = make(max_size=1, connection_timeout=20)
         async with engine.connect() as conn:
             with console_lane():
                 assert await _pid(engine) != await conn.scalar(PID)
-            await _when(lambda: len(_backends(url)) == 1)
+            await _when(lambda: len(backends()) == 1)
 
     asyncio.run(main())
 
 
 def test_connection_that_was_dropped_keeps_its_place_until_it_is_gone(
-    make: Make, url: str, recwarn: Any
+    make: Make, backends: Backends, recwarn: Any
 ) -> None:  # P4 P6
     async def main() -> None:
         engine = make(max_size=1)
@@ -428,7 +436,7 @@ def test_connection_that_was_dropped_keeps_its_place_until_it_is_gone(
             gc.collect()
             async with engine.connect() as conn:
                 second = await conn.scalar(PID)
-                assert _backends(url) == {second}
+                assert backends() == {second}
             assert second != first
         assert engine.pool.managed.snapshot().left_behind == 0
 
@@ -454,12 +462,14 @@ def _seen(target: str) -> PoolSnapshot:
     return group.snapshot()
 
 
-def test_declared_target_s_asyncio_engine_is_handed_out_and_follows_its_profile(declared: str, url: str) -> None:  # P5
+def test_declared_target_s_asyncio_engine_is_handed_out_and_follows_its_profile(
+    declared: str, backends: Backends
+) -> None:  # P5
     async def main() -> None:
         engine = poolmgr.aio.pool(declared)
         assert poolmgr.aio.pool(declared) is engine
         async with engine.connect() as conn:
-            assert await conn.scalar(PID) in _backends(url)
+            assert await conn.scalar(PID) in backends()
             seen = _seen(declared)
             assert (seen.target, seen.kind, seen.max_size, seen.used) == (declared, "sqlalchemy", 3, 1)
             registry.set_desired({declared: Desired(SQLALCHEMY.make_spec({"max_size": 7}), "profile 1", 1)})
@@ -467,12 +477,14 @@ def test_declared_target_s_asyncio_engine_is_handed_out_and_follows_its_profile(
 
     asyncio.run(main())
     registry.set_desired({})
-    until(lambda: not _backends(url))
+    until(lambda: not backends())
 
 
-def test_loops_and_threads_of_one_target_are_one_pool_to_the_registry(settings: Any, postgres: Any) -> None:  # P6
+@pytest.mark.parametrize("url", ["psycopg"], indirect=True)
+def test_loops_and_threads_of_one_target_are_one_pool_to_the_registry(
+    settings: Any, url: str, backends: Backends
+) -> None:  # P6
     agent.stop()
-    url = str(postgres.create_database("kinds")).replace("postgresql://", "postgresql+psycopg://")
     target = {"KIND": "sqlalchemy", "URL": url, "POOL": {"max_size": 2, "connection_timeout": 0.5}}
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False, "TARGETS": {"reports": target}}
 
@@ -489,16 +501,16 @@ def test_loops_and_threads_of_one_target_are_one_pool_to_the_registry(settings: 
         asyncio.run(main())
     finally:
         registry.close("reports")
-    until(lambda: not _backends(url))
+    until(lambda: not backends())
 
 
-def test_health_check_asks_in_a_loop_of_its_own(declared: str, url: str) -> None:
+def test_health_check_asks_in_a_loop_of_its_own(declared: str, backends: Backends) -> None:
     seen = Probe(declared, 5.0, lambda: "SELECT 1").result(())
     assert seen.state == "ok"
     assert seen.connect_time
     assert seen.query_time
     assert seen.server_version.startswith("PostgreSQL ")
-    until(lambda: not _backends(url))
+    until(lambda: not backends())
 
 
 def test_password_is_in_no_error_of_an_asyncio_engine(postgres: Any) -> None:  # P13
