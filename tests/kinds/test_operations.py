@@ -177,6 +177,20 @@ def test_server_that_comes_back_serves_those_who_wait(subject: Subject, ask: Ask
     subject.give_back(waiting[0])
 
 
+def test_first_request_after_an_outage_is_served_however_long_nobody_asked(subject: Subject) -> None:  # P7
+    subject.proxy.refuse()
+    subject.open(subject.through_proxy, connection_timeout=1)
+    for _ in range(2):
+        with pytest.raises(exceptions.ServerDown):
+            subject.borrow()
+    began = monotonic()
+    until(lambda: monotonic() - began > 0.6)  # as long as it is tried again for those who have asked
+    subject.proxy.accept()
+    until(lambda: monotonic() - began > 4)
+    with subject.borrowed() as conn:
+        assert subject.use(conn) in subject.ends()
+
+
 def test_server_that_is_full_is_told_from_one_that_is_away(subject: Subject) -> None:  # P9
     with subject.full() as url:
         subject.open(url, connection_timeout=0.6)

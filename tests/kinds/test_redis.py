@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -402,6 +403,21 @@ def test_server_that_was_away_for_long_costs_no_more_time(redis_subject: Redis) 
     until(lambda: not _is_refused_at_once(subject), timeout=5)
     with subject.borrowed() as conn:
         assert subject.use(conn)
+
+
+def test_server_that_is_away_still_costs_who_comes_after_a_while_one_try(redis_subject: Redis) -> None:  # P8 P9
+    redis_subject.proxy.refuse()
+    subject = redis_subject.open(redis_subject.through_proxy, connection_timeout=1)
+    with pytest.raises(exceptions.ServerDown):
+        subject.borrow()
+    tries, began = subject.pool.snapshot().create_errors, monotonic()
+    until(lambda: monotonic() - began > 3.5)
+    began = monotonic()
+    with pytest.raises(exceptions.ServerDown) as caught:
+        subject.borrow()
+    assert "within" not in str(caught.value)
+    assert monotonic() - began < 1
+    assert subject.pool.snapshot().create_errors == tries + 1
 
 
 def _is_refused_at_once(subject: Redis) -> bool:

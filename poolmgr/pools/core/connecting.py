@@ -99,8 +99,10 @@ def _pause(state: State, now: float) -> float:
 
 def _take_hopeless(state: State, found: Diagnosis) -> list[Place]:
     """The waiters that no retry will help: the server refuses us or they would go elsewhere, and no connection lives."""
-    if state.living or (state.is_patient and found.cls is not AuthenticationFailed):
+    if state.living:
         return []
-    waiting = list(state.waiting)
-    state.waiting.clear()
-    return waiting
+    all_of_them = not state.is_patient or found.cls is AuthenticationFailed
+    hopeless = [place for place in state.waiting if all_of_them or place.hurries]
+    for place in hopeless:
+        state.waiting.remove(place)
+    return hopeless

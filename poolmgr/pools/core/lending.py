@@ -178,6 +178,8 @@ class Lending(State):
             self.called = away is not None
             full = 0 < self.spec.max_waiting <= len(self.waiting) + beside
             if not full and away is None:
+                # Since the last try the server may have come back, for all that anybody knows.
+                place.hurries = self.is_overdue(now)
                 self.waiting.append(place)
         if away is not None:
             self.grow()

@@ -39,10 +39,12 @@ class Place:
     """Somebody's place among those who wait, with a plain lock to wait at.
 
     Whoever takes it out of the queue, with the pool's lock held, is the only one to serve it or to fail it; who has stopped
-    waiting takes it out themselves.
+    waiting takes it out themselves. ``hurries`` when one more try is all that it waits for.
     """
 
-    __slots__ = ("_gate", "error", "owner", "slot")
+    __slots__ = ("_gate", "error", "hurries", "owner", "slot")
+
+    hurries: bool
 
     def __init__(self, owner: Any) -> None:
         self.owner = owner

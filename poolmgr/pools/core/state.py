@@ -32,6 +32,8 @@ from poolmgr.pools.spec import PoolSpec
 _CONNECTORS, _CLOSERS = 3, 4
 #: Part of ``max_lifetime`` by which connections differ, so that those that were opened together don't end so.
 _SPREAD = 0.1
+#: Seconds for which a failed connect tells of a server that it is away, and after which one that is under way does.
+_JUST, _IN_VAIN = 3.0, 1.0
 #: How many rounds must find the books wrong until they are set right.
 ROUNDS = 3
 
@@ -138,6 +140,11 @@ class State:
         return self.spec.min_size if shared is None else min(self.spec.min_size, shared)
 
     def is_away(self, now: float) -> bool:
+        """Whether nobody need wait for the server: it is overdue, and somebody has only just tried, or tries in vain."""
+        tried = now - self.last_error_at < _JUST or (bool(self.connecting) and now - min(self.connecting) >= _IN_VAIN)
+        return tried and self.is_overdue(now)
+
+    def is_overdue(self, now: float) -> bool:
         """Whether the server could not be reached for as long as anybody waits, and nothing of it is left."""
         lasted = now - self.failing_since if self.failing_since else 0.0
         patience = self.spec.connection_timeout if self.is_patient else 0.0
