@@ -19,7 +19,7 @@ class ServerLine:
     """The state of the server, as far as anybody looked. ``old`` means that no recent check says so.
 
     ``message`` is empty where the figures, or the verdict above them, say it already. The figures are ``known`` of a server
-    that counts its connections; one that was ``asked`` has let the check in, and took so long.
+    that counts its connections; one that ``let_in`` the check took so long, and one that was ``asked`` so long to answer.
     """
 
     state: str
@@ -33,6 +33,7 @@ class ServerLine:
     width_others: str = "0%"
     x_others: str = "0%"
     known: bool = False
+    let_in: bool = False
     asked: bool = False
     connect: Figure = _NONE
     query: Figure = _NONE
@@ -62,7 +63,8 @@ def server_line(view: TargetView, known: bool = True) -> ServerLine:
         x_others=share(ours, max(room, used)),
         width_others=share(max(0, used - ours), max(room, used)),
         known=known,
-        asked=check.connect_time is not None,
+        let_in=check.connect_time is not None,
+        asked=check.query_time is not None,
         connect=timed(check.connect_time),
         query=timed(check.query_time),
         version=check.server_version,

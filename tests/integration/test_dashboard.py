@@ -215,8 +215,14 @@ def test_a_server_that_counts_nothing_still_tells_its_version_and_its_times(view
     page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
     assert "The server answers." in page
     assert "connect 4.2 ms" in page
+    assert "query 300" in page
     assert "MariaDB 11.4.2" in page
     assert "connections used" not in page
+    # A broker is asked nothing.
+    HealthCheck.objects.create(target="default", state="ok", message="The server answers.", connect_time=0.0042)
+    page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
+    assert "connect 4.2 ms" in page
+    assert "query" not in page
 
 
 def test_what_nobody_measured_is_a_dash_and_not_a_zero(viewer: User) -> None:
