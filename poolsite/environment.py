@@ -2,7 +2,7 @@
 
 import os
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -82,12 +82,14 @@ def sqlalchemy_url(name: str, otherwise: str) -> str:
     return Secret(f"postgresql+psycopg://{text(given).partition('://')[2]}")
 
 
-def redis_url(name: str = "REDIS_URL") -> str:
-    """The URL, or "" when there is no Redis."""
+def redis_url(name: str = "REDIS_URL", **options: int) -> str:
+    """The URL, or "" when there is no Redis; with redis-py's ``options``, unless it has them."""
     value = text(name, "")
     if value and not value.startswith("unix://"):
         _url(name, ("redis", "rediss"), "redis://:password@host:6379/0 or unix:///path/to/socket")
-    return Secret(value)
+    said = parse_qs(urlsplit(value).query)
+    more = urlencode({option: number for option, number in options.items() if option not in said})
+    return Secret(f"{value}{'&' if '?' in value else '?'}{more}" if value and more else value)
 
 
 def _postgres_url(name: str) -> dict[str, Any]:

@@ -81,7 +81,12 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Celery's, where there is Redis: connections to send tasks over, and to the results of the few that have one.
 CELERY_TARGETS = {
     "broker": {"KIND": "kombu", "APP": "poolsite.celery.app", "POOL": {"max_size": 4, "connection_timeout": 5}},
-    "results": {"KIND": "redis", "URL": REDIS_URL, "POOL": {"max_size": 4, "connection_timeout": 2}},
+    "results": {
+        "KIND": "redis",
+        # A visitor who looks for a result must not hang on a server that does.
+        "URL": env.redis_url(socket_connect_timeout=2, socket_timeout=2),
+        "POOL": {"max_size": 4, "connection_timeout": 2},
+    },
 }
 
 POOLMGR = {

@@ -1,5 +1,7 @@
 """Words counted by a real Celery worker, whose results the web process finds: both on a pool of the target `results`."""
 
+import os
+import signal
 import sys
 import threading
 import uuid
@@ -124,3 +126,17 @@ def test_a_site_without_redis_lacks_nothing_but_speed(environment, tmp_path):  #
         assert found["results"]
         assert browser.get(f"/reports/words/{uuid.uuid4()}/").status == 404
         assert browser.get("/admin/login/").status == 200
+
+
+def test_a_redis_that_hangs_holds_nobody_up(browser, redis):  # P8
+    form = browser.get("/reports/").form()
+    browser.get(f"/reports/words/{uuid.uuid4()}/")  # so that a connection is there
+    browser.timeout = 20
+    os.kill(redis.pid, signal.SIGSTOP)
+    try:
+        assert browser.get(f"/reports/words/{uuid.uuid4()}/").status == 503
+        assert browser.post("/reports/words/", form).status == 503
+        assert browser.get("/api/search?q=directory").status == 200
+    finally:
+        os.kill(redis.pid, signal.SIGCONT)
+    until(lambda: browser.get(f"/reports/words/{uuid.uuid4()}/").status == 200, "the site to find Redis again")

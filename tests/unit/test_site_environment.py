@@ -102,6 +102,17 @@ def test_redis(given, monkeypatch):
     assert env.redis_url("THING") == ""
 
 
+def test_redis_with_options(given, monkeypatch):
+    read = env.redis_url
+    assert read(given("redis://:hunter2@host/0"), socket_timeout=2) == "redis://:hunter2@host/0?socket_timeout=2"
+    assert read(given("redis://host?db=1"), socket_timeout=2) == "redis://host?db=1&socket_timeout=2"
+    assert read(given("redis://host?socket_timeout=9"), socket_timeout=2) == "redis://host?socket_timeout=9"
+    assert read(given("unix:///run/redis.sock"), socket_timeout=2) == "unix:///run/redis.sock?socket_timeout=2"
+    assert "hunter2" not in repr(read(given("redis://:hunter2@host/0"), socket_timeout=2))
+    monkeypatch.delenv("THING")
+    assert read("THING", socket_timeout=2) == ""
+
+
 def test_secret_key(given):
     with pytest.raises(ImproperlyConfigured, match="THING has 5 characters") as error:
         env.secret_key(given("short"))
