@@ -103,6 +103,18 @@ class Cluster:
             self.admin(each).execute_command("CLUSTER", "SETSLOT", slot, "NODE", new)
         until(lambda: len(self.admin(self.nodes[0]).execute_command("CLUSTER SLOTS")) > len(slots), "the slot to move")
 
+    def add_replica(self, master: EmbeddedRedis) -> EmbeddedRedis:
+        """A node that takes the slots over when this master is gone."""
+        replica = self._start()
+        self._meet(replica)
+        self.nodes.append(replica)
+        self._agree(self.nodes)
+        admin = self.admin(replica)
+        admin.config_set("masterauth", self._password)
+        admin.cluster("REPLICATE", self.admin(master).cluster("MYID"))
+        until(lambda: admin.info("replication").get("master_link_status") == "up", "the replica to be one", timeout=30)
+        return replica
+
     @property
     def url(self) -> str:
         return self.nodes[0].url().rpartition("/")[0]

@@ -182,13 +182,14 @@ class Gathering:
         self.problem = self._told_of_turns(len(members), room) if 0 < room < len(members) else ""
         warm, over = divmod(min(self.spec.min_size, room), max(1, len(members)))
         for at, (each, share) in enumerate(zip(members, shares, strict=True)):
-            each.allow(self._allowance_of(share, warm + (at < over)), now)
+            each.allow(self._allowance_of(share, warm + (at < over), room), now)
 
-    def _allowance_of(self, share: int, least: int) -> Allowance:
+    def _allowance_of(self, share: int, least: int, room: int) -> Allowance:
         given = self._allowance or NOTHING
         failure = given.failure
-        if not share and self.problem and failure is None:
-            failure = Diagnosis(PoolExhausted, f"pool exhausted: {self.problem}")
+        if not share and room and failure is None:
+            others = f"the other pools of {self.target!r} in this process have all {room} that it may have"
+            failure = Diagnosis(PoolExhausted, f"pool exhausted: {self.problem or others}")
         return replace(given, most=share, least=least, failure=failure)
 
     def _told_of_turns(self, number: int, room: int) -> str:

@@ -477,3 +477,13 @@ def test_sum_holds_while_members_settings_and_leases_change_under_load(  # P6
     made.group.limit(None)
     made.change(max_size=5)
     until(lambda: made.group.load().used == 0)
+
+
+def test_a_member_to_which_the_others_leave_nothing_says_so(members: Make) -> None:  # P9
+    made = members(max_size=3)
+    held = hold(made.join("a"), 3)
+    with pytest.raises(
+        PoolExhausted, match=f"the other pools of '{TARGET}' in this process have all 3 that it may have"
+    ):
+        made.join("b").checkout(0.2)
+    give_back(held)

@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -201,6 +202,39 @@ def test_a_node_that_is_away_is_gone_around_and_one_that_comes_back_is_used() ->
         client.ping(target_nodes=RedisCluster.ALL_NODES)
         assert len(group().members) == 3
         assert group().problem == ""
+        client.close()
+    finally:
+        cluster.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_after_a_failover_the_new_master_serves(settings: Any) -> None:  # P7
+    directory = servers.scratch_directory()
+    cluster = Cluster(directory, 3)
+    try:
+        crashed = cluster.nodes[1]
+        replica = cluster.add_replica(crashed)
+        client = connect(cluster, max_size=8, connection_timeout=10.0)
+        keys = [f"key{number}" for number in range(30)]
+        until(lambda: client.mset_nonatomic(dict.fromkeys(keys, 1)) is not None)
+        theirs = [key for key in keys if client.get_node_from_key(key).port == crashed.port]
+        assert theirs
+        crashed.stop()
+
+        def is_served() -> bool:
+            try:
+                return bool(client.set(theirs[0], 2))
+            except redis.RedisError:  # until the others agree that it is gone
+                return False
+
+        began = monotonic()
+        assert not is_served()
+        # What is away is told at once, and not after a request's patience.
+        assert monotonic() - began < 10.0
+        until(is_served, "the replica to be master", timeout=30)
+        assert client.get_node_from_key(theirs[0]).port == replica.port
+        assert all(client.get(key) is not None for key in keys)
+        assert group().load().held <= 8
         client.close()
     finally:
         cluster.stop()
