@@ -1,5 +1,6 @@
 """What is SQLAlchemy's alone: its words, events, invalidation, dispose(), two-phase, any dialect."""
 
+import logging
 import os
 import pickle
 import subprocess
@@ -231,7 +232,7 @@ def test_connect_listener_that_fails_costs_no_place(make: Make, url: str) -> Non
     def fail(connection: Any, record: Any) -> None:
         raise RuntimeError("the listener's own")
 
-    with pytest.raises(exceptions.ServerDown, match="the listener's own"):
+    with pytest.raises(RuntimeError, match="the listener's own"):
         engine.connect()
     event.remove(engine, "connect", fail)
     assert _pid(engine) in _backends(url)
@@ -525,3 +526,14 @@ def test_connection_may_go_back_in_another_thread_than_it_came_in(make: Make) ->
             assert engine.pool.managed.load().used == 0
     seen = engine.pool.managed.snapshot()
     assert (seen.created, seen.reclaimed, seen.idle) == (1, 0, 1)
+
+
+def test_pool_logs_where_sqlalchemy_s_pools_do(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    engine = make()
+    with caplog.at_level(logging.DEBUG, logger="sqlalchemy.pool"):
+        engine.pool = engine.pool.recreate()  # a logger's level is read when the pool is made
+        _pid(engine)
+        engine.dispose()
+    said = [record.msg for record in caplog.records if record.name.startswith("sqlalchemy.pool")]
+    assert "Connection %r checked out from pool" in said
+    assert "Pool disposed. %s" in said

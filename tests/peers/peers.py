@@ -19,14 +19,18 @@ class Peer:
     needs: tuple[str, ...]
     ours: str
     tests: tuple[str, ...]
-    #: Arguments of pytest, in which {redis} is the number of a Redis's port.
+    #: Where its package is in its sources.
+    folder: str = "."
+    environment: dict[str, str] = field(default_factory=dict)
+    #: Arguments of pytest, in which {redis} is a Redis's port and {postgresql} a database's URL from the user on.
     arguments: tuple[str, ...] = ()
     #: Addresses that the suite takes for a Redis's or a Sentinel's.
     redis_ports: tuple[int, ...] = ()
     sentinel_ports: tuple[int, ...] = ()
     redis_paths: tuple[str, ...] = ()
+    on_postgresql: bool = False
     #: Each has a run of its own: the tests with such a part in the brackets of their names, and those with none.
-    parts: tuple[str, ...] = field(default=())
+    parts: tuple[str, ...] = ()
 
 
 PEERS = {
@@ -51,5 +55,20 @@ PEERS = {
         ),
         arguments=("--redis-url=redis://localhost:{redis}/0", "--timeout=30"),
         redis_ports=(6379,),
+    ),
+    "sqlalchemy": Peer(
+        project="SQLAlchemy",
+        repository="https://github.com/sqlalchemy/sqlalchemy",
+        needs=("greenlet", "aiosqlite"),
+        ours="ours_sqlalchemy",
+        folder="lib",
+        tests=(
+            "test/engine/test_pool.py",
+            "test/engine/test_logging.py",
+            "test/engine/test_reconnect.py",
+            "test/engine/test_transaction.py",
+        ),
+        arguments=("--dburi=postgresql+psycopg://{postgresql}", "--timeout=60"),
+        on_postgresql=True,
     ),
 }

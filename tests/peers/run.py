@@ -7,7 +7,6 @@ from pathlib import Path
 
 from poolsite.demo.processes import ProcessError, stop_on_signals
 from tests.peers.peers import PEERS
-from tests.peers.servers import servers
 from tests.peers.suite import RunError, Suite, python_for, sources_of
 from tests.peers.verdict import ListError, Verdict, differing, judge
 from tests.sources import FetchError
@@ -40,10 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listed = differing(name)
         sources = sources_of(peer) if options.path is None else options.path.absolute()
         python = python_for(name, peer)
-        with servers() as running:
-            suite = Suite(peer, sources, python, running, options.log)
-            print(f"{name}, with ours: {(ours := suite.run(True, tests))}", flush=True)
-            print(f"{name}, bare: {(bare := suite.run(False, tests))}", flush=True)
+        suite = Suite(peer, sources, python, options.log)
+        print(f"{name}, with ours: {(ours := suite.run(True, tests))}", flush=True)
+        print(f"{name}, bare: {(bare := suite.run(False, tests))}", flush=True)
     except (FetchError, ListError, ProcessError, RunError) as error:
         print(error, file=sys.stderr)
         return 2

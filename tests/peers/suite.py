@@ -4,23 +4,25 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 from tests.djangosuite.compare import Outcome
 from tests.peers.peers import OURS, PYTEST, Peer
-from tests.peers.servers import Servers
+from tests.peers.servers import Servers, servers
 from tests.peers.verdict import together
 from tests.sources import ROOT, as_here, beside, environment, install, unpacked
 
 CACHE = ROOT / ".cache" / "peer-suite"
 #: What pytest exits with when all passed and when some failed; all else means that they were not run as they were asked to.
 _JUDGED = frozenset({0, 1})
+#: The parts of a suite wait for most of their time.
+_AT_ONCE = 6
 
 
 class RunError(Exception):
@@ -32,64 +34,60 @@ class Suite:
     peer: Peer
     sources: Path
     python: Path
-    servers: Servers
     log: Path | None = None
 
     def run(self, ours: bool, tests: Sequence[str]) -> Outcome:
-        return together(self._run(ours, tests, part) for part in ("", *self.peer.parts))
+        """What became of ``tests``. Raises ``RunError``."""
+        with ThreadPoolExecutor(_AT_ONCE) as side_by_side:
+            return together(side_by_side.map(partial(self._run, ours, tests), ("", *self.peer.parts)))
 
     def _run(self, ours: bool, tests: Sequence[str], part: str) -> Outcome:
-        with tempfile.TemporaryDirectory(prefix="peer-suite-") as scratch, self._output() as output:
+        plugins = ["peer_addresses", "peer_noting", *([self.peer.ours] if ours else [])]
+        with tempfile.TemporaryDirectory(prefix="peer-suite-") as scratch, servers(self.peer) as running:
             path = beside(Path(scratch), Path(__file__).parent / "inside")
             outcome = path / "outcome.json"
-            plugins = ["peer_addresses", "peer_noting", *([self.peer.ours] if ours else [])]
-            arguments = [each.format(redis=self.servers.redis) for each in self.peer.arguments]
             done = subprocess.run(
                 [
-                    *[self.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"],
+                    *[self.python, "-m", "pytest", "-q", "--tb=native", "-p", "no:cacheprovider"],
                     *[word for plugin in plugins for word in ("-p", plugin)],
-                    *arguments,
+                    *[each.format(redis=running.redis, postgresql=running.postgresql) for each in self.peer.arguments],
                     *tests,
                 ],
                 cwd=self.sources,
-                env=self._environment(path, outcome, part),
+                env=self._environment(running, path, outcome, part),
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                text=True,
                 check=False,
             )
+            if self.log is not None:
+                with self.log.open("a") as log:
+                    log.write(done.stdout)
             if done.returncode not in _JUDGED or not outcome.exists():
-                output.seek(0)
-                raise RunError("the suite ended without a result:\n" + "".join(output.readlines()[-40:]))
+                raise RunError("the suite ended without a result:\n" + "\n".join(done.stdout.splitlines()[-40:]))
             return Outcome.read(outcome)
 
-    def _environment(self, path: Path, outcome: Path, part: str) -> dict[str, str]:
+    def _environment(self, running: Servers, path: Path, outcome: Path, part: str) -> dict[str, str]:
         given = {
             "outcome": str(outcome),
             "ports": {
-                **dict.fromkeys(self.peer.redis_ports, self.servers.redis),
-                **dict.fromkeys(self.peer.sentinel_ports, self.servers.sentinel),
+                **dict.fromkeys(self.peer.redis_ports, running.redis),
+                **dict.fromkeys(self.peer.sentinel_ports, running.sentinel),
             },
-            "paths": dict.fromkeys(self.peer.redis_paths, str(self.servers.redis_path)),
+            "paths": dict.fromkeys(self.peer.redis_paths, running.redis_path),
             "parts": self.peer.parts,
             "part": part or None,
         }
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "PG", "PYTEST_"))}
         return {
             **kept,
-            "PYTHONPATH": os.pathsep.join([str(self.sources), str(path)]),
+            **self.peer.environment,
+            "PGPASSFILE": running.passwords,
+            "PYTHONPATH": os.pathsep.join([str(self.sources / self.peer.folder), str(path)]),
             "PYTHONDONTWRITEBYTECODE": "1",
             "PEER_SUITE": json.dumps(given),
         }
-
-    @contextmanager
-    def _output(self) -> Iterator[Any]:
-        if self.log is None:
-            with tempfile.TemporaryFile("w+") as output:
-                yield output
-        else:
-            with self.log.open("a+") as output:
-                yield output
 
 
 def sources_of(peer: Peer) -> Path:

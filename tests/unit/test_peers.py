@@ -7,7 +7,7 @@ import pytest
 from tests.djangosuite.compare import Outcome
 from tests.peers import verdict
 from tests.peers.peers import PEERS
-from tests.peers.verdict import ListError, differing, judge, together
+from tests.peers.verdict import Listed, ListError, differing, judge, together
 
 A, B = "tests/test_pool.py::test_a", "tests/test_pool.py::test_b"
 
@@ -20,7 +20,7 @@ def _outcome(**failed: str) -> Outcome:
 def test_failure_with_ours_alone_fails_unless_it_is_listed() -> None:
     found = judge(_outcome(a="said"), _outcome(), {}, whole=True)
     assert (found.passed, found.unknown) == (False, {A: "said"})
-    found = judge(_outcome(a="said"), _outcome(), {A: "why"}, whole=True)
+    found = judge(_outcome(a="said"), _outcome(), {A: Listed("why")}, whole=True)
     assert (found.passed, found.known) == (True, {A: "why"})
 
 
@@ -29,15 +29,21 @@ def test_failure_with_the_bare_library_too_tells_nothing() -> None:
 
 
 def test_listed_test_that_passes_fails_where_it_was_asked_to_run() -> None:
-    listed = {A: "why", B: "why"}
+    listed = {A: Listed("why"), B: Listed("why")}
     found = judge(_outcome(a="said"), _outcome(), listed, whole=True)
     assert (found.passed, found.stale) == (False, (B,))
     assert judge(_outcome(a="said"), _outcome(), listed, whole=False).passed
     assert judge(_outcome(a="said", b="said"), _outcome(b="said"), listed, whole=True).stale == (B,)
 
 
+def test_listed_test_that_differs_but_sometimes_may_pass() -> None:
+    listed = {A: Listed("why", sometimes=True)}
+    assert judge(_outcome(), _outcome(), listed, whole=True).passed
+    assert judge(_outcome(a="said"), _outcome(), listed, whole=True).known == {A: "why"}
+
+
 def test_listed_name_without_parameters_stands_for_each_of_them() -> None:
-    found = judge(_outcome(a1="said"), _outcome(), {A: "why"}, whole=True)
+    found = judge(_outcome(a1="said"), _outcome(), {A: Listed("why")}, whole=True)
     assert (found.passed, found.known) == (True, {f"{A}[1]": "why"})
 
 

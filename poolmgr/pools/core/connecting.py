@@ -13,7 +13,7 @@ from poolmgr.pools.core.slot import Place, Slot, referrers
 from poolmgr.pools.core.state import State
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.diagnosis import Diagnosis
-from poolmgr.secrets import disarm
+from poolmgr.secrets import disarm, scrub
 
 logger = logging.getLogger("poolmgr.pool")
 
@@ -33,9 +33,11 @@ def open_slot(state: State, began: float) -> Slot:
     try:
         conn = state.driver.connect(_seconds_left(state, began))
     except BaseException as ex:
-        # Whoever logs it, waits for it or asks for it later gets no frame that knows how we connect.
-        _failed(state, disarm(ex) if isinstance(ex, Exception) and not isinstance(ex, NotTried) else None, began)
-        raise
+        error = _told(ex)
+        _failed(state, error, began)
+        if error is ex or error is None:
+            raise
+        raise error from None
     now = monotonic()
     slot = Slot(conn, state, state.driver.fileno(conn), state.driver.server_id(conn), generation, now)
     state.driver.bind(conn, slot)
@@ -64,13 +66,23 @@ def _seconds_left(state: State, began: float) -> float:
     return seconds
 
 
+def _told(error: BaseException) -> Exception | None:
+    """What is told of a connect that failed. Whoever logs it, waits for it or asks for it later gets no frame that knows how
+    we connect; what is no ``Exception``, such as a hook's SystemExit, was meant for the pool's thread alone."""
+    if isinstance(error, NotTried):
+        return None
+    if isinstance(error, Exception):
+        return disarm(error)
+    return RuntimeError(scrub(f"{type(error).__name__}: {error}"))
+
+
 def _failed(state: State, error: Exception | None, began: float) -> None:
     now = monotonic()
     with state.lock:
         state.connecting.remove(began)
         state.places -= 1
         state.changed.notify_all()
-    if error is None:  # whoever connected was stopped, or could not begin
+    if error is None:  # it could not begin
         ticker().at(now + RETRY_WHILE_WAITED, state.grow)
         return
     found = state.driver.diagnose(error)
@@ -80,7 +92,7 @@ def _failed(state: State, error: Exception | None, began: float) -> None:
         state.failing_since = state.failing_since or now
         state.retry_at = now + RETRY_WHILE_WAITED
         state.fill_at = now + _pause(state, now)
-        hopeless = _take_hopeless(state, found)
+        hopeless = _take_hopeless(state, found, error)
         line = state.outage.failed(found, now)
     for place in hopeless:
         place.fail(explain.refused(state, error))
@@ -97,11 +109,13 @@ def _pause(state: State, now: float) -> float:
     return min(max(_PAUSE, lasted), _LONGEST_PAUSE)
 
 
-def _take_hopeless(state: State, found: Diagnosis) -> list[Place]:
-    """The waiters that no retry will help: the server refuses us or they would go elsewhere, and no connection lives."""
+def _take_hopeless(state: State, found: Diagnosis, error: Exception) -> list[Place]:
+    """The waiters that no retry will help, since no connection lives: the server refuses us, they would go elsewhere, or the
+    site's own code fails."""
     if state.living:
         return []
-    all_of_them = not state.is_patient or found.cls is AuthenticationFailed
+    refused = found.cls is AuthenticationFailed or not state.driver.is_of_the_server(error)
+    all_of_them = refused or not state.is_patient
     hopeless = [place for place in state.waiting if all_of_them or place.hurries]
     for place in hopeless:
         state.waiting.remove(place)

@@ -59,5 +59,8 @@ class Driver(Protocol):
     def standing(self, conn: Any) -> str:
         """Why its borrower may keep it for as long as they like, such as a subscription; empty where nothing says so."""
 
+    def is_of_the_server(self, error: BaseException) -> bool:
+        """Whether the server or the way to it made a connect fail. Else the site's own code did, such as a hook."""
+
     def diagnose(self, error: BaseException) -> Diagnosis:
         """Classify the error of a connect or of a question."""

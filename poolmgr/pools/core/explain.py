@@ -12,15 +12,16 @@ from poolmgr.pools.core.view import snapshot
 from poolmgr.secrets import replica, scrub
 
 
-def timed_out(state: State, timeout: float) -> CheckoutError:
+def timed_out(state: State, timeout: float) -> Exception:
     """Why nothing came free within ``timeout`` seconds. Its cause are the words of the connect that failed last."""
     seen, error = snapshot(state), state.last_error
     made = _timed_out(state, seen, timeout)
-    made.__cause__ = error and replica(error)
+    if isinstance(made, CheckoutError):
+        made.__cause__ = error and replica(error)
     return made
 
 
-def _timed_out(state: State, seen: PoolSnapshot, timeout: float) -> CheckoutError:
+def _timed_out(state: State, seen: PoolSnapshot, timeout: float) -> Exception:
     waited = f"no connection to {state.target!r} within {timeout:g} s"
     if seen.status == "paused":
         sentence = f"{waited}: the pool is paused; resume it, or wait for whoever paused it"
@@ -29,10 +30,13 @@ def _timed_out(state: State, seen: PoolSnapshot, timeout: float) -> CheckoutErro
         return _not_allowed(state, seen, waited)
     error = state.last_error
     if error is not None and (seen.used == 0 or seen.size < seen.limit):
+        if not state.driver.is_of_the_server(error):
+            return replica(error)
         found = state.driver.diagnose(error)
-        return _error(state, found.cls, f"{waited}: {found.sentence} ({state.address}; {figures(seen)})")
+        return _error(state, found.cls, f"{waited}: {found.sentence}{_where(state, figures(seen))}")
     if seen.used < seen.limit and (_connects_slowly(state, timeout / 2) or (not seen.used and not seen.idle)):
-        sentence = f"{waited}: the server at {state.address} does not answer ({figures(seen)})"
+        at = f" at {state.address}" if state.address else ""
+        sentence = f"{waited}: the server{at} does not answer ({figures(seen)})"
         return _error(state, shared.ServerDown, sentence)
     told = f"{waited}: pool exhausted ({figures(seen)}{_beside(state)}){holders(seen)}"
     return _error(state, shared.PoolExhausted, told)
@@ -46,7 +50,7 @@ def _connects_slowly(state: State, seconds: float) -> bool:
 def _not_allowed(state: State, seen: PoolSnapshot, waited: str) -> CheckoutError:
     failure = state.allowance.failure if state.allowance else None
     if failure:
-        return _error(state, failure.cls, f"{waited}: {failure.sentence} ({state.address}; {figures(seen)})")
+        return _error(state, failure.cls, f"{waited}: {failure.sentence}{_where(state, figures(seen))}")
     if not state.spec.budget:
         sentence = f"{waited}: this process does not know its settings yet ({figures(seen)})"
         return _error(state, shared.ServerDown, sentence)
@@ -63,10 +67,12 @@ def too_many(state: State) -> CheckoutError:
     return _error(state, shared.TooManyWaiting, f"{sentence} ({figures(seen)}{_beside(state)}){holders(seen)}")
 
 
-def refused(state: State, error: Exception) -> CheckoutError:
-    """Why nothing is to be had however long one waits."""
+def refused(state: State, error: Exception) -> Exception:
+    """Why nothing is to be had however long one waits. What the site's own code raised is told as it is."""
+    if not state.driver.is_of_the_server(error):
+        return replica(error)
     found = state.driver.diagnose(error)
-    made = _error(state, found.cls, f"no connection to {state.target!r}: {found.sentence} ({state.address})")
+    made = _error(state, found.cls, f"no connection to {state.target!r}: {found.sentence}{_where(state)}")
     made.__cause__ = replica(error)
     return made
 
@@ -77,6 +83,12 @@ def closed(state: State) -> CheckoutError:
 
 def _error(state: State, cls: type[CheckoutError], sentence: str) -> CheckoutError:
     return state.driver.errors.get(cls, cls)(sentence, state.target)
+
+
+def _where(state: State, *more: str) -> str:
+    """In brackets, if there is anything: a pool need not know its address."""
+    told = "; ".join(filter(None, (state.address, *more)))
+    return f" ({told})" if told else ""
 
 
 def figures(seen: PoolSnapshot) -> str:

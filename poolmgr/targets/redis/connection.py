@@ -127,9 +127,11 @@ class Tracked:
     def _ask_for_id(self) -> int:
         self.send_command("CLIENT", "ID", check_health=False)
         try:
-            return int(self.read_response())
+            answer = self.read_response()
         except redis.ResponseError:  # an old server, or a user who may not ask
             return 0
+        # What stands between may have answered, as a proxy that says OK to each CLIENT.
+        return answer if isinstance(answer, int) else 0
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
         """redis-py's, but the server's end can still be heard."""

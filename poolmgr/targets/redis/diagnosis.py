@@ -39,6 +39,11 @@ _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
 _KNOWN = tuple((re.compile(pattern, re.IGNORECASE), cls, sentence) for cls, sentence, pattern in _WORDS)
 
 
+def is_of_the_server(error: BaseException) -> bool:
+    """Whether redis-py or the system tells of a server that can't be reached or refuses; else the site's own code failed."""
+    return isinstance(error, redis.RedisError | OSError | NoAnswer)
+
+
 def diagnose(error: BaseException) -> Diagnosis:
     """Classify the error of a connect, or of a question of ours on a connection."""
     if isinstance(error, NoAnswer | redis.TimeoutError):

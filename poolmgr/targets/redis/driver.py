@@ -13,7 +13,7 @@ from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.diagnosis import Diagnosis
 from poolmgr.pools.sockets import hang_up
-from poolmgr.targets.redis.diagnosis import diagnose
+from poolmgr.targets.redis.diagnosis import diagnose, is_of_the_server
 from poolmgr.targets.redis.errors import ERRORS
 from poolmgr.targets.redis.library import redis
 
@@ -80,6 +80,9 @@ class RedisDriver:
     def standing(self, conn: Any) -> str:
         """What is sent to it unasked has to be waited for."""
         return conn.traffic.standing()  # type: ignore[no-any-return]
+
+    def is_of_the_server(self, error: BaseException) -> bool:
+        return is_of_the_server(error)
 
     def diagnose(self, error: BaseException) -> Diagnosis:
         return diagnose(error)

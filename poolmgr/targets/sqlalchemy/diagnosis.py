@@ -8,6 +8,7 @@ from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown, 
 from poolmgr.pools import diagnosis
 from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.diagnosis import Diagnosis
+from poolmgr.targets.sqlalchemy.library import sqlalchemy
 
 #: What libpq doesn't say: MySQL and MariaDB, SQLite, event loops.
 _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
@@ -19,6 +20,14 @@ _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
     (ServerDown, "the server closed the connection", r"server has gone away|lost connection to (?:mysql|server)"),
 )
 _KNOWN = tuple((re.compile(pattern, re.IGNORECASE), cls, sentence) for cls, sentence, pattern in _WORDS)
+
+
+def is_of_the_server(error: BaseException) -> bool:
+    """Whether driver or system tell of a server that can't be reached or refuses; else the site's own code failed."""
+    if isinstance(error, OSError | NoAnswer | sqlalchemy.exc.DBAPIError | sqlalchemy.exc.DisconnectionError):
+        return True
+    # As PEP 249 has each driver call what its errors derive from.
+    return any(each.__name__ == "Error" for each in type(error).__mro__)
 
 
 def diagnose(error: BaseException) -> Diagnosis:

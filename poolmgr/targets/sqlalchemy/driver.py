@@ -13,7 +13,7 @@ from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.diagnosis import Diagnosis
 from poolmgr.pools.sockets import hang_up, watch
-from poolmgr.targets.sqlalchemy.diagnosis import diagnose
+from poolmgr.targets.sqlalchemy.diagnosis import diagnose, is_of_the_server
 from poolmgr.targets.sqlalchemy.errors import ERRORS
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
 from poolmgr.targets.sqlalchemy.sockets import fileno_of, server_id_of
@@ -102,6 +102,9 @@ class RecordDriver:
 
     def standing(self, conn: Any) -> str:
         return ""
+
+    def is_of_the_server(self, error: BaseException) -> bool:
+        return is_of_the_server(error)
 
     def diagnose(self, error: BaseException) -> Diagnosis:
         return diagnose(error)

@@ -32,6 +32,8 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
 
     _is_asyncio = False
     _backing_class: Any = Backing
+    #: Where SQLAlchemy's documentation has whoever wants to know turn logging on.
+    _sqla_logger_namespace = "sqlalchemy.pool.impl.ManagedQueuePool"
 
     def __init__(
         self,
@@ -135,6 +137,7 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
     def dispose(self) -> None:
         """Close what is idle now and what is used as it returns; the next use opens other connections."""
         self._backing.dispose()
+        self.logger.info("Pool disposed. %s", self.status())
 
     def recreate(self) -> ManagedQueuePool:
         """The same pool of the same target, as another object; its listeners are those of this one."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,10 @@ _counts: Counter[str] = Counter()
 _noted: dict[str, dict[str, str]] = {"failed": {}, "errors": {}}
 
 
+#: SQLAlchemy adds to the names of classes which server of which version they are run on.
+_SERVER = re.compile(r"_[a-z]+\+[a-z0-9]+(_\d+)+(?=::)")
+
+
 def pytest_runtest_logreport(report: Any) -> None:
     if report.when == "setup":
         _counts["ran"] += not report.skipped
@@ -22,7 +27,7 @@ def pytest_runtest_logreport(report: Any) -> None:
         _counts["skipped"] += 1
     if report.failed:
         of = "failed" if report.when == "call" else "errors"
-        _noted[of][report.nodeid] = report.longreprtext
+        _noted[of][_SERVER.sub("", report.nodeid)] = report.longreprtext
 
 
 def pytest_collectreport(report: Any) -> None:

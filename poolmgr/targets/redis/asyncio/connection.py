@@ -115,9 +115,11 @@ class AsyncTracked:
     async def _ask_for_id(self) -> int:
         await self.send_command("CLIENT", "ID", check_health=False)
         try:
-            return int(await self.read_response())
+            answer = await self.read_response()
         except redis.ResponseError:  # an old server, or a user who may not ask
             return 0
+        # What stands between may have answered, as a proxy that says OK to each CLIENT.
+        return answer if isinstance(answer, int) else 0
 
     # -- looking ------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from poolmgr.pools.aio.bridge import Bridge, LoopBusy
 from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.diagnosis import Diagnosis
-from poolmgr.targets.redis.diagnosis import diagnose
+from poolmgr.targets.redis.diagnosis import diagnose, is_of_the_server
 from poolmgr.targets.redis.errors import ERRORS
 from poolmgr.targets.redis.library import redis
 
@@ -102,6 +102,9 @@ class AsyncRedisDriver:
 
     def is_kept_by(self, user: Any) -> bool:
         return isinstance(user, _CLIENTS)
+
+    def is_of_the_server(self, error: BaseException) -> bool:
+        return is_of_the_server(error)
 
     def diagnose(self, error: BaseException) -> Diagnosis:
         return diagnose(error)
