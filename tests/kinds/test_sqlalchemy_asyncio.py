@@ -13,7 +13,6 @@ import sqlalchemy
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.asyncio import create_async_engine as theirs
-from sqlalchemy.util import greenlet_spawn
 
 import poolmgr.aio
 from poolmgr import exceptions
@@ -165,13 +164,21 @@ def test_idle_connection_that_the_server_closed_is_never_handed_out(make: Make, 
     asyncio.run(main())
 
 
-def test_open_transaction_of_the_driver_s_own_is_nobody_else_s(make: Make) -> None:  # P2
+@pytest.mark.parametrize("again", [False, True], ids=["the first", "one in its place"])
+def test_open_transaction_of_the_driver_s_own_is_nobody_else_s(make: Make, again: bool) -> None:  # P2
     async def main() -> None:
         engine = make(max_size=1)
-        raw = await engine.raw_connection()
+        conn = await engine.connect()
+        if again:
+            await conn.scalar(PID)
+            await conn.invalidate()
+            await conn.rollback()
+            await conn.scalar(PID)
+            await conn.rollback()
+        raw = await conn.get_raw_connection()
         await raw.driver_connection.execute("BEGIN")
         await raw.driver_connection.execute("CREATE TABLE left_open (name text)")
-        await greenlet_spawn(raw.close)
+        await conn.close()
         async with engine.connect() as conn:
             assert await conn.scalar(text("SELECT to_regclass('left_open')")) is None
 

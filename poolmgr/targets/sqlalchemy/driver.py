@@ -63,11 +63,13 @@ class RecordDriver:
 
     def bind(self, conn: Any, slot: Slot) -> None:
         conn.slot = slot
-        slot.has_news = self.news(conn.driver_connection)
+        self.follow(conn, slot)
 
-    def news(self, driver_s: Any) -> Callable[[int], Any]:
-        """As ``Entry.has_news`` has it, for the driver's connection."""
-        return watch(fileno_of(driver_s))
+    def follow(self, conn: Any, slot: Slot) -> None:
+        """Have the slot know the driver's connection that its record has by now."""
+        driver_s = conn.driver_connection
+        slot.pid = server_id_of(driver_s)
+        slot.has_news = watch(fileno_of(driver_s))
 
     def close(self, conn: Any, deadline: float) -> bool:
         conn.close()

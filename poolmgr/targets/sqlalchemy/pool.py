@@ -13,7 +13,7 @@ from poolmgr.pools.sockets import Ear
 from poolmgr.secrets import disarm
 from poolmgr.targets.sqlalchemy.backing import Backing
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
-from poolmgr.targets.sqlalchemy.sockets import fileno_of, server_id_of
+from poolmgr.targets.sqlalchemy.sockets import fileno_of
 from poolmgr.targets.sqlalchemy.words import bootstrap_of
 
 #: Seconds for which a borrower that connects again waits for the server to close what they had.
@@ -114,10 +114,9 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
         if (ear := getattr(record, "ear", None)) is not None:
             record.ear = None
             self._hear(ear)
-        connection = self._connect_safely(record)
-        driver_s = self._dialect.get_driver_connection(connection)
-        slot.pid = server_id_of(driver_s)
-        slot.has_news = slot.pool.driver.news(driver_s)
+        # Set already, where SQLAlchemy does so when this returns: the slot follows to what the record has.
+        record.dbapi_connection = connection = self._connect_safely(record)
+        slot.pool.driver.follow(record, slot)
         slot.pool.count(created=1, closed=1)
         return connection
 

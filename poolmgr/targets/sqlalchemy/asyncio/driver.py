@@ -13,6 +13,7 @@ from typing import Any
 from poolmgr.pools.aio.bridge import Bridge, LoopBusy
 from poolmgr.pools.aio.forgotten import is_suspended, users_of
 from poolmgr.pools.core.driver import NoAnswer
+from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.sockets import Ear, hang_up
 from poolmgr.targets.sqlalchemy.asyncio.greenlets import greenlet_spawn
 from poolmgr.targets.sqlalchemy.driver import RecordDriver
@@ -83,13 +84,15 @@ class AsyncRecordDriver(RecordDriver):
     def let_go(self, conn: Any) -> None:
         let_go(conn, self._dialect())
 
-    def news(self, driver_s: Any) -> Callable[[int], Any]:
-        look = super().news(driver_s)
-        if not hasattr(driver_s, "is_closed"):
-            return look
-        # What asyncpg's loop has read is no news to the socket any more.
-        is_closed = driver_s.is_closed
-        return lambda timeout: look(timeout) or is_closed()
+    def follow(self, conn: Any, slot: Slot) -> None:
+        super().follow(conn, slot)
+        driver_s = self._dialect().get_driver_connection(conn.dbapi_connection)
+        # asyncpg's: whether a transaction is open, by whatever means it was begun.
+        conn.is_in_transaction = getattr(driver_s, "is_in_transaction", bool)
+        if hasattr(driver_s, "is_closed"):
+            # What asyncpg's loop has read is no news to the socket any more.
+            look, is_closed = slot.has_news, driver_s.is_closed
+            slot.has_news = lambda timeout: look(timeout) or is_closed()
 
     def ask(self, conn: Any, query: str, deadline: float) -> None:
         left = max(0.0, deadline - monotonic())

@@ -30,10 +30,13 @@ class AsyncManagedQueuePool(ManagedQueuePool):
             sqlalchemy.event.listen(self, "reset", _listen_where_it_was_dropped)
 
     def _do_return_conn(self, record: Any) -> None:
+        slot = getattr(record, "slot", None)
+        if slot is None:
+            super()._do_return_conn(record)
+            return
         # SQLAlchemy rolls back what it has begun with asyncpg, and knows of no other transaction.
-        if getattr(record.driver_connection, "is_in_transaction", bool)():
-            record.invalidate(soft=True)
-        super()._do_return_conn(record)
+        fit = not record._is_hard_or_soft_invalidated() and not record.is_in_transaction()
+        slot.pool.put_back(slot, fit)
 
     def _hear(self, ear: Ear) -> None:
         if in_greenlet():
