@@ -24,8 +24,9 @@ from poolmgr.pools.member import Membership
 from poolmgr.pools.port import Load, Member, Pool
 from poolmgr.pools.spec import PoolSpec
 
-#: Seconds until the next look while somebody lacks room that others must make.
-_SOON = 0.1
+#: Seconds until the next look while somebody lacks room that others must make, and from one look to the next at least:
+#: in a crowd somebody begins to wait all the time.
+_SOON, _PAUSE = 0.1, 0.02
 
 
 class Gathering:
@@ -44,6 +45,7 @@ class Gathering:
         self._last_address = ""
         self._gone = PoolSnapshot(target)  # with the counters of members that are no more
         self._is_stirred = self._looks_again = False
+        self._looked_at = 0.0
 
     # -- members ------------------------------------------------------------------------------------------------------
 
@@ -96,7 +98,7 @@ class Gathering:
         """Have the ticker's thread see whether room should move between members. Costs little where there is one."""
         if (len(self._members) > 1 or self._is_watchful) and not self._is_stirred:
             self._is_stirred = True
-            ticker().at(monotonic(), self._look)
+            ticker().at(max(monotonic(), self._looked_at + _PAUSE), self._look)
 
     def pending_beside(self, member: object) -> int:
         """How many requests wait at the others."""
@@ -123,7 +125,8 @@ class Gathering:
 
     def _look_again(self) -> None:
         self._looks_again = False
-        self._look()
+        with self._lock:
+            self._share_out()
 
     # Each of these is called with the lock held.
 
@@ -144,7 +147,7 @@ class Gathering:
 
     def _share_out(self) -> None:
         """Move room to where it is wanted, as far as it is there."""
-        now = monotonic()
+        now = self._looked_at = monotonic()
         self._part()
         members = [each for each in self._members if each.is_open]
         self._move(apportioning.lowered, members, now)
