@@ -136,7 +136,7 @@ class Site:
         python = [sys.executable, "-m"]
         options = self.options
         server = [
-            *("gunicorn", "--worker-class", "gthread", "--graceful-timeout", "5"),
+            *("gunicorn", "--worker-class", "gthread", "--graceful-timeout", "8"),
             *("--access-logfile", "-", "--no-control-socket"),
         ]
         web = [
@@ -195,7 +195,10 @@ class Site:
         """Stop, and make sure that nothing outlives it. Raises ProcessError naming who did."""
         started = self._all()
         self.stop()
-        left = [child.name for child in started if child.session_lives()]
+        # Whom a master has killed at last is gone a moment after it.
+        deadline = time.monotonic() + 5
+        while (left := [child.name for child in started if child.session_lives()]) and time.monotonic() < deadline:
+            time.sleep(0.05)
         if left:
             raise ProcessError(f"left behind: processes of {', '.join(left)}.")
         return []
