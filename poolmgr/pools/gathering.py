@@ -196,7 +196,8 @@ class Gathering:
         return replace(given, most=share, least=least, failure=failure)
 
     def _told_of_turns(self, number: int, room: int) -> str:
-        return f"{number} pools of {self.target!r} in this process take turns at {room}, all that it may have; raise max_size"
+        advice = "max_size" if self.spec.max_size < number else "its budget"
+        return f"{number} pools of {self.target!r} in this process take turns at {room}, all that it may have; raise {advice}"
 
     def load(self) -> Load:
         """What it holds and what is asked of it.

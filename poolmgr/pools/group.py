@@ -62,7 +62,7 @@ class Group(Gathering):
         self.bootstrap = bootstrap
         self._generation = 1
         self._history = History()
-        self._told = ""  # of the problem, to the log
+        self._told = self._problem_before = ""  # of the problem, to the log
         registry.born(self)
 
     def __repr__(self) -> str:
@@ -177,14 +177,24 @@ class Group(Gathering):
             each.pool.open()
 
     def _round(self) -> None:
-        with self._lock:
-            self._share_out()
-            self._history.keep(monotonic(), self._totals)
-            told, self._told = self._told, self.problem
-        if self.problem and self.problem != told:
-            logger.warning("%s", self.problem)
-        if not self.retired or self._members:
-            ticker().at(monotonic() + _INTERVAL, self._round)
+        try:
+            with self._lock:
+                self._share_out()
+                self._history.keep(monotonic(), self._totals)
+            self._tell_of_problem()
+        except Exception:
+            logger.exception("pool %r: sharing out failed; it goes on in %g s", self.target, _INTERVAL)
+        finally:
+            if not self.retired or self._members:
+                ticker().at(monotonic() + _INTERVAL, self._round)
+
+    def _tell_of_problem(self) -> None:
+        """To the log, once; not of one that the next lease has ended already."""
+        before, self._problem_before = self._problem_before, self.problem
+        if self.problem == before and self.problem != self._told:
+            self._told = self.problem
+            if self.problem:
+                logger.warning("%s", self.problem)
 
     def _totals(self) -> Totals:
         counts: dict[str, Any] = summing.counted([self._gone, *(each.pool.snapshot() for each in self._members)])

@@ -339,7 +339,9 @@ def test_room_of_a_closed_group_is_the_next_one_s_as_it_comes_back(members: Make
     give_back([held[1], waiting[0]])
 
 
-def test_more_members_than_room_take_turns_and_it_is_said(members: Make, redis_subject: Redis) -> None:  # P6
+def test_more_members_than_room_take_turns_and_it_is_said(  # P6
+    members: Make, redis_subject: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
     made = members(max_size=1)
     pools = [made.join(key) for key in "abc"]
     for each in pools:
@@ -347,10 +349,24 @@ def test_more_members_than_room_take_turns_and_it_is_said(members: Make, redis_s
         assert len(redis_subject.ends()) <= 1
     sentence = f"3 pools of '{TARGET}' in this process take turns at 1, all that it may have; raise max_size"
     assert made.group.problem == sentence
+    until(lambda: sentence in caplog.messages)
     held = hold(pools[0], 1)
     with pytest.raises(PoolExhausted, match="take turns at 1, all that it may have"):
         pools[1].checkout(0.1)
     give_back(held)
+    made.change(max_size=3)
+    assert made.group.problem == ""
+
+
+def test_what_would_have_to_be_raised_is_named_right(members: Make) -> None:
+    made = members(max_size=5)
+    for key in "abc":
+        made.join(key)
+    made.group.limit(Allowance(2))
+    assert made.group.problem.endswith("take turns at 2, all that it may have; raise its budget")
+    made.change(max_size=2)
+    assert made.group.problem.endswith("take turns at 2, all that it may have; raise max_size")
+    made.group.limit(None)
     made.change(max_size=3)
     assert made.group.problem == ""
 
