@@ -134,6 +134,7 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
         offered = tuple(
             (name, {"fields": tuple(field for field in each["fields"] if field not in refused)})
             for name, each in self.fieldsets
+            if not {*each["fields"]} <= {*refused}
         )
         if obj is not None and not self.has_change_permission(request, obj):
             return offered

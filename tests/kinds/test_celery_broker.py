@@ -261,24 +261,42 @@ def test_a_pool_that_kombu_makes_anew_follows_the_profile(sender: Sender) -> Non
 def test_a_child_of_a_fork_has_a_pool_of_its_own(sender: Sender) -> None:  # P3
     sender.send()
     sender.change(max_size=4)
+    inherited = sender.app.pool
     child = os.fork()
     if child == 0:
         status = 1
         try:
             assert registry.get(TARGET) is None
-            # As billiard and multiprocessing have it done.
-            kombu.pools.reset()
-            sender.app._after_fork()
-            sender.send()
-            sender.send()
+            assert sender.app.pool is not inherited
+            for _ in range(100):
+                sender.send()
             seen = registry.get(TARGET).snapshot()  # type: ignore[union-attr]
-            assert (seen.max_size, seen.checkouts) == (4, 1), seen
+            assert (seen.max_size, seen.checkouts) == (4, 99), seen
             status = 0
         finally:
             os._exit(status)
+    # Both at once, so that a socket that they shared would mix what they say.
+    for _ in range(100):
+        sender.send()
     assert os.waitpid(child, 0)[1] == 0
-    sender.send()
+    assert sender.sent() == 201
+    assert sender.app.pool is inherited
     assert sender.pool.snapshot().status == "open"
+
+
+def test_sending_goes_on_when_the_broker_is_back(sender: Sender, make_redis: Callable[[], EmbeddedRedis]) -> None:  # P7
+    server = make_redis()
+    sender.app.conf.broker_url = server.url(1)
+    sender.app.conf.task_publish_retry = False
+    sender.send()
+    sender.send()
+    server.stop()
+    told = at_once(4, sender.send)
+    assert [isinstance(each, kombu.exceptions.OperationalError) for each in told] == [True] * 4
+    assert sender.pool.snapshot().used == 0
+    server.restart()
+    sender.send()
+    assert sender.sent() == 1
 
 
 def test_the_broker_is_checked_by_a_connect(

@@ -1,6 +1,7 @@
 """What an operator sees of a broker: its form, its card, and why it can't be paused."""
 
 import json
+import re
 import subprocess
 import sys
 import uuid
@@ -66,6 +67,10 @@ def test_the_form_offers_what_kombu_honours(operator: Client) -> None:
         == {"max_size", "connection_timeout", "leak_threshold", "health_check_interval"}
     )
     assert "broker_pool_acquire_timeout" in page
+    # Nor does it have headings with nothing below them.
+    assert re.findall(r'class="fieldset-heading"[^>]*>\s*([^<]*?)\s*<', page) == [
+        "Who follows it", "Size", "Waiting", "Diagnostics", "History"
+    ]  # fmt: skip
     given = {"target": TARGET, "role": "", "enabled": "on", "note": ""}
     given |= {name: str(getattr(KOMBU.defaults, name)) for name in KOMBU.honours}
     assert operator.post("/admin/poolmgr/poolprofile/add/", {**given, "max_size": "7"}).status_code == 302

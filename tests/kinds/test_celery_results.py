@@ -166,6 +166,23 @@ def test_no_call_fails_while_the_pool_is_recycled_again_and_again(site: Site) ->
         assert all(each.result(60) for each in works)
 
 
+def test_a_recycle_replaces_the_connection_over_which_results_are_awaited(site: Site) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        waits = [threads.submit(site.tasks["work.nap"].delay(seconds).get, timeout=60) for seconds in (2.5, 3)]
+
+        def subscriptions() -> list[Any]:
+            return [each for each in site.pool.snapshot().holders if each.pinned == "subscription"]
+
+        [before] = until(subscriptions, "the subscription")
+        done = site.pool.recycle(10)
+        assert (done.remaining, done.failed) == (0, "")
+        ends = {each.backend_pid for each in until(subscriptions, "another subscription")}
+        assert ends.isdisjoint({before.backend_pid})
+        assert not any(each.done() for each in waits)
+        # What is awaited is heard of over the new one.
+        assert all(each.result(60) for each in waits)
+
+
 def test_who_waits_for_results_is_said_to_and_is_no_leak(site: Site) -> None:
     site.change(leak_threshold=0.2)
     waiting = site.tasks["work.nap"].delay(3)
@@ -189,6 +206,26 @@ def test_a_connection_that_listens_comes_back_when_nothing_is_waited_for(
     assert site.tasks["work.add"].delay(1, 3).get(timeout=60) == 4
     seen = site.pool.snapshot()
     assert seen.reclaimed == 0
+
+
+def test_results_are_waited_for_with_a_single_connection(site: Site) -> None:  # P6, P8
+    site.change(max_size=1)
+    waiting = site.tasks["work.nap"].delay(1)
+    with ThreadPoolExecutor(3) as threads:
+        sums = threads.map(lambda n: site.tasks["work.add"].delay(n, n).get(timeout=60), range(9))
+        assert list(sums) == [2 * n for n in range(9)]
+    assert waiting.get(timeout=60)
+    assert site.pool.snapshot().timeouts == 0
+    # With room for another, it is listened again; and what was a subscription already when there is less is let go.
+    site.change(max_size=2)
+    waiting = site.tasks["work.nap"].delay(2)
+    with ThreadPoolExecutor(1) as threads:
+        result = threads.submit(waiting.get, timeout=60)
+        until(lambda: [each.pinned for each in site.pool.snapshot().holders] == ["subscription"], "the subscription")
+        site.change(max_size=1)
+        assert site.tasks["work.add"].delay(1, 2).get(timeout=60) == 3
+        assert result.result(60)
+    assert site.pool.snapshot().timeouts == 0
 
 
 def test_a_thread_that_ends_takes_nothing_from_others_that_wait(site: Site) -> None:  # P4

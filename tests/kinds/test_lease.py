@@ -4,8 +4,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+import pytest
 import sqlalchemy
 
+from poolmgr.exceptions import PoolExhausted
 from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.desired import Desired
 from poolmgr.targets.sqlalchemy.engines import create_engine
@@ -38,6 +40,17 @@ def test_connect_that_is_under_way_when_the_lease_ends_comes_to_nothing(subject:
     subject.use(waiting[0])
     in_thread(lambda: subject.give_back(waiting[0]))
     assert subject.pool.snapshot().idle == 1
+
+
+def test_lease_that_is_over_serves_nobody_even_before_anything_looked_at_the_clock(subject: Subject) -> None:  # P6
+    subject.open(max_size=2, budget=5, connection_timeout=0.2)
+    subject.give_all_back(subject.hold(2))
+    # As in a process that was frozen: no thread of the pool's has run since.
+    allow = getattr(subject.pool, "allow", None) or subject.pool._allow
+    allow(Allowance(2, monotonic() - 1, monotonic() + 9))
+    with pytest.raises(PoolExhausted):
+        subject.borrow()
+    until(lambda: not subject.ends())
 
 
 def test_sqlalchemy_s_connects_are_bounded_by_the_profile_unless_the_site_says_otherwise(

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from threading import Condition, RLock
 from time import monotonic
 from typing import Any
+from weakref import WeakSet
+
+import kombu.pools
 
 from poolmgr.exceptions import CheckoutError, ConfigurationError
 from poolmgr.metrics.histogram import Histogram
@@ -18,6 +21,7 @@ from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.core.workers import Workers
 from poolmgr.pools.desired import Desired
+from poolmgr.pools.forks import on_fork
 from poolmgr.pools.owners import is_alive, name_of, owner_function, stack_of
 from poolmgr.pools.plan import Action, Plan, plan
 from poolmgr.pools.port import Load, Pool, Recycled
@@ -32,6 +36,11 @@ logger = logging.getLogger("poolmgr.pool")
 
 #: Seconds between looks for who ended without giving back, and for leaks.
 _INTERVAL = 1.0
+
+
+_all: WeakSet[BrokerPool] = WeakSet()
+#: What a forked child inherited: kept for ever, since to collect a connection may say good-bye for its parent.
+_inherited: list[Any] = []
 
 
 class BrokerPool:
@@ -62,6 +71,7 @@ class BrokerPool:
         self._owner = owner_function()
         self._closers = Workers("poolmgr-broker-closer", 2)
         registry.born(self)
+        _all.add(self)
 
     # -- the port -----------------------------------------------------------------------------------------------------
 
@@ -246,3 +256,15 @@ class BrokerPool:
                     stack_of(of.owner) or "(no stack)",
                 )
         self._reported = late
+
+
+def _after_fork() -> None:
+    # What kombu and Celery do after the forks that multiprocessing and billiard make.
+    for each in list(_all):
+        _inherited.append((each.connections, dict(kombu.pools.connections), dict(kombu.pools.producers)))
+        kombu.pools.connections.clear()
+        kombu.pools.producers.clear()
+        each.app._after_fork()
+
+
+on_fork(_after_fork)

@@ -94,6 +94,16 @@ class ResultBackend(RedisBackend):  # type: ignore[misc]
     def _get_client(self) -> type[Client]:
         return Client
 
+    def get(self, key: Any) -> Any:
+        """Celery's."""
+        self.result_consumer.make_room()
+        return super().get(key)
+
+    def mget(self, keys: Any) -> Any:
+        """Celery's."""
+        self.result_consumer.make_room()
+        return super().mget(keys)
+
     def as_uri(self, include_password: bool = False) -> str:
         """For people, such as in a worker's banner; there is no password in it."""
         return f"{self._target} at {self._managed.address}"

@@ -15,6 +15,8 @@ from poolmgr.targets.redis.library import redis
 
 #: Seconds for which the connection is kept when nothing is waited for any more: results are often wanted one after another.
 LINGER = 5.0
+#: Seconds between two looks for results where nobody listens.
+_LOOK = 0.2
 #: Celery's consumer may be used by several threads at once from 5.7 on.
 IS_SHARED = hasattr(ResultConsumer, "_locked")
 
@@ -71,6 +73,54 @@ class Listener(ResultConsumer):  # type: ignore[misc]
             self._is_to_rest = True
             ticker().at(monotonic() + LINGER, self._rest)
 
+    def drain_events(self, timeout: float | None = None) -> None:
+        """Celery's, which whoever waits calls once a second.
+
+        What a recycle, or its age, has ended is replaced first. Where the pool may hold a single connection nobody listens,
+        since nothing would be left to ask with: results are looked for instead.
+        """
+        if IS_SHARED:
+            with self._locked():
+                alone = self.make_room()
+                if not alone and (self._is_old() or (self._pubsub is None and self.subscribed_to)):
+                    # Which also looks for what came meanwhile.
+                    self._reconnect()
+            if self._pubsub is None:
+                self._look()
+                timeout = _LOOK if timeout is None else min(timeout, _LOOK)
+        super().drain_events(timeout=timeout)
+
+    def consume_from(self, task_id: str) -> None:
+        """Celery's."""
+        if self.make_room():
+            self.subscribed_to.add(self._get_key_for_task(task_id))
+        else:
+            super().consume_from(task_id)
+
+    def make_room(self) -> bool:
+        """Whether nobody may listen; who does gives the single connection back, for a question."""
+        if not IS_SHARED or self.backend.client.connection_pool.managed.most > 1:
+            return False
+        if self._pubsub is not None:
+            with self._locked():
+                self._stop_listening()
+        return True
+
+    def _stop_listening(self) -> None:
+        subscription, self._pubsub = self._pubsub, None
+        if subscription is not None:
+            subscription.close()
+
+    def _look(self) -> None:
+        if wanted := list(self.subscribed_to):
+            for found in self._ensure(self.backend.client.mget, (wanted,)):
+                if found:
+                    self.on_state_change(self._decode_result(found), None)
+
+    def _is_old(self) -> bool:
+        slot = getattr(getattr(self._pubsub, "connection", None), "slot", None)
+        return slot is not None and (slot.pool.retired or slot.pool.is_old(slot, monotonic()))
+
     def _rest(self) -> None:
         self._is_to_rest = False
         # The ticker must not wait; whoever has the lock comes by the step above when they let go of it.
@@ -87,10 +137,8 @@ class Listener(ResultConsumer):  # type: ignore[misc]
 
     def end(self) -> None:
         """Wait for nothing any more, and ask nothing of a server: results are let go of one by one while Python ends."""
-        subscription, self._pubsub = self._pubsub, None
         self.subscribed_to.clear()
-        if subscription is not None:
-            subscription.close()
+        self._stop_listening()
 
     def begin_anew(self) -> None:
         """In a forked child: the subscription is the parent's, and so is who waits for what it brings."""
