@@ -52,6 +52,10 @@ class Watched:
         )
         return Child("Sentinel", [str(installed()), str(file), "--sentinel"], log=self._directory / "sentinel.log")
 
+    @property
+    def sentinel_pid(self) -> int:
+        return self._sentinel.pid
+
     def admin(self, server: EmbeddedRedis) -> Any:
         return redis.Redis.from_url(server.url())
 

@@ -1,13 +1,17 @@
 """A Redis that Sentinel watches: after a failover nobody gets the old master."""
 
+import os
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
 import redis
 from django.core.cache import caches
+from redis.sentinel import Sentinel, SentinelManagedSSLConnection
 
 from poolmgr import exceptions
 from poolmgr.control.reporting.health import check_target
@@ -53,6 +57,13 @@ def clients(watched: Watched, server: EmbeddedRedis) -> set[str]:
     admin = watched.admin(server)
     me = str(admin.client_id())
     return {each["id"] for each in admin.client_list(_type="normal") if each["id"] != me and each["name"] == "ours"}
+
+
+def _answers(client: Any) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
 
 
 def name_of(client: Any) -> None:
@@ -168,6 +179,59 @@ def test_without_a_master_the_error_says_so(watched: Watched) -> None:  # P9
         client.ping()
     assert isinstance(caught.value, redis.ConnectionError)
     assert watched.password not in repr(caught.value)
+
+
+@pytest.mark.parametrize("how", ["url", "keyword"])
+def test_what_sentinel_names_is_reached_over_tls_where_that_is_asked_for(how: str) -> None:
+    manager = Sentinel([])
+    if how == "url":
+        pool = ManagedSentinelPool.from_url("rediss://service/0", service_name="service", sentinel_manager=manager)
+    else:
+        pool = ManagedSentinelPool("service", manager, ssl=True)
+    assert isinstance(pool.make_connection(), SentinelManagedSSLConnection)
+
+
+def test_forked_child_finds_the_master_itself(watched: Watched) -> None:  # P3
+    client = client_of(watched, max_size=2)
+    mine = client.client_id()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        answer = b"failed"
+        try:
+            own = client.client_id()
+            pool = client.connection_pool
+            pool.proxy.master_address = None
+            # The child's own thread asks who is master.
+            until(lambda: pool.proxy.master_address is not None)
+            answer = b"its own" if own != mine else b"the parent's"
+        finally:
+            os.write(writing, answer)
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as told:
+        assert told.read() == b"its own"
+    os.waitpid(child, 0)
+    assert client.client_id() == mine
+
+
+def test_sentinels_that_say_nothing_cost_nobody_more_than_their_patience(watched: Watched) -> None:  # P8
+    client = client_of(watched, max_size=2, connection_timeout=1.0)
+    mine = client.client_id()
+    pool = client.connection_pool
+    os.kill(watched.sentinel_pid, signal.SIGSTOP)
+    try:
+        until(lambda: pool._is_asking, "the silent Sentinel to be asked")
+        assert client.client_id() == mine
+        pool.disconnect()
+        began = monotonic()
+        with pytest.raises(exceptions.ServerDown):
+            client.ping()
+        assert monotonic() - began < 5
+    finally:
+        os.kill(watched.sentinel_pid, signal.SIGCONT)
+    until(lambda: not pool._is_asking, "the question to be over", timeout=30)
+    until(lambda: _answers(client), "the master to be found")
 
 
 def test_django_redis_finds_its_cache_by_sentinel(watched: Watched, settings: Any, transactional_db: None) -> None:
