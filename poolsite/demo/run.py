@@ -51,6 +51,7 @@ def _announce(site: Site) -> None:
     print(
         f"""
   Search     {site.url}/
+  Figures    {site.url}/reports/
   Pools      {site.url}/pools/
   Admin      {site.url}/admin/
   Console    {site.console_url}/pools/ (a process of its own: it answers when the web workers don't)
