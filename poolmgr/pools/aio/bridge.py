@@ -55,7 +55,7 @@ class Bridge:
         while not call.done.wait(_LOOK):
             if self.loop.is_closed():
                 raise LoopBusy("the event loop was closed")
-            if monotonic() >= call.deadline and (call.is_taken_back() or not self.is_open):
+            if monotonic() >= call.deadline and (call.is_taken_back() or call.is_lost() or not self.is_open):
                 raise LoopBusy("the event loop did not come to it in time")
         if call.error is not None:
             raise call.error
@@ -69,9 +69,10 @@ class _Call:
         self._begin = deque([begin])  # from which one of two threads gets it
         self.deadline = monotonic() + seconds
         self._ends_late = self._is_over = False
+        self._task: asyncio.Task[Any] | None = None
         self._ends: asyncio.TimerHandle | None = None
         self.result: Any = None
-        self.error: BaseException | None = None
+        self.error: BaseException | None = LoopBusy("the event loop was interrupted")
         self.done = Event()
 
     def start(self) -> None:
@@ -95,6 +96,7 @@ class _Call:
         except BaseException:
             coroutine.close()
             raise
+        self._task = task
         task.add_done_callback(self._finished)
         self._ends = loop.call_later(left, self._end, task)
 
@@ -106,23 +108,30 @@ class _Call:
             return False
         return True
 
+    def is_lost(self) -> bool:
+        """Whether it has ended and the loop was interrupted before it could say so."""
+        return not self.done.is_set() and (self._task is None or self._task.done())
+
     def _end(self, task: asyncio.Task[Any]) -> None:
         self._is_over = True
         self._ends_late = monotonic() - self.deadline > _LOOK
         task.cancel()
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
-        ends, self._ends = self._ends, None
-        if ends is not None:
-            ends.cancel()
-        if not task.cancelled():
-            self.error = task.exception()
-            self.result = None if self.error is not None else task.result()
-        elif self._is_over and not self._ends_late:
-            self.error = TimeoutError("it took too long")
-        else:
-            self.error = LoopBusy("the event loop has cancelled it")
-        self.done.set()
+        try:
+            ends, self._ends = self._ends, None
+            if ends is not None:
+                ends.cancel()
+            if not task.cancelled():
+                error = task.exception()
+                self.result = None if error is not None else task.result()
+                self.error = error
+            elif self._is_over and not self._ends_late:
+                self.error = TimeoutError("it took too long")
+            else:
+                self.error = LoopBusy("the event loop has cancelled it")
+        finally:
+            self.done.set()
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
