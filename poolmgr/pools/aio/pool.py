@@ -29,6 +29,9 @@ from poolmgr.pools.spec import PoolSpec
 
 logger = logging.getLogger("poolmgr.pool")
 
+#: The longest that a loop's end waits for connects that were cancelled, in seconds.
+_LAST_TURNS = 0.5
+
 
 class LoopDriver(Driver, Protocol):
     """A driver whose connections live in an event loop. What is not a coroutine here is called as the core's is."""
@@ -249,6 +252,10 @@ async def _end_of_loop(pool: ref[LoopPool]) -> AsyncGenerator[None, None]:
     finally:
         if (it := pool()) is not None:
             it.leave()
+            # What connects just now has been cancelled, and is closed in the loop too.
+            ends = monotonic() + _LAST_TURNS
+            while it.connecting and monotonic() < ends:
+                await asyncio.sleep(0.005)
             del it
             # The loop closes sockets in its next turns.
             await asyncio.sleep(0)
