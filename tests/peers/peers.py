@@ -29,9 +29,13 @@ class Peer:
     sentinel_ports: tuple[int, ...] = ()
     redis_paths: tuple[str, ...] = ()
     on_postgresql: bool = False
+    #: By Django's own runner, and not by pytest; how ours come in stands in its settings then.
+    by_django: bool = False
     #: Each has a run of its own: the tests with such a part in the brackets of their names, and those with none.
     parts: tuple[str, ...] = ()
 
+
+_SETTINGS = "gzip herd json lz4 msgpack sentinel sentinel_opts sharding usock zlib zstd".split()
 
 PEERS = {
     "redis-py": Peer(
@@ -55,6 +59,28 @@ PEERS = {
         ),
         arguments=("--redis-url=redis://localhost:{redis}/0", "--timeout=30"),
         redis_ports=(6379,),
+    ),
+    "django-redis": Peer(
+        project="django-redis",
+        repository="https://github.com/jazzband/django-redis",
+        needs=("redis", "pytest-cov", "pytest-mock", "pytest-xdist", "msgpack", "lz4", "pyzstd"),
+        ours="ours_django_redis",
+        tests=("tests",),
+        redis_ports=(6379,),
+        sentinel_ports=(26379,),
+        environment={"DJANGO_SETTINGS_MODULE": "settings.sqlite"},
+        arguments=("--no-cov", "--numprocesses=0"),
+        redis_paths=("/tmp/redis.sock",),
+        # Its settings: a process of Django has one set of them.
+        parts=("sqlite", *(f"sqlite_{each}" for each in _SETTINGS)),
+    ),
+    "django-cache": Peer(
+        project="Django",
+        repository="https://github.com/django/django",
+        needs=("redis",),
+        ours="",
+        tests=("cache.tests.RedisCacheTests",),
+        by_django=True,
     ),
     "sqlalchemy": Peer(
         project="SQLAlchemy",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from poolsite.demo.processes import ProcessError, stop_on_signals
+from tests.peers.djangocache import DjangoSuite
 from tests.peers.peers import PEERS
 from tests.peers.suite import RunError, Suite, python_for, sources_of
 from tests.peers.verdict import ListError, Verdict, differing, judge
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listed = differing(name)
         sources = sources_of(peer) if options.path is None else options.path.absolute()
         python = python_for(name, peer)
-        suite = Suite(peer, sources, python, options.log)
+        suite = (DjangoSuite if peer.by_django else Suite)(peer, sources, python, options.log)
         print(f"{name}, with ours: {(ours := suite.run(True, tests))}", flush=True)
         print(f"{name}, bare: {(bare := suite.run(False, tests))}", flush=True)
     except (FetchError, ListError, ProcessError, RunError) as error:

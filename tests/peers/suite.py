@@ -13,6 +13,7 @@ from pathlib import Path
 from zlib import crc32
 
 from tests.djangosuite.compare import Outcome
+from tests.djangosuite.fetch import CACHE as DJANGO
 from tests.peers.peers import OURS, PYTEST, Peer
 from tests.peers.servers import Servers, servers
 from tests.peers.verdict import together
@@ -92,7 +93,7 @@ class Suite:
 
 def sources_of(peer: Peer) -> Path:
     """The sdist of the version that this project's environment has."""
-    return unpacked(peer.project, version(peer.project), CACHE)
+    return unpacked(peer.project, version(peer.project), DJANGO if peer.by_django else CACHE)
 
 
 def python_for(name: str, peer: Peer) -> Path:
