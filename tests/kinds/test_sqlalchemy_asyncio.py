@@ -5,6 +5,7 @@ import gc
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import psycopg
@@ -13,6 +14,7 @@ import sqlalchemy
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.asyncio import create_async_engine as theirs
+from sqlalchemy.util import await_only
 
 import poolmgr.aio
 from poolmgr import exceptions
@@ -223,6 +225,28 @@ def test_connect_listener_that_fails_costs_no_place(make: Make, backends: Backen
     asyncio.run(main())
 
 
+@pytest.mark.long
+def test_session_commits_in_two_phases(make_postgres: Any) -> None:
+    server = make_postgres(max_prepared_transactions=5)
+    url = str(server.create_database("twophase")).replace("postgresql://", "postgresql+psycopg://")
+
+    async def main() -> None:
+        engine = create_async_engine("", url, pool={"max_size": 1})
+        async with engine.begin() as conn:
+            await conn.execute(text("CREATE TABLE twice (name text)"))
+        async with AsyncSession(engine, twophase=True) as session:
+            await session.execute(text("INSERT INTO twice VALUES ('kept')"))
+            await session.commit()
+            await session.execute(text("INSERT INTO twice VALUES ('undone')"))
+            await session.run_sync(lambda each: each.prepare())
+            await session.rollback()
+            assert (await session.scalars(text("SELECT name FROM twice"))).all() == ["kept"]
+            assert await session.scalar(text("SELECT count(*) FROM pg_prepared_xacts")) == 0
+        assert engine.pool.managed.snapshot().used == 0
+
+    asyncio.run(main())
+
+
 # -- cancellation -----------------------------------------------------------------------------------------------------
 
 
@@ -322,6 +346,28 @@ def test_each_loop_has_connections_of_its_own(make: Make, url: str) -> None:  # 
     for thread in threads:
         thread.join(30)
     assert len(found) == len({*found}) == 2
+
+
+@pytest.mark.parametrize("on_the_lane", [False, True], ids=["by the pool", "on the console lane"])
+def test_no_loop_waits_for_ever_for_the_first_connect_of_another(make: Make, on_the_lane: bool) -> None:  # P8 P10
+    engine, met = make(max_size=1, connection_timeout=5), threading.Barrier(2, timeout=20)
+    found: list[int] = []
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def take_long(connection: Any, record: Any) -> None:
+        await_only(asyncio.sleep(0.3))
+
+    async def main() -> None:
+        await asyncio.to_thread(met.wait)
+        with console_lane() if on_the_lane else nullcontext():
+            found.append(await _pid(engine))
+
+    threads = [threading.Thread(target=asyncio.run, args=(main(),), daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(4)
+    assert len({*found}) == 2
 
 
 def test_loop_that_ends_closes_its_connections_and_the_next_begins_anew(make: Make, backends: Backends) -> None:  # P4

@@ -71,7 +71,7 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
         if core is None or core.retired:
             core = self._backing.open_pool()
         if on_console_lane() is not None and (core.paused or not core.idle):
-            return self._create_connection()  # for the console, which must not wait: a connection of its own
+            return self._direct()
         try:
             return core.checkout().conn
         except PoolClosed:
@@ -79,6 +79,10 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
                 raise
         # Whoever waited when the engine was disposed of goes on with what came after.
         return self._do_get()
+
+    def _direct(self) -> Any:
+        """For the console, which must not wait: a connection of its own."""
+        return self._create_connection()
 
     def _do_return_conn(self, record: Any) -> None:
         slot = getattr(record, "slot", None)

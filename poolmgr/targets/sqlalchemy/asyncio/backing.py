@@ -11,7 +11,8 @@ from poolmgr.pools.aio.perloop import PerLoop
 from poolmgr.pools.aio.pool import LoopPool
 from poolmgr.pools.forks import on_fork
 from poolmgr.pools.spec import PoolSpec
-from poolmgr.targets.sqlalchemy.asyncio.driver import AsyncRecordDriver, First
+from poolmgr.targets.sqlalchemy.asyncio.driver import AsyncRecordDriver
+from poolmgr.targets.sqlalchemy.asyncio.first import First
 from poolmgr.targets.sqlalchemy.asyncio.greenlets import GreenletPool
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -15,40 +14,12 @@ from poolmgr.pools.aio.forgotten import is_suspended, users_of
 from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.sockets import Ear, hang_up
+from poolmgr.targets.sqlalchemy.asyncio.first import First
 from poolmgr.targets.sqlalchemy.asyncio.greenlets import greenlet_spawn
 from poolmgr.targets.sqlalchemy.driver import RecordDriver
 from poolmgr.targets.sqlalchemy.driver import ask as sync_ask
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 from poolmgr.targets.sqlalchemy.sockets import fileno_of
-
-
-class First:
-    """The first connect of an engine, which others wait for: SQLAlchemy gets to know the server in it.
-
-    It has them wait at a lock of one event loop, at which those of other loops would wait for ever.
-    """
-
-    def __init__(self) -> None:
-        self._over = False
-        self._lock = Lock()
-
-    def in_turn(self, connect: Callable[[float], Any], timeout: float) -> Any:
-        """What ``connect`` returns, called with the seconds that are left; from a thread of the pool's."""
-        if self._over:
-            return connect(timeout)
-        deadline = monotonic() + timeout
-        if not self._lock.acquire(timeout=timeout):
-            raise NoAnswer("the engine's first connect takes too long")
-        try:
-            made = connect(max(0.001, deadline - monotonic()))
-            self._over = True
-        finally:
-            self._lock.release()
-        return made
-
-    def begin_anew(self) -> None:
-        """In a forked child, which doesn't have the thread that may have held the lock."""
-        self._lock = Lock()
 
 
 class AsyncRecordDriver(RecordDriver):

@@ -38,6 +38,17 @@ class AsyncManagedQueuePool(ManagedQueuePool):
         fit = not record._is_hard_or_soft_invalidated() and not record.is_in_transaction()
         slot.pool.put_back(slot, fit)
 
+    def _direct(self) -> Any:
+        first, well = self._backing.first, False
+        if not await_only(first.turn()):
+            return super()._direct()
+        try:
+            made = super()._direct()
+            well = True
+        finally:
+            first.ended(well)
+        return made
+
     def _hear(self, ear: Ear) -> None:
         if in_greenlet():
             await_only(asyncio.to_thread(ear.hears_the_end, monotonic() + LINGER))
