@@ -447,3 +447,24 @@ def test_restart_of_the_server_costs_no_command(make_redis: Callable[[], Any]) -
     assert client.ping()
     until(lambda: pool.managed.snapshot().size == 1)
     pool.close()
+
+
+def test_what_somebody_borrows_meanwhile_is_not_disconnected_as_idle(make: Make, redis_subject: Redis) -> None:  # P3
+    pool = make(pool={"min_size": 0, "max_size": 3})
+    both = [pool.get_connection(), pool.get_connection()]
+    for conn in both:
+        pool.release(conn)
+    disconnect, borrowed, ids = both[0].disconnect, [], []
+
+    def borrow_first(*args: Any) -> None:
+        both[0].disconnect = disconnect
+        borrowed.append(pool.get_connection())
+        ids.append(redis_subject.use(borrowed[0]))
+        disconnect(*args)
+
+    both[0].disconnect = borrow_first
+    # As a cluster's client does when a node has moved.
+    pool.disconnect_free_connections()
+    until(lambda: ids)
+    assert redis_subject.use(borrowed[0]) == ids[0]
+    pool.release(borrowed[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from math import inf
 from threading import Condition, RLock
@@ -16,6 +17,7 @@ from poolmgr.pools.core import explain, growing, leasing, reclaiming, rounds, vi
 from poolmgr.pools.core.driver import Driver
 from poolmgr.pools.core.leaving import resize
 from poolmgr.pools.core.lending import Lending
+from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.inherited import let_go
@@ -118,9 +120,9 @@ class CorePool(Lending):
         """Replace every connection by a fresh one, for up to ``timeout`` seconds; used ones are replaced as they return."""
         return rounds.recycle(self, timeout)
 
-    def drop_idle(self) -> int:
-        """Close every idle connection; fresh ones come as they are wanted. Returns how many."""
-        return rounds.drop_idle(self, lambda slot: True)
+    def drop_idle(self, wanted: Callable[[Slot], bool] = lambda slot: True) -> int:
+        """Close every idle connection, or those that ``wanted`` names; fresh ones come as needed. Returns how many."""
+        return rounds.drop_idle(self, wanted)
 
     def snapshot(self) -> PoolSnapshot:
         """What the pool looks like now."""

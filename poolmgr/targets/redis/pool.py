@@ -178,6 +178,15 @@ class ManagedConnectionPool(redis.ConnectionPool):
         for connection in self._get_in_use_connections() if inuse_connections else ():
             connection.disconnect()
 
+    def disconnect_free_connections(self, moving_address_src: str | None = None) -> None:
+        """redis-py's, which a cluster's client calls when a node has moved: close what is idle, to one address or at all.
+
+        It is taken out of the pool first: what redis-py's finds idle, somebody may have borrowed a moment later.
+        """
+        core = self._core
+        if core is not None and not core.retired:
+            core.drop_idle(lambda slot: moving_address_src in (None, slot.conn.getpeername()))
+
     def close(self) -> None:
         """Disconnect; a pool without a target ends, and begins anew when it is used again."""
         self.disconnect()
