@@ -9,6 +9,7 @@ import uuid
 import pytest
 from redis import Redis
 
+from poolmgr.control.commanding.commands import send
 from poolsite.demo.browser import Browser
 from poolsite.demo.processes import Child
 from poolsite.demo.reader import read_figures
@@ -140,3 +141,15 @@ def test_a_redis_that_hangs_holds_nobody_up(browser, redis):  # P8
     finally:
         os.kill(redis.pid, signal.SIGCONT)
     until(lambda: browser.get(f"/reports/words/{uuid.uuid4()}/").status == 200, "the site to find Redis again")
+
+
+def test_results_that_are_paused_hold_nobody_up(browser):  # P8 P9
+    form = browser.get("/reports/").form()
+    path = f"/reports/words/{uuid.uuid4()}/"
+    assert browser.get(path).status == 200
+    send("pause", "results", "operator")
+    until(lambda: browser.get(path).status == 503, "the pause")
+    assert browser.post("/reports/words/", form).status == 503
+    assert browser.get("/reports/").status == 200
+    send("resume", "results", "operator")
+    until(lambda: browser.get(path).status == 200, "the end of the pause")
