@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from celery.app.defaults import DEFAULTS
-from celery.backends.redis import W_REDIS_COMPRESSION_DISABLED, RedisBackend
+from celery.backends.redis import RedisBackend
 
 from poolmgr import tasknames  # noqa: F401 - has holders called by their tasks
 from poolmgr.exceptions import ConfigurationError
@@ -24,6 +24,7 @@ from poolmgr.targets.redis.listening import IS_SHARED, Client, Listener
 from poolmgr.targets.redis.pool import ManagedConnectionPool
 
 _SCHEME = "target://"
+_UNCOMPRESSED = "result_compression is set, but the target's URL has decode_responses: results are kept uncompressed"
 #: Celery's words for what the URL and the settings of a target say.
 _SAID_BY_THE_TARGET = tuple(
     f"redis_{word}"
@@ -75,8 +76,9 @@ class ResultBackend(RedisBackend):  # type: ignore[misc]
         self.url = url
         # One for all threads, each of which would else hold a subscription of its own.
         self.thread_safe = self.thread_safe or IS_SHARED
-        if self.compression and self._managed.get_encoder().decode_responses:
-            warnings.warn(W_REDIS_COMPRESSION_DISABLED, UserWarning, stacklevel=2)
+        # Celery compresses from 5.7 on, and would ask its own parameters whether it can.
+        if getattr(self, "compression", None) and self._managed.get_encoder().decode_responses:
+            warnings.warn(_UNCOMPRESSED, UserWarning, stacklevel=2)
             self.compression = None
 
     @staticmethod
