@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from poolmgr import exceptions
+from poolmgr.control import agent
 from poolmgr.pools import registry
 from poolmgr.targets.sqlalchemy import engine as engine_of
 from poolmgr.targets.sqlalchemy.lent import LentPool
@@ -316,8 +317,10 @@ def test_one_engine_for_each_alias_and_a_sentence_where_there_is_no_pool(setting
 
 
 @pytest.fixture
-def two_phased(make_postgres: Any, django_db_blocker: Any) -> Iterator[Any]:
+def two_phased(make_postgres: Any, django_db_blocker: Any, settings: Any) -> Iterator[Any]:
     """An engine on the pool of an alias whose server has room for prepared transactions."""
+    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
+    agent.stop()
     url = urlsplit(str(make_postgres(max_prepared_transactions=5).create_database("twophase")))
     connections.settings["twophase"] = {
         **connections.settings["default"],
@@ -326,6 +329,7 @@ def two_phased(make_postgres: Any, django_db_blocker: Any) -> Iterator[Any]:
         "NAME": url.path.removeprefix("/"),
         "USER": url.username,
         "PASSWORD": url.password,
+        "OPTIONS": {"pool": {"min_size": 0, "max_size": 1}},
     }
     with django_db_blocker.unblock():
         yield engine_of("twophase", echo=False)

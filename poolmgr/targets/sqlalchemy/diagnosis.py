@@ -22,12 +22,15 @@ _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
 _KNOWN = tuple((re.compile(pattern, re.IGNORECASE), cls, sentence) for cls, sentence, pattern in _WORDS)
 
 
+#: What errors of drivers derive from: as PEP 249 has it, and asyncpg's own, which SQLAlchemy 2.0 passes on from a connect.
+_DRIVERS_ERRORS = frozenset({"Error", "PostgresError", "InterfaceError", "InternalClientError"})
+
+
 def is_of_the_server(error: BaseException) -> bool:
     """Whether driver or system tell of a server that can't be reached or refuses; else the site's own code failed."""
     if isinstance(error, OSError | NoAnswer | sqlalchemy.exc.DBAPIError | sqlalchemy.exc.DisconnectionError):
         return True
-    # As PEP 249 has each driver call what its errors derive from.
-    return any(each.__name__ == "Error" for each in type(error).__mro__)
+    return any(each.__name__ in _DRIVERS_ERRORS for each in type(error).__mro__)
 
 
 def diagnose(error: BaseException) -> Diagnosis:
