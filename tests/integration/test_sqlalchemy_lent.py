@@ -373,6 +373,7 @@ def test_transaction_that_was_prepared_and_left_is_nobody_else_s(two_phased: Any
     with connections["twophase"].cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid(), to_regclass('left_open'), (SELECT gid FROM pg_prepared_xacts)")
         assert cursor.fetchone() == (ANY, None, ANY)
+    connections["twophase"].close()
     with two_phased.connect() as conn:
         assert conn.scalar(text("SELECT pg_backend_pid()")) != first
         (xid,) = conn.recover_twophase()
