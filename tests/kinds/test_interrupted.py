@@ -92,7 +92,7 @@ def test_an_exception_between_any_two_steps_of_checkout_and_return_costs_no_plac
     if not subject.works_in_this_thread:
         pytest.skip("its borrowers are tasks, whose way to be interrupted is to be cancelled")
     # The runner keeps what is logged of an error, whose frames refer to the connection: then nobody has dropped it.
-    caplog.set_level(logging.CRITICAL, "poolmgr.targets.sqlalchemy")
+    caplog.set_level(logging.CRITICAL, "sqlalchemy.pool")
     hurt: list[Subject] = []
     subject.open(max_size=2, connection_timeout=1.0)
     for step in range(1, 100_000):
