@@ -49,6 +49,9 @@ class Subject:
     #: Whether a validation query may be the site's own.
     takes_queries = True
 
+    #: Whether the library has a way to stop what runs at the server.
+    cancels = True
+
     def __init__(self, url: str) -> None:
         self.url = url
         self.proxy = Proxy(urlsplit(url).port or 0)
@@ -271,6 +274,7 @@ class Alchemy(Postgres):
     }
     breaks = (sqlalchemy.exc.DBAPIError, psycopg.OperationalError, sqlalchemy.exc.InvalidRequestError)
     reclaims_what_is_dropped = 0
+    cancels = False
     engine: Any
 
     def _open(self, url: str, settings: dict[str, Any]) -> None:

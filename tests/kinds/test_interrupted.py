@@ -1,5 +1,6 @@
 """An exception that comes between any two steps of a borrower's thread, as one out of a signal handler may."""
 
+import gc
 import logging
 import sys
 from collections.abc import Iterator
@@ -109,3 +110,8 @@ def test_an_exception_between_any_two_steps_of_checkout_and_return_costs_no_plac
         subject.open(max_size=2, connection_timeout=1.0)
     assert step > 100
     come_right(hurt)
+    subject.pool.close()
+    gc.collect()
+    if subject.cancels:
+        # Nor does anything go on at the server for which nobody waits any more.
+        until(lambda: not subject.ends())

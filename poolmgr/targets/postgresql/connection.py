@@ -14,7 +14,7 @@ import psycopg
 from poolmgr.pools.forks import attend, here
 from poolmgr.targets.postgresql.cancelling import Cancel
 from poolmgr.targets.postgresql.opening import Opening
-from poolmgr.targets.postgresql.parting import is_busy
+from poolmgr.targets.postgresql.parting import abandon, is_busy
 from poolmgr.targets.postgresql.session import SessionEntry
 
 _CHARACTERISTICS = "transaction characteristics"
@@ -90,7 +90,13 @@ class PooledConnection(Opening):
         self.entry = entry
         self.canceller = Cancel(self.pgconn)
         self._loss = finalize(self, on_loss)
-        self._loss.atexit = False
+        # Whatever interrupts those who part from it: what runs on it must not go on without anybody.
+        self._collection = finalize(self, abandon, self.canceller)
+        self._loss.atexit = self._collection.atexit = False
+
+    def ended(self) -> None:
+        """Called when it was parted from in good order."""
+        self._collection.detach()
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         """psycopg's, by which all goes that it sends: in a forked child nothing of it reaches the parent's session."""

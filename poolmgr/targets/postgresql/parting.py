@@ -28,24 +28,17 @@ logger = logging.getLogger("poolmgr.pool")
 AGAIN = 0.5
 #: How soon the thread hears of another connection while it waits for one to go, in seconds.
 TICK = 0.01
+#: The longest that a server is asked to cancel what nobody waits for, in seconds.
+_LONGEST = 5.0
 
 
-class Parting:
-    """One connection on its way out; ``gone`` says in the end whether the server's process, ``pid``, was seen to go.
+class _Walk:
+    """Steps under way; ``value`` is what they came to in the end."""
 
-    It takes ``patience`` seconds at the longest. ``over`` is called at the end, with the parting.
-    """
-
-    def __init__(self, connection: Any, patience: float, over: Callable[[Parting], object] | None = None) -> None:
-        pgconn = connection.pgconn
-        self.connection = connection
-        self.pid = 0 if pgconn.status == pq.ConnStatus.BAD else pgconn.backend_pid
-        self.gone = False
+    def __init__(self, steps: Steps) -> None:
         self.wish: Wish | None = None
-        self._over = over
-        self.patience = patience
-        self.ends = monotonic() + patience
-        self._steps = _steps(connection, self.ends)
+        self.value: Any = None
+        self._steps = steps
         self._begun = False
 
     def step(self, ready: frozenset[int] = frozenset()) -> bool:
@@ -58,12 +51,43 @@ class Parting:
                 self.wish = next(self._steps)
             return False
         except StopIteration as end:
-            self.gone = bool(end.value)
+            self.value = end.value
         except Exception:
             logger.exception("a connection could not be closed in good order")
+        return True
+
+
+class Parting(_Walk):
+    """One connection on its way out; ``gone`` says in the end whether the server's process, ``pid``, was seen to go.
+
+    It takes ``patience`` seconds at the longest. ``over`` is called at the end, with the parting.
+    """
+
+    def __init__(self, connection: Any, patience: float, over: Callable[[Parting], object] | None = None) -> None:
+        pgconn = connection.pgconn
+        self.connection = connection
+        self.pid = 0 if pgconn.status == pq.ConnStatus.BAD else pgconn.backend_pid
+        self.gone = False
+        self._over = over
+        self.patience = patience
+        self.ends = monotonic() + patience
+        super().__init__(_steps(connection, self.ends))
+
+    def step(self, ready: frozenset[int] = frozenset()) -> bool:
+        """As above, and tells that it is over."""
+        if not super().step(ready):
+            return False
+        self.gone = bool(self.value)
+        if hasattr(self.connection, "canceller"):  # else it never came to be one
+            self.connection.ended()
         if self._over is not None:
             self._over(self)
         return True
+
+
+def abandon(canceller: Cancel) -> None:
+    """Have what runs on a connection cancelled that was collected before anybody parted from it; from a finaliser."""
+    closer().hand_over(_Walk(canceller.send(monotonic() + _LONGEST)))
 
 
 def is_busy(connection: Any) -> bool:
@@ -138,7 +162,7 @@ def _hears_the_end(ear: socket.socket) -> bool | None:
     return True
 
 
-def _ready(under_way: Iterable[Parting]) -> frozenset[int]:
+def _ready(under_way: Iterable[_Walk]) -> frozenset[int]:
     """The sockets for which somebody's wish came true, after a tick at the latest."""
     wishes = [parting.wish for parting in under_way if parting.wish is not None]
     if not wishes:
@@ -158,7 +182,7 @@ class Closer:
 
     def __init__(self) -> None:
         # A finaliser may hand over a connection in the middle of another's put().
-        self._handed_over: SimpleQueue[Parting] = SimpleQueue()
+        self._handed_over: SimpleQueue[_Walk] = SimpleQueue()
         self._thread: Thread | None = None
         self._lock = Lock()
 
@@ -168,18 +192,18 @@ class Closer:
                 self._thread = Thread(target=self._run, name="poolmgr-closer", daemon=True)
                 self._thread.start()
 
-    def hand_over(self, parting: Parting) -> None:
+    def hand_over(self, parting: _Walk) -> None:
         self._handed_over.put(parting)
 
     def _run(self) -> None:
-        under_way: list[Parting] = []
+        under_way: list[_Walk] = []
         while True:
             under_way += self._arrived(wait=not under_way)
             ready = _ready(under_way)
             under_way = [parting for parting in under_way if not parting.step(ready)]
 
-    def _arrived(self, wait: bool) -> list[Parting]:
-        arrived: list[Parting] = []
+    def _arrived(self, wait: bool) -> list[_Walk]:
+        arrived: list[_Walk] = []
         with contextlib.suppress(Empty):
             while True:
                 arrived.append(self._handed_over.get(block=wait and not arrived))
