@@ -15,7 +15,7 @@ from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.core.pool import CorePool
 from poolmgr.pools.desired import Desired
-from poolmgr.pools.group import Group, join
+from poolmgr.pools.groups.group import Group, join
 from poolmgr.targets.redis.driver import RedisDriver
 from poolmgr.targets.redis.kind import REDIS
 from poolmgr.targets.redis.pool import ManagedConnectionPool

@@ -19,7 +19,7 @@ from poolmgr import exceptions
 from poolmgr.control.reporting.health import check_target
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired
-from poolmgr.pools.group import Group
+from poolmgr.pools.groups.group import Group
 from poolmgr.targets.redis.cluster import NodePools
 from poolmgr.targets.redis.kind import REDIS
 from tests import servers

@@ -24,7 +24,7 @@ from poolmgr.control import agent
 from poolmgr.control.reporting.probe import Probe
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired
-from poolmgr.pools.group import Group
+from poolmgr.pools.groups.group import Group
 from poolmgr.pools.lane import console_lane
 from poolmgr.targets.known import address_of, kind_of, known_targets
 from poolmgr.targets.sqlalchemy import create_engine, manage

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolmgr.pools.apportioning import Standing, due, lowered, raised
+from poolmgr.pools.groups.apportioning import Standing, due, lowered, raised
 
 
 @st.composite

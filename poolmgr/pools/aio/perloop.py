@@ -8,10 +8,10 @@ from threading import Lock
 from weakref import WeakSet
 
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.pools import group
 from poolmgr.pools.aio.bridge import Bridge, running_loop
 from poolmgr.pools.aio.pool import LoopPool
 from poolmgr.pools.forks import attend, here, on_fork
+from poolmgr.pools.groups import group
 from poolmgr.pools.spec import PoolSpec
 
 #: What a forked child forgets: its parent's loops don't run in it.

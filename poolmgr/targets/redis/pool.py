@@ -10,11 +10,11 @@ from typing import Any
 from weakref import WeakSet
 
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.pools import group
 from poolmgr.pools.core.driver import Driver
 from poolmgr.pools.core.pool import CorePool
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.forks import attend, here, on_fork
+from poolmgr.pools.groups import group
 from poolmgr.pools.lane import on_console_lane
 from poolmgr.secrets import hide
 from poolmgr.targets.redis.arguments import address, bootstrap, refuse

@@ -7,9 +7,9 @@ from typing import Any
 from weakref import WeakSet
 
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.pools import group
 from poolmgr.pools.core.pool import CorePool
 from poolmgr.pools.forks import attend, here, on_fork
+from poolmgr.pools.groups import group
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.sqlalchemy.driver import RecordDriver
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakSet
 
-from poolmgr.pools import group
 from poolmgr.pools.aio.bridge import Bridge, running_loop
 from poolmgr.pools.aio.perloop import PerLoop
 from poolmgr.pools.aio.pool import LoopPool
 from poolmgr.pools.forks import on_fork
+from poolmgr.pools.groups import group
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.sqlalchemy.asyncio.driver import AsyncRecordDriver
 from poolmgr.targets.sqlalchemy.asyncio.first import First

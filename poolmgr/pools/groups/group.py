@@ -13,11 +13,12 @@ from typing import Any
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.history import History, Totals
 from poolmgr.metrics.snapshot import PoolSnapshot
-from poolmgr.pools import registry, summing
+from poolmgr.pools import registry
 from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.desired import Desired
-from poolmgr.pools.gathering import Gathering
+from poolmgr.pools.groups import summing
+from poolmgr.pools.groups.gathering import Gathering
 from poolmgr.pools.plan import Plan, plan
 from poolmgr.pools.port import Member, Pool, Recycled
 from poolmgr.pools.spec import PoolSpec

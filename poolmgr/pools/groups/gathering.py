@@ -15,12 +15,12 @@ from time import monotonic
 
 from poolmgr.exceptions import PoolExhausted
 from poolmgr.metrics.snapshot import PoolSnapshot
-from poolmgr.pools import apportioning, summing
 from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.diagnosis import Diagnosis
-from poolmgr.pools.member import Membership
+from poolmgr.pools.groups import apportioning, summing
+from poolmgr.pools.groups.member import Membership
 from poolmgr.pools.port import Load, Member, Pool
 from poolmgr.pools.spec import PoolSpec
 

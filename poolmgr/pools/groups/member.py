@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Hashable
 
 from poolmgr.pools.allowance import Allowance
-from poolmgr.pools.apportioning import Standing
+from poolmgr.pools.groups.apportioning import Standing
 from poolmgr.pools.port import Load, Member
 
 #: Seconds over which demand is looked back at: room that is idle for longer is another member's.

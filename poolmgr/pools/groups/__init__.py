@@ -1,0 +1,1 @@
+"""Several pools of one target in a process, which are one to whoever manages them."""
