@@ -29,6 +29,7 @@ def watched(
     web = outage_site.serve(gunicorn("poolsite.wsgi", threads=2))
     assert Visitor(web).get("/api/search?q=path").status == 200
     page = Page(chromium, outage_site.serve(gunicorn("poolmgr.console:application", threads=4)))
+    page.complaints()  # which the browser keeps of the test before
     page.sign_in("operator")
     Select(page.one("#pm-interval")).select_by_value("2")
     until(lambda: "All is well" in page.text("#pools .pm-headline"), "a good verdict", 20)

@@ -102,7 +102,6 @@ def _by_hand(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 class AsyncRedis(Redis):
-    works_in_this_thread = False
     front: AsyncManagedConnectionPool
 
     def __init__(self, url: str) -> None:
@@ -147,7 +146,6 @@ class AsyncRedis(Redis):
 
 
 class AsyncAlchemy(Alchemy):
-    works_in_this_thread = False
     breaks = (sqlalchemy.exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg_s.Error)
 
     def __init__(self, url: str) -> None:

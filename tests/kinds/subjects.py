@@ -42,8 +42,6 @@ class Subject:
     errors: dict[str, type[Exception]]
     breaks: tuple[type[Exception], ...]  # what who uses a connection may get that breaks
     pool: Any
-    #: Whether the pool's code runs in the thread that borrows.
-    works_in_this_thread = True
     #: How many of its connections count as reclaimed when a borrower drops one: none where the library returns it.
     reclaims_what_is_dropped = 1
     #: Whether a validation query may be the site's own.

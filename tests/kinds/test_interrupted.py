@@ -86,12 +86,12 @@ def come_right(hurt: list[Subject]) -> None:
     hurt.clear()
 
 
+# The others' borrowers are tasks, whose way to be interrupted is to be cancelled.
 @pytest.mark.long
+@pytest.mark.parametrize("subject", ["postgresql", "redis", "sqlalchemy"], indirect=True)
 def test_an_exception_between_any_two_steps_of_checkout_and_return_costs_no_place(  # P3 P4
     subject: Subject, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if not subject.works_in_this_thread:
-        pytest.skip("its borrowers are tasks, whose way to be interrupted is to be cancelled")
     # The runner keeps what is logged of an error, whose frames refer to the connection: then nobody has dropped it.
     caplog.set_level(logging.CRITICAL, "sqlalchemy.pool")
     hurt: list[Subject] = []

@@ -5,7 +5,7 @@ import gc
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import psycopg
@@ -288,7 +288,9 @@ def test_cancelled_at_whichever_step_it_loses_no_connection(  # P3 P4 P6
         assert cancelled > 5
         pool = engine.pool.managed
         await _when(lambda: pool.load().used == 0 and not pool.load().pending, "all to come back")
-        await _when(lambda: set(pool.snapshot().backend_pids) == backends(), "the books to be right")
+        with suppress(TimeoutError):
+            await _when(lambda: set(pool.snapshot().backend_pids) == backends(), "the books to be right")
+        assert set(pool.snapshot().backend_pids) == backends(), pool.snapshot()
         assert len(backends()) <= 2
         assert sorted(await asyncio.gather(*(_sum(engine, number) for number in range(8)))) == list(range(8))
 
