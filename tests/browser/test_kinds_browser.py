@@ -76,6 +76,6 @@ def test_a_card_speaks_of_its_kind(cached: Page) -> None:
     said = card.text
     assert re.search(r"client \d+", said), said
     assert re.search(r"\d+ of [\d,]+ connections used", said), said
-    assert re.search(r"Redis \d+\.\d+", said), said
+    assert re.search(r"(Redis|Valkey) \d+\.\d+", said), said
     assert "session" not in said
     assert re.search(r"server process \d+", cached.text("main")), said

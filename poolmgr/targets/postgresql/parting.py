@@ -87,7 +87,18 @@ class Parting(_Walk):
 
 def abandon(canceller: Cancel) -> None:
     """Have what runs on a connection cancelled that was collected before anybody parted from it; from a finaliser."""
-    closer().hand_over(_Walk(canceller.send(monotonic() + _LONGEST)))
+    closer().hand_over(_Walk(_cancelled(canceller)))
+
+
+def _cancelled(canceller: Cancel) -> Steps:
+    """Sent again at growing intervals, since nothing is heard of what a cancel has done that came before its statement."""
+    deadline, due, pause = monotonic() + _LONGEST, 0.0, AGAIN
+    while (now := monotonic()) < deadline:
+        if now < due:
+            yield None
+            continue
+        due, pause = now + pause, pause * 2
+        yield from canceller.send(deadline)
 
 
 def is_busy(connection: Any) -> bool:
