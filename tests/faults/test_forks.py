@@ -89,11 +89,7 @@ def test_a_child_looks_at_no_thread_of_its_parent_s(fork: Fork, by: str) -> None
     assert fork("threads", by) == {"answer": [True, 5], "status": 0}
 
 
-@pytest.mark.parametrize(
-    "fork",
-    ["transaction", *(pytest.param(mode, marks=pytest.mark.long) for mode in ("session", "statement"))],
-    indirect=True,
-)
+@pytest.mark.long
 def test_forks_under_load_hang_no_child_and_break_no_query(fork: Fork) -> None:  # P3 P8
     assert fork("under_load") == {"answers": [5] * 8, "errors": []}
 

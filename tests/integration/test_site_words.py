@@ -18,6 +18,9 @@ from poolsite.docsearch.standard_library import docstrings
 from tests.integration.serving import ROOT, gunicorn, served
 from tests.waiting import until
 
+# Each starts a web server and most of them a worker; what they share is tried by the demo's self-check too.
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def redis(make_redis):

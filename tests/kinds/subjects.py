@@ -282,10 +282,6 @@ class Alchemy(Postgres):
         self.pool = self.engine.pool.managed
         self.opened.append(self.pool)
 
-    def close(self) -> None:
-        super().close()
-        self.kill()  # what goes on at the server, since SQLAlchemy has no way to stop it, is none of the next test's
-
     def borrow(self) -> Any:
         return self.engine.raw_connection()
 

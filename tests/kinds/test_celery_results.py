@@ -108,6 +108,7 @@ def site(make_site: Callable[..., Site], running: str) -> Site:
     return make_site(queue=running)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_results_chords_and_errors_come_back_over_one_pool_in_each_process(
     make_site: Callable[..., Site], pool: str
@@ -310,6 +311,7 @@ kept = app.backend, awaited
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.long
 def test_a_worker_follows_the_profile_and_commands_and_shows_its_holders(
     transactional_db: None,
     make_site: Callable[..., Site],

@@ -32,7 +32,7 @@ def run(library: str, kind: str, url: str) -> dict[str, Any]:
         ("gevent", "redis"),
         pytest.param("eventlet", "redis", marks=pytest.mark.long),
         pytest.param("gevent", "sqlalchemy", marks=pytest.mark.long),
-        ("eventlet", "sqlalchemy"),
+        pytest.param("eventlet", "sqlalchemy", marks=pytest.mark.long),
         pytest.param("gevent", "postgresql", marks=pytest.mark.long),
         pytest.param("eventlet", "postgresql", marks=pytest.mark.long),
     ],

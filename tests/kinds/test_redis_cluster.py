@@ -208,6 +208,7 @@ def test_a_node_that_is_away_is_gone_around_and_one_that_comes_back_is_used() ->
         shutil.rmtree(directory, ignore_errors=True)
 
 
+@pytest.mark.long
 def test_after_a_failover_the_new_master_serves(settings: Any) -> None:  # P7
     directory = servers.scratch_directory()
     cluster = Cluster(directory, 3)

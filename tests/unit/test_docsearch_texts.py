@@ -1,5 +1,7 @@
 """What is read from the standard library's source."""
 
+import pytest
+
 from poolsite.docsearch.standard_library import docstrings
 
 
@@ -7,6 +9,7 @@ def read(*names: str):
     return {f"{doc.module}.{doc.qualname}".rstrip("."): doc for doc in docstrings(frozenset(names))}
 
 
+@pytest.mark.long
 def test_thousands_each_name_once():
     found = list(docstrings())
     assert len(found) > 4000
