@@ -89,7 +89,8 @@ def _fleet_by(deadline: float, timeout: float, queries: Future[dict[str, str]]) 
         return read_fleet(beats.result())
 
     # Each in its own time: beats that Redis has told are not lost with a control database that went silent.
-    beats, fleet = _in_thread(read_beats), _in_thread(rows)
+    beats = _in_thread(read_beats)
+    fleet = _in_thread(rows)  # begins at once, and asks for the beats
     try:
         return fleet.result(max(0.001, deadline - monotonic()))
     except TimeoutError:
