@@ -37,6 +37,7 @@ def visitor_of_a_fleet(site: OutageSite, command: list[str], **more: Any) -> Vis
     return visitor
 
 
+@pytest.mark.long
 def test_nobody_is_told_less_than_the_store_knows(outage_site: OutageSite) -> None:  # P10
     """One fleet for the three ways: each recovers to the full picture."""
     visitor = visitor_of_a_fleet(outage_site, CONSOLE)

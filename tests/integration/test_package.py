@@ -23,6 +23,9 @@ from packaging.requirements import Requirement
 
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 
+# Builds the package and makes environments.
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 #: What a site adds by itself: psycopg leaves the choice between its two implementations to it.
@@ -186,7 +189,6 @@ def follow_the_readme(project: Path, database: dict[str, Any], redis_url: str) -
         file.write("\n".join(settings) + "\n")
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("extras", [(), ("redis", "celery")], ids=["bare", "extras"])
 def test_a_new_site_follows_the_readme_with_the_wheel_alone(
     site: Callable[..., tuple[Path, Path]],

@@ -26,6 +26,9 @@ from tests import servers
 from tests.redis_cluster import Cluster
 from tests.waiting import until
 
+# Each makes a cluster of its own.
+pytestmark = pytest.mark.long
+
 TARGET = "test:cluster"
 
 
@@ -208,7 +211,6 @@ def test_a_node_that_is_away_is_gone_around_and_one_that_comes_back_is_used() ->
         shutil.rmtree(directory, ignore_errors=True)
 
 
-@pytest.mark.long
 def test_after_a_failover_the_new_master_serves(settings: Any) -> None:  # P7
     directory = servers.scratch_directory()
     cluster = Cluster(directory, 3)
