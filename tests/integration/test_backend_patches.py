@@ -244,8 +244,11 @@ def test_a_tracer_sees_each_connection_s_connect_once(  # P1
 def test_sentry_s_spans_are_those_of_a_connection_without_a_pool(postgres: Any, mode: str) -> None:  # P1
     """But for the second request's connect, whose connection is there already."""
     environment = {
-        **os.environ, "DATABASE_URL": postgres.create_database(f"traced_{mode}"), "POOL": json.dumps({"pool_mode": mode}),
-    }  # fmt: skip
+        **os.environ,
+        "DATABASE_URL": postgres.create_database(f"traced_{mode}"),
+        # One connection: another that the pool has opened ahead would be connected to Django at its first use.
+        "POOL": json.dumps({"pool_mode": mode, "min_size": 0, "max_size": 1}),
+    }
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.integration.traced_process"],
         env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60,
