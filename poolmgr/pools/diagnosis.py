@@ -1,8 +1,9 @@
-"""Why a connection could not be opened, from the words of libpq and the server."""
+"""Why a connection could not be opened, from the words of a library and its server; of libpq's and PostgreSQL's here."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from psycopg import errors
@@ -19,8 +20,25 @@ class Diagnosis:
     sentence: str
 
 
-# libpq gives no SQLSTATE for a failed connect, so its words have to do. Order matters: the first match wins.
-_WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
+class Words:
+    """What errors say, each with the class and the sentence that it comes to: the first pattern that is found wins."""
+
+    def __init__(self, *known: tuple[type[CheckoutError], str, str]) -> None:
+        self._known = tuple((re.compile(pattern, re.IGNORECASE), Diagnosis(cls, said)) for cls, said, pattern in known)
+
+    def find(self, error: BaseException) -> Diagnosis | None:
+        text = str(error)
+        return next((found for pattern, found in self._known if pattern.search(text)), None)
+
+
+def in_its_words(error: BaseException, scrub: Callable[[str], str]) -> Diagnosis:
+    """For an error that nobody knows: its last line, of which ``scrub`` takes what nobody may read."""
+    text = str(error).strip()
+    return Diagnosis(ServerDown, scrub(text.splitlines()[-1])[:200] if text else type(error).__name__)
+
+
+# libpq gives no SQLSTATE for a failed connect, so its words have to do.
+_WORDS = Words(
     (
         ServerFull,
         "the server has no connection slot left",
@@ -56,7 +74,6 @@ _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
         r"closed the connection unexpectedly|connection reset|eof detected|terminating connection",
     ),
 )
-_KNOWN = tuple((re.compile(pattern, re.IGNORECASE), cls, sentence) for cls, sentence, pattern in _WORDS)
 
 
 def diagnose(error: BaseException) -> Diagnosis:
@@ -65,17 +82,13 @@ def diagnose(error: BaseException) -> Diagnosis:
     What the server says of a query is not repeated: it may quote what the query read. libpq's own words, without an
     SQLSTATE, say what failed in a connect.
     """
-    text = str(error)
     if isinstance(error, errors.ConnectionTimeout):
         return Diagnosis(ServerDown, "the server does not answer")
-    for pattern, cls, sentence in _KNOWN:
-        if pattern.search(text):
-            return Diagnosis(cls, sentence)
+    if (found := _WORDS.find(error)) is not None:
+        return found
     if state := getattr(error, "sqlstate", None):
         return Diagnosis(ServerDown, f"the server refuses with SQLSTATE {state} ({_name_of(state)})")
-    return Diagnosis(
-        ServerDown, scrub_unread(text.strip().splitlines()[-1])[:200] if text.strip() else type(error).__name__
-    )
+    return in_its_words(error, scrub_unread)
 
 
 def _name_of(state: str) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy.util import greenlet_spawn
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
 from poolmgr.targets.sqlalchemy import create_async_engine
 from poolmgr.targets.sqlalchemy.asyncio.pool import AsyncManagedQueuePool
-from tests.kinds.subjects import Alchemy, Redis
+from tests.kinds.subjects import Alchemy, Redis, Subject
 
 Make = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -101,18 +101,16 @@ def _by_hand(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("it waits")
 
 
-class AsyncRedis(Redis):
-    front: AsyncManagedConnectionPool
+class InALoop(Subject):
+    """Its borrowers are tasks of a loop that runs in a thread of its own."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.loop = Loop()
 
-    def _open(self, url: str, settings: dict[str, Any]) -> None:
-        self.front = AsyncManagedConnectionPool.from_url(url, pool=settings)
-
+    def _use_pool_of(self, front: Any) -> None:
         async def managed() -> Any:
-            return self.front.managed
+            return front.managed
 
         self.pool = self.loop.do(managed)
         self.opened.append(self.pool)
@@ -120,6 +118,14 @@ class AsyncRedis(Redis):
     def close(self) -> None:
         super().close()
         self.loop.close()
+
+
+class AsyncRedis(InALoop, Redis):
+    front: AsyncManagedConnectionPool
+
+    def _open(self, url: str, settings: dict[str, Any]) -> None:
+        self.front = AsyncManagedConnectionPool.from_url(url, pool=settings)
+        self._use_pool_of(self.front)
 
     def borrow(self) -> Any:
         return self.loop.do(self.front.get_connection)
@@ -145,26 +151,13 @@ class AsyncRedis(Redis):
         self.loop.do(begin)
 
 
-class AsyncAlchemy(Alchemy):
+class AsyncAlchemy(InALoop, Alchemy):
     breaks = (sqlalchemy.exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg_s.Error)
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self.loop = Loop()
 
     def _open(self, url: str, settings: dict[str, Any]) -> None:
         self.engine = create_async_engine("", url.replace("postgresql://", "postgresql+asyncpg://"), pool=settings)
         assert isinstance(self.engine.pool, AsyncManagedQueuePool)
-
-        async def managed() -> Any:
-            return self.engine.pool.managed
-
-        self.pool = self.loop.do(managed)
-        self.opened.append(self.pool)
-
-    def close(self) -> None:
-        super().close()
-        self.loop.close()
+        self._use_pool_of(self.engine.pool)
 
     def borrow(self) -> Any:
         return self.loop.do(self.engine.raw_connection)

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +21,8 @@ from tests.kinds.test_redis_tls import (  # noqa: F401 - its fixtures, and tests
     test_places_are_free_when_the_server_has_closed_its_end,
     test_recycle_and_validation_by_query_work,
     test_what_the_server_closed_is_never_handed_out,
+    untrusted,
 )
-from tests.tls import Authority
 from tests.waiting import until
 
 
@@ -83,26 +82,8 @@ def test_a_reply_that_nobody_read_reaches_nobody(subject: AsyncTlsRedis) -> None
     assert subject.pool.snapshot().cleaned == 1
 
 
-@pytest.mark.parametrize(
-    ("wrong", "sentence"),
-    [
-        ("authority", "the server's certificate is not trusted"),
-        ("name", "the server's certificate is for another name"),
-        ("age", "the server's certificate has expired"),
-    ],
-)
-def test_a_server_that_can_not_be_trusted_is_told_by_a_sentence(  # P9
-    wrong: str,
-    sentence: str,
-    front: Front,  # noqa: F811
-    tmp_path: Path,
-) -> None:
-    if wrong == "authority":
-        url = front(trusted=Authority(tmp_path, "other").file)
-    elif wrong == "name":
-        url = front("example.org")
-    else:
-        url = front(expired=True)
+def test_a_server_that_can_not_be_trusted_is_told_by_a_sentence(untrusted: tuple[str, str]) -> None:  # P9  # noqa: F811
+    url, sentence = untrusted
 
     async def main() -> None:
         pool = AsyncManagedConnectionPool.from_url(url, pool={"min_size": 0, "connection_timeout": 1})

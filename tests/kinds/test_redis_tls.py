@@ -61,6 +61,16 @@ def front(redis_server: EmbeddedRedis, authority: Authority) -> Iterator[Front]:
         each.close()
 
 
+@pytest.fixture(params=["authority", "name", "age"])
+def untrusted(request: pytest.FixtureRequest, front: Front, tmp_path: Path) -> tuple[str, str]:
+    """Where a server is whose certificate is wrong, and what is said of it."""
+    if request.param == "authority":
+        return front(trusted=Authority(tmp_path, "other").file), "the server's certificate is not trusted"
+    if request.param == "name":
+        return front("example.org"), "the server's certificate is for another name"
+    return front(expired=True), "the server's certificate has expired"
+
+
 @pytest.fixture
 def subject(redis_server: EmbeddedRedis, front: Front) -> Iterator[TlsRedis]:
     made = TlsRedis(redis_server.url(DATABASE))
@@ -138,23 +148,8 @@ def test_recycle_and_validation_by_query_work(subject: TlsRedis) -> None:
         assert subject.use(conn)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "sentence"),
-    [
-        ("authority", "the server's certificate is not trusted"),
-        ("name", "the server's certificate is for another name"),
-        ("age", "the server's certificate has expired"),
-    ],
-)
-def test_a_server_that_can_not_be_trusted_is_told_by_a_sentence(  # P9
-    wrong: str, sentence: str, front: Front, tmp_path: Path
-) -> None:
-    if wrong == "authority":
-        url = front(trusted=Authority(tmp_path, "other").file)
-    elif wrong == "name":
-        url = front("example.org")
-    else:
-        url = front(expired=True)
+def test_a_server_that_can_not_be_trusted_is_told_by_a_sentence(untrusted: tuple[str, str]) -> None:  # P9
+    url, sentence = untrusted
     pool = ManagedConnectionPool.from_url(url, pool={"min_size": 0, "connection_timeout": 1})
     with pytest.raises(exceptions.ServerDown, match=sentence) as caught:
         redis.Redis(connection_pool=pool).ping()

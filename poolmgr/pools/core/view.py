@@ -8,8 +8,8 @@ from typing import Any
 from poolmgr.metrics.snapshot import Holder, PoolSnapshot
 from poolmgr.pools.core.state import State
 from poolmgr.pools.owners import name_of
+from poolmgr.pools.snapshots import HOLDERS, recent, settings, status
 
-HOLDERS = 5
 _COUNTERS = (
     "timeouts", "checkout_errors", "created", "create_errors", "closed", "found_dead", "left_behind", "cleaned",
     "reclaimed", "leaks",
@@ -24,29 +24,22 @@ def snapshot(state: State) -> PoolSnapshot:
         idle_ids = [slot.pid for slot in state.idle]
         counts: dict[str, Any] = {name: state.counts[name] for name in _COUNTERS}
         wait, use, create = (each.freeze() for each in (state.wait_time, state.use_time, state.create_time))
-        old_wait, old_use, old_timeouts, _ = state.history.since(now)
+        before = state.history.since(now)
         opening = max(0, state.present - len(state.idle) - len(state.out))
         closing, pending, limit = len(state.leaving), len(state.waiting), state.most
         error, error_at = state.last_error, state.last_error_at
         generation, paused, retired = state.generation, state.paused, state.retired
-        desired, spec = state.desired, state.spec
+        desired = state.desired
     held.sort(key=lambda each: each[1])
-    recent_wait = wait - old_wait
     return PoolSnapshot(
         target=state.target,
         kind=state.kind,
         address=state.address,
         at=time.time(),
-        status="closed" if retired else "paused" if paused else "open",
-        pool_mode=spec.pool_mode,
-        profile=desired.profile,
-        revision=desired.revision,
+        status=status(retired, paused),
         generation=generation,
-        min_size=spec.min_size,
-        max_size=spec.max_size,
         limit=limit,
-        connection_timeout=spec.connection_timeout,
-        settings=spec.to_dict(),
+        **settings(desired),
         idle=len(idle_ids),
         used=len(held),
         pending=pending,
@@ -62,10 +55,7 @@ def snapshot(state: State) -> PoolSnapshot:
         wait_time=wait,
         use_time=use,
         create_time=create,
-        recent_wait_time=recent_wait,
-        recent_use_time=use - old_use,
-        recent_timeouts=max(0, counts["timeouts"] - old_timeouts),
-        recent_checkouts=recent_wait.count,
+        **recent((wait, use, counts["timeouts"], 0), before),
         last_error="" if error is None else state.driver.diagnose(error).sentence,
         last_error_at=time.time() - (now - error_at) if error is not None else 0.0,
         **counts,

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Lock
 from time import monotonic, time
-from typing import Any
 
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.history import History, Totals
@@ -21,6 +20,7 @@ from poolmgr.pools.groups import summing
 from poolmgr.pools.groups.gathering import Gathering
 from poolmgr.pools.plan import Plan, plan
 from poolmgr.pools.port import Member, Pool, Recycled
+from poolmgr.pools.snapshots import recent, settings, status
 from poolmgr.pools.spec import PoolSpec
 
 logger = logging.getLogger("poolmgr.pool")
@@ -133,25 +133,19 @@ class Group(Gathering):
         with self._lock:
             parts, gone = [each.pool.snapshot() for each in self._members], self._gone
             room, before = self._room, self._history.since(monotonic())
-            desired, spec = self.desired, self.spec
+            desired = self.desired
         counts = summing.counted([gone, *parts])
         return PoolSnapshot(
             target=self.target,
             kind=self.kind,
             address=summing.address(each.address for each in parts) or self._last_address,
             at=time(),
-            status="closed" if self.retired else "paused" if self.paused else "open",
-            pool_mode=spec.pool_mode,
-            profile=desired.profile,
-            revision=desired.revision,
+            status=status(self.retired, self.paused),
             generation=self._generation,
-            min_size=spec.min_size,
-            max_size=spec.max_size,
             limit=room,
-            connection_timeout=spec.connection_timeout,
-            settings=spec.to_dict(),
+            **settings(desired),
             **summing.present(parts),
-            **summing.recent(counts, before),
+            **recent(summing.totals(counts), before),
             **counts,
         )
 
@@ -198,8 +192,7 @@ class Group(Gathering):
                 logger.warning("%s", self.problem)
 
     def _totals(self) -> Totals:
-        counts: dict[str, Any] = summing.counted([self._gone, *(each.pool.snapshot() for each in self._members)])
-        return counts["wait_time"], counts["use_time"], counts["timeouts"], counts["refused"]
+        return summing.totals(summing.counted([self._gone, *(each.pool.snapshot() for each in self._members)]))
 
     def retire(self) -> None:
         """Close all members: what is idle now, and what is used as it returns; whoever waits is told."""

@@ -9,9 +9,8 @@ from typing import Any
 from poolmgr.metrics.histogram import merge
 from poolmgr.metrics.history import Totals
 from poolmgr.metrics.snapshot import PoolSnapshot
+from poolmgr.pools.snapshots import HOLDERS
 
-#: As many as one pool tells.
-HOLDERS = 5
 _SHOWN_ADDRESSES = 3
 _GAUGES = ("idle", "used", "pending", "opening", "closing")
 _COUNTERS = (
@@ -47,17 +46,9 @@ def present(parts: Sequence[PoolSnapshot]) -> dict[str, Any]:
     }
 
 
-def recent(now: dict[str, Any], before: Totals) -> dict[str, Any]:
-    """What ``counted()`` gave, less the totals of about a minute ago."""
-    wait, use, timeouts, refused = before
-    waited = now["wait_time"] - wait
-    return {
-        "recent_wait_time": waited,
-        "recent_use_time": now["use_time"] - use,
-        "recent_timeouts": max(0, now["timeouts"] - timeouts),
-        "recent_refused": max(0, now["refused"] - refused),
-        "recent_checkouts": waited.count,
-    }
+def totals(counts: dict[str, Any]) -> Totals:
+    """Of what ``counted()`` gave, those of which a history is kept."""
+    return counts["wait_time"], counts["use_time"], counts["timeouts"], counts["refused"]
 
 
 def address(addresses: Iterable[str]) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from poolmgr import exceptions as shared
-from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown
-from poolmgr.pools.diagnosis import Diagnosis
+from poolmgr.exceptions import AuthenticationFailed, ServerDown
+from poolmgr.pools.diagnosis import Diagnosis, Words, in_its_words
 from poolmgr.secrets import scrub
 from poolmgr.targets.kombu.library import kombu
 
@@ -15,7 +13,7 @@ class PoolExhausted(shared.PoolExhausted, kombu.exceptions.ConnectionLimitExceed
     """Every connection stayed in use until the deadline."""
 
 
-_WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
+_WORDS = Words(
     (
         AuthenticationFailed,
         "the broker refuses the user or the password",
@@ -27,13 +25,8 @@ _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
     (ServerDown, "the host can't be reached", r"no route to host|network is unreachable|host is down"),
     (ServerDown, "the broker closed the connection", r"closed by server|connection reset|broken pipe"),
 )
-_KNOWN = tuple((re.compile(pattern, re.IGNORECASE), cls, sentence) for cls, sentence, pattern in _WORDS)
 
 
 def diagnose(error: BaseException) -> Diagnosis:
     """Classify the error of a connect."""
-    text = str(error)
-    for pattern, cls, sentence in _KNOWN:
-        if pattern.search(text):
-            return Diagnosis(cls, sentence)
-    return Diagnosis(ServerDown, scrub(text.strip().splitlines()[-1])[:200] if text.strip() else type(error).__name__)
+    return _WORDS.find(error) or in_its_words(error, scrub)

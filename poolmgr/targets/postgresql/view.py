@@ -7,9 +7,8 @@ import time
 from poolmgr.metrics.snapshot import Holder, PoolSnapshot
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.owners import name_of
+from poolmgr.pools.snapshots import HOLDERS, recent, settings, status
 from poolmgr.targets.postgresql.state import PoolState
-
-HOLDERS = 5
 
 
 def snapshot(state: PoolState) -> PoolSnapshot:
@@ -24,29 +23,21 @@ def snapshot(state: PoolState) -> PoolSnapshot:
         idle_pids = [conn.entry.pid for conn in pool._pool]
         counts, pins = dict(state.counts), dict(state.pins)
         wait, use, create = (each.freeze() for each in (state.wait_time, state.use_time, state.create_time))
-        old_wait, old_use, old_timeouts, old_refused = state.history.since(now)
+        before = state.history.since(now)
         opening = max(0, pool.present - len(pool._pool) - len(state.out) - len(pool.resting))
         closing, left_behind = len(pool.leaving), pool.left_behind
         pending, limit = len(pool._waiting), pool._max_size
         error, error_at = pool.last_error, pool.last_error_at
     held.sort(key=lambda each: each[1])
-    status = "closed" if state.retired else "paused" if pool.paused else "open"
-    recent_wait = wait - old_wait
     return PoolSnapshot(
         target=state.target,
         kind=state.kind,
         address=state.address,
         at=time.time(),
-        status=status,
-        pool_mode=state.spec.pool_mode,
-        profile=state.desired.profile,
-        revision=state.desired.revision,
+        status=status(state.retired, pool.paused),
         generation=pool.generation,
-        min_size=state.spec.min_size,
-        max_size=state.spec.max_size,
         limit=limit,
-        connection_timeout=state.spec.connection_timeout,
-        settings=state.spec.to_dict(),
+        **settings(state.desired),
         idle=len(idle_pids),
         used=len(held),
         pending=pending,
@@ -74,11 +65,7 @@ def snapshot(state: PoolState) -> PoolSnapshot:
         wait_time=wait,
         use_time=use,
         create_time=create,
-        recent_wait_time=recent_wait,
-        recent_use_time=use - old_use,
-        recent_timeouts=max(0, counts.get("timeouts", 0) - old_timeouts),
-        recent_refused=max(0, counts.get("refused", 0) - old_refused),
-        recent_checkouts=recent_wait.count,
+        **recent((wait, use, counts.get("timeouts", 0), counts.get("refused", 0)), before),
         last_error="" if error is None else diagnose(error).sentence,
         last_error_at=time.time() - (now - error_at) if error is not None else 0.0,
     )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import errno
-import re
 
-from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown, ServerFull
+from poolmgr.exceptions import AuthenticationFailed, ServerDown, ServerFull
 from poolmgr.pools.core.driver import NoAnswer
-from poolmgr.pools.diagnosis import Diagnosis
+from poolmgr.pools.diagnosis import Diagnosis, Words, in_its_words
 from poolmgr.secrets import scrub
 from poolmgr.targets.redis.library import redis
 
 _REFUSED = f"({errno.ECONNREFUSED}|{errno.ENOENT})"
 _NO_WAY = f"({errno.EHOSTUNREACH}|{errno.ENETUNREACH}|{errno.EHOSTDOWN})"
-_WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
+_WORDS = Words(
     (ServerDown, "no Sentinel names a master", r"no master found"),
     (ServerDown, "no Sentinel names a replica, or a master in its place", r"no slave found"),
     (ServerFull, "the server has no room for another client", r"max number of clients"),
@@ -36,7 +35,6 @@ _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
     ),
     (ServerDown, "the server closed the connection", r"closed by server|connection reset|broken pipe"),
 )
-_KNOWN = tuple((re.compile(pattern, re.IGNORECASE), cls, sentence) for cls, sentence, pattern in _WORDS)
 
 
 def is_of_the_server(error: BaseException) -> bool:
@@ -52,10 +50,8 @@ def diagnose(error: BaseException) -> Diagnosis:
         return Diagnosis(ServerDown, "the server is loading its data")
     if isinstance(error, redis.AuthenticationError):
         return Diagnosis(AuthenticationFailed, "the server refuses the user or the password")
-    text = str(error)
-    for pattern, cls, sentence in _KNOWN:
-        if pattern.search(text):
-            return Diagnosis(cls, sentence)
+    if (found := _WORDS.find(error)) is not None:
+        return found
     if isinstance(error, redis.exceptions.NoPermissionError):
         return Diagnosis(AuthenticationFailed, "the user may not do what a connect does")
-    return Diagnosis(ServerDown, scrub(text.strip().splitlines()[-1])[:200] if text.strip() else type(error).__name__)
+    return in_its_words(error, scrub)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
-from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown, ServerFull
+from poolmgr.exceptions import AuthenticationFailed, ServerDown, ServerFull
 from poolmgr.pools import diagnosis
 from poolmgr.pools.core.driver import NoAnswer
-from poolmgr.pools.diagnosis import Diagnosis
+from poolmgr.pools.diagnosis import Diagnosis, Words
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 
 #: What libpq doesn't say: MySQL and MariaDB, SQLite, event loops.
-_WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
+_WORDS = Words(
     (AuthenticationFailed, "the server refuses the user or the password", r"access denied for user"),
     (AuthenticationFailed, "the database does not exist", r"unknown database"),
     (ServerFull, "the server has no connection slot left", r"max_user_connections|too many connections"),
@@ -19,7 +17,6 @@ _WORDS: tuple[tuple[type[CheckoutError], str, str], ...] = (
     (ServerDown, "the database file can't be opened", r"unable to open database file"),
     (ServerDown, "the server closed the connection", r"server has gone away|lost connection to (?:mysql|server)"),
 )
-_KNOWN = tuple((re.compile(pattern, re.IGNORECASE), cls, sentence) for cls, sentence, pattern in _WORDS)
 
 
 #: What errors of drivers derive from: as PEP 249 has it, and asyncpg's own, which SQLAlchemy 2.0 passes on from a connect.
@@ -37,8 +34,4 @@ def diagnose(error: BaseException) -> Diagnosis:
     """Classify the error of a connect, or of a question of ours on a connection."""
     if isinstance(error, NoAnswer):
         return Diagnosis(ServerDown, "the server does not answer")
-    text = str(error)
-    for pattern, cls, sentence in _KNOWN:
-        if pattern.search(text):
-            return Diagnosis(cls, sentence)
-    return diagnosis.diagnose(error)
+    return _WORDS.find(error) or diagnosis.diagnose(error)
