@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import cache
 from operator import attrgetter
+from socket import socket
 from typing import Any, get_origin
 from weakref import finalize
 
@@ -14,7 +15,7 @@ import psycopg
 from poolmgr.pools.forks import attend, here
 from poolmgr.targets.postgresql.cancelling import Cancel
 from poolmgr.targets.postgresql.opening import Opening
-from poolmgr.targets.postgresql.parting import abandon, is_busy
+from poolmgr.targets.postgresql.parting import abandon, is_busy, listen
 from poolmgr.targets.postgresql.session import SessionEntry
 
 _CHARACTERISTICS = "transaction characteristics"
@@ -65,6 +66,7 @@ class PooledConnection(Opening):
     entry: SessionEntry
     #: Made while there is a connection: none could be made of one that broke.
     canceller: Cancel
+    ear: socket | None = None
     #: Whether a statement may run still on the server, although the connection is closed on our side.
     cut_off = False
 
@@ -107,7 +109,10 @@ class PooledConnection(Opening):
     def close(self) -> None:
         if not here:
             attend()
-        self.cut_off = self.cut_off or is_busy(self)
+        if is_busy(self):
+            self.cut_off = True
+            with suppress(OSError):  # in a forked child it leads nowhere
+                self.ear = listen(self.pgconn)
         super().close()
 
     def broke_in_use(self) -> None:

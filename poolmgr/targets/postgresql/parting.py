@@ -125,11 +125,14 @@ def _steps(connection: Any, deadline: float) -> Steps:
         connection.close()
         if not is_cut_off(connection):
             return True
-        # Nothing can be heard of it any more. What is cancelled finds nobody to tell, and ends.
-        yield from connection.canceller.send(deadline)
-        return connection.canceller.heard
-    # With a descriptor of our own the socket outlives libpq's, and can tell when the other end is closed.
-    with socket.socket(fileno=socket.dup(pgconn.socket)) as ear:
+        cancel, ear, connection.ear = connection.canceller, connection.ear, None
+        yield from cancel.send(deadline)
+        if ear is None:
+            # It broke, and nothing can be heard of it any more. What is cancelled finds nobody to tell, and ends.
+            return cancel.heard
+        with ear:
+            return (yield from _until_gone(ear, cancel, deadline))
+    with listen(pgconn) as ear:
         if pgconn.status != pq.ConnStatus.OK and not _is_connected(ear):
             connection.close()  # a connect that nobody has heard of yet
             return True
@@ -137,18 +140,28 @@ def _steps(connection: Any, deadline: float) -> Steps:
         if cancel is not None:
             yield from cancel.send(deadline)
         connection.close()  # with a good-bye, which the server reads when it has done with the statement
-        with contextlib.suppress(OSError):
-            ear.shutdown(socket.SHUT_WR)  # in the middle of a COPY it doesn't understand a good-bye
-        ear.setblocking(False)
-        sent = monotonic()
-        while not (gone := _hears_the_end(ear)) and (now := monotonic()) < deadline:
-            if cancel is not None and now - sent >= AGAIN:
-                yield from cancel.send(deadline)
-                sent = monotonic()
-            else:
-                # After a time-out of TCP's there is nothing more to hear.
-                yield None if gone is None else Wish(ear.fileno())
-        return bool(gone)
+        return (yield from _until_gone(ear, cancel, deadline))
+
+
+def listen(pgconn: Any) -> socket.socket:
+    """A descriptor of our own, with which the socket outlives libpq's, and can tell when the other end is closed."""
+    return socket.socket(fileno=socket.dup(pgconn.socket))
+
+
+def _until_gone(ear: socket.socket, cancel: Cancel | None, deadline: float) -> Steps:
+    """Whether the server is heard closing its end; what runs is cancelled again meanwhile."""
+    with contextlib.suppress(OSError):
+        ear.shutdown(socket.SHUT_WR)  # in the middle of a COPY it doesn't understand a good-bye
+    ear.setblocking(False)
+    sent = monotonic()
+    while not (gone := _hears_the_end(ear)) and (now := monotonic()) < deadline:
+        if cancel is not None and now - sent >= AGAIN:
+            yield from cancel.send(deadline)
+            sent = monotonic()
+        else:
+            # After a time-out of TCP's there is nothing more to hear.
+            yield None if gone is None else Wish(ear.fileno())
+    return bool(gone)
 
 
 def _is_connected(ear: socket.socket) -> bool:
