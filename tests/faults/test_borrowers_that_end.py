@@ -18,11 +18,12 @@ from poolsite.demo.ports import free_port
 from tests.faults.borrowers import Borrower
 from tests.faults.conftest import ROOT, program_environment
 from tests.pools import backends
+from tests.sampling import first_always
 from tests.waiting import until
 
 pytestmark = pytest.mark.faults
 
-each_mode = pytest.mark.parametrize("mode", ["session", "transaction", "statement"])
+each_mode = pytest.mark.parametrize("mode", first_always("transaction", "session", "statement"))
 
 
 # -- threads --------------------------------------------------------------------------------------------------------------
@@ -131,12 +132,14 @@ def running(command: list[str], environment: dict[str, str], log: Path) -> Itera
 
 @pytest.mark.parametrize(
     ("mode", "kind"),
-    [
+    first_always(
         ("session", "prefork"),
         ("transaction", "threads"),
-        *(pytest.param(*each, marks=pytest.mark.long) for each in [("session", "threads"), ("transaction", "prefork")]),
-        *(pytest.param(mode, "gevent", marks=pytest.mark.long) for mode in ("session", "transaction")),
-    ],
+        ("session", "threads"),
+        ("transaction", "prefork"),
+        ("session", "gevent"),
+        ("transaction", "gevent"),
+    ),
 )
 def test_celery_tasks_share_their_process_s_connections(  # P3 P6
     postgres: Any, redis_server: Any, tmp_path: Path, kind: str, mode: str

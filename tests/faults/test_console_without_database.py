@@ -11,6 +11,7 @@ from django.conf import settings
 
 from tests.integration.outages import OutageSite, Visitor
 from tests.integration.serving import gunicorn, uvicorn
+from tests.sampling import first_always
 from tests.waiting import until
 
 pytestmark = pytest.mark.faults
@@ -69,7 +70,7 @@ def test_nobody_is_told_less_than_the_store_knows(outage_site: OutageSite) -> No
         assert visitor.get("/admin/").status == 200
 
 
-@pytest.mark.parametrize("command", [WEB, uvicorn("poolmgr.console.asgi:application")], ids=["web", "asgi"])
+@pytest.mark.parametrize("command", first_always(WEB, uvicorn("poolmgr.console.asgi:application")), ids=["web", "asgi"])
 def test_who_was_let_in_looks_on_wherever_they_are(outage_site: OutageSite, command: list[str]) -> None:  # P10
     visitor = visitor_of_a_fleet(outage_site, command)
     with outage_site.stopped():
@@ -117,6 +118,7 @@ def test_strangers_learn_that_they_have_to_wait_and_nothing_else(outage_site: Ou
         assert "poolmgr_control_up{} 0\n" in Visitor(visitor.site).get("/pools/metrics", token).text
 
 
+@pytest.mark.long
 def test_a_copied_pass_ends_with_the_logout(outage_site: OutageSite) -> None:
     visitor = visitor_of_a_fleet(outage_site, CONSOLE)
     kept, thief = visitor.copy(), visitor.copy()
@@ -127,6 +129,7 @@ def test_a_copied_pass_ends_with_the_logout(outage_site: OutageSite) -> None:
         assert kept.get("/pools/fleet.json").status == 503
 
 
+@pytest.mark.long
 def test_a_lost_permission_ends_the_pass(outage_site: OutageSite) -> None:
     operator = visitor_of_a_fleet(outage_site, CONSOLE)
     viewer = Visitor(operator.site)
@@ -146,6 +149,7 @@ def test_a_lost_permission_ends_the_pass(outage_site: OutageSite) -> None:
     operator.post(address, form)
 
 
+@pytest.mark.long
 def test_a_site_whose_middleware_asks_at_every_request_looks_on_too(outage_site: OutageSite) -> None:
     visitor = visitor_of_a_fleet(outage_site, CONSOLE, TEST_STRICT="1")
     with outage_site.stopped():

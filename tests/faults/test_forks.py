@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from tests.sampling import first_always
+
 pytestmark = pytest.mark.faults
 
-MODES = ["session", "transaction", "statement"]
+MODES = first_always("session", "transaction", "statement")
 
 Run = Callable[..., dict[str, Any]]
 
@@ -48,7 +50,7 @@ def test_a_fork_while_a_connection_is_borrowed_shares_neither_it_nor_its_state(f
 
 
 @whoever_forks
-@pytest.mark.parametrize("fork", ["session", "transaction"], indirect=True)
+@pytest.mark.parametrize("fork", MODES[:2], indirect=True)
 def test_a_fork_inside_atomic_leaves_the_transaction_to_the_parent(fork: Fork, by: str) -> None:  # P3
     told = fork("in_atomic", by)
     # The child's count sees nothing of the transaction, or its commit: it is asked after the parent waited for it.
@@ -64,7 +66,7 @@ def test_a_cursor_that_is_open_at_the_fork_works_on_in_the_parent_only(fork: For
 
 
 @whoever_forks
-@pytest.mark.parametrize("fork", ["session", "transaction"], indirect=True)
+@pytest.mark.parametrize("fork", MODES[:2], indirect=True)
 def test_workers_of_one_master_get_their_own_answers_on_sessions_of_their_own(fork: Fork, by: str) -> None:  # P3
     told = fork("workers", by)
     assert told == {"wrong": [0] * 3, "shared": [0] * 3, "apart": True, "parent": True}
@@ -77,7 +79,7 @@ def test_a_child_ends_no_transaction_on_a_connection_without_a_pool(fork: Fork, 
 
 
 @whoever_forks
-@pytest.mark.parametrize("fork", ["session", "transaction"], indirect=True)
+@pytest.mark.parametrize("fork", MODES[:2], indirect=True)
 def test_a_subclass_forgets_what_it_has_set_on_its_parent_s_connection(fork: Fork, by: str) -> None:  # P2
     told = fork("subclass", by)
     assert told == {"before": "acme", "child": {"answer": ["acme", "acme"], "status": 0}, "after": "acme"}

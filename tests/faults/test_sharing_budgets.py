@@ -18,6 +18,7 @@ from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests import servers as running
 from tests.faults.sharers import Fleet, PostgresWitness, Sharer, Witness
 from tests.proxy import Proxy
+from tests.sampling import first_always
 from tests.waiting import until
 
 pytestmark = pytest.mark.faults
@@ -74,7 +75,7 @@ def make_fleet(server: EmbeddedPostgres) -> Iterator[Callable[..., Fleet]]:
         connection.execute("UPDATE poolmgr_ledger SET total = 0, frozen_until = NULL, lacking = '{}', adopting = '{}'")
 
 
-@pytest.fixture(params=["with Redis", pytest.param("without Redis", marks=pytest.mark.long)])
+@pytest.fixture(params=first_always("with Redis", "without Redis"))
 def redis(request: pytest.FixtureRequest) -> str | None:
     server: EmbeddedRedis = request.getfixturevalue("redis_server")
     return server.url() if request.param == "with Redis" else None
@@ -95,6 +96,7 @@ def least_time(promised: float, attempt: Callable[[], None], before: Callable[[]
     return min(took)
 
 
+@pytest.mark.long
 def test_processes_that_start_together_share_evenly(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
 ) -> None:

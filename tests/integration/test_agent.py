@@ -89,6 +89,7 @@ def test_process_that_ends_while_redis_is_away_takes_its_leave_of_the_control_da
     assert not Process.objects.exists()
 
 
+@pytest.mark.long
 def test_redis_that_was_silent_for_a_while_buries_nobody(  # P11
     make_fleet: Callable[..., TestFleet], make_redis: Callable[[], EmbeddedRedis]
 ) -> None:
@@ -202,6 +203,7 @@ time.sleep(30)
         parent.wait(10)
 
 
+@pytest.mark.long
 def test_budget_of_the_fleet_is_kept_while_processes_come_and_die(  # P6
     make_fleet: Callable[..., TestFleet], redis_server: EmbeddedRedis
 ) -> None:

@@ -6,7 +6,6 @@ while it holds one: in a pool of one it would wait for itself.
 """
 
 import gc
-import itertools
 import logging
 import threading
 from collections import Counter
@@ -27,8 +26,9 @@ import poolmgr
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolsite.docsearch.embedding import DIMENSIONS
 from poolsite.docsearch.models import Document
-from tests.integration.backend import MODES, Competitor, Scenario, backend_pid, compete, is_held, query
+from tests.integration.backend import Competitor, Scenario, backend_pid, compete, is_held, query
 from tests.pools import backends
+from tests.sampling import with_all
 from tests.stress.actions import TRACES
 from tests.waiting import until
 
@@ -38,7 +38,11 @@ THREADS = 4
 ROUNDS = 20
 LINES = list(range(10))
 
-each_pool = pytest.mark.parametrize(("mode", "size"), list(itertools.product(MODES, [1, 2])))
+#: Each mode and each size; with --all, each of one with each of the other.
+each_pool = pytest.mark.parametrize(
+    ("mode", "size"),
+    [("session", 1), ("transaction", 2), *with_all(("session", 2), ("transaction", 1))],
+)
 
 
 def lines() -> Iterator[int]:

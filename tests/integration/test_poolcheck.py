@@ -21,6 +21,7 @@ from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.models import PoolProfile
 from poolmgr.pools import registry
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+from tests.sampling import first_always
 
 from .control_fleet import TestFleet, wait_for
 
@@ -96,11 +97,11 @@ def with_url(environment: dict[str, str], **parts: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("parts", "said"),
-    [
+    first_always(
         ({"password": "wrong-secret"}, "The server refuses the password"),
         ({"host": "nowhere.invalid"}, "The host name can't be resolved"),
         ({"port": 1}, "Nothing listens at the address"),
-    ],
+    ),
 )
 def test_each_trouble_has_its_own_sentence(environment: dict[str, str], parts: dict[str, Any], said: str) -> None:  # P9
     began = time.monotonic()
@@ -264,7 +265,7 @@ def test_wrong_setting_is_told_in_its_own_words(environment: dict[str, str], wro
     assert "hunter2" not in done.stdout + done.stderr  # P13
 
 
-@pytest.mark.parametrize("bad", ["0", "soon", "-1", "nan"])
+@pytest.mark.parametrize("bad", first_always("0", "soon", "-1", "nan"))
 def test_bad_seconds(environment: dict[str, str], bad: str) -> None:
     done = poolcheck(environment, f"--timeout={bad}")
     assert done.returncode != 0

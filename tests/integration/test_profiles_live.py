@@ -14,13 +14,14 @@ from poolmgr.control.editing import profiles
 from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.models import PoolProfile
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+from tests.sampling import first_always
 
 from .control_fleet import Member, TestFleet, wait_for
 
 POLL = 1.0
 
 
-@pytest.fixture(params=["redis", pytest.param("database", marks=pytest.mark.long)])
+@pytest.fixture(params=first_always("redis", "database"))
 def fleet(
     request: pytest.FixtureRequest, transactional_db: None, postgres: EmbeddedPostgres, settings: Any
 ) -> Iterator[TestFleet]:
@@ -61,7 +62,6 @@ def in_fleet(count: int) -> Any:
     return wait_for(lambda: (seen := read_fleet()) and len(seen.processes) == count and seen, 15)
 
 
-@pytest.mark.parametrize("fleet", ["redis", "database"], indirect=True)
 def test_saved_profile_is_in_force_everywhere_in_time(fleet: TestFleet) -> None:  # P5
     members = fleet.start(3)
     in_fleet(3)
@@ -85,6 +85,7 @@ def test_saved_profile_is_in_force_everywhere_in_time(fleet: TestFleet) -> None:
     assert_nothing_failed(members)
 
 
+@pytest.mark.long
 def test_profile_for_a_role_wins_in_that_role_only(fleet: TestFleet) -> None:  # P5
     web = fleet.start(1, POOLMGR_ROLE="web")
     worker = fleet.start(1, POOLMGR_ROLE="worker")

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from poolsite.demo.ports import free_port
+from tests.sampling import first_always
 from tests.servers import scratch_directory
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +82,6 @@ def started(directory, running):
     return running[-1]
 
 
-@pytest.mark.long
 @pytest.mark.timeout(180)
 @pytest.mark.long
 def test_one_at_a_time(directory, started):
@@ -111,7 +111,6 @@ def test_stops_and_leaves_no_process(started, number):
     assert not alive
 
 
-@pytest.mark.long
 @pytest.mark.timeout(180)
 @pytest.mark.long
 def test_second_start_prints_the_same_password(directory, started):
@@ -129,7 +128,6 @@ def command_line(process):
         return []
 
 
-@pytest.mark.long
 @pytest.mark.long
 def test_stops_when_a_part_of_it_ends(started):
     process, _said, family, _port = started
@@ -152,7 +150,7 @@ def test_taken_port_is_one_line(tmp_path):
     assert process.returncode == 1
 
 
-@pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere"])
+@pytest.mark.parametrize("place", first_always("file", "file/below", "/proc/nowhere"))
 def test_a_directory_that_can_not_be_used_is_one_line(tmp_path, place):
     (tmp_path / "file").touch()
     directory = tmp_path / place

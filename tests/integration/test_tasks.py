@@ -178,6 +178,7 @@ def test_rolling_recycle_replaces_every_connection_one_process_after_another(fle
         assert member.end()["failed"] == []
 
 
+@pytest.mark.long
 def test_rolling_recycle_goes_on_where_a_dead_worker_left_off(fleet: TestFleet) -> None:
     fleet.start(3)
     beats = wait_for(lambda: len(p := read_fleet().processes) == 3 and p)

@@ -13,13 +13,14 @@ import pytest
 
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.faults.sharers import Fleet, PostgresWitness, RedisWitness, Sharer, Witness
+from tests.sampling import first_always
 from tests.waiting import until
 
 BUDGET = 12
 #: Of the run's Redis, the database whose clients are the fleet's.
 DATABASE = 6
 #: What is dear, and what of it every run tries.
-KINDS = [pytest.param("redis"), pytest.param("sqlalchemy", marks=pytest.mark.long)]
+KINDS = first_always("redis", "sqlalchemy")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.kinds.subjects import DATABASE
+from tests.sampling import first_always
 
 
 def run(library: str, kind: str, url: str) -> dict[str, Any]:
@@ -28,14 +29,14 @@ def run(library: str, kind: str, url: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("library", "kind"),
-    [
+    first_always(
         ("gevent", "redis"),
-        pytest.param("eventlet", "redis", marks=pytest.mark.long),
-        pytest.param("gevent", "sqlalchemy", marks=pytest.mark.long),
-        pytest.param("eventlet", "sqlalchemy", marks=pytest.mark.long),
-        pytest.param("gevent", "postgresql", marks=pytest.mark.long),
-        pytest.param("eventlet", "postgresql", marks=pytest.mark.long),
-    ],
+        ("eventlet", "redis"),
+        ("gevent", "sqlalchemy"),
+        ("eventlet", "sqlalchemy"),
+        ("gevent", "postgresql"),
+        ("eventlet", "postgresql"),
+    ),
 )
 def test_greenlets_share_a_small_pool_and_those_that_end_give_back(  # P3 P4
     postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, library: str, kind: str

@@ -28,6 +28,7 @@ from poolmgr.targets.sqlalchemy import create_async_engine, create_engine, manag
 from poolmgr.targets.sqlalchemy.asyncio.pool import AsyncManagedQueuePool
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
 from tests.disclosure import disclosures
+from tests.sampling import first_always
 from tests.waiting import until
 
 Make = Callable[..., Any]
@@ -269,7 +270,7 @@ async def _break(engine: Any) -> None:
 
 
 @pytest.mark.parametrize("act", [_connect_and_close, _ask, _break])
-@pytest.mark.parametrize("validation", ["socket", pytest.param("query", marks=pytest.mark.long)])
+@pytest.mark.parametrize("validation", first_always("socket", "query"))
 def test_cancelled_at_whichever_step_it_loses_no_connection(  # P3 P4 P6
     make: Make, backends: Backends, act: Callable[[Any], Coroutine[Any, Any, None]], validation: str
 ) -> None:
