@@ -1,6 +1,7 @@
 """Three rules of every run: long tests wait to be asked for, skips can be errors, and no process survives."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ def pytest_make_collect_report() -> Any:
 
 # -- no process survives the run ---------------------------------------------------------------------------------------
 
+# Seconds; of the kernel's own threads, which have none for good, few are that young.
+JUST_STARTED = 0.5
 _survivors: list[str] = []
 
 
@@ -87,11 +90,18 @@ def _marked_processes() -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and belongs_here(process.environ()):
+            if process.pid != os.getpid() and belongs_here(_environment(process)):
                 found.append(process)
         except psutil.Error:
             # Ended meanwhile, or another user's: not ours.
             continue
+    return found
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """Also of one that begins: the kernel answers whoever started it a moment before the environment can be read."""
+    while not (found := process.environ()) and time.time() - process.create_time() < JUST_STARTED:
+        time.sleep(0.01)
     return found
 
 
