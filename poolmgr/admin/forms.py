@@ -14,7 +14,7 @@ from poolmgr.control.access import control_alias
 from poolmgr.control.editing.profiles import known_targets
 from poolmgr.control.editing.transacting import what_transacts
 from poolmgr.models import PoolProfile
-from poolmgr.pools.spec import FIELDS
+from poolmgr.pools.spec import FIELDS, bounds
 from poolmgr.secrets import is_secret
 from poolmgr.targets.known import kind_of, likely_kind_of
 
@@ -51,12 +51,21 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
             name: int(value) for name, value in self.initial.items() if isinstance(value, float) and value.is_integer()
         }
         self.initial.update(whole)
+        self._bound()
         if "pool_mode" in self.fields and (target := self.instance.target):
             self._say_what_transacts(target)
         self.refused = self._keep_to_the_kind()
         if self.instance._state.adding:
             # The constraints are to be checked where the profiles are, whatever the site's routers say.
             self.instance._state.db = control_alias()
+
+    def _bound(self) -> None:
+        """Say what a number may be as the settings do, whose sentences Django's for a column would come before."""
+        for name in self.fields.keys() & {*FIELDS}:
+            if isinstance(field := self.fields[name], forms.IntegerField):  # forms.FloatField is one
+                field.validators = []
+                least, most = bounds(name)
+                field.widget.attrs |= {"min": f"{least:g}", "max": f"{most:.0f}"}
 
     def _keep_to_the_kind(self) -> dict[str, str]:
         kind = likely_kind_of(self.instance.target)

@@ -150,7 +150,10 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
         return super().get_form(request, obj, change=change, help_texts=helps, **kwargs)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {**_kind(request).defaults.to_dict(), **super().get_changeform_initial_data(request)}
+        # What rules already, so that whoever adds a profile changes nothing that they do not mean to.
+        target = request.GET.get("target", "")
+        begins = profiles.in_force(target) if target in profiles.known_targets() else _kind(request).defaults.to_dict()
+        return {**begins, **super().get_changeform_initial_data(request)}
 
     def formfield_for_dbfield(
         self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any
@@ -208,7 +211,7 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
         by_target = kinds_by_target()
         if (
             request.method == "GET"
-            and "target" not in request.GET
+            and request.GET.get("target") not in by_target
             and len({kind.name for kind in by_target.values()}) > 1
         ):
             return self._choose_target(request, by_target)

@@ -75,19 +75,24 @@ def _error(name: str, value: Any) -> str:
     if name in _WHOLE:
         if isinstance(value, bool) or not isinstance(value, int):
             return f"{shown(value)} is not a whole number"
-        least, most = int(_LEAST.get(name, 0)), _MOST[name]
-        return "" if least <= value <= most else f"{value} is not between {least} and {most}"
+        least, most = bounds(name)
+        return "" if least <= value <= most else f"{value} is not between {least:.0f} and {most:.0f}"
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         return f"{shown(value)} is not a number of seconds"
-    lowest = _LEAST.get(name, 0.0)
-    if lowest <= value <= _LONGEST:
+    least, most = bounds(name)
+    if least <= value <= most:
         return ""
-    return f"{plainly(value)} is not between {lowest:g} and {_LONGEST:.0f} seconds"
+    return f"{plainly(value)} is not between {least:g} and {most:.0f} seconds"
+
+
+def bounds(name: str) -> tuple[float, float]:
+    """The least and the most that a setting may be that is a number."""
+    return _LEAST.get(name, 0), _MOST.get(name, _LONGEST)
 
 
 def plainly(value: Any) -> str:
     """A setting's value as people write it: 30 and not 30.0."""
-    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)
 
 
 def make_spec(

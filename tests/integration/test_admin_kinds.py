@@ -111,6 +111,21 @@ def test_the_form_of_a_kind_offers_what_it_honours_with_its_own_words_and_defaul
     assert value_of(postgresql, "validation_query") == "SELECT 1"
 
 
+def test_a_new_profile_begins_with_what_rules_so_that_only_what_is_meant_is_changed(operator: Client) -> None:
+    assert value_of(operator.get(f"{ADD}?target=cache%3Adefault").content.decode(), "max_size") == "4"
+    profiles.save_profile(PoolProfile(target=TARGET, **{**REDIS.defaults.to_dict(), "max_size": 6}), "ann")
+    assert value_of(operator.get(f"{ADD}?target=cache%3Adefault").content.decode(), "max_size") == "6"
+    PoolProfile.objects.update(enabled=False)
+    assert value_of(operator.get(f"{ADD}?target=cache%3Adefault").content.decode(), "max_size") == "4"
+
+
+@pytest.mark.parametrize("target", ["nowhere", ""])
+def test_a_link_to_the_form_of_no_target_asks_for_one(operator: Client, target: str) -> None:
+    page = operator.get(f"{ADD}?target={target}").content.decode()
+    assert offered(page) == set()
+    assert f'<a href="?target=cache%3Adefault">{TARGET}</a>' in page
+
+
 def test_a_profile_of_another_kind_is_made_edited_and_shown(operator: Client) -> None:
     answer = operator.post(f"{ADD}?target=cache%3Adefault", values(max_size=7))
     assert answer.status_code == 302, answer.content.decode()

@@ -15,12 +15,13 @@ from poolmgr.exceptions import EditedMeanwhile, InvalidSpec
 from poolmgr.models import Event, PoolProfile, ProfileRevision
 from poolmgr.pools.spec import FIELDS, plainly
 from poolmgr.secrets import scrub
-from poolmgr.targets.known import bootstrap_spec, known_targets
+from poolmgr.targets.known import bootstrap_spec, known_targets, likely_kind_of
 
 __all__ = [
     "bootstrap_profiles",
     "delete_profile",
     "duplicate_for_role",
+    "in_force",
     "known_targets",
     "restore",
     "save_profile",
@@ -112,6 +113,15 @@ def bootstrap_profiles() -> list[PoolProfile]:
     rows = set(PoolProfile.objects.using(control_alias()).values_list("target", flat=True))
     specs = {alias: bootstrap_spec(alias) for alias in known_targets() if alias not in rows}
     return [PoolProfile(target=alias, **spec.to_dict()) for alias, spec in specs.items() if spec is not None]
+
+
+def in_force(target: str) -> dict[str, Any]:
+    """The settings that rule ``target`` where no role has a profile of its own; of an unknown one its kind's defaults."""
+    rows = PoolProfile.objects.using(control_alias()).filter(target=target, role=PoolProfile.Role.ANY, enabled=True)
+    if (profile := rows.first()) is not None:
+        return profile.values()
+    spec = bootstrap_spec(target) if target in known_targets() else None
+    return (spec or likely_kind_of(target).defaults).to_dict()
 
 
 def duplicate_for_role(profile: PoolProfile, role: str, author: str) -> PoolProfile:
