@@ -1,14 +1,20 @@
 """The subjects: one pool of each kind on the run's servers."""
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from poolmgr.pools import registry
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+from tests import servers
 from tests.kinds.async_subjects import AsyncAlchemy, AsyncRedis
+from tests.kinds.halves import Tasks, Threads
 from tests.kinds.subjects import DATABASE, Alchemy, Postgres, Redis, Subject
+from tests.redis_cluster import Cluster
+from tests.redis_sentinel import Watched
 from tests.waiting import until
 
 
@@ -38,6 +44,52 @@ def redis_subject(redis_server: EmbeddedRedis) -> Iterator[Redis]:
     made = Redis(redis_server.url(DATABASE))
     yield made
     made.close()
+
+
+@pytest.fixture(params=["threads", "tasks"])
+def half(request: pytest.FixtureRequest) -> Iterator[Threads]:
+    """Either half of redis-py."""
+    made = Threads() if request.param == "threads" else Tasks()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    """Servers that Sentinel watches, to be stopped and failed over by one test."""
+    directory = servers.scratch_directory()
+    made = Watched(directory)
+    yield made
+    made.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Cluster]:
+    """A cluster that the tests of a module leave as it is."""
+    yield from _cluster()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A cluster whose nodes one test stops and moves."""
+    yield from _cluster()
+
+
+def _cluster() -> Iterator[Cluster]:
+    directory = servers.scratch_directory()
+    made = Cluster(directory, 3)
+    yield made
+    made.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def no_agent(settings: Any) -> Iterator[None]:
+    """Settings of profiles come by the test's own hand."""
+    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
+    yield
+    registry.set_desired({})
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from time import monotonic
@@ -22,7 +21,6 @@ from poolmgr.pools.desired import Desired
 from poolmgr.pools.groups.group import Group
 from poolmgr.targets.redis.cluster import NodePools
 from poolmgr.targets.redis.kind import REDIS
-from tests import servers
 from tests.redis_cluster import Cluster
 from tests.waiting import until
 
@@ -32,21 +30,10 @@ pytestmark = pytest.mark.long
 TARGET = "test:cluster"
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Cluster]:
-    directory = servers.scratch_directory()
-    made = Cluster(directory, 3)
-    yield made
-    made.stop()
-    shutil.rmtree(directory, ignore_errors=True)
-
-
 @pytest.fixture(autouse=True)
-def no_agent(settings: Any) -> Iterator[None]:
-    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
+def closed(no_agent: None) -> Iterator[None]:
     yield
     registry.close(TARGET)
-    registry.set_desired({})
 
 
 def connect(cluster: Cluster, **pool: Any) -> "RedisCluster":
@@ -177,72 +164,60 @@ def test_without_a_target_it_is_refused() -> None:
         NodePools("")
 
 
-def test_a_node_that_is_away_is_gone_around_and_one_that_comes_back_is_used() -> None:
-    directory = servers.scratch_directory()
-    cluster = Cluster(directory, 3)
-    try:
-        client = connect(cluster, max_size=6)
-        keys = {f"key{number}": number for number in range(20)}
-        client.mset_nonatomic(keys)
-        gone = cluster.nodes[1]
-        other = cluster.nodes[2]
-        moved = cluster.move_slots(gone, other)
-        assert moved
-        gone.stop()
-        # Its slots are another's: the client hears of it where it asks.
-        client.mset_nonatomic(keys)
-        assert all(client.get(key) is not None for key in keys)
-        cluster.forget(gone)
-        client.nodes_manager.initialize()
+def test_a_node_that_is_away_is_gone_around_and_one_that_comes_back_is_used(cluster: Cluster) -> None:
+    client = connect(cluster, max_size=6)
+    keys = {f"key{number}": number for number in range(20)}
+    client.mset_nonatomic(keys)
+    gone = cluster.nodes[1]
+    other = cluster.nodes[2]
+    moved = cluster.move_slots(gone, other)
+    assert moved
+    gone.stop()
+    # Its slots are another's: the client hears of it where it asks.
+    client.mset_nonatomic(keys)
+    assert all(client.get(key) is not None for key in keys)
+    cluster.forget(gone)
+    client.nodes_manager.initialize()
 
-        def has_left() -> bool:
-            gc.collect()
-            return len(group().members) == 2
+    def has_left() -> bool:
+        gc.collect()
+        return len(group().members) == 2
 
-        until(has_left, "its pool to end")
-        cluster.add(gone)
-        client.nodes_manager.initialize()
-        assert len(client.get_nodes()) == 3
-        client.ping(target_nodes=RedisCluster.ALL_NODES)
-        assert len(group().members) == 3
-        assert group().problem == ""
-        client.close()
-    finally:
-        cluster.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+    until(has_left, "its pool to end")
+    cluster.add(gone)
+    client.nodes_manager.initialize()
+    assert len(client.get_nodes()) == 3
+    client.ping(target_nodes=RedisCluster.ALL_NODES)
+    assert len(group().members) == 3
+    assert group().problem == ""
+    client.close()
 
 
-def test_after_a_failover_the_new_master_serves(settings: Any) -> None:  # P7
-    directory = servers.scratch_directory()
-    cluster = Cluster(directory, 3)
-    try:
-        crashed = cluster.nodes[1]
-        replica = cluster.add_replica(crashed)
-        client = connect(cluster, max_size=8, connection_timeout=10.0)
-        keys = [f"key{number}" for number in range(30)]
-        until(lambda: client.mset_nonatomic(dict.fromkeys(keys, 1)) is not None)
-        theirs = [key for key in keys if client.get_node_from_key(key).port == crashed.port]
-        assert theirs
-        crashed.stop()
+def test_after_a_failover_the_new_master_serves(cluster: Cluster) -> None:  # P7
+    crashed = cluster.nodes[1]
+    replica = cluster.add_replica(crashed)
+    client = connect(cluster, max_size=8, connection_timeout=10.0)
+    keys = [f"key{number}" for number in range(30)]
+    until(lambda: client.mset_nonatomic(dict.fromkeys(keys, 1)) is not None)
+    theirs = [key for key in keys if client.get_node_from_key(key).port == crashed.port]
+    assert theirs
+    crashed.stop()
 
-        def is_served() -> bool:
-            try:
-                return bool(client.set(theirs[0], 2))
-            except redis.RedisError:  # until the others agree that it is gone
-                return False
+    def is_served() -> bool:
+        try:
+            return bool(client.set(theirs[0], 2))
+        except redis.RedisError:  # until the others agree that it is gone
+            return False
 
-        began = monotonic()
-        assert not is_served()
-        # What is away is told at once, and not after a request's patience.
-        assert monotonic() - began < 10.0
-        until(is_served, "the replica to be master", timeout=30)
-        assert client.get_node_from_key(theirs[0]).port == replica.port
-        assert all(client.get(key) is not None for key in keys)
-        assert group().load().held <= 8
-        client.close()
-    finally:
-        cluster.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+    began = monotonic()
+    assert not is_served()
+    # What is away is told at once, and not after a request's patience.
+    assert monotonic() - began < 10.0
+    until(is_served, "the replica to be master", timeout=30)
+    assert client.get_node_from_key(theirs[0]).port == replica.port
+    assert all(client.get(key) is not None for key in keys)
+    assert group().load().held <= 8
+    client.close()
 
 
 def test_a_node_that_is_away_fails_at_once_and_with_its_own_error(running: Cluster) -> None:  # P8

@@ -1,7 +1,6 @@
 """A Redis that Sentinel watches: after a failover nobody gets the old master."""
 
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,45 +10,40 @@ from typing import Any
 import pytest
 import redis
 from django.core.cache import caches
-from redis.sentinel import Sentinel, SentinelManagedSSLConnection
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.sentinel import Sentinel
 
 from poolmgr import exceptions
 from poolmgr.control.reporting.health import check_target
 from poolmgr.pools import registry
 from poolmgr.targets.known import address_of
-from poolmgr.targets.redis.sentinel import ManagedSentinelPool
 from poolsite.demo.redis import EmbeddedRedis
-from tests import servers
+from tests.kinds.halves import Threads
 from tests.redis_sentinel import SERVICE, Watched
 from tests.waiting import until
 
 TARGET = "test:sentinel"
 
 
-@pytest.fixture
-def watched() -> Iterator[Watched]:
-    directory = servers.scratch_directory()
-    made = Watched(directory)
-    yield made
-    made.stop()
-    shutil.rmtree(directory, ignore_errors=True)
-
-
 @pytest.fixture(autouse=True)
-def no_agent(settings: Any) -> Iterator[None]:
-    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
+def closed(no_agent: None, settings: Any) -> Iterator[None]:
     yield
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     registry.close(TARGET)
 
 
-def client_of(watched: Watched, **pool: Any) -> Any:
-    return watched.sentinel().master_for(
-        SERVICE,
-        connection_pool_class=ManagedSentinelPool,
+def raw_client_of(half: Threads, watched: Watched, service: str = SERVICE, **pool: Any) -> Any:
+    """As redis-py makes it."""
+    return watched.sentinel(half.sentinel).master_for(
+        service,
+        connection_pool_class=half.of_sentinel,
         target=TARGET,
         pool={"min_size": 0, "connection_timeout": 10.0, **pool},
     )
+
+
+def client_of(half: Threads, watched: Watched, *args: Any, **pool: Any) -> Any:
+    return half.here(raw_client_of(half, watched, *args, **pool))
 
 
 def clients(watched: Watched, server: EmbeddedRedis) -> set[str]:
@@ -70,8 +64,8 @@ def name_of(client: Any) -> None:
     client.connection_pool.connection_kwargs["client_name"] = "ours"
 
 
-def test_master_is_found_and_its_pool_is_a_target(watched: Watched) -> None:
-    client = client_of(watched, max_size=3)
+def test_master_is_found_and_its_pool_is_a_target(half: Threads, watched: Watched) -> None:
+    client = client_of(half, watched, max_size=3)
     assert client.set("key", 1)
     assert watched.admin(watched.master).get("key") == b"1"
     pool = registry.get(TARGET)
@@ -82,10 +76,12 @@ def test_master_is_found_and_its_pool_is_a_target(watched: Watched) -> None:
     assert client.get("key") == b"1"
 
 
-def test_replicas_are_a_target_of_their_own(watched: Watched) -> None:
-    master = client_of(watched)
-    replica = watched.sentinel().slave_for(
-        SERVICE, connection_pool_class=ManagedSentinelPool, target="test:replicas", pool={"min_size": 0}
+def test_replicas_are_a_target_of_their_own(half: Threads, watched: Watched) -> None:
+    master = client_of(half, watched)
+    replica = half.here(
+        watched.sentinel(half.sentinel).slave_for(
+            SERVICE, connection_pool_class=half.of_sentinel, target="test:replicas", pool={"min_size": 0}
+        )
     )
     master.set("key", 1)
     until(lambda: replica.get("key") == b"1")
@@ -97,8 +93,8 @@ def test_replicas_are_a_target_of_their_own(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize("how", ["ordered", "crashed"])
-def test_after_a_failover_no_call_gets_the_old_master(watched: Watched, how: str) -> None:  # P7
-    client = client_of(watched, max_size=4)
+def test_after_a_failover_no_call_gets_the_old_master(half: Threads, watched: Watched, how: str) -> None:  # P7
+    client = client_of(half, watched, max_size=4)
     name_of(client)
     old, new = watched.master, watched.replica
     stop, failed, answered = threading.Event(), [], []
@@ -142,8 +138,8 @@ def test_after_a_failover_no_call_gets_the_old_master(watched: Watched, how: str
         until(lambda: not clients(watched, old), "the old connections to be gone", timeout=5)
 
 
-def test_idle_connections_to_the_old_master_go_without_a_call(watched: Watched) -> None:  # P7
-    client = client_of(watched, max_size=4)
+def test_idle_connections_to_the_old_master_go_without_a_call(half: Threads, watched: Watched) -> None:  # P7
+    client = client_of(half, watched, max_size=4)
     name_of(client)
     pool = client.connection_pool
     held = [pool.get_connection() for _ in range(3)]
@@ -160,8 +156,8 @@ def test_idle_connections_to_the_old_master_go_without_a_call(watched: Watched) 
     assert client.info("server")["tcp_port"] == watched.master.port
 
 
-def test_requests_wait_until_there_is_a_master_again(watched: Watched) -> None:
-    client = client_of(watched, max_size=2)
+def test_requests_wait_until_there_is_a_master_again(half: Threads, watched: Watched) -> None:
+    client = client_of(half, watched, max_size=2)
     client.set("key", 1)
     old = watched.master
     old.stop()
@@ -171,10 +167,8 @@ def test_requests_wait_until_there_is_a_master_again(watched: Watched) -> None:
     assert watched.admin(watched.master).get("key") == b"2"
 
 
-def test_without_a_master_the_error_says_so(watched: Watched) -> None:  # P9
-    client = watched.sentinel().master_for(
-        "nothing", connection_pool_class=ManagedSentinelPool, target=TARGET, pool={"connection_timeout": 0.5}
-    )
+def test_without_a_master_the_error_says_so(half: Threads, watched: Watched) -> None:  # P9
+    client = client_of(half, watched, "nothing", connection_timeout=0.5)
     with pytest.raises(exceptions.ServerDown, match="no Sentinel names a master") as caught:
         client.ping()
     assert isinstance(caught.value, redis.ConnectionError)
@@ -182,17 +176,23 @@ def test_without_a_master_the_error_says_so(watched: Watched) -> None:  # P9
 
 
 @pytest.mark.parametrize("how", ["url", "keyword"])
-def test_what_sentinel_names_is_reached_over_tls_where_that_is_asked_for(how: str) -> None:
-    manager = Sentinel([])
+def test_what_sentinel_names_is_reached_over_tls_where_that_is_asked_for(half: Threads, how: str) -> None:
+    manager, cls = half.sentinel([]), half.of_sentinel
     if how == "url":
-        pool = ManagedSentinelPool.from_url("rediss://service/0", service_name="service", sentinel_manager=manager)
+        pool = cls.from_url("rediss://service/0", service_name="service", sentinel_manager=manager)
     else:
-        pool = ManagedSentinelPool("service", manager, ssl=True)
-    assert isinstance(pool.make_connection(), SentinelManagedSSLConnection)
+        pool = cls("service", manager, ssl=True)
+    assert isinstance(pool.make_connection(), half.found_over_tls)
+
+
+def test_client_of_the_other_half_is_refused(half: Threads) -> None:
+    other = AsyncSentinel if half.sentinel is Sentinel else Sentinel
+    with pytest.raises(exceptions.ConfigurationError, match=rf"must be a {half.sentinel.__module__}\.Sentinel"):
+        other([]).master_for(SERVICE, connection_pool_class=half.of_sentinel)
 
 
 def test_forked_child_finds_the_master_itself(watched: Watched) -> None:  # P3
-    client = client_of(watched, max_size=2)
+    client = client_of(Threads(), watched, max_size=2)
     mine = client.client_id()
     reading, writing = os.pipe()
     child = os.fork()
@@ -215,13 +215,14 @@ def test_forked_child_finds_the_master_itself(watched: Watched) -> None:  # P3
     assert client.client_id() == mine
 
 
-def test_sentinels_that_say_nothing_cost_nobody_more_than_their_patience(watched: Watched) -> None:  # P8
-    client = client_of(watched, max_size=2, connection_timeout=1.0)
+def test_sentinels_that_say_nothing_cost_nobody_more_than_their_patience(half: Threads, watched: Watched) -> None:  # P8
+    client = client_of(half, watched, max_size=2, connection_timeout=1.0)
     mine = client.client_id()
     pool = client.connection_pool
+    asking = half.asking(pool)
     os.kill(watched.sentinel_pid, signal.SIGSTOP)
     try:
-        until(lambda: pool._is_asking, "the silent Sentinel to be asked")
+        until(lambda: asking.is_under_way, "the silent Sentinel to be asked")
         assert client.client_id() == mine
         pool.disconnect()
         began = monotonic()
@@ -230,7 +231,7 @@ def test_sentinels_that_say_nothing_cost_nobody_more_than_their_patience(watched
         assert monotonic() - began < 5
     finally:
         os.kill(watched.sentinel_pid, signal.SIGCONT)
-    until(lambda: not pool._is_asking, "the question to be over", timeout=30)
+    until(lambda: not asking.is_under_way, "the question to be over", timeout=30)
     until(lambda: _answers(client), "the master to be found")
 
 

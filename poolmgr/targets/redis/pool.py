@@ -90,10 +90,13 @@ class ManagedConnectionPool(redis.ConnectionPool):
                 connection.part(monotonic())
             return
         self._tell_of_release(connection)
-        fit = connection._sock is not None and not connection._should_reconnect
+        fit = self._is_fit(connection)
         clean = connection.is_as_connected()
         if slot.pool.give_back(slot, fit and clean) and not clean:
             slot.pool.count(cleaned=1)
+
+    def _is_fit(self, connection: Any) -> bool:
+        return connection._sock is not None and not connection._should_reconnect
 
     def _tell_of_release(self, connection: Any) -> None:
         # To tell redis-py's own dispatcher of each would cost as much as all the rest; it only has them log in again.

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from time import monotonic
 from typing import Any
 
-from redis.sentinel import SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
+from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
 
 from poolmgr.pools.core.pool import CorePool
-from poolmgr.pools.core.ticker import ticker
+from poolmgr.targets.redis import watched
 from poolmgr.targets.redis.library import redis
 from poolmgr.targets.redis.pool import ManagedConnectionPool
 
-#: Seconds between two questions of who is the master.
-_INTERVAL = 1.0
+_CLASSES = watched.Classes(
+    Sentinel, SentinelManagedConnection, SentinelManagedSSLConnection, redis.Connection, redis.SSLConnection
+)
 
 
 class ManagedSentinelPool(ManagedConnectionPool, SentinelConnectionPool):
@@ -22,6 +21,8 @@ class ManagedSentinelPool(ManagedConnectionPool, SentinelConnectionPool):
 
     The Sentinels are asked at each connect, and once a second while there are connections. When another is master, those
     to the old one are closed: idle ones at once, used ones as they return. While there is none, requests wait.
+
+    Raises ``ConfigurationError`` for a client of Sentinel that is no ``redis.Sentinel``.
     """
 
     def __init__(
@@ -33,13 +34,13 @@ class ManagedSentinelPool(ManagedConnectionPool, SentinelConnectionPool):
         ssl: bool = False,
         **kwargs: Any,
     ) -> None:
-        if connection_class is None or connection_class is redis.Connection:
-            connection_class = SentinelManagedSSLConnection if ssl else SentinelManagedConnection
-        elif connection_class is redis.SSLConnection:  # as rediss:// has it
-            connection_class = SentinelManagedSSLConnection
-        self._is_asking = False
+        _CLASSES.check(sentinel_manager)
+        self._asking: watched.Asking | None = None
         super().__init__(
-            connection_class=connection_class, service_name=service_name, sentinel_manager=sentinel_manager, **kwargs
+            connection_class=_CLASSES.connection_class(connection_class, ssl),
+            service_name=service_name,
+            sentinel_manager=sentinel_manager,
+            **kwargs,
         )
 
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
@@ -50,49 +51,29 @@ class ManagedSentinelPool(ManagedConnectionPool, SentinelConnectionPool):
                 return connection
             self.release(connection)  # opened before another became the master
 
-    def release(self, connection: Any) -> None:
-        """Take a connection back; one to what is no master any more is closed."""
-        if not self._is_current(connection):
-            connection.disconnect()
-        super().release(connection)
-
     def owns_connection(self, connection: Any) -> bool:
         return self._is_current(connection) and super().owns_connection(connection)
 
+    def _is_fit(self, connection: Any) -> bool:
+        return super()._is_fit(connection) and self._is_current(connection)
+
     def _is_current(self, connection: Any) -> bool:
-        known = self.proxy.master_address if self.is_master else None
-        return known is None or known == (connection.host, connection.port)
+        return watched.is_current(self._master, connection)
+
+    @property
+    def _master(self) -> Any:
+        return self.proxy.master_address if self.is_master else None
 
     @property
     def address(self) -> str:
         """Where it connects to, for people."""
-        known = self.proxy.master_address if self.is_master else None
-        database = self.connection_kwargs.get("db") or 0
-        if known is not None:
-            return f"{self.service_name} at {known[0]}:{known[1]}/{database}"
-        return f"{self.service_name}/{database}" if self.is_master else f"replicas of {self.service_name}/{database}"
+        return watched.address(self.service_name, self.is_master, self._master, self.connection_kwargs.get("db"))
 
     def _make(self) -> CorePool:
         core = super()._make()
-        self._is_asking = False
-        if self.is_master:
-            ticker().at(monotonic() + _INTERVAL, self._look)
+        self._asking = watched.Asking(core, self._ask) if self.is_master else None
         return core
 
-    def _look(self) -> None:
-        core = self._core
-        if core is not None and core.retired:
-            return
-        if core is not None and core.places and not self._is_asking:
-            self._is_asking = True
-            core.workers.run(self._ask)
-        ticker().at(monotonic() + _INTERVAL, self._look)
-
-    def _ask(self) -> None:
-        try:
-            with suppress(redis.RedisError):  # Sentinels that are away; what there is stays in use
-                self.get_master_address()  # type: ignore[no-untyped-call]
-        finally:
-            self._is_asking = False
-        if self._core is not None:
-            self._core.address = self.address
+    def _ask(self, core: CorePool) -> None:
+        self.get_master_address()  # type: ignore[no-untyped-call]
+        core.address = self.address

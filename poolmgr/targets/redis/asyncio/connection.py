@@ -91,9 +91,15 @@ class AsyncTracked:
         configured = self.socket_connect_timeout
         self.socket_connect_timeout = min(configured or seconds, seconds)
         try:
-            await self.connect_check_health(check_health=True, retry_socket_connect=False)
+            await self._connect_once()
         finally:
             self.socket_connect_timeout = configured
+
+    async def _connect_once(self) -> None:
+        if (find_and_connect := getattr(self, "_connect_retry", None)) is not None:
+            await find_and_connect()  # by Sentinel, which is asked for the address first
+        else:
+            await self.connect_check_health(check_health=True, retry_socket_connect=False)
 
     async def _connect(self) -> None:
         if self.parted:

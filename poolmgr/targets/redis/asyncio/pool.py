@@ -32,6 +32,9 @@ class AsyncManagedConnectionPool(theirs.ConnectionPool):
     settings.
     """
 
+    #: What the log calls one without a target.
+    unnamed = "redis"
+
     def __init__(
         self,
         connection_class: type[Any] = theirs.Connection,
@@ -76,12 +79,15 @@ class AsyncManagedConnectionPool(theirs.ConnectionPool):
             if getattr(connection, "direct_of", None) is self:
                 connection.let_go_unheard()
             return
-        fit = connection._reader is not None and not connection._should_reconnect
+        fit = self._is_fit(connection)
         if fit and (self._tells or connection._re_auth_token is not None):
             fit = await self._told_of_release(slot, connection)
         clean = connection.is_as_connected()
         if slot.pool.give_back(slot, fit and clean) and not clean:
             slot.pool.count(cleaned=1)
+
+    def _is_fit(self, connection: Any) -> bool:
+        return connection._reader is not None and not connection._should_reconnect
 
     def _is_ours(self, slot: Any) -> bool:
         return getattr(slot.pool.driver, "front", None) is self
@@ -101,7 +107,7 @@ class AsyncManagedConnectionPool(theirs.ConnectionPool):
 
     def _make(self, bridge: Bridge) -> LoopPool:
         driver = AsyncRedisDriver(self, bridge)
-        return LoopPool(REDIS.name, self.target or "redis", self.bootstrap, driver, self.address, bridge)
+        return LoopPool(REDIS.name, self.target or self.unnamed, self.bootstrap, driver, self.address, bridge)
 
     @property
     def address(self) -> str:

@@ -1,0 +1,126 @@
+"""Sentinel by asyncio: several loops with one pool, and what they leave at the Sentinel."""
+
+import asyncio
+import gc
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from redis.asyncio.sentinel import Sentinel
+
+from poolmgr.pools import registry
+from poolmgr.targets.redis.asyncio import AsyncManagedSentinelPool
+from tests.kinds.async_subjects import Loop
+from tests.redis_sentinel import SERVICE, Watched
+from tests.waiting import until
+
+TARGET = "test:sentinel"
+
+
+@pytest.fixture(autouse=True)
+def closed(no_agent: None) -> Iterator[None]:
+    yield
+    registry.close(TARGET)
+
+
+def client_of(watched: Watched, **pool: Any) -> Any:
+    return watched.sentinel(Sentinel).master_for(
+        SERVICE,
+        connection_pool_class=AsyncManagedSentinelPool,
+        client_name="ours",
+        target=TARGET,
+        pool={"min_size": 0, "connection_timeout": 10.0, **pool},
+    )
+
+
+def clients(watched: Watched, server: Any) -> int:
+    return sum(each["name"] == "ours" for each in watched.admin(server).client_list(_type="normal"))
+
+
+def at_sentinel(watched: Watched) -> int:
+    """How many connections the Sentinel has, but for who asks."""
+    asks = watched.sentinel().sentinels[0]
+    found = len(asks.client_list(_type="normal")) - 1
+    asks.close()
+    return found
+
+
+async def _port(client: Any) -> int:
+    return int((await client.info("server"))["tcp_port"])
+
+
+def test_one_client_serves_several_loops_each_of_which_follows_the_master(watched: Watched) -> None:  # P3 P6 P7
+    client = client_of(watched, max_size=3)
+    loops = [Loop(), Loop()]
+    before = at_sentinel(watched)
+    try:
+        old, new = watched.master, watched.replica
+        for loop in loops:
+            assert loop.do(lambda: _port(client)) == old.port
+        seen = registry.get(TARGET)
+        assert seen is not None
+        assert (seen.snapshot().idle, clients(watched, old)) == (2, 2)
+        watched.fail_over()
+        until(lambda: not clients(watched, old), "the idle ones of both loops to go", timeout=5)
+        # Nobody has told the old one yet, which would end its connections.
+        assert watched.admin(old).info("replication")["role"] == "master"
+        for loop in loops:
+            assert loop.do(lambda: _port(client)) == new.port
+        until(lambda: seen.snapshot().address == f"{SERVICE} at 127.0.0.1:{new.port}/0")
+    finally:
+        for loop in loops:
+            loop.close()
+    until(lambda: not clients(watched, new) and at_sentinel(watched) <= before, "what the loops had to be gone")
+
+
+def test_loop_that_ends_takes_its_questions_along(watched: Watched, recwarn: Any) -> None:  # P4
+    client = client_of(watched, max_size=2)
+    before = at_sentinel(watched)
+    for _ in range(3):
+        assert asyncio.run(_port(client)) == watched.master.port
+    gc.collect()
+    assert [str(each.message) for each in recwarn if issubclass(each.category, ResourceWarning)] == []
+    until(lambda: at_sentinel(watched) <= before, "the loops' connections to the Sentinel to go")
+    assert clients(watched, watched.master) == 0
+
+
+def test_forked_child_finds_the_master_in_a_loop_of_its_own(watched: Watched) -> None:  # P3
+    client = client_of(watched, max_size=2)
+
+    async def main() -> None:
+        mine = await client.client_id()
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            answer = b"failed"
+            try:
+                client.connection_pool.master_address = None
+                answer = str(asyncio.run(client.client_id())).encode()
+            finally:
+                os.write(writing, answer)
+                os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as told:
+            assert int(told.read()) != mine
+        os.waitpid(child, 0)
+        assert await client.client_id() == mine
+
+    asyncio.run(main())
+
+
+def test_loop_that_is_busy_while_the_master_changes_hands_out_no_old_connection(watched: Watched) -> None:  # P7
+    client = client_of(watched, max_size=3)
+    other = Loop()
+    try:
+        assert other.do(lambda: _port(client)) == watched.master.port
+
+        async def main() -> None:
+            assert await _port(client) == watched.master.port
+            watched.fail_over()  # the whole loop waits
+            until(lambda: client.connection_pool.master_address[1] == watched.master.port, "the other loop to ask")
+            assert await _port(client) == watched.master.port
+
+        asyncio.run(main())
+    finally:
+        other.close()
