@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from io import StringIO
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import psycopg
 import pytest
 import redis
@@ -22,6 +24,7 @@ from django.test import Client
 from psycopg import sql
 
 import poolmgr
+import poolmgr.aio
 from poolmgr import checks, tasks
 from poolmgr.control import agent
 from poolmgr.control.reporting.health import check_target
@@ -35,6 +38,7 @@ from poolmgr.targets.known import address_of
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.disclosure import disclosed_by_logs, disclosures
 from tests.integration.console import beat, person, signed_in
+from tests.kinds.async_subjects import Loop
 from tests.proxy import Proxy
 
 #: Not in the code, whose lines reporters show.
@@ -46,6 +50,8 @@ FAILURES = (
     redis.RedisError,
     sqlalchemy.exc.SQLAlchemyError,
     psycopg.Error,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
     OSError,
     RuntimeError,
     ValueError,
@@ -56,13 +62,19 @@ FAILURES = (
 
 @dataclass
 class Place:
-    """A target in the settings, whose URL a test may change until it is used, and what the site does with it."""
+    """A target in the settings, whose URL a test may change until it is used, and what the site does with it.
+
+    ``recover`` readies a connection that broke for its next use.
+    """
 
     target: str
     url: str = field(repr=False)
     declare: Callable[[str], None]
     use: Callable[[], Any]
     hold: Callable[[], Any]
+    ask: Callable[[Any], Any]
+    give_back: Callable[[Any], Any]
+    recover: Callable[[Any], Any] = lambda conn: None
 
 
 @pytest.fixture
@@ -85,16 +97,41 @@ def accounts(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterato
         console.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
-@pytest.fixture(params=["cache", "django-redis", "declared", "engine"])
+@pytest.fixture(params=["cache", "django-redis", "redis", "redis-asyncio", "sqlalchemy", "sqlalchemy-asyncio"])
 def place(request: pytest.FixtureRequest, accounts: tuple[str, str], settings: Any) -> Iterator[Place]:
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
     agent.stop()
-    made = MAKERS[request.param](settings, *accounts)
+    of_redis, of_postgresql = accounts
+    loop = Loop() if request.param.endswith("asyncio") else None
+    if request.param in CACHES:
+        made = _cache(settings, *CACHES[request.param], of_redis)
+    elif request.param.startswith("redis"):
+        made = Place("planted", of_redis, partial(_declare, settings, "redis"), **(_redis_of(loop) if loop else REDIS))
+    elif loop is not None:
+        url = of_postgresql.replace("+psycopg:", "+asyncpg:")
+        made = Place("planted", url, partial(_declare, settings, "sqlalchemy"), **_sqlalchemy_of(loop))
+    else:
+        made = Place("planted", of_postgresql, partial(_declare, settings, "sqlalchemy"), **SQLALCHEMY)
     made.declare(made.url)
     yield made
     registry.set_desired({})
     registry.close(made.target)
+    if loop is not None:
+        loop.close()
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+
+#: The backends, and what makes their pools ours.
+CACHES: dict[str, tuple[str, dict[str, Any]]] = {
+    "cache": (
+        "django.core.cache.backends.redis.RedisCache",
+        {"pool_class": "poolmgr.targets.redis.caches.CachePool"},
+    ),
+    "django-redis": (
+        "django_redis.cache.RedisCache",
+        {"CONNECTION_FACTORY": "poolmgr.targets.redis.django_redis.ConnectionFactory"},
+    ),
+}
 
 
 def _cache(settings: Any, backend: str, options: dict[str, Any], url: str) -> Place:
@@ -102,18 +139,26 @@ def _cache(settings: Any, backend: str, options: dict[str, Any], url: str) -> Pl
         given = {"BACKEND": backend, "LOCATION": location, "OPTIONS": {**options, "POOL": POOL}}
         settings.CACHES = {**settings.CACHES, "planted": given}
 
-    def hold() -> Any:
-        return poolmgr.pool("cache:planted").get_connection()
+    target = "cache:planted"
+    return Place(
+        target,
+        url,
+        declare,
+        use=lambda: caches["planted"].get("key"),
+        hold=lambda: poolmgr.pool(target).get_connection(),
+        ask=_ping,
+        give_back=lambda conn: poolmgr.pool(target).release(conn),
+    )
 
-    return Place("cache:planted", url, declare, lambda: caches["planted"].get("key"), hold)
+
+def _declare(settings: Any, kind: str, url: str) -> None:
+    given = {"KIND": kind, "URL": url, "POOL": POOL}
+    settings.POOLMGR = {**settings.POOLMGR, "TARGETS": {"planted": given}}
 
 
-def _declared(settings: Any, kind: str, url: str, use: Callable[[], Any], hold: Callable[[], Any]) -> Place:
-    def declare(where: str) -> None:
-        given = {"KIND": kind, "URL": where, "POOL": POOL}
-        settings.POOLMGR = {**settings.POOLMGR, "TARGETS": {"planted": given}}
-
-    return Place("planted", url, declare, use, hold)
+def _ping(conn: Any) -> None:
+    conn.send_command("PING")
+    conn.read_response()
 
 
 def _ask_engine() -> Any:
@@ -121,30 +166,52 @@ def _ask_engine() -> Any:
         return connection.exec_driver_sql("SELECT 1").scalar()
 
 
-MAKERS: dict[str, Callable[[Any, str, str], Place]] = {
-    "cache": lambda settings, url, other: _cache(
-        settings,
-        "django.core.cache.backends.redis.RedisCache",
-        {"pool_class": "poolmgr.targets.redis.caches.CachePool"},
-        url,
-    ),
-    "django-redis": lambda settings, url, other: _cache(
-        settings,
-        "django_redis.cache.RedisCache",
-        {"CONNECTION_FACTORY": "poolmgr.targets.redis.django_redis.ConnectionFactory"},
-        url,
-    ),
-    "declared": lambda settings, url, other: _declared(
-        settings,
-        "redis",
-        url,
-        lambda: redis.Redis(connection_pool=poolmgr.pool("planted")).get("key"),
-        lambda: poolmgr.pool("planted").get_connection(),
-    ),
-    "engine": lambda settings, other, url: _declared(
-        settings, "sqlalchemy", url, _ask_engine, lambda: poolmgr.pool("planted").connect()
-    ),
+REDIS: dict[str, Callable[..., Any]] = {
+    "use": lambda: redis.Redis(connection_pool=poolmgr.pool("planted")).get("key"),
+    "hold": lambda: poolmgr.pool("planted").get_connection(),
+    "ask": _ping,
+    "give_back": lambda conn: poolmgr.pool("planted").release(conn),
 }
+SQLALCHEMY: dict[str, Callable[..., Any]] = {
+    "use": _ask_engine,
+    "hold": lambda: poolmgr.pool("planted").connect(),
+    "ask": lambda conn: conn.exec_driver_sql("SELECT 1"),
+    "give_back": lambda conn: conn.close(),
+    "recover": lambda conn: conn.rollback(),
+}
+
+
+def _redis_of(loop: Loop) -> dict[str, Callable[..., Any]]:
+    async def ask(conn: Any) -> None:
+        await conn.send_command("PING")
+        await conn.read_response()
+
+    async def use() -> Any:
+        return await redis.asyncio.Redis(connection_pool=poolmgr.aio.pool("planted")).get("key")
+
+    return {
+        "use": lambda: loop.do(use),
+        "hold": lambda: loop.do(lambda: poolmgr.aio.pool("planted").get_connection()),
+        "ask": lambda conn: loop.do(lambda: ask(conn)),
+        "give_back": lambda conn: loop.do(lambda: poolmgr.aio.pool("planted").release(conn)),
+    }
+
+
+def _sqlalchemy_of(loop: Loop) -> dict[str, Callable[..., Any]]:
+    async def use() -> Any:
+        async with poolmgr.aio.pool("planted").connect() as conn:
+            return (await conn.exec_driver_sql("SELECT 1")).scalar()
+
+    async def hold() -> Any:
+        return await poolmgr.aio.pool("planted").connect()
+
+    return {
+        "use": lambda: loop.do(use),
+        "hold": lambda: loop.do(hold),
+        "ask": lambda conn: loop.do(lambda: conn.exec_driver_sql("SELECT 1")),
+        "give_back": lambda conn: loop.do(conn.close),
+        "recover": lambda conn: loop.do(conn.rollback),
+    }
 
 
 def assert_kept(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
@@ -164,7 +231,11 @@ TROUBLES: dict[str, Callable[[str], str]] = {
     "no database": lambda url: f"{url.rpartition('/')[0]}/99",
     "odd port": lambda url: f"{url.rpartition(':')[0]}:port/9",
     "unknown option": lambda url: f"{url}?no_such_option=1",
-    "no TLS": lambda url: url.replace("redis:", "rediss:") if url.startswith("redis:") else f"{url}?sslmode=require",
+    "no TLS": lambda url: (
+        url.replace("redis:", "rediss:")
+        if url.startswith("redis:")
+        else f"{url}?{'ssl' if 'asyncpg' in url else 'sslmode'}=require"
+    ),
 }
 
 
@@ -221,20 +292,13 @@ def test_pool_that_lends_nothing_tells_no_password(  # P13
     with pytest.raises(CheckoutError) as caught:
         place.use()
     assert_kept(caught.value, caplog)
-    del held
+    if held is not None:
+        place.give_back(held)
 
 
 def _through(proxy: Proxy, url: str) -> str:
     head, _, tail = url.rpartition(":")
     return f"{head}:{proxy.port}/{tail.partition('/')[2]}"
-
-
-def _ask(conn: Any) -> None:
-    if hasattr(conn, "exec_driver_sql"):
-        conn.exec_driver_sql("SELECT 1")
-    else:
-        conn.send_command("PING")
-        conn.read_response()
 
 
 def test_connection_that_breaks_in_use_tells_no_password(place: Place, caplog: pytest.LogCaptureFixture) -> None:  # P13
@@ -247,18 +311,14 @@ def test_connection_that_breaks_in_use_tells_no_password(place: Place, caplog: p
         proxy.refuse()
         proxy.reset()
         with pytest.raises(FAILURES) as caught:
-            _ask(conn)
+            place.ask(conn)
         assert_kept(caught.value, caplog)
-        if hasattr(conn, "rollback"):
-            conn.rollback()
+        place.recover(conn)
         # It connects again in the borrower's hands, and that fails.
         with pytest.raises(FAILURES) as caught:
-            _ask(conn)
+            place.ask(conn)
         assert_kept(caught.value, caplog)
-        if hasattr(conn, "rollback"):
-            conn.close()
-        else:
-            poolmgr.pool(place.target).release(conn)
+        place.give_back(conn)
         with pytest.raises(FAILURES) as caught:
             place.use()
         assert_kept(caught.value, caplog)
