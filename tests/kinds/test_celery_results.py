@@ -87,6 +87,9 @@ def make_site(settings: Any, redis_server: EmbeddedRedis) -> Iterator[Callable[.
         return made[-1]
 
     yield make
+    # Results that are let go of later would ask a pool, or a server, that is no more.
+    for each in list(listening._all):
+        each.end()
     for site in made:
         site.close()
     settings.POOLMGR = {"AGENT": False}
@@ -380,3 +383,77 @@ def test_a_banner_tells_target_and_address_and_no_password(make_site: Callable[.
     told = site.app.backend.as_uri()
     assert told == "results at 127.0.0.1:1/3"
     assert "planted" not in repr(vars(site.app.backend)) + site.app.backend.as_uri(include_password=True)
+
+
+# -- a result that comes while nobody listens --------------------------------------------------------------------------
+
+
+def awaited(site: Site, threads: ThreadPoolExecutor) -> tuple[str, Any]:
+    """The id of a task that nobody runs, and what a thread that waits for it will say."""
+    uid = uuid.uuid4().hex
+    waiting = threads.submit(site.app.AsyncResult(uid).get, timeout=20)
+    until(lambda: site.app.backend.result_consumer._socket_waiter, "somebody to listen")
+    return uid, waiting
+
+
+def test_a_result_that_comes_while_the_subscription_is_replaced_is_heard_of(  # P8
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site()
+    backend = site.app.backend
+    with ThreadPoolExecutor(1) as threads:
+        uid, waiting = awaited(site, threads)
+        look = backend.client.mget
+
+        def look_a_moment_too_early(keys: Any) -> Any:
+            monkeypatch.undo()
+            found = look(keys)
+            backend.store_result(uid, 7, "SUCCESS")
+            return found
+
+        monkeypatch.setattr(backend.client, "mget", look_a_moment_too_early)
+        site.pool.recycle(10)
+        assert waiting.result(30) == 7
+
+
+def test_a_result_that_comes_before_a_broken_subscription_is_whole_is_heard_of(  # P7
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site()
+    with ThreadPoolExecutor(1) as threads:
+        uid, waiting = awaited(site, threads)
+        backend = site.app.backend
+        subscribe_anew = redis.client.PubSub.on_connect
+        too_late = threading.Event()
+
+        def a_moment_too_late(self: Any, connection: Any) -> None:
+            monkeypatch.undo()
+            backend.store_result(uid, 7, "SUCCESS")
+            subscribe_anew(self, connection)
+            too_late.set()
+
+        def send() -> bool:
+            backend.add_pending_result(site.app.AsyncResult(uuid.uuid4().hex))
+            return too_late.is_set()
+
+        monkeypatch.setattr(redis.client.PubSub, "on_connect", a_moment_too_late)
+        # Whoever sends tasks finds that it is broken before they do who wait.
+        with backend.result_consumer._pubsub_lock:
+            site.admin.client_kill_filter(_type="pubsub")
+            until(send, "the subscription to be broken")
+        assert waiting.result(30) == 7
+
+
+def test_a_result_is_heard_of_whatever_the_pool_s_size_was_when_the_wait_began(make_site: Callable[..., Site]) -> None:
+    site = make_site()
+    site.change(max_size=1)
+    backend = site.app.backend
+    first, second = (site.app.AsyncResult(uuid.uuid4().hex) for _ in range(2))
+    backend.add_pending_result(first)
+    site.change(max_size=4)
+    backend.add_pending_result(second)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(first.get, timeout=20)
+        until(lambda: backend.result_consumer._socket_waiter, "somebody to listen")
+        backend.store_result(first.id, 7, "SUCCESS")
+        assert waiting.result(30) == 7

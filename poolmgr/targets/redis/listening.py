@@ -45,13 +45,29 @@ class _Lasting:
         return connection
 
 
+class Subscription(redis.client.PubSub):
+    """redis-py's, which says when it is heard again: what was published before then, nobody was told."""
+
+    is_anew = False
+    is_to_look = False
+
+    def on_connect(self, connection: Any) -> None:
+        """redis-py's: the connection was lost, and its channels are subscribed to over another."""
+        self.is_anew = True
+        super().on_connect(connection)
+
+    def handle_message(self, response: Any, ignore_subscribe_messages: bool = False) -> Any:
+        """redis-py's, which is given everything that the server says."""
+        if self.is_anew and redis.utils.str_if_bytes(response[0]) == "subscribe":
+            self.is_anew, self.is_to_look = False, True
+        return super().handle_message(response, ignore_subscribe_messages)  # type: ignore[no-untyped-call]
+
+
 class Client(redis.StrictRedis):
     """redis-py's client, whose subscriptions belong to the process."""
 
-    def pubsub(self, **kwargs: Any) -> Any:
-        made = super().pubsub(**kwargs)  # type: ignore[no-untyped-call]
-        made.connection_pool = _Lasting(made.connection_pool)
-        return made
+    def pubsub(self, **kwargs: Any) -> Subscription:
+        return Subscription(_Lasting(self.connection_pool), event_dispatcher=self._event_dispatcher, **kwargs)
 
 
 class Listener(ResultConsumer):  # type: ignore[misc]
@@ -88,7 +104,15 @@ class Listener(ResultConsumer):  # type: ignore[misc]
             if self._pubsub is None:
                 self._look()
                 timeout = _LOOK if timeout is None else min(timeout, _LOOK)
+        if (subscription := self._pubsub) is not None and subscription.is_to_look:
+            subscription.is_to_look = False
+            self._look()
         super().drain_events(timeout=timeout)
+
+    def _reconnect_pubsub(self) -> None:
+        # Celery's looks before it subscribes.
+        super()._reconnect_pubsub()
+        self._pubsub.is_anew = True
 
     def consume_from(self, task_id: str) -> None:
         """Celery's."""
@@ -96,6 +120,14 @@ class Listener(ResultConsumer):  # type: ignore[misc]
             self.subscribed_to.add(self._get_key_for_task(task_id))
         else:
             super().consume_from(task_id)
+
+    def start(self, initial_task_id: str, **kwargs: Any) -> None:
+        """Celery's, who takes it for the first task that is waited for."""
+        if self.subscribed_to:
+            self.subscribed_to.add(self._get_key_for_task(initial_task_id))
+            self._reconnect()
+        else:
+            super().start(initial_task_id, **kwargs)
 
     def make_room(self) -> bool:
         """Whether nobody may listen; who does gives the single connection back, for a question."""
