@@ -18,6 +18,9 @@ from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.lane import console_lane
 from poolmgr.secrets import scrub
 
+#: Seconds that a transaction may stand still. A process that is frozen in the middle of one, or whose host is gone without a
+#: word, would keep its locks from the rest of the fleet for as long as the server takes it for alive.
+_STANDSTILL = 5.0
 #: What PostgreSQL calls a table that is not there.
 _UNDEFINED_TABLE = "42P01"
 
@@ -45,8 +48,23 @@ def control_database() -> Iterator[str]:
 def control_transaction() -> Iterator[str]:
     """A transaction at the control database, whoever asks: its pool's mode may be the one that refuses them."""
     alias = control_alias()
+    bound = standstill(_STANDSTILL)
     with console_lane(), transaction.atomic(using=alias):
+        if bound:
+            with connections[alias].cursor() as cursor:
+                cursor.execute(f"SELECT {bound}")
         yield alias
+
+
+def standstill(seconds: float) -> str:
+    """SQL, for the beginning of the transaction that is to begin, which ends it when it stands still for so long.
+
+    None is needed in a transaction that began before, whose end is somebody else's, and only PostgreSQL has it.
+    """
+    connection = connections[control_alias()]
+    if connection.vendor != "postgresql" or connection.in_atomic_block:
+        return ""
+    return f"set_config('idle_in_transaction_session_timeout', '{1000 * seconds:.0f}', true)"
 
 
 def from_now(duration: timedelta) -> CombinedExpression:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import DatabaseError, connection
 
+from poolmgr.control.access import control_transaction
 from poolmgr.control.sharing.ledger import RowLedger, open_ledger
 from poolmgr.control.sharing.share import Claim
-from poolmgr.models import Lease, Ledger
+from poolmgr.models import Lease, Ledger, PoolProfile
 
 TTL = 20.0
 
@@ -146,3 +151,54 @@ def test_who_should_make_room_is_called_and_so_is_who_should_take_it(ledger: Row
     assert told.limits == {"work": 4}
     assert ledger.lacking() == {}
     assert ledger.claim("a", told.serial, {"work": Claim(4, 4, 8, 8, 8)}).called == {"b"}
+
+
+@contextmanager
+def as_a_process_of_its_own() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        connection.close()
+
+
+def an_edit() -> Iterator[None]:
+    with control_transaction():
+        PoolProfile.objects.select_for_update().get(target="work")
+        yield
+
+
+def a_claim() -> Iterator[None]:
+    with RowLedger(timedelta(seconds=TTL))._locked():
+        yield
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("begun", [a_claim, an_edit])
+def test_a_process_that_stops_in_the_middle_of_its_work_keeps_its_lock_for_a_second(  # P6 P8
+    begun: Callable[[], Iterator[None]],
+) -> None:
+    open_ledger()
+    PoolProfile.objects.create(target="work")
+    stopped, on = threading.Event(), threading.Event()
+    work: Callable[[], AbstractContextManager[None]] = contextmanager(begun)
+
+    def stop_half_way() -> None:
+        with as_a_process_of_its_own(), work():
+            stopped.set()
+            assert on.wait(30)
+
+    def go_on() -> None:
+        with as_a_process_of_its_own(), connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = 10000")
+            with work():
+                pass
+
+    with ThreadPoolExecutor(2) as threads:
+        frozen = threads.submit(stop_half_way)
+        assert stopped.wait(10)
+        try:
+            threads.submit(go_on).result(20)
+        finally:
+            on.set()
+        with pytest.raises(DatabaseError, match="idle-in-transaction"):
+            frozen.result(10)

@@ -12,15 +12,18 @@ from typing import Any, NamedTuple
 
 from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BooleanField, CharField, ExpressionWrapper, F, Func, Q, QuerySet, Value
+from django.db.models import BigIntegerField, BooleanField, CharField, ExpressionWrapper, F, Func, Q, QuerySet, Value
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
-from poolmgr.control.access import control_alias
+from poolmgr.control.access import control_alias, standstill
 from poolmgr.control.sharing.share import Claim, Lease, Shared, share_out
 from poolmgr.models import Lease as LeaseRow
 from poolmgr.models import Ledger as LedgerRow
 
 _THE_ROW = 1
+#: Seconds for which a process that stops in the middle of a claim keeps the others from theirs; they wait for longer.
+_STANDSTILL = 1.0
 _NUMBERS = len(Lease._fields)
 
 
@@ -36,6 +39,14 @@ class Answer:
     limits: Mapping[str, int]
     called: frozenset[str]
     fleet: int
+
+
+class _Turn(Func):
+    """One more, and the transaction ends when it stands still."""
+
+    template = "turn + CASE WHEN %(bound)s IS NULL THEN 0 ELSE 1 END"
+    arity = 0
+    output_field = BigIntegerField()
 
 
 class _Timeline(Func):
@@ -83,8 +94,9 @@ class RowLedger:
 
     def renew(self, uid: str, serial: int) -> bool:
         """Let a lease last longer; False where the ledger no longer has it as the process knows it."""
+        turn = _next_turn()
         with transaction.atomic(using=control_alias(), durable=True):
-            if not _ledgers().filter(pk=_THE_ROW).update(turn=F("turn") + 1):
+            if not _ledgers().filter(pk=_THE_ROW).update(turn=turn):
                 return False
             now = self._clock() if self._clock else Now()
             mine = _leases().filter(uid=uid, serial=serial, until__gt=now)
@@ -97,14 +109,14 @@ class RowLedger:
 
     @contextmanager
     def _locked(self) -> Iterator[_Book]:
-        timeline = self._timeline()
+        timeline, turn = self._timeline(), _next_turn()
         try:
             with transaction.atomic(using=control_alias(), durable=True):
                 # To write is to lock, whatever the database.
-                there = _ledgers().filter(pk=_THE_ROW).update(turn=F("turn") + 1)
+                there = _ledgers().filter(pk=_THE_ROW).update(turn=turn)
                 if not there:
                     _ledgers().bulk_create([LedgerRow(pk=_THE_ROW)], ignore_conflicts=True)
-                    _ledgers().filter(pk=_THE_ROW).update(turn=F("turn") + 1)
+                    _ledgers().filter(pk=_THE_ROW).update(turn=turn)
                 row = _ledgers().annotate(now=Now(), present=timeline).get(pk=_THE_ROW)
                 now = self._clock() if self._clock else row.now
                 book = _Book(row, now, self._length)
@@ -244,6 +256,12 @@ def _are_leases(found: Sequence[Any]) -> bool:
         return {*map(type, numbers)} <= {int} and min(numbers, default=0) >= 0 and {*map(len, leases)} <= {_NUMBERS}
     except (TypeError, AttributeError):
         return False
+
+
+def _next_turn() -> Combinable:
+    """To write into the row, which is to lock it for a transaction."""
+    # In the same statement, as a round is to cost little.
+    return _Turn(bound=bound) if (bound := standstill(_STANDSTILL)) else F("turn") + 1
 
 
 def _ledgers() -> QuerySet[LedgerRow]:
