@@ -19,8 +19,8 @@ from poolmgr.control.reporting.health import check_target
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.groups.group import Group
-from poolmgr.targets.redis.cluster import NodePools
 from poolmgr.targets.redis.kind import REDIS
+from tests.kinds.halves import Threads
 from tests.redis_cluster import Cluster
 from tests.waiting import until
 
@@ -36,9 +36,8 @@ def closed(no_agent: None) -> Iterator[None]:
     registry.close(TARGET)
 
 
-def connect(cluster: Cluster, **pool: Any) -> "RedisCluster":
-    settings = {"min_size": 0, "connection_timeout": 5.0, **pool}
-    return RedisCluster.from_url(cluster.url, connection_pool_class=NodePools(TARGET, settings))
+def connect(half: Threads, cluster: Cluster, **pool: Any) -> Any:
+    return half.cluster(cluster.url, TARGET, {"min_size": 0, "connection_timeout": 5.0, **pool})
 
 
 def group() -> Group:
@@ -47,9 +46,9 @@ def group() -> Group:
     return found
 
 
-def test_nodes_of_a_cluster_are_one_target(running: Cluster) -> None:
+def test_nodes_of_a_cluster_are_one_target(half: Threads, running: Cluster) -> None:
     others = {pool.target for pool in registry.pools()}  # of tests before
-    client = connect(running, max_size=6)
+    client = connect(half, running, max_size=6)
     for number in range(50):
         assert client.set(f"key{number}", number)
         assert client.get(f"key{number}") == str(number).encode()
@@ -62,14 +61,14 @@ def test_nodes_of_a_cluster_are_one_target(running: Cluster) -> None:
     client.close()
 
 
-def test_all_nodes_together_never_hold_more_than_max_size(running: Cluster) -> None:  # P6
+def test_all_nodes_together_never_hold_more_than_max_size(half: Threads, running: Cluster) -> None:  # P6
     admins = [running.admin(node) for node in running.nodes]
 
     def ours() -> int:
         return sum(len(admin.client_list()) - 1 for admin in admins)
 
     until(lambda: gc.collect() >= 0 and ours() == 0, "others' clients to go")
-    client = connect(running, max_size=4)
+    client = connect(half, running, max_size=4)
     stop, errors, most = threading.Event(), [], []
 
     def work(number: int) -> None:
@@ -101,8 +100,8 @@ def test_all_nodes_together_never_hold_more_than_max_size(running: Cluster) -> N
         admin.close()
 
 
-def test_pause_resume_and_recycle_reach_every_node(running: Cluster) -> None:
-    client = connect(running, max_size=6, connection_timeout=0.2)
+def test_pause_resume_and_recycle_reach_every_node(half: Threads, running: Cluster) -> None:
+    client = connect(half, running, max_size=6, connection_timeout=0.2)
     client.mset_nonatomic({f"key{number}": number for number in range(20)})
     group().pause()
     # Told at once, and not once for each try and node: nobody has gone away.
@@ -116,12 +115,12 @@ def test_pause_resume_and_recycle_reach_every_node(running: Cluster) -> None:
     client.close()
 
 
-def test_pipelines_and_subscriptions_work(running: Cluster) -> None:
-    client = connect(running, max_size=6)
-    with client.pipeline() as pipe:
-        for number in range(20):
-            pipe.set(f"key{number}", number)
-        assert all(pipe.execute())
+def test_pipelines_and_subscriptions_work(half: Threads, running: Cluster) -> None:
+    client = connect(half, running, max_size=6)
+    pipe = client.pipeline()
+    for number in range(20):
+        pipe.set(f"key{number}", number)
+    assert all(pipe.execute())
     listener = client.pubsub()
     listener.subscribe("channel")
     until(lambda: listener.get_message(timeout=1))
@@ -133,8 +132,8 @@ def test_pipelines_and_subscriptions_work(running: Cluster) -> None:
     client.close()
 
 
-def test_a_client_that_is_dropped_leaves_nothing(running: Cluster) -> None:  # P4
-    client = connect(running, max_size=6, min_size=3)
+def test_a_client_that_is_dropped_leaves_nothing(half: Threads, running: Cluster) -> None:  # P4
+    client = connect(half, running, max_size=6, min_size=3)
     client.mset_nonatomic({f"key{number}": number for number in range(20)})
     assert len(group().members) == 3
     del client
@@ -144,13 +143,13 @@ def test_a_client_that_is_dropped_leaves_nothing(running: Cluster) -> None:  # P
         return not group().members and not group().load().held
 
     until(is_empty, "the members to leave")
-    again = connect(running, max_size=6)
+    again = connect(half, running, max_size=6)
     assert again.get("key1") == b"1"
     again.close()
 
 
-def test_two_clients_share_the_room(running: Cluster) -> None:  # P6
-    one, other = connect(running, max_size=6), connect(running, max_size=6)
+def test_two_clients_share_the_room(half: Threads, running: Cluster) -> None:  # P6
+    one, other = connect(half, running, max_size=6), connect(half, running, max_size=6)
     for client in (one, other):
         client.mset_nonatomic({f"key{number}": number for number in range(20)})
     assert len(group().members) == 6
@@ -159,13 +158,13 @@ def test_two_clients_share_the_room(running: Cluster) -> None:  # P6
     other.close()
 
 
-def test_without_a_target_it_is_refused() -> None:
+def test_without_a_target_it_is_refused(half: Threads) -> None:
     with pytest.raises(exceptions.ConfigurationError, match="the pools of a cluster's nodes need one"):
-        NodePools("")
+        half.cluster("redis://localhost", "", {})
 
 
-def test_a_node_that_is_away_is_gone_around_and_one_that_comes_back_is_used(cluster: Cluster) -> None:
-    client = connect(cluster, max_size=6)
+def test_a_node_that_is_away_is_gone_around_and_one_that_comes_back_is_used(half: Threads, cluster: Cluster) -> None:
+    client = connect(half, cluster, max_size=6)
     keys = {f"key{number}": number for number in range(20)}
     client.mset_nonatomic(keys)
     gone = cluster.nodes[1]
@@ -193,10 +192,10 @@ def test_a_node_that_is_away_is_gone_around_and_one_that_comes_back_is_used(clus
     client.close()
 
 
-def test_after_a_failover_the_new_master_serves(cluster: Cluster) -> None:  # P7
+def test_after_a_failover_the_new_master_serves(half: Threads, cluster: Cluster) -> None:  # P7
     crashed = cluster.nodes[1]
     replica = cluster.add_replica(crashed)
-    client = connect(cluster, max_size=8, connection_timeout=10.0)
+    client = connect(half, cluster, max_size=8, connection_timeout=10.0)
     keys = [f"key{number}" for number in range(30)]
     until(lambda: client.mset_nonatomic(dict.fromkeys(keys, 1)) is not None)
     theirs = [key for key in keys if client.get_node_from_key(key).port == crashed.port]
@@ -220,10 +219,10 @@ def test_after_a_failover_the_new_master_serves(cluster: Cluster) -> None:  # P7
     client.close()
 
 
-def test_a_node_that_is_away_fails_at_once_and_with_its_own_error(running: Cluster) -> None:  # P8
-    client = connect(running, max_size=6)
+def test_a_node_that_is_away_fails_at_once_and_with_its_own_error(half: Threads, running: Cluster) -> None:  # P8
+    client = connect(half, running, max_size=6)
     node = client.get_nodes()[0]
-    pool = node.redis_connection.connection_pool
+    pool = half.pool_of(client, node)
     pool.connection_kwargs["port"] = 1
     pool.disconnect()
     with pytest.raises(redis.ConnectionError, match="nothing listens at the address") as caught:
@@ -240,11 +239,14 @@ def declared(running: Cluster, settings: Any) -> Iterator[str]:
     settings.POOLMGR = {"AGENT": False}
 
 
-def test_declared_cluster_has_one_client_and_a_health_check(declared: str, transactional_db: None) -> None:
-    pool = poolmgr.pool(declared)
+def test_declared_cluster_has_one_client_and_a_health_check(
+    half: Threads, declared: str, transactional_db: None
+) -> None:
+    pool = half.declared(declared)
     assert registry.get(declared) is None
-    assert pool.client is poolmgr.pool(declared).client
-    pool.client.mset_nonatomic({f"key{number}": number for number in range(20)})
+    client = half.client_of(pool)
+    assert half.client_of(half.declared(declared)) == client
+    client.mset_nonatomic({f"key{number}": number for number in range(20)})
     assert check_target(declared).state == "ok"
     found = registry.get(declared)
     assert isinstance(found, Group)
@@ -275,8 +277,6 @@ def test_forked_child_has_a_client_of_its_own(declared: str) -> None:  # P3
 
 
 def test_what_a_cluster_has_not_is_refused(declared: str, settings: Any, running: Cluster) -> None:
-    with pytest.raises(exceptions.ConfigurationError, match="for threads alone"):
-        poolmgr.aio.pool(declared)
     results = Celery(
         "site", backend=f"poolmgr.targets.redis.celery.ResultBackend+target://{declared}", set_as_current=False
     )
@@ -284,5 +284,6 @@ def test_what_a_cluster_has_not_is_refused(declared: str, settings: Any, running
         _ = results.backend
     each = {"KIND": "redis", "URL": f"{running.url}/3", "CLUSTER": True}
     settings.POOLMGR = {**settings.POOLMGR, "TARGETS": {"sessions": each}}
-    with pytest.raises(exceptions.ConfigurationError, match="names another database than 0, or a socket"):
-        poolmgr.pool(declared)
+    for pool in (poolmgr.pool, poolmgr.aio.pool):
+        with pytest.raises(exceptions.ConfigurationError, match="names another database than 0, or a socket"):
+            pool(declared)

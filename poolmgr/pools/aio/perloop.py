@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from threading import Lock
 from weakref import WeakSet
 
@@ -21,11 +21,20 @@ _all: WeakSet[PerLoop] = WeakSet()
 class PerLoop:
     """``make`` gives a pool for the loop that the bridge leads into; ``last`` is the pool that was asked for last.
 
-    With a ``target`` they are members of its group, together with what threads use of it.
+    With a ``target`` they are members of its group, together with what threads use of it. A ``name`` tells them from
+    others of the same loop and target, as those of a cluster's nodes are.
     """
 
-    def __init__(self, make: Callable[[Bridge], LoopPool], target: str, kind: str, bootstrap: PoolSpec) -> None:
+    def __init__(
+        self,
+        make: Callable[[Bridge], LoopPool],
+        target: str,
+        kind: str,
+        bootstrap: PoolSpec,
+        name: Hashable = None,
+    ) -> None:
         self._make = make
+        self._name = name
         self._target, self._kind, self._bootstrap = target, kind, bootstrap
         self._pools: dict[asyncio.AbstractEventLoop, LoopPool] = {}
         self._lock = Lock()
@@ -66,11 +75,15 @@ class PerLoop:
         return pool
 
     def _member(self, made: LoopPool, bridge: Bridge) -> LoopPool:
-        if group.join(self._target, bridge.loop, lambda: made, self._kind, self._bootstrap) is not made:
+        if group.join(self._target, self.key(bridge.loop), lambda: made, self._kind, self._bootstrap) is not made:
             raise ConfigurationError(
                 f"the target {self._target!r} has another pool in this event loop; give each a name of its own, or use one"
             )
         return made
+
+    def key(self, loop: asyncio.AbstractEventLoop) -> Hashable:
+        """By which the group knows the pool of a loop."""
+        return loop if self._name is None else (loop, self._name)
 
     def now(self) -> LoopPool | None:
         """The running loop's, where there is one."""

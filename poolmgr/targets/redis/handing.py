@@ -12,6 +12,7 @@ from poolmgr.pools.handed import OneOfEach
 from poolmgr.secrets import HIDDEN, shown
 from poolmgr.targets.redis import caches
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
+from poolmgr.targets.redis.asyncio.cluster import AsyncCluster
 from poolmgr.targets.redis.cluster import Cluster
 from poolmgr.targets.redis.kind import REDIS
 from poolmgr.targets.redis.making import made_by, tried
@@ -22,6 +23,7 @@ _OURS = frozenset({"url", "target", "pool"})
 
 _pools: OneOfEach[ManagedConnectionPool] = OneOfEach("POOLMGR")
 _clusters: OneOfEach[Cluster] = OneOfEach("POOLMGR")
+_async_clusters: OneOfEach[AsyncCluster] = OneOfEach("POOLMGR")
 _async_pools: OneOfEach[AsyncManagedConnectionPool] = OneOfEach("POOLMGR")
 
 
@@ -32,11 +34,11 @@ def pool(target: str) -> Any:
     """
     each = declaring.declared(REDIS).get(target)
     if each is not None and each.rest.get("CLUSTER"):
-        return _clusters.get(target, partial(_make_cluster, each))
+        return _clusters.get(target, partial(_make_cluster, Cluster, each))
     return caches.pool_of(target) if each is None else _pools.get(target, partial(_make, ManagedConnectionPool, each))
 
 
-def async_pool(target: str) -> AsyncManagedConnectionPool:
+def async_pool(target: str) -> Any:
     """The same for the clients of redis.asyncio, of targets that are declared. Raises ``ConfigurationError``."""
     each = declaring.declared(REDIS).get(target)
     if each is None:
@@ -44,13 +46,13 @@ def async_pool(target: str) -> AsyncManagedConnectionPool:
             f"{target!r} has no pool for asyncio, since Django's caches are none: declare one in POOLMGR['TARGETS']"
         )
     if each.rest.get("CLUSTER"):
-        raise ConfigurationError(f"{target!r} has no pool for asyncio: a Redis Cluster has them for threads alone")
+        return _async_clusters.get(target, partial(_make_cluster, AsyncCluster, each))
     return _async_pools.get(target, partial(_make, AsyncManagedConnectionPool, each))
 
 
-def _make_cluster(each: Declared) -> Cluster:
+def _make_cluster(cls: type[Any], each: Declared) -> Any:
     _make(ManagedConnectionPool, each)  # which tells what is wrong with the URL and the options
-    return Cluster(each.url, each.target, each.pool, **(each.rest.get("OPTIONS") or {}))
+    return cls(each.url, each.target, each.pool, **(each.rest.get("OPTIONS") or {}))
 
 
 def _make(cls: type[Any], each: Declared) -> Any:

@@ -7,7 +7,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from redis.asyncio import client
+from redis.asyncio import client, cluster
 
 from poolmgr.exceptions import CheckoutError
 from poolmgr.pools.aio.bridge import Bridge, LoopBusy
@@ -19,7 +19,7 @@ from poolmgr.targets.redis.errors import ERRORS
 from poolmgr.targets.redis.library import redis
 
 #: Those that keep a connection until they are closed, whichever task uses them.
-_CLIENTS = (client.Redis, client.PubSub, client.Monitor, client.Pipeline)
+_CLIENTS = (client.Redis, client.PubSub, client.Monitor, client.Pipeline, cluster.TransactionStrategy)
 
 
 class AsyncRedisDriver:

@@ -75,13 +75,19 @@ class AsyncManagedConnectionPool(theirs.ConnectionPool):
         A clean return awaits nothing. One that isn't as it was connected is closed: somebody's MULTI, SELECT, name.
         """
         slot = getattr(connection, "slot", None)
+        ours = slot is not None and self._is_ours(slot)
+        if ours and self._is_fit(connection) and (self._tells or connection._re_auth_token is not None):
+            await self._tell_of_release(slot, connection)
+        self.give_back(connection)
+
+    def give_back(self, connection: Any) -> None:
+        """``release()`` for whoever can't await: one that is to log in again is closed."""
+        slot = getattr(connection, "slot", None)
         if slot is None or not self._is_ours(slot):
             if getattr(connection, "direct_of", None) is self:
                 connection.let_go_unheard()
             return
-        fit = self._is_fit(connection)
-        if fit and (self._tells or connection._re_auth_token is not None):
-            fit = await self._told_of_release(slot, connection)
+        fit = self._is_fit(connection) and connection._re_auth_token is None
         clean = connection.is_as_connected()
         if slot.pool.give_back(slot, fit and clean) and not clean:
             slot.pool.count(cleaned=1)
@@ -92,7 +98,7 @@ class AsyncManagedConnectionPool(theirs.ConnectionPool):
     def _is_ours(self, slot: Any) -> bool:
         return getattr(slot.pool.driver, "front", None) is self
 
-    async def _told_of_release(self, slot: Any, connection: Any) -> bool:
+    async def _tell_of_release(self, slot: Any, connection: Any) -> None:
         # To tell redis-py's own dispatcher of each would cost as much as all the rest; it only has them log in again.
         try:
             if self._tells:
@@ -103,7 +109,6 @@ class AsyncManagedConnectionPool(theirs.ConnectionPool):
         except BaseException:
             slot.pool.give_back(slot, fit=False)
             raise
-        return True
 
     def _make(self, bridge: Bridge) -> LoopPool:
         driver = AsyncRedisDriver(self, bridge)

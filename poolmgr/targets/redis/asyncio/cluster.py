@@ -1,0 +1,122 @@
+"""A Redis Cluster by asyncio: redis-py's client, whose nodes have a managed pool each and are one target."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from redis.asyncio import cluster as theirs
+from redis.asyncio import connection
+
+from poolmgr.exceptions import ConfigurationError
+from poolmgr.targets.redis import nodes
+from poolmgr.targets.redis.arguments import bootstrap, refuse
+from poolmgr.targets.redis.asyncio.nodes import ManagedNode, ManagedNodes
+from poolmgr.targets.redis.library import redis
+
+#: Since when a node is told of what it gets back.
+_SINCE = 8
+_ClusterPubSub: Any = getattr(theirs, "ClusterPubSub", object)  # which came with it
+
+
+class ManagedRedisCluster(theirs.RedisCluster):
+    """``redis.asyncio.RedisCluster``, all of whose nodes are one target: its settings, ``max_size`` and budget are those of
+    all together, of which each gets a share by demand.
+
+    ``pool`` has the settings before any profile; all else is as in redis-py's, and so is that one event loop uses it. What
+    it has ends with its loop, with ``aclose()``, or when nobody uses it any more.
+
+    Raises ``InvalidSpec`` and ``ConfigurationError``, also without a ``target``.
+    """
+
+    def __init__(self, *args: Any, target: str, pool: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        if int(redis.__version__.partition(".")[0]) < _SINCE:
+            raise ConfigurationError(
+                f"redis-py {redis.__version__} has no place for a pool in a cluster's client by asyncio: use one of"
+                f" {_SINCE} or later, or the client for threads"
+            )
+        nodes.check(target)
+        refuse(
+            connection.Connection, kwargs.get("max_connections"), target, None, kwargs, connection.AbstractConnection
+        )
+        bootstrap(pool, None, None, target)  # which tells what is wrong with it
+        super().__init__(*args, **kwargs)
+        self.nodes_manager = ManagedNodes(self.nodes_manager, target, pool)
+
+    def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> theirs.ClusterPipeline:
+        """redis-py's."""
+        made = super().pipeline(transaction, shard_hint)
+        if transaction:
+            made._execution_strategy = _Transaction(made)
+        return made
+
+    def pubsub(self, node: Any = None, host: Any = None, port: Any = None, **kwargs: Any) -> Any:
+        """redis-py's."""
+        return _PubSub(self, node=node, host=host, port=port, **kwargs)
+
+    def __del__(self, *args: Any) -> None:
+        """Its nodes' pools end, and nothing is left open."""
+
+
+class _Transaction(theirs.TransactionStrategy):
+    """Its connection is laid ready for it, since it takes one without waiting."""
+
+    async def _get_connection_and_send_command(self, *args: Any, **options: Any) -> Any:
+        await self._lay_ready()
+        return await super()._get_connection_and_send_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    async def _execute_transaction(self, stack: Any, raise_on_error: bool) -> Any:
+        await self._lay_ready()
+        return await super()._execute_transaction(stack, raise_on_error)
+
+    async def _lay_ready(self) -> None:
+        if self._transaction_connection is None and len(self._pipeline_slots) == 1:
+            (slot,) = self._pipeline_slots
+            node: Any = self._pipe.cluster_client.nodes_manager.get_node_from_slot(slot, False)
+            await node.lay_ready()
+
+
+class _PubSub(_ClusterPubSub):  # type: ignore[misc]
+    """It borrows of its node's pool, without redis-py's adapter in between."""
+
+    @property
+    def connection_pool(self) -> Any:
+        return self._pool
+
+    @connection_pool.setter
+    def connection_pool(self, given: Any) -> None:
+        self._pool = _pool_behind(given)
+
+    def _get_node_pubsub(self, node: Any) -> Any:
+        found = super()._get_node_pubsub(node)
+        found.connection_pool = _pool_behind(found.connection_pool)
+        return found
+
+
+def _pool_behind(given: Any) -> Any:
+    node = getattr(given, "_node", None)
+    return node.pool if isinstance(node, ManagedNode) else given
+
+
+class AsyncCluster(nodes.DeclaredCluster):
+    """What event loops are handed of one."""
+
+    def __init__(self, url: str, target: str, pool: Mapping[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(url, target, pool, **options)
+        self._clients: dict[asyncio.AbstractEventLoop, ManagedRedisCluster] = {}
+
+    @property
+    def client(self) -> ManagedRedisCluster:
+        """The running loop's, which asks the node of the URL where the others are with its first command.
+
+        Raises ``RuntimeError`` where no loop runs, ``ConfigurationError``.
+        """
+        loop = asyncio.get_running_loop()
+        for other in [each for each in list(self._clients) if each.is_closed()]:
+            self._clients.pop(other, None)
+        # Nobody else makes one for this loop, whose thread this is.
+        if loop not in self._clients:
+            made: Any = ManagedRedisCluster.from_url(self.url, target=self.target, pool=self.pool, **self.options)
+            self._clients[loop] = made
+        return self._clients[loop]

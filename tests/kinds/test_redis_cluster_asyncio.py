@@ -1,0 +1,273 @@
+"""A Redis Cluster by asyncio: what its tasks and loops have, wait for and leave."""
+
+import asyncio
+import gc
+import os
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import pytest
+import redis
+from redis.crc import key_slot
+
+import poolmgr.aio
+from poolmgr import exceptions
+from poolmgr.pools import registry
+from poolmgr.pools.desired import Desired
+from poolmgr.pools.groups.group import Group
+from poolmgr.targets.redis.asyncio.cluster import ManagedRedisCluster
+from poolmgr.targets.redis.kind import REDIS
+from tests.redis_cluster import Cluster
+from tests.waiting import until
+
+# Each makes a cluster of its own.
+pytestmark = pytest.mark.long
+
+TARGET = "test:cluster"
+
+
+@pytest.fixture(autouse=True)
+def closed(no_agent: None) -> Iterator[None]:
+    yield
+    registry.close(TARGET)
+
+
+def connect(cluster: Cluster, **pool: Any) -> Any:
+    settings = {"min_size": 0, "connection_timeout": 5.0, **pool}
+    return ManagedRedisCluster.from_url(cluster.url, target=TARGET, pool=settings)
+
+
+def group() -> Group:
+    found = registry.get(TARGET)
+    assert isinstance(found, Group)
+    return found
+
+
+def at_servers(cluster: Cluster) -> int:
+    """How many connections the nodes have, but for who asks."""
+    found = 0
+    for node in cluster.nodes:
+        with cluster.admin(node) as admin:
+            found += len(admin.client_list(_type="normal")) - 1
+    return found
+
+
+def run(main: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(asyncio.wait_for(main, 60))
+
+
+def test_many_tasks_share_few_connections_in_turn(running: Cluster) -> None:  # P3 P6
+    async def work(client: Any, number: int) -> None:
+        for turn in range(20):
+            key = f"key{number}:{turn}"
+            assert await client.set(key, f"{number}:{turn}")
+            assert await client.get(key) == f"{number}:{turn}".encode()
+
+    async def main() -> None:
+        client = connect(running, max_size=3)
+        await asyncio.gather(*(work(client, number) for number in range(30)))
+        seen = group().snapshot()
+        assert (seen.used, seen.pending, seen.timeouts) == (0, 0, 0)
+        assert group().load().held <= 3
+
+    run(main())
+
+
+def test_holder_is_the_task_and_an_exhausted_node_says_so(running: Cluster) -> None:  # P9
+    async def main() -> None:
+        client = connect(running, max_size=4, connection_timeout=0.5)
+        await client.set("queue", 1)
+        node = client.get_node_from_key("queue")
+        held = []
+        with pytest.raises(exceptions.PoolExhausted) as caught:
+            while True:
+                held.append(await node.pool.get_connection())
+        assert isinstance(caught.value, redis.exceptions.MaxConnectionsError)
+        task = asyncio.current_task()
+        assert task is not None
+        assert all(task.get_name() in holder.thread for holder in group().snapshot().holders)
+        with pytest.raises(exceptions.PoolExhausted):
+            await client.get("queue")
+        # Room for more is used at once by whoever waits.
+        waits = asyncio.create_task(client.get("queue"))
+        await asyncio.sleep(0)
+        spec = REDIS.make_spec({"min_size": 0, "max_size": 6})
+        registry.set_desired({TARGET: Desired(spec, "profile 1", 1)})
+        assert await waits == b"1"
+        for conn in held:
+            await node.pool.release(conn)
+        assert group().load().used == 0
+
+    run(main())
+
+
+def test_transactions_watch_and_come_back(running: Cluster) -> None:  # P2 P4
+    async def main() -> None:
+        client = connect(running, max_size=3)
+        await client.set("{a}count", 0)
+
+        async def add(pipe: Any) -> None:
+            value = int(await pipe.get("{a}count"))
+            pipe.multi()
+            pipe.set("{a}count", value + 1)
+
+        await asyncio.gather(*(client.transaction(add, "{a}count") for _ in range(5)))
+        assert await client.get("{a}count") == b"5"
+        async with client.pipeline(transaction=True) as pipe:
+            assert await pipe.set("{a}one", 1).incr("{a}one").execute() == [True, 2]
+        # One that is dropped in the middle.
+        pipe = client.pipeline(transaction=True)
+        await pipe.watch("{a}count")
+        assert group().load().used == 1
+        del pipe
+        await _nobody_has_any()
+
+    run(main())
+
+
+async def _nobody_has_any() -> None:
+    async with asyncio.timeout(10):
+        while group().load().used:
+            gc.collect()
+            await asyncio.sleep(0.05)
+
+
+def test_cancelled_at_any_await_a_command_takes_nothing_along(running: Cluster) -> None:  # P3 P4
+    async def main() -> None:
+        client = connect(running, max_size=3)
+        await client.set("key", "mine")
+        for turns in range(25):
+            task = asyncio.create_task(client.get("key"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert group().load().used == 0
+            assert await client.echo(f"yours {turns}", target_nodes=client.get_node_from_key("key")) == (
+                f"yours {turns}".encode()
+            )
+
+    run(main())
+
+
+def test_keys_on_their_way_to_another_node_are_found_by_many_at_once(cluster: Cluster) -> None:  # P3
+    source, to = cluster.nodes[0], cluster.nodes[1]
+    key = next(f"key{number}" for number in range(100) if key_slot(f"key{number}".encode()) < 5000)
+    slot = key_slot(key.encode())
+    cluster.admin(to).cluster("SETSLOT", slot, "IMPORTING", cluster.admin(source).cluster("MYID"))
+    cluster.admin(source).cluster("SETSLOT", slot, "MIGRATING", cluster.admin(to).cluster("MYID"))
+
+    async def main() -> None:
+        client = connect(cluster, max_size=9)
+
+        async def add() -> None:
+            for _ in range(20):
+                await client.incr(key)
+
+        await asyncio.gather(*(add() for _ in range(10)))
+        assert await client.get(key) == b"200"
+
+    run(main())
+
+
+@pytest.fixture
+def declared(running: Cluster, settings: Any) -> Iterator[str]:
+    each = {"KIND": "redis", "URL": running.url, "CLUSTER": True, "POOL": {"min_size": 0, "max_size": 9}}
+    settings.POOLMGR = {**settings.POOLMGR, "TARGETS": {"sessions": each}}
+    yield "sessions"
+    settings.POOLMGR = {"AGENT": False}
+
+
+def test_each_loop_has_a_client_of_its_own_and_takes_all_of_it_along(  # P3 P4 P6
+    running: Cluster, declared: str, recwarn: Any
+) -> None:
+    until(lambda: gc.collect() >= 0 and at_servers(running) == 0, "others' connections to go")
+    seen: list[Any] = []
+
+    async def main() -> None:
+        pool = poolmgr.aio.pool(declared)
+        client = pool.client
+        assert pool.client is client
+        await client.mset_nonatomic({f"key{number}": number for number in range(20)})
+        seen.append(client)
+        found: Any = registry.get(declared)
+        assert len([key for key in found.members if asyncio.get_running_loop() in key]) == 3
+        assert len(found.snapshot().backend_pids) <= 9
+
+    for _ in range(3):
+        asyncio.run(main())
+    assert len(set(map(id, seen))) == 3
+    until(lambda: at_servers(running) == 0, "what the loops had to be gone")
+    seen.clear()
+    gc.collect()
+    assert [str(each.message) for each in recwarn if issubclass(each.category, ResourceWarning)] == []
+    # Threads are of the same target.
+    poolmgr.pool(declared).client.mget_nonatomic([f"key{number}" for number in range(20)])
+    found = registry.get(declared)
+    assert found is not None
+    assert found.snapshot().address == ", ".join(sorted(f"127.0.0.1:{node.port}/0" for node in running.nodes))
+
+
+def test_forked_child_has_a_client_of_its_own(declared: str) -> None:  # P3
+    async def ids() -> list[int]:
+        client = await poolmgr.aio.pool(declared).client
+        return [await client.client_id(target_nodes=node) for node in client.get_primaries()]
+
+    async def main() -> None:
+        mine = await ids()
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            answer = b"failed"
+            try:
+                asyncio._set_running_loop(None)
+                answer = repr(asyncio.run(ids())).encode()
+                gc.collect()
+            finally:
+                os.write(writing, answer)
+                os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as told:
+            own = told.read()
+        os.waitpid(child, 0)
+        assert own.startswith(b"[")
+        assert own != repr(mine).encode()
+        assert await ids() == mine
+
+    run(main())
+
+
+def test_console_and_pause_reach_a_cluster_s_tasks(running: Cluster) -> None:
+    async def main() -> None:
+        client = connect(running, max_size=3, connection_timeout=0.3)
+        await client.set("key", 1)
+        group().pause()
+        with pytest.raises(exceptions.PoolPaused):
+            await client.get("key")
+        waits = asyncio.create_task(client.get("key"))
+        await asyncio.sleep(0.05)
+        group().resume()
+        assert await waits == b"1"
+
+    run(main())
+
+
+def test_what_a_managed_cluster_cannot_do_is_refused_with_a_sentence(running: Cluster) -> None:
+    for arguments, says in (
+        ({"max_connections": 5}, "give it max_size"),
+        ({"pool": 5}, "must be a dict of a profile's settings"),
+    ):
+        with pytest.raises(exceptions.ConfigurationError, match=says):
+            ManagedRedisCluster.from_url(running.url, **{"target": TARGET, **arguments})
+    with pytest.raises(exceptions.InvalidSpec):
+        ManagedRedisCluster.from_url(running.url, target=TARGET, pool={"max_size": -1})
+
+    async def main() -> None:
+        client = await connect(running, max_size=3)
+        node = client.get_primaries()[0]
+        with pytest.raises(redis.RedisError, match=r"await node\.pool\.get_connection\(\)"):
+            node.acquire_connection()
+        conn = await node.pool.get_connection()
+        await node.pool.release(conn)
+
+    run(main())
