@@ -124,12 +124,17 @@ class _Link:
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
         other = {client: server, server: client}
+        speaking = [client, server]
         while not self.ended:
-            for end in self._listen([] if self.proxy.frozen else [client, server]):
-                data = end.recv(65536)
-                if not data:
+            for end in self._listen([] if self.proxy.frozen else speaking):
+                if data := end.recv(65536):
+                    other[end].sendall(data)
+                elif end is server:
                     return
-                other[end].sendall(data)
+                else:
+                    # It listens still: a server that is at work hears of it later, and ends when it is done.
+                    server.shutdown(socket.SHUT_WR)
+                    speaking.remove(client)
 
     def _listen(self, ends: list[socket.socket], seconds: float | None = None) -> list[socket.socket]:
         """Those of `ends` that have something to read, after `seconds` or a word from the proxy at the latest."""

@@ -132,7 +132,8 @@ def knock(pool: ManagedPool, times: int, timeout: float) -> list[Any]:
 def test_a_validation_query_that_waits_leaves_no_session_behind(  # P6
     make_pool: Callable[..., ManagedPool], watcher: Watcher, migrating: Any
 ) -> None:
-    pool = make_pool(max_size=3, validation="query", validation_query=LOOKS, connection_timeout=2)
+    # Of whose timeout the server has a part to end a session: the borrowers have less.
+    pool = make_pool(max_size=3, validation="query", validation_query=LOOKS, connection_timeout=20)
     knock(pool, 1, 2)
     with migrating():
         got = knock(pool, 5, 0.6)
@@ -460,6 +461,26 @@ def test_the_place_of_a_session_that_does_not_end_is_free_after_the_deadline_whi
         assert (pool.snapshot().closing, pool.snapshot().left_behind) == (0, 1)
         assert f"did not end its process {pid} within 1.0 s" in caplog.text
     until(lambda: [each[0] for each in watcher.now] == list(pool.snapshot().backend_pids), "the old session to end")
+
+
+def test_a_statement_whose_cancel_finds_no_way_is_cancelled_when_there_is_one_although_its_place_is_free(
+    server: EmbeddedPostgres, proxy: Proxy, watcher: Watcher
+) -> None:
+    pool = managed_pool(
+        server.url("faults").replace(f":{server.port}/", f":{proxy.port}/"), max_size=1, connection_timeout=4
+    )
+    try:
+        [conn] = hold(pool, 1)
+        conn.pgconn.send_query(b"SELECT pg_sleep(60)")
+        until(lambda: watcher.runs("pg_sleep") == 1)
+        proxy.refuse()  # as a server that is too busy to let a cancel in
+        pool.give_back(conn)
+        until(lambda: pool.snapshot().left_behind == 1, "the deadline to pass")
+        assert watcher.runs("pg_sleep") == 1
+        proxy.accept()
+        until(lambda: watcher.runs("pg_sleep") == 0, "the statement to be cancelled")
+    finally:
+        pool.close()
 
 
 def test_a_session_that_does_not_end_keeps_no_other_place_waiting(  # P8

@@ -69,6 +69,7 @@ class Parting(_Walk):
         self.pid = 0 if pgconn.status == pq.ConnStatus.BAD else pgconn.backend_pid
         self.gone = False
         self._over = over
+        self._cuts_short = is_busy(connection) or is_cut_off(connection)
         self.patience = patience
         self.ends = monotonic() + patience
         super().__init__(_steps(connection, self.ends))
@@ -80,13 +81,17 @@ class Parting(_Walk):
         self.gone = bool(self.value)
         if hasattr(self.connection, "canceller"):  # else it never came to be one
             self.connection.ended()
+            if self._cuts_short and not self.gone:
+                # Its place is free, but whoever waits for a lock that the statement has would wait for as long as it runs.
+                abandon(self.connection.canceller)
         if self._over is not None:
             self._over(self)
         return True
 
 
 def abandon(canceller: Cancel) -> None:
-    """Have what runs on a connection cancelled that was collected before anybody parted from it; from a finaliser."""
+    """Have what runs on a connection cancelled on which nobody waits: the server was too slow, or it was collected before
+    anybody parted from it. May be called from a finaliser."""
     closer().hand_over(_Walk(_cancelled(canceller)))
 
 
