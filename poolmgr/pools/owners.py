@@ -116,7 +116,8 @@ def is_alive(owner: Any) -> bool:
     if isinstance(owner, threading.Thread):
         return owner.is_alive()
     if isinstance(owner, asyncio.Task):
-        return not owner.done()
+        # One of a loop that was closed never goes on.
+        return not (owner.done() or owner.get_loop().is_closed())
     return not getattr(owner, "dead", False)
 
 

@@ -13,10 +13,11 @@ import sqlalchemy
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi as asyncpg_s
 from sqlalchemy.util import greenlet_spawn
 
+from poolmgr.targets.postgresql.asyncio.pool import AsyncPool
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
 from poolmgr.targets.sqlalchemy import create_async_engine
 from poolmgr.targets.sqlalchemy.asyncio.pool import AsyncManagedQueuePool
-from tests.kinds.subjects import Alchemy, Redis, Subject
+from tests.kinds.subjects import Alchemy, Postgres, Redis, Subject
 
 Make = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -149,6 +150,31 @@ class AsyncRedis(InALoop, Redis):
             await conn.read_response()
 
         self.loop.do(begin)
+
+
+class AsyncPostgres(InALoop, Postgres):
+    front: AsyncPool
+
+    def _open(self, url: str, settings: dict[str, Any]) -> None:
+        super()._open(url, settings)
+        pool = self.pool
+        self.front = AsyncPool(lambda: pool)
+
+    def borrow(self) -> Any:
+        return self.loop.do(self.front.checkout)
+
+    def give_back(self, conn: Any) -> None:
+        self.loop.do(lambda: self.front.putconn(conn))
+
+    def use(self, conn: Any) -> int:
+        async def ask() -> int:
+            cursor = await conn.execute("SELECT pg_backend_pid()")
+            return int((await cursor.fetchone())[0])
+
+        return int(self.loop.do(ask))
+
+    def break_off(self, conn: Any) -> None:
+        self.loop.do(conn.close)
 
 
 class AsyncAlchemy(InALoop, Alchemy):

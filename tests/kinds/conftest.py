@@ -10,7 +10,7 @@ import pytest
 from poolmgr.pools import registry
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests import servers
-from tests.kinds.async_subjects import AsyncAlchemy, AsyncRedis
+from tests.kinds.async_subjects import AsyncAlchemy, AsyncPostgres, AsyncRedis
 from tests.kinds.halves import Tasks, Threads
 from tests.kinds.subjects import DATABASE, Alchemy, Postgres, Redis, Subject
 from tests.redis_cluster import Cluster
@@ -18,13 +18,17 @@ from tests.redis_sentinel import Watched
 from tests.waiting import until
 
 
-@pytest.fixture(params=["postgresql", "redis", "redis-asyncio", "sqlalchemy", "sqlalchemy-asyncio"])
+@pytest.fixture(
+    params=["postgresql", "postgresql-asyncio", "redis", "redis-asyncio", "sqlalchemy", "sqlalchemy-asyncio"]
+)
 def subject(
     request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis
 ) -> Iterator[Subject]:
     made: Subject
     if request.param == "postgresql":
         made = Postgres(str(postgres.create_database("kinds")))
+    elif request.param == "postgresql-asyncio":
+        made = AsyncPostgres(str(postgres.create_database("kinds")))
     elif request.param == "sqlalchemy":
         made = Alchemy(str(postgres.create_database("kinds")))
     elif request.param == "sqlalchemy-asyncio":

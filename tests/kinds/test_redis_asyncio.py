@@ -729,11 +729,10 @@ def test_loop_begins_anew_when_its_target_was_closed(vectors: str) -> None:
     registry.close(vectors)
 
 
-def test_target_without_a_pool_for_loops_says_so() -> None:
-    with pytest.raises(
-        exceptions.ConfigurationError, match="'default' has no pool for asyncio; targets of kind PostgreSQL"
-    ):
-        poolmgr.aio.pool("default")
+def test_target_without_a_pool_for_loops_says_so(settings: Any) -> None:
+    settings.POOLMGR = {"TARGETS": {"broker": {"KIND": "kombu", "APP": "tests.kinds.celery_work.app"}}}
+    with pytest.raises(exceptions.ConfigurationError, match="'broker' has no pool for asyncio; targets of kind Celery"):
+        poolmgr.aio.pool("broker")
     with pytest.raises(exceptions.ConfigurationError, match="'nowhere' is no target of this site"):
         poolmgr.aio.pool("nowhere")
 

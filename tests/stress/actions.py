@@ -13,8 +13,8 @@ from django.core.signals import request_finished, request_started
 from django.db import Error, connections, transaction
 
 import poolmgr
-from poolmgr.backends.postgresql.pinning import reasons
 from poolmgr.exceptions import ModeError
+from poolmgr.targets.postgresql.pinning import reasons
 
 ALIAS = "stressed"
 

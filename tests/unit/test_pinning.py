@@ -3,7 +3,7 @@
 import pytest
 from psycopg import sql
 
-from poolmgr.backends.postgresql.pinning import BEGINS, reasons
+from poolmgr.targets.postgresql.pinning import BEGINS, reasons
 
 
 @pytest.mark.parametrize(

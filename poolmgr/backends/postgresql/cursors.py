@@ -13,8 +13,8 @@ from django.db.backends.postgresql import base as native
 from psycopg import InterfaceError
 from psycopg.pq import TransactionStatus
 
-from poolmgr.backends.postgresql.pinning import BEGINS, reasons
 from poolmgr.pools.forks import attend, here
+from poolmgr.targets.postgresql.pinning import BEGINS, reasons
 from poolmgr.targets.postgresql.session import SessionEntry
 
 #: The reason of a pin that ends when the cursor is closed.

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import gc
 import inspect
+from collections.abc import Collection
 from time import monotonic
+from types import CellType
 from typing import Any, NamedTuple
 
-from poolmgr.pools.core.slot import Slot
+from poolmgr.pools.entry import Entry
 
 #: Seconds for which nothing must have been said; twice as long after each look that finds somebody.
 _SILENT = 2.5
@@ -29,9 +31,9 @@ class Silence:
     """What a pool has noted of connections whose borrowers have ended. Used by its rounds alone."""
 
     def __init__(self) -> None:
-        self._noted: dict[Slot, _Noted] = {}
+        self._noted: dict[Entry, _Noted] = {}
 
-    def lasts(self, slot: Slot, said: int) -> bool:
+    def lasts(self, slot: Entry, said: int) -> bool:
         """Whether it is time to look who refers to ``slot``, on whose connection something was said so many times."""
         now = monotonic()
         noted = self._noted.get(slot)
@@ -43,16 +45,19 @@ class Silence:
         self._noted[slot] = noted._replace(since=now, patience=noted.patience * 2)
         return True
 
-    def keep_only(self, slots: set[Slot]) -> None:
+    def keep_only(self, slots: Collection[Entry]) -> None:
         self._noted = {slot: noted for slot, noted in self._noted.items() if slot in slots}
+
+
+#: What holds on behalf of another: an instance's attributes, a variable that inner functions share, what a variable lists.
+_BETWEEN = (dict, CellType, list, tuple, set)
 
 
 def users_of(conn: Any) -> list[Any]:
     """Who refers to a connection: suspended coroutines, and instances. It takes a walk through all objects there are."""
     found = []
     for each in gc.get_referrers(conn):
-        # Where an instance has no dict of its own it is told itself.
-        found += gc.get_referrers(each) if isinstance(each, dict) else [each]
+        found += gc.get_referrers(each) if isinstance(each, _BETWEEN) else [each]
     return found
 
 

@@ -56,6 +56,14 @@ def put_away(state: PoolState, conn: PooledConnection) -> None:
             pool._add_to_pool(conn)
 
 
+def put_away_soon(state: PoolState, conn: PooledConnection) -> None:
+    """The same without waiting, for a borrower's event loop."""
+    if state.pool._closed:
+        _dispose(state, conn)  # the server rolls back
+    else:
+        in_worker(state.pool, lambda: put_away(state, conn))
+
+
 def _dispose(state: PoolState, conn: PooledConnection) -> None:
     state.pool.give_up(conn)
     state.count(closed=1)

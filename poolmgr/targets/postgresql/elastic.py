@@ -90,14 +90,14 @@ class ElasticPool(ConnectingPool):
             if place is not None:
                 conn = place.wait(timeout)
         except PoolTimeout:
-            if place is None or self._leave(place):
+            if place is None or self.leave_queue(place):
                 self._stats[self._REQUESTS_ERRORS] += 1
                 raise
             conn = place.settled()
         except BaseException:
             if place is not None:
                 self._stats[self._REQUESTS_ERRORS] += 1
-                if not self._leave(place) and place.conn is not None:
+                if not self.leave_queue(place) and place.conn is not None:
                     (self.on_put or self._add_to_pool)(place.conn)
             raise
         finally:
@@ -107,7 +107,24 @@ class ElasticPool(ConnectingPool):
         conn._pool = self
         return conn
 
-    def _leave(self, place: Place) -> bool:
+    def take_or_queue(self, place: Place, timeout: float) -> PooledConnection | None:
+        """An idle connection if there is one, else None, and ``place``, at which its owner waits, is in the queue.
+
+        Raises as ``getconn()`` does where nothing is to be waited for.
+        """
+        self._stats[self._REQUESTS_NUM] += 1
+        self._check_open_getconn()
+        with self._lock:
+            conn = self._get_ready_connection(timeout)
+            if conn is None:
+                self._waiting.append(place)
+                self._stats[self._REQUESTS_QUEUED] += 1
+                self._maybe_grow_pool()
+            elif self.on_lend is not None:
+                self.on_lend(conn, place.owner)
+        return conn
+
+    def leave_queue(self, place: Place) -> bool:
         """Give up a place in the queue; False when somebody has taken it out, to serve or to fail it."""
         with self._lock:
             if place not in self._waiting:

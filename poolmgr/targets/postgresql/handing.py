@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.db import connections
 
 from poolmgr.exceptions import ConfigurationError
+from poolmgr.pools.handed import OneOfEach
+from poolmgr.targets.postgresql.asyncio.pool import AsyncPool
 from poolmgr.targets.postgresql.managed import ManagedPool
+
+_async_pools: OneOfEach[AsyncPool] = OneOfEach("DATABASES")
 
 
 def wrapper(alias: str) -> Any:
@@ -27,3 +32,9 @@ def pool(target: str) -> ManagedPool:
     if found is None:
         raise ConfigurationError(f"DATABASES[{target!r}]['OPTIONS']['pool'] is False: this database has no pool")
     return found
+
+
+def async_pool(target: str) -> AsyncPool:
+    """The same pool for tasks. Raises ``ConfigurationError`` when the alias has none."""
+    pool(target)
+    return _async_pools.get(target, partial(AsyncPool, partial(pool, target)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import select
+from collections.abc import Generator
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -31,16 +32,42 @@ def ask(connection: psycopg.Connection[Any], statement: str, deadline: float) ->
 
     Raises ``NoAnswer`` past the deadline and ``psycopg.OperationalError`` with its ``sqlstate`` when the statement fails.
     """
+    _wait_for(asking(connection, statement), connection, statement, deadline)
+
+
+def validate(connection: psycopg.Connection[Any], query: str, deadline: float) -> None:
+    """Run a validation query, in one round trip, so that it changes nothing, neither data nor the session.
+
+    Raises as ``ask()``; the connection is in no transaction afterwards if it works at all.
+    """
+    _wait_for(validating(connection, query), connection, query, deadline)
+
+
+def _wait_for(steps: Steps, connection: psycopg.Connection[Any], statement: str, deadline: float) -> None:
+    poller = select.poll() if hasattr(select, "poll") else None
+    for _ in steps:
+        left = deadline - monotonic()
+        if left <= 0 or not _readable(connection.pgconn.socket, poller, left):
+            raise no_answer(statement)
+
+
+def no_answer(statement: str) -> NoAnswer:
+    return NoAnswer(f"no answer to {statement!r} before the deadline")
+
+
+#: Each waits until the socket can be read, and whoever takes them for how long.
+Steps = Generator[None]
+
+
+def asking(connection: psycopg.Connection[Any], statement: str) -> Steps:
+    """The steps of ``ask()``, for a thread that waits and a task that awaits."""
     pgconn = connection.pgconn
     pgconn.send_query(statement.encode())
-    poller = select.poll() if hasattr(select, "poll") else None
     error: psycopg.OperationalError | None = None
     while True:
         pgconn.flush()
         while pgconn.is_busy():
-            left = deadline - monotonic()
-            if left <= 0 or not _readable(pgconn.socket, poller, left):
-                raise NoAnswer(f"no answer to {statement!r} before the deadline")
+            yield
             pgconn.consume_input()
         result = pgconn.get_result()
         if result is None:
@@ -52,22 +79,17 @@ def ask(connection: psycopg.Connection[Any], statement: str, deadline: float) ->
         raise error
 
 
-def validate(connection: psycopg.Connection[Any], query: str, deadline: float) -> None:
-    """Run a validation query, in one round trip, so that it changes nothing, neither data nor the session.
-
-    Raises as ``ask()``; the connection is in no transaction afterwards if it works at all.
-    """
+def validating(connection: psycopg.Connection[Any], query: str) -> Steps:
+    """The steps of ``validate()``."""
     if query == "SELECT 1":
-        ask(connection, query, deadline)
+        yield from asking(connection, query)
         return
     try:
         # On lines of its own: a comment at its end must not swallow what follows.
-        ask(connection, f"BEGIN READ ONLY;\n{query}\n;{_UNDO}", deadline)
-    except NoAnswer:
-        raise
+        yield from asking(connection, f"BEGIN READ ONLY;\n{query}\n;{_UNDO}")
     except psycopg.OperationalError:
         if connection.pgconn.transaction_status == pq.TransactionStatus.INERROR:
-            ask(connection, _UNDO, deadline)
+            yield from asking(connection, _UNDO)
         raise
 
 

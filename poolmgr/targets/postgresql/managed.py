@@ -80,7 +80,8 @@ class ManagedPool(PoolState):
         )
         self.use(pool)
         check = (passed or {}).get("check") or ElasticPool.check_connection
-        self._fault = validation.fault if check == ElasticPool.check_connection else validation.with_check(check)
+        self.check = None if check == ElasticPool.check_connection else check
+        self._fault = validation.fault if self.check is None else validation.with_check(self.check)
         pool.on_get, pool.on_return = self.checkout, self.give_back
         pool.on_put, pool.on_lend = self.put_back, self._lend
         pool.has_borrowers = lambda: bool(self.out)
@@ -165,7 +166,7 @@ class ManagedPool(PoolState):
         if conn is not None:
             conn._pool = pool
             # What validation.fault() would find, where nothing but the look at the socket is asked for.
-            if asked - entry.idle_since < self._trusted and not entry.has_news(0):
+            if asked - entry.idle_since < self.trusted and not entry.has_news(0):
                 self.wait_time.add(now - asked)
                 return conn
             try:
@@ -176,7 +177,7 @@ class ManagedPool(PoolState):
             if not fault:
                 self.wait_time.add(monotonic() - asked)
                 return conn
-            self._discard(conn, fault)
+            self.discard(conn, fault)
         return self._checkout_slowly(asked, timeout)
 
     def give_back(self, conn: PooledConnection) -> None:
@@ -201,11 +202,11 @@ class ManagedPool(PoolState):
         else:
             self.put_back(conn, epoch)
 
-    def put_back(self, conn: PooledConnection, epoch: int | None = None) -> None:
+    def put_back(self, conn: PooledConnection, epoch: int | None = None, *, waits: bool = True) -> None:
         """End a checkout, for who knows that it is theirs still: the present one, or the one of this epoch if it isn't over.
 
-        A clean return costs no round trip. An open transaction is rolled back here; session state is cleaned off the
-        caller's thread.
+        A clean return costs no round trip. An open transaction is rolled back here, or off the caller's thread where that
+        never ``waits``; session state is cleaned there always.
         """
         if not here:
             attend()
@@ -238,7 +239,10 @@ class ManagedPool(PoolState):
             self.pins.update(entry.pins)
         if now >= self.lapses:
             leasing.lapse(self)
-        cleaning.put_away(self, conn)
+        if waits:
+            cleaning.put_away(self, conn)
+        else:
+            cleaning.put_away_soon(self, conn)
 
     def lend_on(self, conn: PooledConnection, owner: Any) -> None:
         """Note another owner of a connection that is checked out than the thread that has done so."""
@@ -299,7 +303,7 @@ class ManagedPool(PoolState):
             try:
                 conn = pool.wait_for(max(0.001, deadline - monotonic()), self._current_owner())
             except Exception as ex:
-                failed = self._failed(ex, timeout)
+                failed = self.failed(ex, timeout)
             if failed is not None:
                 try:
                     # Not before the old error is over and done with, whose frames would else be its context.
@@ -315,7 +319,7 @@ class ManagedPool(PoolState):
             if not fault:
                 self.wait_time.add(monotonic() - asked)
                 return conn
-            self._discard(conn, fault)
+            self.discard(conn, fault)
             if fault == validation.REFUSED_BY_SITE:
                 # A fresh one is refused most likely too, and each costs the server a connect.
                 self.refused_at = now
@@ -327,7 +331,7 @@ class ManagedPool(PoolState):
         conn.entry.since = monotonic()
         self.out.add(conn)
 
-    def _failed(self, ex: Exception, timeout: float) -> CheckoutError:
+    def failed(self, ex: Exception, timeout: float) -> CheckoutError:
         """What to raise instead of ``ex``. Its cause is the failed connect's words, without a traceback."""
         if isinstance(ex, psycopg_pool.PoolClosed):
             return PoolClosed(f"the pool of {self.target!r} is closed", self.target)
@@ -344,7 +348,7 @@ class ManagedPool(PoolState):
             self.count(**{counter: 1})
         return error
 
-    def _discard(self, conn: PooledConnection, fault: str) -> None:
+    def discard(self, conn: PooledConnection, fault: str) -> None:
         """Drop a dead connection just taken, and every idle one that is dead or doubtful with it."""
         with self._lock:
             conn.entry.owner = None
@@ -399,7 +403,7 @@ class ManagedPool(PoolState):
         # psycopg_pool's own slow shrinking stays out of the way of ours.
         pool.max_idle = FOREVER
         pool.max_lifetime = spec.max_lifetime or FOREVER
-        self._trusted = validation.trusted(spec, self._fault)
+        self.trusted = validation.trusted(spec, self._fault)
 
     # -- operations ---------------------------------------------------------------------------------------------------
 

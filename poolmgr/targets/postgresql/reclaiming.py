@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from sys import getrefcount
 from typing import Any
 
+from poolmgr.pools.aio.forgotten import is_suspended, users_of
 from poolmgr.pools.owners import has_left, is_alive, name_of, running
 from poolmgr.targets.postgresql.connection import PooledConnection
+from poolmgr.targets.postgresql.session import SessionEntry
 from poolmgr.targets.postgresql.state import PoolState
 from poolmgr.targets.postgresql.work import in_worker
 
@@ -30,14 +33,28 @@ def reclaim(state: PoolState) -> None:
     _take_back_dropped(state)
     with state.pool._lock:
         held = [(conn, conn.entry.owner) for conn in state.out]
+    state.silence.keep_only({conn.entry for conn, _ in held})
     codes = running() if held else {}
     for conn, owner in held:
         try:
-            if owner is not None and has_left(conn.entry, owner, codes):
+            if owner is not None and has_left(conn.entry, owner, codes) and not _goes_on(state, conn.entry, owner):
                 what = "held it after its request was over" if is_alive(owner) else "ended without giving it back"
                 _take_back(state, conn, partial(_left, conn, owner), f"{name_of(owner)} {what}")
         except Exception:  # an owner's own code; it must not keep the others' connections from coming back
             _wonder(state, owner)
+
+
+def _goes_on(state: PoolState, entry: SessionEntry, owner: Any) -> bool:
+    """Whether another goes on with what a task borrowed that has ended, such as one that ``asyncio.wait_for()`` made.
+
+    Code that waits may, and objects of the site's and of libraries; frames of calls that are over, kept by an error, may not.
+    """
+    loan = None if entry.loan is None else entry.loan()
+    if loan is None or not isinstance(owner, asyncio.Task) or owner.get_loop().is_closed():
+        return False
+    if not state.silence.lasts(entry, loan.said):
+        return True
+    return any(is_suspended(user) or type(user).__module__ != "builtins" for user in users_of(loan))
 
 
 def look_for_dropped(state: PoolState) -> None:

@@ -20,10 +20,10 @@ class SessionEntry(Entry):
     (the borrower said BEGIN), ``pins``, ``greeted`` and ``greeted_by`` belong to the owner's thread, and to the pool while
     nobody owns the connection. ``greeted`` holds who was told that this connection was created, ``greeted_by`` which
     ``connect()`` did so. ``late`` takes, from any thread, one element for each cursor that was finalised outside the
-    owner's thread.
+    owner's thread. ``loan`` refers weakly to what a task has in its hands; it counts what is ``said``.
     """
 
-    __slots__ = ("begun", "cursors", "greeted", "greeted_by", "held", "late", "pins", "transactions")
+    __slots__ = ("begun", "cursors", "greeted", "greeted_by", "held", "late", "loan", "pins", "transactions")
 
     def __init__(self, fileno: int, pid: int, generation: int, now: float) -> None:
         super().__init__(fileno, pid, generation, now)
@@ -35,3 +35,4 @@ class SessionEntry(Entry):
         self.pins: set[str] = set()
         self.greeted: list[Any] | None = None
         self.greeted_by: Any = None
+        self.loan: Any = None

@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from poolmgr.metrics.histogram import Histogram
 from poolmgr.metrics.history import History
+from poolmgr.pools.aio.forgotten import Silence
 from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.outage import Outage
@@ -51,6 +52,7 @@ class PoolState:
         self.history = History()
         self.unaccounted: deque[int] = deque(maxlen=ROUNDS)  # what the last rounds have found wrong with the books
         self.in_vain: deque[bool] = deque(maxlen=ROUNDS)
+        self.silence = Silence()
         self.preparations: set[Preparation] = set()  # of connections that are new or cleaned
         self.outage = Outage(address or "the server")
         self.allowance: Allowance | None = None

@@ -23,6 +23,8 @@ logger = logging.getLogger("poolmgr.pool")
 Fault = Callable[[PoolState, PooledConnection, float, "float | None"], str]
 #: Of the faults, the one that a fresh connection most likely has too.
 REFUSED_BY_SITE = "refused by the site's check"
+#: What a look finds that only the server can settle.
+DOUBTFUL = "doubtful"
 
 
 def fault(state: PoolState, conn: PooledConnection, now: float, timeout: float | None) -> str:
@@ -30,6 +32,18 @@ def fault(state: PoolState, conn: PooledConnection, now: float, timeout: float |
 
     Empty when it works, ``hung up``, ``silent`` or ``refused`` when not.
     """
+    found = look(state, conn, now)
+    if found != DOUBTFUL:
+        return found
+    try:
+        validate(conn, state.spec.validation_query, monotonic() + seconds_for(state, timeout))
+    except Exception as ex:
+        return fault_of(state, conn, ex)
+    return ""
+
+
+def look(state: PoolState, conn: PooledConnection, now: float) -> str:
+    """Empty when it works, ``hung up``, or ``DOUBTFUL`` when the server is to be asked."""
     spec = state.spec
     if spec.validation == "off":
         return ""
@@ -38,17 +52,19 @@ def fault(state: PoolState, conn: PooledConnection, now: float, timeout: float |
     doubtful = spec.validate_after_idle and now - entry.idle_since >= spec.validate_after_idle
     if not news and not doubtful and spec.validation == "socket":
         return ""
-    # At most half of what is left, so that a connection that is silent leaves time to try another.
-    left = spec.connection_timeout if timeout is None else timeout
-    try:
-        if news and has_hung_up(conn):
-            return "hung up"
-        validate(conn, spec.validation_query, monotonic() + min(PATIENCE, left / 2))
-    except NoAnswer:
+    return "hung up" if news and has_hung_up(conn) else DOUBTFUL
+
+
+def seconds_for(state: PoolState, timeout: float | None) -> float:
+    """At most half of what is left, so that a connection that is silent leaves time to try another."""
+    return min(PATIENCE, (state.spec.connection_timeout if timeout is None else timeout) / 2)
+
+
+def fault_of(state: PoolState, conn: PooledConnection, error: Exception) -> str:
+    """What it says of a connection that a question ended so; empty where it works all the same."""
+    if isinstance(error, NoAnswer):
         return "silent"
-    except Exception as ex:
-        return "" if is_only_the_query(state, conn, ex) else "refused"
-    return ""
+    return "" if is_only_the_query(state, conn, error) else "refused"
 
 
 def trusted(spec: PoolSpec, finds: Fault) -> float:
@@ -60,16 +76,19 @@ def with_check(check: Callable[[Any], None]) -> Fault:
     """As ``fault``, and then what the site's own ``check`` says: it raises where the connection won't do."""
 
     def fault_by_site(state: PoolState, conn: PooledConnection, now: float, timeout: float | None) -> str:
-        if found := fault(state, conn, now, timeout):
-            return found
-        try:
-            check(conn)
-        except Exception as ex:
-            logger.info("pool %r: the site's check refuses a connection: %s", state.target, scrub_unread(str(ex)))
-            return REFUSED_BY_SITE
-        return ""
+        return fault(state, conn, now, timeout) or refusal(state, conn, check)
 
     return fault_by_site
+
+
+def refusal(state: PoolState, conn: PooledConnection, check: Callable[[Any], None]) -> str:
+    """What the site's own ``check`` makes of a connection."""
+    try:
+        check(conn)
+    except Exception as ex:
+        logger.info("pool %r: the site's check refuses a connection: %s", state.target, scrub_unread(str(ex)))
+        return REFUSED_BY_SITE
+    return ""
 
 
 def is_only_the_query(state: PoolState, conn: PooledConnection, error: Exception) -> bool:

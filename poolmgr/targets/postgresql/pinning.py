@@ -12,8 +12,8 @@ from typing import Any
 
 from psycopg import sql
 
-from poolmgr.backends.postgresql.skeleton import skeleton
 from poolmgr.targets.postgresql.session import DBLINK, EXTENDS, LIBRARY, SEED
+from poolmgr.targets.postgresql.skeleton import skeleton
 
 #: What marks the statements that begin a transaction. It pins nothing, since libpq tells when it is over.
 BEGINS = "transaction"

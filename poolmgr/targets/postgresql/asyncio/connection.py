@@ -1,0 +1,178 @@
+"""psycopg's connection for asyncio, for the length of one checkout: the pool's in other clothes.
+
+Both have the same libpq connection, of which psycopg keeps nothing in an event loop but while a task waits for an answer. So
+the pool's connections belong to no loop. What a borrower sets on this one in Python is gone with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import psycopg
+from psycopg import pq
+from psycopg.adapt import AdaptersMap
+
+from poolmgr.pools.forks import attend, here
+from poolmgr.pools.sockets import hang_up
+from poolmgr.targets.postgresql.asyncio.cursors import CURSOR, RUNS, SERVER_CURSOR, looking
+from poolmgr.targets.postgresql.connection import PooledConnection
+
+if TYPE_CHECKING:
+    from poolmgr.targets.postgresql.managed import ManagedPool
+
+_OVER = "this connection went back to the pool; take another"
+
+
+@cache
+def _nothing() -> Any:
+    """A libpq connection that is closed, in the place of one that has another owner by now."""
+    gone = pq.PGconn.connect_start(b"host=/nowhere")
+    gone.finish()
+    return gone
+
+
+class TaskConnection(psycopg.AsyncConnection[Any]):
+    """In autocommit mode, as every connection of the pool. ``looked_at`` is what a cursor of ours has looked at.
+
+    Once it is given back it is closed to whoever has it still, whatever becomes of the connection beneath.
+    """
+
+    looked_at: Any = None
+
+    def __init__(self, lent: PooledConnection, managed: ManagedPool, pool: Any) -> None:
+        pgconn = lent.pgconn
+        self._handlers = pgconn.notice_handler, pgconn.notify_handler
+        super().__init__(pgconn)
+        self._lent = lent
+        self._managed = managed
+        self._entry = entry = lent.entry
+        self._epoch = entry.epoch
+        entry.loan = ref(self)
+        self._prepared = lent._prepared  # of the session, whoever uses it
+        self._autocommit = True
+        self._pool = pool
+        self._template = pool.adapters
+        self._cursor_class, self._server_cursor_class = CURSOR, SERVER_CURSOR
+        self._waits = 0
+        self.said = 0
+        self._when_silent: Callable[[], object] | None = None
+
+    # -- what a borrower does -----------------------------------------------------------------------------------------
+
+    @property
+    def cursor_factory(self) -> Any:
+        return self._cursor_class
+
+    @cursor_factory.setter
+    def cursor_factory(self, factory: Any) -> None:
+        self._cursor_class = looking(factory)
+
+    @property
+    def server_cursor_factory(self) -> Any:
+        return self._server_cursor_class
+
+    @server_cursor_factory.setter
+    def server_cursor_factory(self, factory: Any) -> None:
+        self._server_cursor_class = looking(factory)
+
+    @property
+    def prepare_threshold(self) -> Any:
+        return self._prepared.prepare_threshold
+
+    @prepare_threshold.setter
+    def prepare_threshold(self, value: Any) -> None:
+        self._lent.prepare_threshold = value
+
+    @property
+    def prepared_max(self) -> Any:
+        return self._lent.prepared_max
+
+    @prepared_max.setter
+    def prepared_max(self, value: Any) -> None:
+        self._lent.prepared_max = value
+
+    @property
+    def adapters(self) -> Any:
+        """psycopg's; what a borrower registers is theirs alone. Those of the pool are for all."""
+        if self._adapters is None:
+            self._adapters = AdaptersMap(self._template)
+        return self._adapters
+
+    def pin(self, reasons: Iterable[str]) -> None:
+        """Note what a statement leaves behind."""
+        self._entry.pins.update(reasons)
+
+    async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """psycopg's, by which all goes that it sends. Raises ``InterfaceError`` once the connection went back."""
+        if not here:
+            attend()
+        if self._entry.epoch != self._epoch or self.is_over:
+            raise psycopg.InterfaceError(_OVER)
+        if gen.__name__ in RUNS and gen is not self.looked_at:
+            self._entry.pins.add("cursor of another class")
+        self.looked_at = None
+        self._waits += 1
+        self.said += 1
+        try:
+            return await super().wait(gen, *args, **kwargs)
+        finally:
+            self._waits -= 1
+            if self._when_silent is not None and not self._waits:
+                self._when_silent()
+
+    async def tpc_begin(self, xid: Any) -> None:
+        self._entry.pins.add("two-phase transaction")
+        await super().tpc_begin(xid)
+
+    async def close(self) -> None:
+        """End the connection itself, which its pool replaces. Another task that waits for an answer gets its error first."""
+        if self.is_over or self.closed:
+            return
+        self._closed = True
+        self._end_or(self._lent.close)
+
+    # -- what the pool does -------------------------------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was given back."""
+        return self._pool is None
+
+    def part(self) -> None:
+        """Be over, and give the pool's connection back; at a second call nothing is done.
+
+        Where another task waits for an answer still, that is broken off, and the connection goes back when it has heard.
+        """
+        if self.is_over:
+            return
+        lent = self._lent
+        if lent.entry.epoch == self._epoch:
+            lent.pgconn.notice_handler, lent.pgconn.notify_handler = self._handlers
+            if self._pipeline is not None:
+                self._closed = True
+                self._end_or(lent.close)
+        self._pool = None
+        self._end_or(self._go_back)
+
+    def _go_back(self) -> None:
+        self.pgconn = _nothing()
+        self._managed.put_back(self._lent, self._epoch, waits=False)
+
+    def _end_or(self, act: Callable[[], object]) -> None:
+        """Now, or when whoever waits for an answer has heard that there comes none: their loop watches the socket."""
+        if not self._waits:
+            act()
+            return
+        before = self._when_silent
+
+        def both() -> None:
+            if before is not None:
+                before()
+            act()
+
+        self._when_silent = both
+        if (fileno := self.pgconn.socket if not self.closed else -1) >= 0:
+            hang_up(fileno)

@@ -1,0 +1,111 @@
+"""Checkout and return by a task."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import Any
+
+from poolmgr.pools.forks import attend, here
+from poolmgr.targets.postgresql import leasing, validation
+from poolmgr.targets.postgresql.asyncio.asking import validate
+from poolmgr.targets.postgresql.asyncio.place import Awaited
+from poolmgr.targets.postgresql.connecting import RETRY_WHILE_WAITED
+from poolmgr.targets.postgresql.connection import PooledConnection
+from poolmgr.targets.postgresql.managed import ManagedPool
+
+
+async def checkout(managed: ManagedPool, timeout: float | None) -> PooledConnection:
+    """``ManagedPool.checkout()`` for a task of the running loop. Cancelled at whichever step, it takes nothing along."""
+    if not here:
+        attend()
+    asked = monotonic()
+    owner: Any = asyncio.current_task()
+    if asked >= managed.lapses:
+        # Before anybody is served: this process may have been frozen for longer than its lease.
+        leasing.lapse(managed)
+    elif (conn := _idle(managed, owner, asked)) is not None:
+        entry = conn.entry
+        looks_well = asked - entry.idle_since < managed.trusted and not entry.has_news(0)
+        if looks_well or not await _is_unfit(managed, conn, asked, timeout):
+            managed.wait_time.add(monotonic() - asked)
+            return conn
+    seconds = managed.spec.connection_timeout if timeout is None else timeout
+    deadline = asked + seconds
+    while True:
+        conn = await _next(managed, owner, max(0.001, deadline - monotonic()), seconds)
+        now = monotonic()
+        fault = await _is_unfit(managed, conn, now, deadline - now)
+        if not fault:
+            managed.wait_time.add(monotonic() - asked)
+            return conn
+        if fault == validation.REFUSED_BY_SITE:
+            # A fresh one is refused most likely too, and each costs the server a connect.
+            managed.refused_at = now
+            await asyncio.sleep(max(0.0, min(RETRY_WHILE_WAITED, deadline - monotonic())))
+
+
+def _idle(managed: ManagedPool, owner: Any, now: float) -> PooledConnection | None:
+    pool = managed.pool
+    if not pool._pool:
+        return None
+    with managed._lock:
+        if not pool._pool or pool.paused:
+            return None
+        conn = pool._pool.pop()
+        conn.entry.owner = owner
+        conn.entry.since = now
+        managed.out.add(conn)
+    conn._pool = pool
+    return conn
+
+
+async def _next(managed: ManagedPool, owner: Any, left: float, timeout: float) -> PooledConnection:
+    """The next connection that is to be had. Whoever stops waiting leaves the queue and takes nothing along."""
+    pool = managed.pool
+    place = Awaited(owner)
+    failed = None
+    try:
+        conn = pool.take_or_queue(place, left)
+        if conn is None:
+            if not await place.come(left):
+                pool.leave_queue(place)
+            conn = place.outcome()
+        conn._pool = pool
+        return conn
+    except Exception as ex:
+        failed = managed.failed(ex, timeout)
+    except BaseException:
+        if not pool.leave_queue(place) and place.conn is not None:
+            managed.put_back(place.conn, waits=False)
+        raise
+    try:
+        # Not before the old error is over and done with, whose frames would else be its context.
+        raise failed
+    finally:
+        failed = None  # else it and this frame would keep each other alive
+
+
+async def _is_unfit(managed: ManagedPool, conn: PooledConnection, now: float, timeout: float | None) -> str:
+    """Why a connection that was just taken may not be handed out, in which case it is dropped; empty when it may."""
+    try:
+        fault = validation.look(managed, conn, now)
+        if fault == validation.DOUBTFUL:
+            fault = await _answer(managed, conn, validation.seconds_for(managed, timeout))
+        if not fault and managed.check is not None:
+            # The site's own code, which may wait.
+            fault = await asyncio.to_thread(validation.refusal, managed, conn, managed.check)
+    except BaseException:  # cancelled, and an answer may be under way
+        managed.put_back(conn, waits=False)
+        raise
+    if fault:
+        managed.discard(conn, fault)
+    return fault
+
+
+async def _answer(managed: ManagedPool, conn: PooledConnection, seconds: float) -> str:
+    try:
+        await validate(conn, managed.spec.validation_query, seconds)
+    except Exception as ex:
+        return validation.fault_of(managed, conn, ex)
+    return ""
