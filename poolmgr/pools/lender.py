@@ -30,3 +30,31 @@ class Lender(Protocol):
 
     def read(self, conn: Any, work: Callable[[], object]) -> None:
         """Have ``work`` ask the server, which only reads, whatever it asks with."""
+
+
+class TaskLender(Protocol):
+    """The same for tasks, of whichever event loop: it lends the driver's connections for asyncio."""
+
+    @property
+    def spec(self) -> PoolSpec: ...
+
+    async def checkout(self, timeout: float | None = None) -> TaskLoan:
+        """A live connection in autocommit mode. Raises a ``CheckoutError``."""
+
+    def give_back(self, conn: Any) -> None:
+        """Take it back, in whatever state, without waiting. Idempotent."""
+
+
+class TaskLoan(Protocol):
+    """A connection in the hands of a task; it knows its ``lender``."""
+
+    lender: TaskLender
+
+    def begin_loan(self, adapters: Any) -> None:
+        """Have it begin transactions by itself, and read and write values by ``adapters``; None for the driver's own."""
+
+    def read(self, work: Callable[[], object]) -> None:
+        """Have ``work`` ask the server, which only reads, whatever it asks with."""
+
+    def end(self) -> None:
+        """Close the connection itself, without waiting."""

@@ -13,7 +13,9 @@ from poolmgr.backends.postgresql.making import expect_names, make_pool
 from poolmgr.pools import registry
 from poolmgr.pools.forks import attend, here
 from poolmgr.secrets import disarm
+from poolmgr.targets.postgresql.asyncio.pool import AsyncPool
 from poolmgr.targets.postgresql.elastic import ElasticPool
+from poolmgr.targets.postgresql.handing import async_pool
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolmgr.targets.postgresql.parameters import address
 
@@ -49,6 +51,11 @@ class PoolOfAlias(native.DatabaseWrapper):
         if managed is None or managed.retired:
             managed = self._managed = self._find_pool()
         return managed
+
+    @property
+    def pool_for_tasks(self) -> AsyncPool | None:
+        """The same pool for tasks of event loops; None where the settings or the process want none."""
+        return None if self.managed_pool is None else async_pool(self.alias)
 
     @property
     def pool(self) -> ElasticPool | _Handing | None:

@@ -1,4 +1,4 @@
-"""SQLAlchemy: engines whose pool is managed, and an engine on the connections that Django has already.
+"""SQLAlchemy: engines whose pool is managed, and engines on the connections that Django has already.
 
 What it gives is found at first use, so that a process without SQLAlchemy can show such targets.
 """
@@ -9,12 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from poolmgr.targets.sqlalchemy.asyncio.lent import async_engine
     from poolmgr.targets.sqlalchemy.engines import create_async_engine, create_engine, manage
     from poolmgr.targets.sqlalchemy.lent import engine
 
-__all__ = ["create_async_engine", "create_engine", "engine", "manage"]
+__all__ = ["async_engine", "create_async_engine", "create_engine", "engine", "manage"]
 
-_MODULES = {"create_async_engine": "engines", "create_engine": "engines", "manage": "engines", "engine": "lent"}
+_MODULES = {
+    "async_engine": "asyncio.lent",
+    "create_async_engine": "engines",
+    "create_engine": "engines",
+    "engine": "lent",
+    "manage": "engines",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ taken out of it when it is lent, and is back in it before it is given back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from poolmgr.exceptions import CheckoutError, ConfigurationError, ModeError
 from poolmgr.pools.forks import attend, here, on_fork
 from poolmgr.pools.lender import Lender
+from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.sqlalchemy.errors import ERRORS
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 from poolmgr.targets.sqlalchemy.resetting import spare_rollbacks
@@ -117,16 +119,12 @@ class LentPool(sqlalchemy.pool.Pool):
         lender = self._found
         if lender is None or lender.retired:
             lender = self.lender
-        if lender.spec.pool_mode == "statement":
-            raise ModeError(
-                f"the pool of {self._alias!r} is in statement mode, and SQLAlchemy begins a transaction with its first"
-                " statement; give the engine an alias of its own, or the pool another mode"
-            )
+        expect_transactions(lender.spec, self._alias)
         failed = None
         try:
             conn = lender.checkout()
         except CheckoutError as ex:
-            failed = _ours(ex)
+            failed = ours(ex)
         if failed is not None:
             raise failed
         if "loan" not in conn.__dict__:
@@ -171,12 +169,21 @@ def _record(pool: LentPool) -> Any:
     return sqlalchemy.pool.base._ConnectionRecord(pool, connect=False)
 
 
-def _ours(error: CheckoutError) -> CheckoutError:
+def ours(error: CheckoutError) -> CheckoutError:
     """The error of a checkout as one that is SQLAlchemy's too."""
     cls = next(ERRORS[each] for each in type(error).__mro__ if each in ERRORS)
     made = cls(str(error), error.target)
     made.__cause__ = error.__cause__
     return made
+
+
+def expect_transactions(spec: PoolSpec, alias: str) -> None:
+    """Raise ``ModeError`` where the alias is in statement mode."""
+    if spec.pool_mode == "statement":
+        raise ModeError(
+            f"the pool of {alias!r} is in statement mode, and SQLAlchemy begins a transaction with its first"
+            " statement; give the engine an alias of its own, or the pool another mode"
+        )
 
 
 def _lender(alias: str) -> Lender:
@@ -203,23 +210,32 @@ def engine(using: str = DEFAULT_DB_ALIAS, **kw: Any) -> Any:
     return found
 
 
-def _make(alias: str, kw: dict[str, Any]) -> Any:
-    _lender(alias)
+def url_of(alias: str) -> Any:
+    """For people: it connects nowhere."""
     got = connections[alias].settings_dict
     host, port = str(got["HOST"]) or None, int(got["PORT"]) if got["PORT"] else None
-    # For people: it connects nowhere.
-    url = sqlalchemy.URL.create("postgresql+psycopg", host=host, port=port, database=str(got["NAME"]) or None)
-    made = sqlalchemy.create_engine(url, poolclass=LentPool, alias=alias, **kw)
-    initialize = made.dialect.initialize
+    return sqlalchemy.URL.create("postgresql+psycopg", host=host, port=port, database=str(got["NAME"]) or None)
 
-    def only_read(connection: Any) -> None:
-        # psycopg looks for types with cursors of its own, which nobody has a look at.
-        conn = connection.connection.driver_connection
-        conn.loan.lender.read(conn, lambda: initialize(connection))
 
-    made.dialect.initialize = only_read  # type: ignore[method-assign]
+def _make(alias: str, kw: dict[str, Any]) -> Any:
+    _lender(alias)
+    made = sqlalchemy.create_engine(url_of(alias), poolclass=LentPool, alias=alias, **kw)
+    read_only_at_first(made.dialect, lambda conn, work: conn.loan.lender.read(conn, work))
     spare_rollbacks(made.dialect)
     return made
+
+
+def read_only_at_first(dialect: Any, read: Callable[[Any, Callable[[], object]], object]) -> None:
+    """Have the driver's connection be told by ``read`` that what ``dialect`` asks at its first connect only reads.
+
+    psycopg looks for types with cursors of its own, which nobody has a look at.
+    """
+    initialize = dialect.initialize
+
+    def only_read(connection: Any) -> None:
+        read(connection.connection.driver_connection, lambda: initialize(connection))
+
+    dialect.initialize = only_read
 
 
 def _after_fork() -> None:

@@ -53,7 +53,7 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
         entry.loan = ref(self)
         self._prepared = lent._prepared  # of the session, whoever uses it
         self._autocommit = True
-        self._pool = pool
+        self._pool = self.lender = pool
         self._template = pool.adapters
         self._cursor_class, self._server_cursor_class = CURSOR, SERVER_CURSOR
         self._waits = 0
@@ -129,12 +129,24 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
 
     async def close(self) -> None:
         """End the connection itself, which its pool replaces. Another task that waits for an answer gets its error first."""
-        if self.is_over or self.closed:
-            return
-        self._closed = True
-        self._end_or(self._lent.close)
+        self.end()
 
-    # -- what the pool does -------------------------------------------------------------------------------------------
+    # -- what the pool and other libraries do -------------------------------------------------------------------------
+
+    def begin_loan(self, adapters: Any) -> None:
+        """As ``pools.lender.TaskLoan`` has it."""
+        self._autocommit = False
+        self._template = adapters or self._template
+
+    def read(self, work: Callable[[], object]) -> None:
+        """As ``pools.lender.TaskLoan`` has it."""
+        self._lent.read(work)
+
+    def end(self) -> None:
+        """As ``close()``, which waits for nothing."""
+        if not self.is_over and not self.closed:
+            self._closed = True
+            self._end_or(self._lent.close)
 
     @property
     def is_over(self) -> bool:

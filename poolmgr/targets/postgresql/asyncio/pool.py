@@ -9,6 +9,7 @@ import psycopg
 from psycopg.adapt import AdaptersMap
 
 from poolmgr.pools.forks import attend, here
+from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.postgresql.asyncio import lending
 from poolmgr.targets.postgresql.asyncio.connection import TaskConnection
 from poolmgr.targets.postgresql.managed import ManagedPool
@@ -41,6 +42,11 @@ class AsyncPool:
         if found is None or found.retired:
             found = self._managed = self._find()
         return found
+
+    @property
+    def spec(self) -> PoolSpec:
+        """The settings in force."""
+        return self.managed.spec
 
     async def checkout(self, timeout: float | None = None) -> TaskConnection:
         """A live ``psycopg.AsyncConnection`` in autocommit mode.

@@ -21,6 +21,10 @@ class First:
         self._over = False
         self._lock = Lock()
 
+    @property
+    def is_over(self) -> bool:
+        return self._over
+
     def in_turn(self, connect: Callable[[float], Any], timeout: float) -> Any:
         """What ``connect`` returns, called with the seconds that are left; from a thread of the pool's."""
         if self._over:

@@ -1,0 +1,156 @@
+"""An asyncio engine on the connections that Django has already: tasks, threads and Django share one pool.
+
+psycopg's connection for asyncio is made for the one loan, over a connection of the pool's. So each loan is a connect to
+SQLAlchemy, which costs the server nothing, and nothing that a borrower sets on it outlives the loan.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Any, cast
+from weakref import WeakSet
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from sqlalchemy.ext import asyncio as theirs
+
+from poolmgr.exceptions import CheckoutError, ConfigurationError
+from poolmgr.pools.forks import on_fork
+from poolmgr.pools.lender import TaskLender
+from poolmgr.targets.sqlalchemy.asyncio.first import First
+from poolmgr.targets.sqlalchemy.asyncio.greenlets import await_only
+from poolmgr.targets.sqlalchemy.lent import expect_transactions, ours, read_only_at_first, url_of
+from poolmgr.targets.sqlalchemy.library import sqlalchemy
+from poolmgr.targets.sqlalchemy.resetting import spare_rollbacks
+
+_engines: dict[str, Any] = {}
+_lock = Lock()
+_all: WeakSet[AsyncLentPool] = WeakSet()
+
+
+class AsyncLentPool(sqlalchemy.pool.Pool):
+    """SQLAlchemy's pool that has no connections of its own: tasks of all event loops borrow those of a database alias."""
+
+    _is_asyncio = True
+
+    def __init__(
+        self, creator: Any = None, alias: str = DEFAULT_DB_ALIAS, _first: First | None = None, **kw: Any
+    ) -> None:
+        self._alias = alias
+        self._first = _first or First()
+        super().__init__(cast(Any, self._hand), **kw)
+        _all.add(self)
+
+    @property
+    def lender(self) -> TaskLender:
+        """The alias's pool. Raises ``ConfigurationError`` where it has none."""
+        return _lender(self._alias)
+
+    def _do_get(self) -> Any:
+        if self._first.is_over:
+            return self._create_connection()
+        first, well = await_only(self._first.turn()), False
+        try:
+            made = self._create_connection()
+            well = True
+        finally:
+            if first:
+                self._first.ended(well)
+        return made
+
+    def _do_return_conn(self, record: Any) -> None:
+        if record._is_hard_or_soft_invalidated() and record.dbapi_connection is not None:
+            self._end(record.dbapi_connection)
+        record.close()
+
+    def _close_connection(self, connection: Any, *, terminate: bool = False) -> None:
+        # The same for one that is detached, and for one that the garbage collector finds: it waits for nothing.
+        if terminate:
+            self._end(connection)
+        driver_s = self._driver_s(connection)
+        driver_s.lender.give_back(driver_s)
+
+    def _end(self, connection: Any) -> None:
+        self._driver_s(connection).end()
+
+    def _driver_s(self, connection: Any) -> Any:
+        return self._dialect.get_driver_connection(connection)
+
+    def _hand(self, record: Any) -> Any:
+        """What SQLAlchemy takes for a connect."""
+        dbapi = cast(Any, self._dialect).loaded_dbapi
+        return dbapi.connect(async_creator_fn=self._borrow)
+
+    async def _borrow(self) -> Any:
+        lender = self.lender
+        expect_transactions(lender.spec, self._alias)
+        failed = None
+        try:
+            conn = await lender.checkout()
+        except CheckoutError as ex:
+            failed = ours(ex)
+        if failed is not None:
+            raise failed
+        conn.begin_loan(adapters=cast(Any, self._dialect)._psycopg_adapters_map)
+        return conn
+
+    # -- what others call of SQLAlchemy's pool ------------------------------------------------------------------------
+
+    def dispose(self) -> None:
+        """Nothing: what is idle is the alias's, whose pool is closed by Django's means or recycled."""
+
+    def recreate(self) -> AsyncLentPool:
+        return self.__class__(
+            alias=self._alias,
+            echo=self.echo,
+            logging_name=self._orig_logging_name,
+            reset_on_return=self._reset_on_return,
+            dialect=self._dialect,
+            _dispatch=self.dispatch,
+            _first=self._first,
+        )
+
+    def status(self) -> str:
+        """For people."""
+        return f"on {self.lender!r}"
+
+
+def _lender(alias: str) -> TaskLender:
+    found = getattr(connections[alias], "pool_for_tasks", None)
+    if found is None:
+        raise ConfigurationError(
+            f"DATABASES[{alias!r}] has no managed pool in this process, which an engine could borrow from; its ENGINE must be"
+            " 'poolmgr.backends.postgresql', and its OPTIONS['pool'] not False"
+        )
+    return cast(TaskLender, found)
+
+
+def async_engine(using: str = DEFAULT_DB_ALIAS, **kw: Any) -> Any:
+    """SQLAlchemy's ``AsyncEngine`` on the managed pool of a database alias, for all event loops.
+
+    Without other arguments the same one each time; with some, which are those of SQLAlchemy's ``create_async_engine()``, a
+    new one, to be kept. Raises ``ConfigurationError`` where the alias has no managed pool.
+    """
+    if kw:
+        return _make(using, kw)
+    with _lock:
+        if (found := _engines.get(using)) is None:
+            found = _engines[using] = _make(using, {})
+    return found
+
+
+def _make(alias: str, kw: dict[str, Any]) -> Any:
+    _lender(alias)
+    made = theirs.create_async_engine(url_of(alias), poolclass=AsyncLentPool, alias=alias, **kw)
+    read_only_at_first(made.dialect, lambda conn, work: conn.read(work))
+    spare_rollbacks(made.dialect)
+    return made
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = Lock()
+    for each in list(_all):
+        each._first.begin_anew()
+
+
+on_fork(_after_fork)

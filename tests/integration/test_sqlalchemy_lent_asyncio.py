@@ -1,0 +1,288 @@
+"""SQLAlchemy's asyncio engine on the connections that Django has already."""
+
+import asyncio
+import gc
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy
+from django.contrib.auth.models import Group
+from django.db import connection
+from sqlalchemy import event, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from poolmgr import exceptions
+from poolmgr.pools import registry
+from poolmgr.targets.sqlalchemy import async_engine
+from tests.integration.backend import query
+from tests.waiting import until
+
+Small = Callable[..., Any]
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Thing(Base):
+    __tablename__ = "sqlalchemy_asyncio_things"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kept: Mapped[Any] = mapped_column(JSONB)
+
+
+@pytest.fixture
+def small_pool(small_pool: Small) -> Small:
+    """With figures that begin at nothing."""
+    registry.close("default")
+    return small_pool
+
+
+@pytest.fixture
+def engine() -> Any:
+    """An engine of the test's own, so that no other test's listeners are on it."""
+    return async_engine("default", echo=False)
+
+
+def _names() -> set[str]:
+    return set(Group.objects.values_list("name", flat=True))
+
+
+async def _insert(conn: Any, name: str) -> None:
+    await conn.execute(text("INSERT INTO auth_group (name) VALUES (:name)"), {"name": name})
+
+
+def test_rollback_undoes_and_commit_keeps(small_pool: Small, engine: Any) -> None:  # P3
+    pool = small_pool("transaction")
+
+    async def main() -> None:
+        async with engine.connect() as conn:
+            await _insert(conn, "rolled back")
+            await conn.rollback()
+            await _insert(conn, "kept")
+            await conn.commit()
+            await _insert(conn, "forgotten")
+        async with engine.begin() as conn:
+            await _insert(conn, "begun")
+            async with conn.begin_nested() as nested:
+                await _insert(conn, "inner")
+                await nested.rollback()
+        with pytest.raises(ZeroDivisionError):
+            async with engine.begin() as conn:
+                await _insert(conn, "failed")
+                raise ZeroDivisionError
+
+    asyncio.run(main())
+    assert _names() == {"kept", "begun"}
+    seen = pool.snapshot()
+    assert (seen.created, seen.cleaned, seen.pins) == (1, 0, {})
+
+
+def test_django_finds_its_connection_in_autocommit_again(small_pool: Small, engine: Any) -> None:  # P3
+    small_pool("transaction")
+
+    async def main() -> int:
+        async with engine.connect() as conn:
+            return int(await conn.scalar(text("SELECT pg_backend_pid()")))
+
+    pid = asyncio.run(main())
+    Group.objects.create(name="django's")
+    assert query("SELECT pg_backend_pid()")[0][0] == pid
+    connection.close()
+    assert asyncio.run(main()) == pid  # in another loop
+    assert _names() == {"django's"}
+
+
+def test_orm_s_session_reads_json_as_sqlalchemy_has_it(small_pool: Small, engine: AsyncEngine) -> None:
+    small_pool("transaction", max_size=2)
+
+    async def main() -> None:
+        async with engine.begin() as conn:
+            await conn.run_sync(Base.metadata.create_all)
+        async with AsyncSession(engine) as session, session.begin():
+            session.add(Thing(id=1, kept={"a": [1]}))
+        async with AsyncSession(engine) as session:
+            assert (await session.get_one(Thing, 1)).kept == {"a": [1]}
+
+    asyncio.run(main())
+    # Django's own fields expect text.
+    assert query("SELECT kept FROM sqlalchemy_asyncio_things") == [('{"a": [1]}',)]
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE sqlalchemy_asyncio_things")
+
+
+def test_isolation_level_of_one_borrower_is_not_the_next_one_s(small_pool: Small, engine: Any) -> None:  # P3
+    small_pool("transaction")
+
+    async def main() -> None:
+        async with engine.connect() as conn:
+            await conn.execution_options(isolation_level="SERIALIZABLE")
+            assert await conn.scalar(text("SHOW transaction_isolation")) == "serializable"
+        async with engine.connect() as conn:
+            await conn.execution_options(isolation_level="AUTOCOMMIT")
+            await _insert(conn, "at once")
+        async with engine.connect() as conn:
+            assert await conn.scalar(text("SHOW transaction_isolation")) == "read committed"
+            await _insert(conn, "undone")
+
+    asyncio.run(main())
+    assert _names() == {"at once"}
+
+
+def test_session_state_of_a_borrower_is_cleaned(small_pool: Small, engine: Any) -> None:  # P2
+    pool = small_pool("transaction")
+
+    async def main() -> None:
+        async with engine.begin() as conn:
+            await conn.execute(text("SET application_name = 'somebody'"))
+
+    asyncio.run(main())
+    until(lambda: pool.snapshot().cleaned == 1)
+    assert query("SHOW application_name") != [("somebody",)]
+
+
+def test_what_a_connect_listener_sets_is_there_for_each_borrower_and_not_for_django(  # P2
+    small_pool: Small, engine: Any
+) -> None:
+    small_pool("transaction")
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_name(connection: Any, record: Any) -> None:
+        connection.cursor().execute("SET application_name = 'listener'")
+        connection.commit()
+
+    async def main() -> None:
+        async with engine.connect() as conn:
+            assert await conn.scalar(text("SHOW application_name")) == "listener"
+
+    for _ in range(2):
+        asyncio.run(main())
+        assert query("SHOW application_name") != [("listener",)]
+        connection.close()
+
+
+def test_all_share_max_size_and_holders(small_pool: Small, engine: Any) -> None:  # P6 P9
+    pool = small_pool("transaction", connection_timeout=0.2)
+
+    async def main() -> None:
+        async with engine.connect() as conn:
+            pid = await conn.scalar(text("SELECT pg_backend_pid()"))
+            assert [each.backend_pid for each in pool.snapshot().holders] == [pid]
+            with pytest.raises(sqlalchemy.exc.TimeoutError, match=r"held longest by .*main") as caught:
+                async with engine.connect():
+                    pass
+            assert isinstance(caught.value, exceptions.PoolExhausted)
+        with pytest.raises(exceptions.PoolExhausted):
+            async with engine.connect():
+                await asyncio.to_thread(query)
+
+    asyncio.run(main())
+
+
+def test_statement_mode_refuses_the_transactions_of_sqlalchemy(small_pool: Small, engine: Any) -> None:
+    small_pool("statement")
+
+    async def main() -> None:
+        with pytest.raises(exceptions.ModeError, match="statement mode"):
+            await engine.connect()
+
+    asyncio.run(main())
+
+
+def test_invalidated_connection_is_closed_and_its_place_free(small_pool: Small, engine: Any) -> None:  # P4
+    pool = small_pool("transaction")
+
+    async def main() -> None:
+        async with engine.connect() as conn:
+            first = await conn.scalar(text("SELECT pg_backend_pid()"))
+            await conn.invalidate()
+            await conn.rollback()
+            assert await conn.scalar(text("SELECT pg_backend_pid()")) != first
+
+    asyncio.run(main())
+    until(lambda: pool.snapshot().size == 1 and pool.load().used == 0)
+
+
+def test_connection_that_broke_in_use_is_replaced(small_pool: Small, engine: Any) -> None:  # P4 P7
+    pool = small_pool("transaction")
+
+    async def main() -> None:
+        async with engine.connect() as conn:
+            pid = await conn.scalar(text("SELECT pg_backend_pid()"))
+            os.kill(pid, 15)
+            with pytest.raises(sqlalchemy.exc.DBAPIError) as caught:
+                while True:
+                    await conn.scalar(text("SELECT 1"))
+            assert caught.value.connection_invalidated
+        async with engine.connect() as conn:
+            assert await conn.scalar(text("SELECT pg_backend_pid()")) != pid
+
+    asyncio.run(main())
+    until(lambda: pool.snapshot().size == 1 and pool.load().used == 0)
+
+
+@pytest.mark.filterwarnings("ignore:The garbage collector is trying")
+def test_connection_that_nobody_closed_comes_back(small_pool: Small, engine: Any) -> None:  # P4
+    pool = small_pool("transaction")
+
+    async def main() -> None:
+        conn = await engine.connect()
+        await conn.scalar(text("SELECT 1"))
+        del conn
+        gc.collect()
+        async with engine.connect() as conn:
+            await conn.scalar(text("SELECT 1"))
+
+    asyncio.run(main())
+    assert pool.load().used == 0
+
+
+def test_tasks_of_two_loops_that_begin_at_once_meet_at_the_first_connect(small_pool: Small, engine: Any) -> None:
+    pool = small_pool("transaction", max_size=4)
+
+    async def use() -> None:
+        for _ in range(10):
+            async with engine.connect() as conn:
+                assert await conn.scalar(text("SELECT 1")) == 1
+
+    async def main() -> None:
+        async def crowd() -> None:
+            await asyncio.gather(*(use() for _ in range(5)))
+
+        await asyncio.gather(asyncio.to_thread(lambda: asyncio.run(crowd())), crowd())
+
+    asyncio.run(main())
+    assert pool.load().used == 0
+
+
+def test_tasks_that_are_cancelled_at_random_lose_nothing(small_pool: Small, engine: Any) -> None:  # P3 P4
+    pool = small_pool("transaction", max_size=2)
+
+    async def use() -> None:
+        async with engine.begin() as conn:
+            await conn.execute(text("INSERT INTO auth_group (name) VALUES (md5(random()::text))"))
+            await conn.execute(text("SELECT pg_sleep(0.001)"))
+
+    async def main() -> None:
+        for turn in range(200):
+            task = asyncio.create_task(use())
+            for _ in range(turn % 23):
+                await asyncio.sleep(0)
+            if turn % 3 == 0:
+                await asyncio.sleep(0.002 * (turn % 5))
+            task.cancel()
+            await asyncio.wait([task])
+        async with asyncio.timeout(10):
+            while pool.load().used:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    until(lambda: len(pool.pool._pool) == pool.load().held)
+    assert pool.snapshot().left_behind == 0
+
+
+def test_one_engine_for_each_alias() -> None:
+    assert async_engine("default") is async_engine("default")
