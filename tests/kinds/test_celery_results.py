@@ -457,3 +457,27 @@ def test_a_result_is_heard_of_whatever_the_pool_s_size_was_when_the_wait_began(m
         until(lambda: backend.result_consumer._socket_waiter, "somebody to listen")
         backend.store_result(first.id, 7, "SUCCESS")
         assert waiting.result(30) == 7
+
+
+def test_who_lets_go_of_a_result_waits_for_no_server(  # P8
+    make_site: Callable[..., Site], make_redis: Callable[[], EmbeddedRedis]
+) -> None:
+    server = make_redis()
+    site = make_site(server.url(1))
+    backend = site.app.backend
+    results = [site.app.AsyncResult(uuid.uuid4().hex) for _ in range(3)]
+    for each in results:
+        backend.add_pending_result(each)
+    url = server.url(1)
+    server.stop()
+    with ThreadPoolExecutor(1) as threads:
+        # Of the first, the broken connection may take the word.
+        for each in results[:2]:
+            threads.submit(backend.remove_pending_result, each).result(3)
+        server.restart()
+        assert server.url(1) == url
+        # Who waits then begins anew.
+        waiting = threads.submit(results[2].get, timeout=20)
+        until(lambda: backend.result_consumer._socket_waiter, "somebody to listen")
+        backend.store_result(results[2].id, 7, "SUCCESS")
+        assert waiting.result(30) == 7

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 from weakref import WeakSet
@@ -56,6 +59,19 @@ class Subscription(redis.client.PubSub):
         self.is_anew = True
         super().on_connect(connection)
 
+    def execute_command(self, *args: Any) -> None:
+        """redis-py's, but to be told no more of a channel is nothing to connect for.
+
+        Raises ``redis.ConnectionError`` where there is no connection any more.
+        """
+        if args[0] != "UNSUBSCRIBE":
+            super().execute_command(*args)  # type: ignore[no-untyped-call]
+        elif self.connection is None or not self.connection.is_connected:
+            raise redis.ConnectionError("nobody listens")
+        else:
+            with self._lock:
+                self.connection.send_command(*args, check_health=False)
+
     def handle_message(self, response: Any, ignore_subscribe_messages: bool = False) -> Any:
         """redis-py's, which is given everything that the server says."""
         if self.is_anew and redis.utils.str_if_bytes(response[0]) == "subscribe":
@@ -80,14 +96,32 @@ class Listener(ResultConsumer):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._is_to_rest = False
+        self._letting_go = threading.local()
         _all.add(self)
 
     def _flush_pending_unsubscribe(self) -> None:
         # Celery's last step of everything that it does with the subscription, without its lock.
-        super()._flush_pending_unsubscribe()
+        self._letting_go.is_under_way = True
+        try:
+            super()._flush_pending_unsubscribe()
+        finally:
+            self._letting_go.is_under_way = False
         if self._pubsub is not None and not self.subscribed_to and not self._is_to_rest:
             self._is_to_rest = True
             ticker().at(monotonic() + LINGER, self._rest)
+
+    @contextmanager
+    def reconnect_on_error(self) -> Iterator[None]:
+        """Celery's, but who lets go of a result connects for nobody: finalisers do so, in any thread."""
+        if not getattr(self._letting_go, "is_under_way", False):
+            with super().reconnect_on_error():
+                yield
+            return
+        try:
+            yield
+        except self._connection_errors:
+            # Whoever still waits for a result begins anew.
+            self._stop_listening()
 
     def drain_events(self, timeout: float | None = None) -> None:
         """Celery's, which whoever waits calls once a second.
