@@ -12,6 +12,8 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+from poolmgr.pools.cancelling import AGAIN
+
 
 def hang_up(fileno: int) -> None:
     """End a conversation that another thread may be in the middle of: it gets its library's error.
@@ -21,6 +23,12 @@ def hang_up(fileno: int) -> None:
     with suppress(OSError), socket.socket(fileno=os.dup(fileno)) as copy:
         # Of a copy, so that the library still closes its own.
         copy.shutdown(socket.SHUT_RDWR)
+
+
+def say_good_bye(fileno: int) -> None:
+    """Have the server see an end of what we say, and close its own, which can still be heard. As above, no error."""
+    with suppress(OSError), socket.socket(fileno=os.dup(fileno)) as copy:
+        copy.shutdown(socket.SHUT_WR)
 
 
 def watch(fileno: int) -> Callable[[int], Any]:
@@ -37,6 +45,13 @@ def watch(fileno: int) -> Callable[[int], Any]:
 def hears_the_end(sock: Any, deadline: float) -> bool:
     """Throw away what still comes, until the server has closed its end; whether it did. The socket is closed in any case."""
     try:
+        return _hears_the_end(sock, deadline)
+    finally:
+        sock.close()
+
+
+def _hears_the_end(sock: Any, deadline: float) -> bool:
+    try:
         sock.setblocking(False)
         while (left := deadline - monotonic()) > 0:
             if not _readable(sock, left):
@@ -46,18 +61,19 @@ def hears_the_end(sock: Any, deadline: float) -> bool:
                     return True
     except OSError:
         return True
-    finally:
-        sock.close()
     return False
 
 
 class Ear:
     """A copy of the socket of a connection that its library is about to close, to hear when the server has closed its end.
 
+    ``stop``, called with a deadline, has the server stop what runs on it, which else would have to come to its end first.
+
     Raises ``OSError`` where there is no socket any more, as in a forked child, or no descriptor is left.
     """
 
     def __init__(self, fileno: int) -> None:
+        self.stop: Callable[[float], object] | None = None
         copy = os.dup(fileno)
         try:
             self._sock = socket.socket(fileno=copy)
@@ -77,7 +93,14 @@ class Ear:
     def hears_the_end(self, deadline: float) -> bool:
         """Called once, when the library has closed the connection; ``deadline`` is on the monotonic clock."""
         self.hang_up()
-        return hears_the_end(self._sock, deadline)
+        try:
+            while self.stop is not None and monotonic() < deadline:
+                self.stop(deadline)
+                if _hears_the_end(self._sock, min(deadline, monotonic() + AGAIN)):
+                    return True
+            return _hears_the_end(self._sock, deadline)
+        finally:
+            self.close()
 
 
 def _readable(sock: Any, seconds: float) -> bool:

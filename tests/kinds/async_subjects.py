@@ -178,10 +178,12 @@ class AsyncPostgres(InALoop, Postgres):
 
 
 class AsyncAlchemy(InALoop, Alchemy):
+    driver = "asyncpg"
     breaks = (sqlalchemy.exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg_s.Error)
 
     def _open(self, url: str, settings: dict[str, Any]) -> None:
-        self.engine = create_async_engine("", url.replace("postgresql://", "postgresql+asyncpg://"), pool=settings)
+        url = url.replace("postgresql://", f"postgresql+{self.driver}://")
+        self.engine = create_async_engine("", url, pool=settings)
         assert isinstance(self.engine.pool, AsyncManagedQueuePool)
         self._use_pool_of(self.engine.pool)
 

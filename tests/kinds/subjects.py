@@ -47,9 +47,6 @@ class Subject:
     #: Whether a validation query may be the site's own.
     takes_queries = True
 
-    #: Whether the library has a way to stop what runs at the server.
-    cancels = True
-
     def __init__(self, url: str) -> None:
         self.url = url
         self.proxy = Proxy(urlsplit(url).port or 0)
@@ -272,12 +269,13 @@ class Alchemy(Postgres):
     }
     breaks = (sqlalchemy.exc.DBAPIError, psycopg.OperationalError, sqlalchemy.exc.InvalidRequestError)
     reclaims_what_is_dropped = 0
-    cancels = False
+    driver = "psycopg"
     engine: Any
 
     def _open(self, url: str, settings: dict[str, Any]) -> None:
         # Without a target, which only one pool of the process may have.
-        self.engine = create_engine("", url.replace("postgresql://", "postgresql+psycopg://"), pool=settings)
+        url = url.replace("postgresql://", f"postgresql+{self.driver}://")
+        self.engine = create_engine("", url, pool=settings)
         assert isinstance(self.engine.pool, ManagedQueuePool)
         self.pool = self.engine.pool.managed
         self.opened.append(self.pool)

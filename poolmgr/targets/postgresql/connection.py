@@ -12,8 +12,8 @@ from weakref import finalize
 
 import psycopg
 
+from poolmgr.pools.cancelling import Cancel
 from poolmgr.pools.forks import attend, here
-from poolmgr.targets.postgresql.cancelling import Cancel
 from poolmgr.targets.postgresql.opening import Opening
 from poolmgr.targets.postgresql.parting import abandon, is_busy, listen
 from poolmgr.targets.postgresql.session import SessionEntry

@@ -10,24 +10,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import socket
 from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 from psycopg import pq
 
-from poolmgr.targets.postgresql.cancelling import Cancel, Steps, Wish
+from poolmgr.pools.cancelling import AGAIN, Cancel, Steps, Wish, ready
 
 logger = logging.getLogger("poolmgr.pool")
 
-#: A cancel may come before its statement, or hit the first of several in line: it is sent again after so many seconds.
-AGAIN = 0.5
-#: How soon the thread hears of another connection while it waits for one to go, in seconds.
-TICK = 0.01
 #: The longest that a server is asked to cancel what nobody waits for, in seconds.
 _LONGEST = 5.0
 
@@ -192,18 +187,7 @@ def _hears_the_end(ear: socket.socket) -> bool | None:
 
 
 def _ready(under_way: Iterable[_Walk]) -> frozenset[int]:
-    """The sockets for which somebody's wish came true, after a tick at the latest."""
-    wishes = [parting.wish for parting in under_way if parting.wish is not None]
-    if not wishes:
-        sleep(TICK)
-        return frozenset()
-    if not hasattr(select, "poll"):  # Windows
-        reading, writing = ([wish.fileno for wish in wishes if wish.writes is writes] for writes in (False, True))
-        return frozenset().union(*select.select(reading, writing, [], TICK))
-    poller = select.poll()
-    for wish in wishes:
-        poller.register(wish.fileno, select.POLLOUT if wish.writes else select.POLLIN)
-    return frozenset(fileno for fileno, _ in poller.poll(TICK * 1000))
+    return ready(parting.wish for parting in under_way)
 
 
 class Closer:

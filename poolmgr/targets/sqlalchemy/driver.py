@@ -12,11 +12,12 @@ from poolmgr.pools.core.driver import NoAnswer, Refused
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.diagnosis import Diagnosis
-from poolmgr.pools.sockets import hang_up, watch
+from poolmgr.pools.sockets import watch
 from poolmgr.targets.sqlalchemy.diagnosis import diagnose, is_of_the_server
 from poolmgr.targets.sqlalchemy.errors import ERRORS
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
 from poolmgr.targets.sqlalchemy.sockets import fileno_of, server_id_of
+from poolmgr.targets.sqlalchemy.stopping import has_ended, sever
 
 
 class _Connecting(threading.local):
@@ -29,16 +30,16 @@ connecting = _Connecting()
 
 
 class _Cut:
-    """Hangs up at the deadline of a question, unless that is over."""
+    """Breaks the question on ``conn`` off at its deadline, unless it is over."""
 
-    def __init__(self, fileno: int, deadline: float) -> None:
-        self._fileno, self._over = fileno, fileno < 0
+    def __init__(self, conn: Any, deadline: float) -> None:
+        self._conn, self._over = conn, fileno_of(conn.driver_connection) < 0
         if not self._over:
             ticker().at(deadline, self.cut)
 
     def cut(self) -> None:
         if not self._over:
-            hang_up(self._fileno)
+            sever(self._conn, at_once=True)
 
     def over(self) -> None:
         self._over = True
@@ -73,12 +74,11 @@ class RecordDriver:
 
     def close(self, conn: Any, deadline: float) -> bool:
         conn.close()
-        ear, conn.ear = getattr(conn, "ear", None), None
-        return ear is None or bool(ear.hears_the_end(deadline))
+        return has_ended(conn, deadline)
 
     def sever(self, conn: Any) -> None:
-        if (fileno := self.fileno(conn)) >= 0:
-            hang_up(fileno)
+        """What runs is stopped first: the server may wait there for what ends no sooner."""
+        sever(conn, at_once=False)
 
     def fileno(self, conn: Any) -> int:
         return fileno_of(conn.driver_connection)
@@ -92,7 +92,7 @@ class RecordDriver:
 
     def ask(self, conn: Any, query: str, deadline: float) -> None:
         """The dialect's ping, or another query in a transaction that is rolled back."""
-        cut = _Cut(self.fileno(conn), deadline)
+        cut = _Cut(conn, deadline)
         try:
             ask(self._dialect(), conn.dbapi_connection, query)
         except Exception as ex:

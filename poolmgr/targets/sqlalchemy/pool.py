@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -13,7 +12,7 @@ from poolmgr.pools.sockets import Ear
 from poolmgr.secrets import disarm
 from poolmgr.targets.sqlalchemy.backing import Backing
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
-from poolmgr.targets.sqlalchemy.sockets import fileno_of
+from poolmgr.targets.sqlalchemy.stopping import listen_for_the_end
 from poolmgr.targets.sqlalchemy.words import bootstrap_of
 
 #: Seconds for which a borrower that connects again waits for the server to close what they had.
@@ -181,8 +180,7 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
 
 def _listen_for_the_end(connection: Any, record: Any) -> None:
     # Whatever becomes of it, the driver's connection must be closed.
-    with suppress(OSError):
-        record.ear = Ear(fileno_of(record.driver_connection))
+    listen_for_the_end(record, record.driver_connection)
 
 
 sqlalchemy.event.listen(ManagedQueuePool, "close", _listen_for_the_end)

@@ -13,13 +13,17 @@ from poolmgr.pools.aio.bridge import Bridge, LoopBusy
 from poolmgr.pools.aio.forgotten import is_suspended, users_of
 from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.core.slot import Slot
-from poolmgr.pools.sockets import Ear, hang_up
+from poolmgr.pools.sockets import say_good_bye
 from poolmgr.targets.sqlalchemy.asyncio.first import First
 from poolmgr.targets.sqlalchemy.asyncio.greenlets import greenlet_spawn
 from poolmgr.targets.sqlalchemy.driver import RecordDriver
 from poolmgr.targets.sqlalchemy.driver import ask as sync_ask
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 from poolmgr.targets.sqlalchemy.sockets import fileno_of
+from poolmgr.targets.sqlalchemy.stopping import has_ended, listen_for_the_end, sever, stop_of
+
+#: Seconds after which a question is given up whose connection could not be broken off.
+_LATE = 0.25
 
 
 class AsyncRecordDriver(RecordDriver):
@@ -44,16 +48,18 @@ class AsyncRecordDriver(RecordDriver):
             raise
 
     def close(self, conn: Any, deadline: float) -> bool:
-        if self._bridge.is_open:
+        # In the middle of a statement a driver's own close fails, or would have to wait.
+        if self._bridge.is_open and stop_of(conn.driver_connection, conn.in_use) is None:
             with suppress(LoopBusy, TimeoutError):
                 self._bridge.run(partial(greenlet_spawn, conn.close), max(0.1, deadline - monotonic()))
-        if conn.dbapi_connection is not None and not self._bridge.tell(partial(self.let_go, conn)):
-            self.let_go(conn)
-        ear, conn.ear = getattr(conn, "ear", None), None
-        return ear is None or bool(ear.hears_the_end(deadline))
+        if (driver_s := take_out(conn)) is not None:
+            end_it = partial(end, driver_s)
+            if not self._bridge.tell(end_it):
+                end_it()
+        return has_ended(conn, deadline)
 
     def let_go(self, conn: Any) -> None:
-        let_go(conn, self._dialect())
+        let_go(conn)
 
     def follow(self, conn: Any, slot: Slot) -> None:
         super().follow(conn, slot)
@@ -68,12 +74,22 @@ class AsyncRecordDriver(RecordDriver):
     def ask(self, conn: Any, query: str, deadline: float) -> None:
         left = max(0.0, deadline - monotonic())
         try:
-            self._bridge.run(partial(self.aask, conn, query, left), left)
+            self._bridge.run(partial(self.aask, conn, query, left), left + 2 * _LATE)
         except TimeoutError as ex:
             raise NoAnswer(f"no answer to {query} before the deadline") from ex
 
     async def aask(self, conn: Any, query: str, seconds: float) -> None:
-        await ask(self._dialect(), conn.dbapi_connection, query, seconds)
+        # A task that is cancelled has psycopg wait for the server once more.
+        cut = asyncio.get_running_loop().call_later(seconds, partial(sever, conn, at_once=True))
+        ends = monotonic() + seconds
+        try:
+            await ask(self._dialect(), conn.dbapi_connection, query, seconds + _LATE)
+        except Exception as ex:
+            if monotonic() >= ends:
+                raise NoAnswer(f"no answer to {query} within {seconds:g} s") from ex
+            raise
+        finally:
+            cut.cancel()
 
     def said(self, conn: Any) -> int:
         """Nobody counts; who could say something has SQLAlchemy's stand-in for the connection."""
@@ -99,21 +115,30 @@ async def ask(dialect: Any, connection: Any, query: str, seconds: float) -> None
         raise NoAnswer(f"no answer to {query} within {seconds:g} s") from ex
 
 
-def let_go(record: Any, dialect: Any) -> None:
+def let_go(record: Any) -> None:
     """Close by the driver's own means, which wait for nothing; ``close()`` hears the server's end."""
+    if (driver_s := take_out(record)) is not None:
+        end(driver_s)
+
+
+def take_out(record: Any) -> Any:
+    """The driver's connection, which the record has no more, to be ended; None where it has none."""
+    driver_s = record.driver_connection
     connection, record.dbapi_connection = record.dbapi_connection, None
     if connection is None:
-        return
-    driver_s = dialect.get_driver_connection(connection)
+        return None
+    listen_for_the_end(record, driver_s)
+    return driver_s
+
+
+def end(driver_s: Any) -> None:
     fileno = fileno_of(driver_s)
-    with suppress(OSError):
-        record.ear = Ear(fileno)
     # psycopg's, and asyncpg's. Either may need a loop that is closed by now.
     pgconn = getattr(driver_s, "pgconn", None)
     with suppress(Exception):
         driver_s.terminate() if pgconn is None else pgconn.finish()
     if fileno >= 0 and fileno == fileno_of(driver_s):
-        hang_up(fileno)
+        say_good_bye(fileno)
 
 
 class _Making:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -14,7 +13,7 @@ from poolmgr.targets.sqlalchemy.asyncio.driver import let_go
 from poolmgr.targets.sqlalchemy.asyncio.greenlets import await_only, greenlet_spawn, in_greenlet
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 from poolmgr.targets.sqlalchemy.pool import LINGER, ManagedQueuePool
-from poolmgr.targets.sqlalchemy.sockets import fileno_of
+from poolmgr.targets.sqlalchemy.stopping import listen_for_the_end
 
 
 class AsyncManagedQueuePool(ManagedQueuePool):
@@ -73,7 +72,7 @@ def dispose_of(pool: Any) -> None:
         disposing.add_done_callback(_under_way.discard)
     else:
         while pool.checkedin():
-            let_go(pool._pool.get(False), pool._dialect)
+            let_go(pool._pool.get(False))
 
 
 _under_way: set[Any] = set()
@@ -82,5 +81,4 @@ _under_way: set[Any] = set()
 def _listen_where_it_was_dropped(connection: Any, record: Any, state: Any) -> None:
     # The garbage collector parts it from its record, which can't tell any more what the server is about to lose.
     if not state.asyncio_safe:
-        with suppress(OSError):
-            record.ear = Ear(fileno_of(record.driver_connection))
+        listen_for_the_end(record, record.driver_connection)

@@ -36,4 +36,4 @@ def look_by_asyncio(engine: Any, look: Look, query: Callable[[], str], deadline:
             look.query_time = perf_counter() - began
             look.version = version_of(front._dialect)
         finally:
-            let_go(record, front._dialect)
+            let_go(record)

@@ -1,11 +1,12 @@
-"""Stopping what runs on a connection, over a connection of its own, by steps that never wait."""
+"""Stopping what runs on a connection of psycopg's, over a connection of its own, by steps that never wait."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+import select
+from collections.abc import Generator, Iterable
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from psycopg import Error, pq
@@ -25,6 +26,10 @@ class Wish(NamedTuple):
 #: Yields what it waits for, None where only time will tell; is sent whether it came true.
 Steps = Generator[Wish | None, bool, Any]
 
+#: A cancel may come before its statement, or hit the first of several in line: it is sent again after so many seconds.
+AGAIN = 0.5
+#: How soon whoever waits for a wish hears of something else, in seconds.
+TICK = 0.01
 #: libpq's version from which on a request may be sent without waiting, and encrypted.
 _POLLED = 170_000
 
@@ -75,3 +80,28 @@ class Cancel:
             self.heard = True
         except Error as ex:
             logger.info("a statement could not be cancelled: %s", scrub_unread(str(ex)))
+
+
+def walk(steps: Steps) -> Any:
+    """Go through ``steps`` here, waiting for what they wait for; what they come to."""
+    try:
+        wish = next(steps)
+        while True:
+            wish = steps.send(wish is not None and wish.fileno in ready([wish]))
+    except StopIteration as end:
+        return end.value
+
+
+def ready(wishes: Iterable[Wish | None]) -> frozenset[int]:
+    """The sockets for which somebody's wish came true, after a tick at the latest."""
+    wanted = [wish for wish in wishes if wish is not None]
+    if not wanted:
+        sleep(TICK)
+        return frozenset()
+    if not hasattr(select, "poll"):  # Windows
+        reading, writing = ([wish.fileno for wish in wanted if wish.writes is writes] for writes in (False, True))
+        return frozenset().union(*select.select(reading, writing, [], TICK))
+    poller = select.poll()
+    for wish in wanted:
+        poller.register(wish.fileno, select.POLLOUT if wish.writes else select.POLLIN)
+    return frozenset(fileno for fileno, _ in poller.poll(TICK * 1000))
