@@ -79,6 +79,11 @@ class Cluster:
                 pipe.execute()
         return len(slots)
 
+    def migrate(self, slot: int, source: EmbeddedRedis, to: EmbeddedRedis) -> None:
+        """Begin to move a slot: who asks the one for a key that it hasn't is sent to the other."""
+        self.admin(to).cluster("SETSLOT", slot, "IMPORTING", self.admin(source).cluster("MYID"))
+        self.admin(source).cluster("SETSLOT", slot, "MIGRATING", self.admin(to).cluster("MYID"))
+
     def forget(self, node: EmbeddedRedis) -> None:
         """Take a node that is stopped out of the cluster."""
         self.nodes.remove(node)

@@ -59,9 +59,9 @@ class Watched:
     def admin(self, server: EmbeddedRedis) -> Any:
         return redis.Redis.from_url(server.url())
 
-    def sentinel(self, cls: Any = Sentinel, **kwargs: Any) -> Any:
+    def sentinel(self, cls: Any = Sentinel, patience: float = 1) -> Any:
         """A client of the Sentinel, of either half of redis-py, which connects to the servers with the password."""
-        return cls([(HOST, self.port)], sentinel_kwargs={"socket_timeout": 1}, password=self.password, **kwargs)
+        return cls([(HOST, self.port)], sentinel_kwargs={"socket_timeout": patience}, password=self.password)
 
     def _orders_failover(self) -> bool:
         try:

@@ -3,14 +3,16 @@
 import gc
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from time import monotonic
 from typing import Any
 
 import pytest
 import redis
 from celery import Celery
-from redis.cluster import RedisCluster
+from redis.cluster import LoadBalancingStrategy, RedisCluster
+from redis.crc import key_slot
 
 import poolmgr
 import poolmgr.aio
@@ -216,6 +218,92 @@ def test_after_a_failover_the_new_master_serves(half: Threads, cluster: Cluster)
     assert client.get_node_from_key(theirs[0]).port == replica.port
     assert all(client.get(key) is not None for key in keys)
     assert group().load().held <= 8
+    client.close()
+
+
+def work(count: int, act: Callable[[int], object]) -> list[Exception]:
+    """Have so many threads act, by their numbers, and wait for them; what they failed with."""
+    failed = []
+
+    def one(number: int) -> None:
+        try:
+            act(number)
+        except Exception as ex:
+            failed.append(ex)
+
+    threads = [threading.Thread(target=one, args=[number]) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return failed
+
+
+def test_keys_on_their_way_to_another_node_are_found_by_many_at_once(half: Threads, cluster: Cluster) -> None:  # P3
+    source, to = cluster.nodes[0], cluster.nodes[1]
+    key = next(f"key{number}" for number in range(100) if key_slot(f"key{number}".encode()) < 5000)
+    cluster.migrate(key_slot(key.encode()), source, to)
+    client = connect(half, cluster, max_size=9)
+
+    def add(number: int) -> None:
+        for _ in range(20):
+            client.incr(key)
+
+    assert work(8, add) == []
+    assert client.get(key) == b"160"
+    client.close()
+
+
+def test_slots_that_move_all_the_time_fail_nobody(half: Threads, cluster: Cluster) -> None:
+    homes = cluster.nodes[:2]
+    keys = [f"key{number}" for number in range(100) if key_slot(f"key{number}".encode()) < 5000][:20]
+    ids = [str(cluster.admin(node).cluster("MYID")) for node in homes]
+    client = connect(half, cluster, max_size=6)
+    stop = threading.Event()
+
+    def move() -> None:
+        admins = [cluster.admin(node) for node in cluster.nodes]
+        for turn in count():
+            for slot in {key_slot(key.encode()) for key in keys}:
+                for admin in admins:
+                    admin.cluster("SETSLOT", slot, "NODE", ids[turn % 2])
+            if stop.is_set():
+                return
+
+    def ask(number: int) -> None:
+        for turn in range(150):
+            client.get(keys[(number + turn) % len(keys)])
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    try:
+        assert work(10, ask) == []
+    finally:
+        stop.set()
+        mover.join(20)
+    assert group().load().used == 0
+    assert group().load().held <= 6
+    client.close()
+
+
+def test_replicas_are_read_from_and_have_pools_of_the_same_target(half: Threads, cluster: Cluster) -> None:
+    replica = cluster.add_replica(cluster.nodes[1])
+    until(lambda: all(str(replica.port) in str(cluster.admin(node).cluster("SLOTS")) for node in cluster.nodes))
+    client = half.cluster(
+        cluster.url,
+        TARGET,
+        {"min_size": 0, "max_size": 8},
+        load_balancing_strategy=LoadBalancingStrategy.ROUND_ROBIN,
+    )
+    keys = {f"key{number}": number for number in range(20)}
+    client.mset_nonatomic(keys)
+    for _ in range(3):
+        until(lambda: all(client.get(key) is not None for key in keys), "the replica to have them")
+    said = cluster.admin(replica).info("commandstats")
+    # What each connection begins with is no borrower's, and stays.
+    assert (said["cmdstat_readonly"]["calls"], group().snapshot().cleaned) == (1, 0)
+    assert said["cmdstat_get"]["calls"] > 3
+    assert len(group().members) == 4
     client.close()
 
 

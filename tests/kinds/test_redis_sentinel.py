@@ -17,6 +17,7 @@ from poolmgr import exceptions
 from poolmgr.control.reporting.health import check_target
 from poolmgr.pools import registry
 from poolmgr.targets.known import address_of
+from poolmgr.targets.redis.watched import Questions
 from poolsite.demo.redis import EmbeddedRedis
 from tests.kinds.halves import Threads
 from tests.redis_sentinel import SERVICE, Watched
@@ -154,6 +155,15 @@ def test_idle_connections_to_the_old_master_go_without_a_call(half: Threads, wat
     pool.release(held[0])
     until(lambda: not clients(watched, old), "the used one to go as it is returned", timeout=5)
     assert client.info("server")["tcp_port"] == watched.master.port
+
+
+def test_answer_is_not_heard_after_that_to_a_later_question() -> None:  # P7
+    questions, heard = Questions(), []
+    first, second = questions.ask(), questions.ask()
+    assert questions.take(second, lambda: heard.append("new"))
+    assert not questions.take(first, lambda: heard.append("old"))
+    assert questions.take(questions.ask(), lambda: heard.append("newer"))
+    assert heard == ["new", "newer"]
 
 
 def test_requests_wait_until_there_is_a_master_again(half: Threads, watched: Watched) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,8 +25,8 @@ def closed(no_agent: None) -> Iterator[None]:
     registry.close(TARGET)
 
 
-def client_of(watched: Watched, **pool: Any) -> Any:
-    return watched.sentinel(Sentinel).master_for(
+def client_of(watched: Watched, patience: float = 1, **pool: Any) -> Any:
+    return watched.sentinel(Sentinel, patience).master_for(
         SERVICE,
         connection_pool_class=AsyncManagedSentinelPool,
         client_name="ours",
@@ -120,6 +121,29 @@ def test_loop_that_is_busy_while_the_master_changes_hands_out_no_old_connection(
             watched.fail_over()  # the whole loop waits
             until(lambda: client.connection_pool.master_address[1] == watched.master.port, "the other loop to ask")
             assert await _port(client) == watched.master.port
+
+        asyncio.run(main())
+    finally:
+        other.close()
+
+
+def test_answer_that_was_read_late_does_not_bring_the_old_master_back(watched: Watched) -> None:  # P7
+    client = client_of(watched, patience=30, max_size=3)
+    pool, other = client.connection_pool, Loop()
+    old, new = watched.master, watched.replica
+    try:
+        assert other.do(lambda: _port(client)) == old.port
+
+        async def main() -> None:
+            assert await _port(client) == old.port
+            os.kill(watched.sentinel_pid, signal.SIGSTOP)
+            late = asyncio.create_task(pool.get_master_address())
+            await asyncio.sleep(0.1)  # the question is there
+            os.kill(watched.sentinel_pid, signal.SIGCONT)
+            watched.fail_over()  # the whole loop waits, with the answer before it
+            until(lambda: pool.master_address[1] == new.port, "the other loop to ask")
+            assert (await late)[1] == new.port
+            assert await _port(client) == new.port
 
         asyncio.run(main())
     finally:

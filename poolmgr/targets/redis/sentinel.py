@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
@@ -35,6 +36,7 @@ class ManagedSentinelPool(ManagedConnectionPool, SentinelConnectionPool):
         **kwargs: Any,
     ) -> None:
         _CLASSES.check(sentinel_manager)
+        self._questions = watched.Questions()
         self._asking: watched.Asking | None = None
         super().__init__(
             connection_class=_CLASSES.connection_class(connection_class, ssl),
@@ -64,6 +66,19 @@ class ManagedSentinelPool(ManagedConnectionPool, SentinelConnectionPool):
     def _master(self) -> Any:
         return self.proxy.master_address if self.is_master else None
 
+    def get_master_address(self) -> Any:
+        """redis-py's: ask who is the master. When it is another, the idle connections are closed."""
+        number = self._questions.ask()
+        named = self.sentinel_manager.discover_master(self.service_name)
+        if self.is_master and not self._questions.take(number, partial(self._hear, named)):
+            return self._master
+        return named
+
+    def _hear(self, named: Any) -> None:
+        if named != self.proxy.master_address:
+            self.proxy.master_address = named
+            self.disconnect(inuse_connections=False)
+
     @property
     def address(self) -> str:
         """Where it connects to, for people."""
@@ -75,5 +90,5 @@ class ManagedSentinelPool(ManagedConnectionPool, SentinelConnectionPool):
         return core
 
     def _ask(self, core: CorePool) -> None:
-        self.get_master_address()  # type: ignore[no-untyped-call]
+        self.get_master_address()
         core.address = self.address

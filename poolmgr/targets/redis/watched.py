@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
+from threading import Lock
 from time import monotonic
 from typing import Any, NamedTuple
 from weakref import ref
@@ -52,6 +55,28 @@ def address(service: str, is_master: bool, master: Any, database: Any) -> str:
     if not is_master:
         return f"replicas of {service}/{database or 0}"
     return f"{service}/{database or 0}" if master is None else f"{service} at {master[0]}:{master[1]}/{database or 0}"
+
+
+class Questions:
+    """Tells late answers, which may name a master that is none any more: somebody was kept from reading them."""
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+        self._answered = 0
+        self._locks: dict[int, Lock] = {}  # by process: it may have been held at a fork
+
+    def ask(self) -> int:
+        """The number of a question, taken before it is asked."""
+        return next(self._numbers)
+
+    def take(self, number: int, hear: Callable[[], object]) -> bool:
+        """Hear the answer to a question, unless one to a later question was heard before; whether it was."""
+        with self._locks.setdefault(os.getpid(), Lock()):
+            if number < self._answered:
+                return False
+            self._answered = number
+            hear()
+            return True
 
 
 class Asking:

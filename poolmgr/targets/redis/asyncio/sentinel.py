@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -45,6 +46,7 @@ class AsyncManagedSentinelPool(AsyncManagedConnectionPool, SentinelConnectionPoo
         **kwargs: Any,
     ) -> None:
         _CLASSES.check(sentinel_manager)
+        self._questions = watched.Questions()
         self._asking: WeakKeyDictionary[CorePool, watched.Asking] = WeakKeyDictionary()
         super().__init__(
             connection_class=_CLASSES.connection_class(connection_class, ssl),
@@ -74,12 +76,17 @@ class AsyncManagedSentinelPool(AsyncManagedConnectionPool, SentinelConnectionPoo
         """redis-py's: ask who is the master. When it is another, the idle connections of every loop are closed."""
         manager = copy(self.sentinel_manager)  # whose order of Sentinels an answer changes, in one loop or another
         manager.sentinels = list(manager.sentinels)
+        number = self._questions.ask()
         named = await manager.discover_master(self.service_name)
-        if self.is_master and named != self.master_address:
+        if self.is_master and not self._questions.take(number, partial(self._hear, named)):
+            return self.master_address
+        return named
+
+    def _hear(self, named: Any) -> None:
+        if named != self.master_address:
             self.master_address: Any = named
             for core in self._loops.all():
                 core.drop_idle()
-        return named
 
     @property
     def address(self) -> str:
