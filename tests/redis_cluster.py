@@ -72,12 +72,19 @@ class Cluster:
         ids = {node.port: str(self.admin(node).cluster("MYID")) for node in self.nodes}
         ranges = [part[:2] for part in self.admin(to).execute_command("CLUSTER SLOTS") if part[2][1] == source.port]
         slots = [slot for first, last in ranges for slot in range(first, last + 1)]
-        for node in self.nodes:
+        # Else what the one says before it has heard of it could count for more; and it must not hear of it from others, as
+        # it would become their replica.
+        self.admin(to).cluster("BUMPEPOCH")
+        for node in sorted(self.nodes, key=lambda each: each is not source):
             with self.admin(node).pipeline(transaction=False) as pipe:
                 for slot in slots:
                     pipe.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[to.port])
                 pipe.execute()
+        until(lambda: not any(self._has_slots(source, node) for node in self.nodes), "all to have heard of it")
         return len(slots)
+
+    def _has_slots(self, node: EmbeddedRedis, says: EmbeddedRedis) -> bool:
+        return any(part[2][1] == node.port for part in self.admin(says).execute_command("CLUSTER SLOTS"))
 
     def migrate(self, slot: int, source: EmbeddedRedis, to: EmbeddedRedis) -> None:
         """Begin to move a slot: who asks the one for a key that it hasn't is sent to the other."""
