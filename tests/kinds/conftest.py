@@ -11,30 +11,46 @@ from poolmgr.pools import registry
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests import servers
 from tests.kinds.async_subjects import AsyncAlchemy, AsyncPostgres, AsyncRedis
+from tests.kinds.broker_subject import Broker
 from tests.kinds.halves import Tasks, Threads
 from tests.kinds.subjects import DATABASE, Alchemy, Postgres, Redis, Subject
 from tests.redis_cluster import Cluster
 from tests.redis_sentinel import Watched
 from tests.waiting import until
 
+#: Those whose pools honour every word.
+KINDS = ["postgresql", "postgresql-asyncio", "redis", "redis-asyncio", "sqlalchemy", "sqlalchemy-asyncio"]
 
-@pytest.fixture(
-    params=["postgresql", "postgresql-asyncio", "redis", "redis-asyncio", "sqlalchemy", "sqlalchemy-asyncio"]
-)
+
+@pytest.fixture(params=KINDS)
 def subject(
     request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis
 ) -> Iterator[Subject]:
+    yield from _made(request.param, postgres, redis_server)
+
+
+@pytest.fixture(params=[*KINDS, "kombu"])
+def any_subject(
+    request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis
+) -> Iterator[Subject]:
+    """For tests of what the pool of a broker honours too."""
+    yield from _made(request.param, postgres, redis_server)
+
+
+def _made(kind: str, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterator[Subject]:
     made: Subject
-    if request.param == "postgresql":
+    if kind == "postgresql":
         made = Postgres(str(postgres.create_database("kinds")))
-    elif request.param == "postgresql-asyncio":
+    elif kind == "postgresql-asyncio":
         made = AsyncPostgres(str(postgres.create_database("kinds")))
-    elif request.param == "sqlalchemy":
+    elif kind == "sqlalchemy":
         made = Alchemy(str(postgres.create_database("kinds")))
-    elif request.param == "sqlalchemy-asyncio":
+    elif kind == "sqlalchemy-asyncio":
         made = AsyncAlchemy(str(postgres.create_database("kinds")))
-    elif request.param == "redis-asyncio":
+    elif kind == "redis-asyncio":
         made = AsyncRedis(redis_server.url(DATABASE))
+    elif kind == "kombu":
+        made = Broker(redis_server.url(DATABASE))
     else:
         made = Redis(redis_server.url(DATABASE))
     yield made

@@ -59,20 +59,20 @@ def test_return_to_a_paused_pool_serves_nobody(subject: Subject, ask: Ask) -> No
     subject.give_back(waiting[0])
 
 
-def test_recycle_replaces_every_connection_idle_and_used(subject: Subject) -> None:
-    subject.open(max_size=4)
-    held = subject.hold(3)
-    subject.give_all_back(held[1:])
-    before, done = subject.ends(), []
-    thread = threading.Thread(target=lambda: done.append(subject.pool.recycle(20)))
+def test_recycle_replaces_every_connection_idle_and_used(any_subject: Subject) -> None:
+    any_subject.open(max_size=4)
+    held = any_subject.hold(3)
+    any_subject.give_all_back(held[1:])
+    before, done = any_subject.ends(), []
+    thread = threading.Thread(target=lambda: done.append(any_subject.pool.recycle(20)))
     thread.start()
-    until(lambda: len(subject.ends() & before) == 1)
+    until(lambda: len(any_subject.ends() & before) == 1)
     assert not done
-    subject.give_back(held[0])
+    any_subject.give_back(held[0])
     thread.join()
     assert (done[0].replaced, done[0].remaining, done[0].failed) == (3, 0, "")
-    until(lambda: not subject.ends() & before)
-    assert subject.pool.snapshot().generation == 2
+    until(lambda: not any_subject.ends() & before)
+    assert any_subject.pool.snapshot().generation == 2
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -233,16 +233,16 @@ def test_connection_broken_in_use_is_replaced(subject: Subject) -> None:  # P4
     until(lambda: len(subject.ends()) == 1)
 
 
-def test_what_a_dead_thread_held_comes_back_within_5_seconds(subject: Subject) -> None:  # P4
-    subject.open(max_size=1)
+def test_what_a_dead_thread_held_comes_back_within_5_seconds(any_subject: Subject) -> None:  # P4
+    any_subject.open(max_size=1)
     kept: list[Any] = []
-    thread = threading.Thread(target=lambda: kept.append(subject.borrow()))
+    thread = threading.Thread(target=lambda: kept.append(any_subject.borrow()))
     thread.start()
     thread.join()
-    first = subject.pool.snapshot().holders[0].backend_pid
-    with subject.borrowed() as conn:
-        assert subject.use(conn) != first
-    assert subject.pool.snapshot().reclaimed == 1
+    first = any_subject.pool.snapshot().holders[0].backend_pid
+    with any_subject.borrowed() as conn:
+        assert any_subject.use(conn) != first
+    assert any_subject.pool.snapshot().reclaimed == 1
 
 
 def test_connection_that_its_borrower_dropped_comes_back(subject: Subject) -> None:  # P4
@@ -256,15 +256,15 @@ def test_connection_that_its_borrower_dropped_comes_back(subject: Subject) -> No
     assert subject.pool.snapshot().reclaimed == subject.reclaims_what_is_dropped
 
 
-def test_returning_twice_is_harmless(subject: Subject) -> None:  # P3
-    subject.open(max_size=2)
-    conn = subject.borrow()
-    subject.give_back(conn)
-    subject.give_back(conn)
-    held = subject.hold(2)
-    assert subject.use(held[0]) != subject.use(held[1])
-    subject.give_all_back(held)
-    assert subject.pool.snapshot().idle == 2
+def test_returning_twice_is_harmless(any_subject: Subject) -> None:  # P3
+    any_subject.open(max_size=2)
+    conn = any_subject.borrow()
+    any_subject.give_back(conn)
+    any_subject.give_back(conn)
+    held = any_subject.hold(2)
+    assert any_subject.use(held[0]) != any_subject.use(held[1])
+    any_subject.give_all_back(held)
+    assert any_subject.pool.snapshot().idle == 2
 
 
 def test_closed_pool_says_so_to_those_who_wait(subject: Subject, ask: Ask) -> None:  # P9

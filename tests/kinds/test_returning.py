@@ -20,37 +20,39 @@ def is_still_theirs(subject: Subject, got: list[Any]) -> bool:
     return subject.pool.snapshot().used == 1 and subject.use(got[0]) in subject.ends()
 
 
-def test_second_return_takes_a_connection_from_nobody(subject: Subject, ask: Ask) -> None:  # P3
-    subject.open(max_size=1, connection_timeout=0.5)
-    conn = subject.borrow()
-    subject.give_back(conn)
-    got = ask(subject)
+def test_second_return_takes_a_connection_from_nobody(any_subject: Subject, ask: Ask) -> None:  # P3
+    any_subject.open(max_size=1, connection_timeout=0.5)
+    conn = any_subject.borrow()
+    any_subject.give_back(conn)
+    got = ask(any_subject)
     until(lambda: got)
-    subject.give_back(conn)
-    assert is_still_theirs(subject, got)
-    in_thread(lambda: subject.give_back(got[0]))
-    assert subject.pool.snapshot().idle == 1
-    with subject.borrowed():  # whoever has it again may give it back again
+    any_subject.give_back(conn)
+    assert is_still_theirs(any_subject, got)
+    in_thread(lambda: any_subject.give_back(got[0]))
+    assert any_subject.pool.snapshot().idle == 1
+    with any_subject.borrowed():  # whoever has it again may give it back again
         pass
-    assert subject.pool.snapshot().idle == 1
+    assert any_subject.pool.snapshot().idle == 1
 
 
-def test_borrower_s_own_return_after_another_s_takes_a_connection_from_nobody(subject: Subject, ask: Ask) -> None:  # P3
-    subject.open(max_size=1, connection_timeout=0.5)
-    conn = subject.borrow()
-    in_thread(lambda: subject.give_back(conn))
-    got = ask(subject)
+def test_borrower_s_own_return_after_another_s_takes_a_connection_from_nobody(
+    any_subject: Subject, ask: Ask
+) -> None:  # P3
+    any_subject.open(max_size=1, connection_timeout=0.5)
+    conn = any_subject.borrow()
+    in_thread(lambda: any_subject.give_back(conn))
+    got = ask(any_subject)
     until(lambda: got)
-    subject.give_back(conn)
-    assert is_still_theirs(subject, got)
-    in_thread(lambda: subject.give_back(got[0]))
+    any_subject.give_back(conn)
+    assert is_still_theirs(any_subject, got)
+    in_thread(lambda: any_subject.give_back(got[0]))
 
 
-def test_another_thread_may_give_back_what_was_borrowed(subject: Subject) -> None:
-    subject.open(max_size=1)
-    conn = subject.borrow()
-    in_thread(lambda: subject.give_back(conn))
-    seen = subject.pool.snapshot()
+def test_another_thread_may_give_back_what_was_borrowed(any_subject: Subject) -> None:
+    any_subject.open(max_size=1)
+    conn = any_subject.borrow()
+    in_thread(lambda: any_subject.give_back(conn))
+    seen = any_subject.pool.snapshot()
     assert (seen.used, seen.idle, seen.closed) == (0, 1, 0)
 
 

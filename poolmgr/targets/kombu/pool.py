@@ -30,7 +30,7 @@ from poolmgr.targets.kombu import view
 from poolmgr.targets.kombu.applications import address_of
 from poolmgr.targets.kombu.errors import PoolExhausted
 from poolmgr.targets.kombu.kind import KOMBU
-from poolmgr.targets.kombu.resources import Connections, Held, Producers
+from poolmgr.targets.kombu.resources import Connections, Held, Producers, may_give
 
 logger = logging.getLogger("poolmgr.pool")
 
@@ -192,12 +192,17 @@ class BrokerPool:
             self.counts["timeouts"] += 1
         return PoolExhausted(view.exhausted(self, waited), self.target)
 
-    def returned(self, connection: Any) -> None:
+    def returned(self, connection: Any) -> bool:
+        giver = self._owner()
         with self.changed:
-            held = self.held.pop(connection, None)
+            held = self.held.get(connection)
+            if held is not None and not may_give(giver, connection, held.owner):
+                return False
             if held is not None:
+                del self.held[connection]
                 self.use_time.add(monotonic() - held.since)
                 self.changed.notify_all()
+        return True
 
     def made(self, connection: Any) -> None:
         with self.lock:

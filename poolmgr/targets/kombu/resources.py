@@ -15,12 +15,28 @@ from kombu.connection import ConnectionPool
 from kombu.pools import ProducerPool
 from kombu.utils.functional import lazy
 
+from poolmgr.pools.owners import is_alive
+
 
 class Held(NamedTuple):
     """A connection that is checked out."""
 
     owner: Any
     since: float
+
+
+def may_give(giver: Any, connection: Any, owner: Any) -> bool:
+    """Whether ``giver`` ends the checkout of ``owner``, and not again one of their own: kombu's connections outlive those.
+
+    Any thread may, but not one that had this connection, or gave it back, before. Called with the lock held.
+    """
+    gave: set[int] = connection.__dict__.setdefault("gave", set())
+    if owner is not giver:
+        if id(giver) in gave and is_alive(owner):
+            return False
+        gave.add(id(owner))
+    gave.add(id(giver))
+    return True
 
 
 class Watch(Protocol):
@@ -35,7 +51,9 @@ class Watch(Protocol):
     def waiting(self, more: int) -> None: ...
     def got(self, connection: Any, asked: float) -> None: ...
     def failed(self, waited: float) -> Exception: ...
-    def returned(self, connection: Any) -> None: ...
+    def returned(self, connection: Any) -> bool:
+        """Whether the present thread has ended a checkout by that; else somebody else has the connection by now."""
+
     def made(self, connection: Any) -> None: ...
     def dispose(self, close: Callable[[], object]) -> None: ...
 
@@ -68,9 +86,8 @@ class Connections(ConnectionPool):
 
     def release(self, resource: Any) -> None:
         """kombu's, but a second time it has no effect; and what is old, or more than there may be, is closed."""
-        if resource not in self._dirty:
+        if resource not in self._dirty or not self.watch.returned(resource):
             return
-        self.watch.returned(resource)
         with self._resource.mutex:
             over = len(self._resource.queue) + len(self._dirty) > self._limit
         if not over and self._is_current(resource):
@@ -82,7 +99,8 @@ class Connections(ConnectionPool):
 
     def replace(self, resource: Any) -> None:
         """kombu's: one that is defective is closed, and another comes in its place."""
-        self.watch.returned(resource)
+        if not self.watch.returned(resource):
+            return
         super().replace(resource)  # type: ignore[no-untyped-call]
         self.follow(self._limit)
 
