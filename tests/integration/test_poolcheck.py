@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import psycopg
 import pytest
 
 from poolmgr.control.reporting.fleet import read_fleet
+from poolmgr.management.commands.poolcheck import told_time
 from poolmgr.models import PoolProfile
 from poolmgr.pools import registry
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
@@ -52,6 +54,26 @@ def test_all_is_well(environment: dict[str, str]) -> None:
     assert lines[1].split()[:3] == ["default", "postgresql", "ok"]
     assert lines[-1].startswith("OK: ")
     assert "\x1b" not in done.stdout
+    # The table and the sentence say the same of the server.
+    used, room = re.findall(r"(\d+)/(\d+) \(\d+ ours\)$", lines[1])[0]
+    assert f"default: {used} of {room} server connections used." in lines
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (None, "-"),
+        (0.0, "0 us"),
+        (0.00000968, "9.68 us"),
+        (0.00045, "450 us"),
+        (0.0299, "29.9 ms"),
+        (0.9996, "1 s"),
+        (7.92, "7.92 s"),
+        (86400.0, "86400 s"),
+    ],
+)
+def test_a_time_is_told_in_the_unit_that_people_would_take(seconds: float | None, told: str) -> None:
+    assert told_time(seconds) == told
 
 
 def test_fleet_is_read_and_json_is_for_programs(

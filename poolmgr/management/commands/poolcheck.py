@@ -40,6 +40,8 @@ _HEADS = (
     "SERVER",
 )
 _DASH = "-"
+#: In letters that every terminal has.
+_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 _CLEAR = "\x1b[2J\x1b[H"
 
 
@@ -135,17 +137,26 @@ def _row(report: TargetReport, fleet: Fleet) -> tuple[str, ...]:
             view.idle,
             view.pending,
             view.capacity,
-            _milliseconds(view.wait.quantile(0.95)),
+            told_time(view.wait.quantile(0.95)),
         )
-    server = _DASH if check.server_used is None else f"{check.server_used}/{check.server_max}"
+    server = _DASH
+    if check.server_used is not None:
+        # As its sentence has it: what the server keeps for others is no room.
+        room = _DASH if check.server_max is None else check.server_max - (check.server_reserved or 0)
+        server = f"{check.server_used}/{room}"
     if check.ours is not None:
         server += f" ({check.ours} ours)"
     named = (report.target, report.kind or _DASH, report.verdict.state)
-    return tuple(map(str, (*named, *figures, _milliseconds(check.connect_time), server)))
+    return tuple(map(str, (*named, *figures, told_time(check.connect_time), server)))
 
 
-def _milliseconds(seconds: float | None) -> str:
-    return _DASH if seconds is None else f"{seconds * 1000:.3g} ms"
+def told_time(seconds: float | None) -> str:
+    """Three digits or more, in the largest unit of which it has one."""
+    if seconds is None:
+        return _DASH
+    size, unit = next((each for each in _UNITS if seconds >= 0.9995 * each[0]), _UNITS[-1])
+    figure = seconds / size
+    return f"{figure:.3g} {unit}" if figure < 999.5 else f"{figure:.0f} {unit}"
 
 
 def _sentences(report: TargetReport, fleet: Fleet) -> tuple[str, ...]:
