@@ -166,4 +166,7 @@ def test_without_redis_it_says_that_nothing_is_known(outage_site: OutageSite) ->
         page = until(lambda: AWAY in (page := visitor.get("/pools/")).text and page, "the page that says so")
         assert "Without Redis, heartbeats are in the control database too." in page.text
         assert "What the processes report" not in page.text
+        # Nor what only a site without a pool has to be told.
+        assert "Nothing to show yet" not in page.text
+        assert "appear here with the first query" not in page.text
     until(lambda: is_whole(visitor), "the whole picture", 30)

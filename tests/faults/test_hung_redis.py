@@ -95,6 +95,33 @@ def test_a_page_waits_once(page: str, redis: EmbeddedRedis, client: Client) -> N
     assert 0.4 < cost_of_silence(redis, lambda: client.get(page)) < ONCE or page.endswith("/add/")
 
 
+def test_a_page_whose_sessions_are_in_it_says_nothing_untrue_of_the_database(
+    redis: EmbeddedRedis, settings: Any
+) -> None:  # P10
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": redis.url(1),
+            "OPTIONS": {
+                "CONNECTION_FACTORY": "poolmgr.targets.redis.django_redis.ConnectionFactory",
+                "IGNORE_EXCEPTIONS": True,
+                # It is read from and written to for a page, which is more than a page waits for its databases.
+                "POOL": {"connection_timeout": 3, "min_size": 0},
+            },
+        }
+    }
+    client = signed_in(person("operator", superuser=True))
+    beat()
+    assert client.get("/pools/").status_code == 200
+    os.kill(redis.pid, signal.SIGSTOP)
+    answer = client.get("/pools/")
+    assert answer.status_code == 200
+    page = answer.content.decode()
+    assert "does not answer: heartbeats go through the control database" in page
+    assert "The control database" not in page
+
+
 def test_a_save_waits_once_and_says_nothing_wrong(
     redis: EmbeddedRedis, client: Client, profile: PoolProfile
 ) -> None:  # P8, P10

@@ -48,6 +48,12 @@ def test_the_history_tells_who_changed_what_and_why(operator: Client, profile: P
     assert "to 30" in page
     assert restore_of(1) in page
     assert restore_of(3) not in page  # the one in force
+    assert "in force" in page
+    profile.enabled = False
+    save_profile(profile, "bob")
+    page = operator.get(f"/admin/poolmgr/poolprofile/{profile.pk}/history/").content.decode()
+    assert "not enabled" in page
+    assert "in force" not in page
 
 
 def test_checks_events_and_revisions_are_told_to_the_second(operator: Client, profile: PoolProfile) -> None:
