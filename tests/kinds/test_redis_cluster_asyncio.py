@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 from collections.abc import Coroutine, Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from poolmgr import exceptions
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.groups.group import Group
+from poolmgr.pools.lane import console_lane
 from poolmgr.targets.redis.asyncio.cluster import ManagedRedisCluster
 from poolmgr.targets.redis.kind import REDIS
 from tests.redis_cluster import Cluster
@@ -216,17 +218,33 @@ def test_forked_child_has_a_client_of_its_own(declared: str) -> None:  # P3
     run(main())
 
 
-def test_console_and_pause_reach_a_cluster_s_tasks(running: Cluster) -> None:
+def test_pause_is_told_as_such_by_a_client_that_must_look_where_the_slots_are(running: Cluster) -> None:  # P9
     async def main() -> None:
-        client = connect(running, max_size=3, connection_timeout=0.3)
+        client = await connect(running, max_size=3, connection_timeout=0.5)
         await client.set("key", 1)
         group().pause()
+        client._initialize = True  # as after an error
+        began = monotonic()
         with pytest.raises(exceptions.PoolPaused):
             await client.get("key")
+        # Once, and not for each node that could know.
+        assert monotonic() - began < 1.2
         waits = asyncio.create_task(client.get("key"))
         await asyncio.sleep(0.05)
         group().resume()
         assert await waits == b"1"
+
+    run(main())
+
+
+def test_console_does_not_wait_for_a_paused_cluster(running: Cluster) -> None:  # P10
+    async def main() -> None:
+        client = await connect(running, max_size=3)
+        await client.set("key", 1)
+        group().pause()
+        with console_lane():
+            assert await client.get("key") == b"1"
+        assert group().load().used == 0
 
     run(main())
 

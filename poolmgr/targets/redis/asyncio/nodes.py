@@ -12,7 +12,7 @@ from redis.asyncio.cluster import ClusterNode, NodesManager
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from poolmgr.exceptions import ServerDown
+from poolmgr.exceptions import PoolPaused, ServerDown
 from poolmgr.pools.aio.bridge import Bridge
 from poolmgr.pools.aio.perloop import PerLoop
 from poolmgr.pools.aio.pool import LoopPool
@@ -25,6 +25,8 @@ from poolmgr.targets.redis.library import redis
 #: The node at which the task's next command is to be asked for. redis-py says so as a command of its own, which may go over
 #: another connection than what it is about.
 _asks: ContextVar[ManagedNode | None] = ContextVar("asks", default=None)
+#: In a task that looks where the slots are: that a pool is paused, as those of all nodes are then.
+_told: ContextVar[list[PoolPaused] | None] = ContextVar("told", default=None)
 
 
 class AsyncNodePool(AsyncManagedConnectionPool):
@@ -75,10 +77,21 @@ class ManagedNode(ClusterNode):
 
     async def lay_ready(self) -> None:
         """Borrow what ``acquire_connection()`` takes, which must come before anything else is awaited."""
-        connection = await self.pool.get_connection()
+        connection = await self._borrow()
         if _asks.get() is self:
             await self._ask(connection)
         self._laid[get_ident()] = connection
+
+    async def _borrow(self) -> Any:
+        told = _told.get()
+        if told:
+            raise told[0]
+        try:
+            return await self.pool.get_connection()
+        except PoolPaused as ex:
+            if told is not None:
+                told.append(ex)
+            raise
 
     async def _ask(self, connection: Any) -> None:
         _asks.set(None)
@@ -182,11 +195,22 @@ class ManagedNodes(NodesManager):
             node.pool.drop_idle()
 
     async def initialize(self, additional_startup_nodes_info: Any = None, *args: Any, **kwargs: Any) -> None:
-        """redis-py's, which would connect to the additional ones beside all pools."""
+        """redis-py's, which would connect to the additional ones beside all pools.
+
+        Raises what a pool that is paused or exhausted says: the cluster is there.
+        """
         for host, port in additional_startup_nodes_info or ():
             node = self._at(host, port)
             self.startup_nodes.setdefault(node.name, node)
-        await super().initialize(None, *args, **kwargs)
+        before = _told.set([])
+        try:
+            await super().initialize(None, *args, **kwargs)
+        except redis.exceptions.RedisClusterException as ex:
+            if isinstance(ex.__cause__, redis.exceptions.MaxConnectionsError):
+                raise ex.__cause__ from None
+            raise
+        finally:
+            _told.reset(before)
 
     async def move_slot(self, e: Any) -> None:
         """redis-py's, which would put a node that nobody knew yet in the slot as it is."""
