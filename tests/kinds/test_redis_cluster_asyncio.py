@@ -126,6 +126,36 @@ def test_transactions_watch_and_come_back(running: Cluster) -> None:  # P2 P4
     run(main())
 
 
+def test_transaction_goes_on_while_the_client_looks_where_the_slots_are(running: Cluster) -> None:
+    async def main() -> None:
+        client = await connect(running, max_size=3)
+        await client.mset_nonatomic({f"key{number}": 0 for number in range(20)})
+        began = monotonic()
+        async with client.pipeline(transaction=True) as pipe:
+            await pipe.watch("key1")  # with the one connection that its node may have
+            client._initialize = True  # as after an error
+            looking = [asyncio.create_task(client.get("key1")) for _ in range(5)]
+            await asyncio.sleep(0)
+            value = int(await pipe.get("key1"))
+            pipe.multi()
+            pipe.set("key1", value + 1)
+            pipe.eval("return redis.call('incr', KEYS[1])", 1, "key1")
+            assert await pipe.execute() == [True, 2]
+        assert await asyncio.gather(*looking) == [b"2"] * 5
+        assert monotonic() - began < 4.0  # nobody's patience has been used up
+        assert len(group().members) == 3
+        async with client.pipeline(transaction=True) as pipe:
+            pipe.set("a", 1).set("b", 1)
+            with pytest.raises(redis.exceptions.CrossSlotTransactionError):
+                await pipe.execute()
+        async with client.pipeline(transaction=True) as pipe:
+            await pipe.watch("a")
+            with pytest.raises(redis.exceptions.CrossSlotTransactionError):
+                await pipe.get("b")
+
+    run(main())
+
+
 async def _nobody_has_any() -> None:
     async with asyncio.timeout(10):
         while group().load().used:

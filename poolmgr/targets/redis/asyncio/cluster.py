@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from redis._parsers.commands import AsyncCommandsParser
 from redis.asyncio import cluster as theirs
 from redis.asyncio import connection
 
@@ -43,6 +44,7 @@ class ManagedRedisCluster(theirs.RedisCluster):
         bootstrap(pool, None, None, target)  # which tells what is wrong with it
         super().__init__(*args, **kwargs)
         self.nodes_manager = ManagedNodes(self.nodes_manager, target, pool)
+        self.commands_parser = _CommandsParser()
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> theirs.ClusterPipeline:
         """redis-py's."""
@@ -59,14 +61,50 @@ class ManagedRedisCluster(theirs.RedisCluster):
         """Its nodes' pools end, and nothing is left open."""
 
 
+class _CommandsParser(AsyncCommandsParser):
+    """It asks for the server's commands once, and not at each look at where the slots are, for one more connection."""
+
+    async def initialize(self, node: Any = None) -> None:
+        """redis-py's."""
+        if node is None or not self.commands:
+            await super().initialize(node)
+        else:
+            self.node = node
+
+
 class _Transaction(theirs.TransactionStrategy):
-    """Its connection is laid ready for it, since it takes one without waiting."""
+    """Its connection is laid ready for it, since it takes one without waiting. All that it does is done in its loop, where
+    redis-py has a thread with a loop of its own for each command, to find its slot."""
+
+    def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        """redis-py's: an answer to be awaited while keys are watched, else the pipeline."""
+        if (self._watching or args[0] in self.IMMEDIATE_EXECUTE_COMMANDS) and not self._explicit_transaction:
+            return self._at_once(*args, **kwargs)
+        return theirs.AbstractStrategy.execute_command(self, *args, **kwargs)
+
+    async def _at_once(self, *args: Any, **kwargs: Any) -> Any:
+        if args[0] == "WATCH":
+            self._validate_watch()  # type: ignore[no-untyped-call]
+        slots = await self._slots_of([args])
+        if len(self._pipeline_slots | slots) > 1:
+            raise redis.exceptions.CrossSlotTransactionError("keys that are watched together must be of one slot")
+        self._pipeline_slots |= slots
+        return await self._immediate_execute_command(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    async def _slots_of(self, commands: Iterable[Sequence[Any]]) -> set[int]:
+        client = self._pipe.cluster_client
+        # Who looks where the slots are may wait for just the connection that this one has.
+        if self._transaction_connection is None:
+            await client.initialize()
+        keyed = [args for args in commands if args[0] not in self.NO_SLOTS_COMMANDS]
+        return {slot for args in keyed if (slot := await client._determine_slot(*args)) is not None}
 
     async def _get_connection_and_send_command(self, *args: Any, **options: Any) -> Any:
         await self._lay_ready()
         return await super()._get_connection_and_send_command(*args, **options)  # type: ignore[no-untyped-call]
 
     async def _execute_transaction(self, stack: Any, raise_on_error: bool) -> Any:
+        self._pipeline_slots |= await self._slots_of(command.args for command in stack)
         await self._lay_ready()
         return await super()._execute_transaction(stack, raise_on_error)
 
