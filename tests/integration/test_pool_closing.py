@@ -216,3 +216,11 @@ def test_limit_that_is_told_while_a_pool_begins_is_the_one_that_counts(open_pool
         logger.removeHandler(handler)
         registry.set_desired({})
         registry.lift_limits()
+
+
+def test_what_is_left_to_the_threads_of_a_pool_that_have_just_ended_is_done(open_pool: MakePool) -> None:  # P4
+    pool = open_pool()
+    pool.close()
+    done: list[None] = []
+    in_worker(pool.pool, lambda: done.append(None))
+    until(lambda: done == [None], "the work to be done")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from psycopg_pool.pool import MaintenanceTask
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 class _Work(MaintenanceTask):
     def __init__(self, pool: ElasticPool, work: Callable[[], object]) -> None:
         super().__init__(pool)
-        self.work = work
+        self._work = deque([work])  # from which one of two threads gets it
 
     def run(self) -> None:
         """Also in a pool that is closed meanwhile, where psycopg_pool's tasks do nothing: what it is about must end too."""
@@ -22,7 +24,11 @@ class _Work(MaintenanceTask):
             self._run(pool)
 
     def _run(self, pool: Any) -> None:
-        self.work()
+        try:
+            work = self._work.pop()
+        except IndexError:
+            return
+        work()
 
 
 def in_worker(pool: ElasticPool, work: Callable[[], object], delay: float = 0.0) -> None:
@@ -32,3 +38,6 @@ def in_worker(pool: ElasticPool, work: Callable[[], object], delay: float = 0.0)
         pool.schedule_task(task, delay)
     else:
         pool.run_task(task)
+        if pool._closed and not pool._workers:
+            # They were told to end meanwhile, perhaps before they come to it.
+            Thread(target=task.run, name="poolmgr-last-work", daemon=True).start()
