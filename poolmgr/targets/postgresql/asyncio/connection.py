@@ -53,6 +53,8 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
         entry.loan = ref(self)
         self._prepared = lent._prepared  # of the session, whoever uses it
         self._autocommit = True
+        # As the settings have it.
+        self._isolation_level, self._read_only, self._deferrable = lent.isolation_level, lent.read_only, lent.deferrable
         self._pool = self.lender = pool
         self._template = pool.adapters
         self._cursor_class, self._server_cursor_class = CURSOR, SERVER_CURSOR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -88,15 +89,23 @@ async def _next(managed: ManagedPool, owner: Any, left: float, timeout: float) -
 
 async def _is_unfit(managed: ManagedPool, conn: PooledConnection, now: float, timeout: float | None) -> str:
     """Why a connection that was just taken may not be handed out, in which case it is dropped; empty when it may."""
+    epoch = conn.entry.epoch
+    looks: asyncio.Future[str] | None = None
     try:
         fault = validation.look(managed, conn, now)
         if fault == validation.DOUBTFUL:
             fault = await _answer(managed, conn, validation.seconds_for(managed, timeout))
         if not fault and managed.check is not None:
             # The site's own code, which may wait.
-            fault = await asyncio.to_thread(validation.refusal, managed, conn, managed.check)
+            looks = asyncio.get_running_loop().run_in_executor(None, validation.refusal, managed, conn, managed.check)
+            fault = await asyncio.shield(looks)
     except BaseException:  # cancelled, and an answer may be under way
-        managed.put_back(conn, waits=False)
+        give_back = partial(managed.put_back, conn, epoch, waits=False)
+        if looks is None or looks.done():
+            give_back()
+        else:
+            # Nobody can stop the thread: until it is done the connection is no one else's.
+            looks.add_done_callback(lambda looked: give_back())
         raise
     if fault:
         managed.discard(conn, fault)
