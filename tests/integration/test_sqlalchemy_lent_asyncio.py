@@ -286,3 +286,30 @@ def test_tasks_that_are_cancelled_at_random_lose_nothing(small_pool: Small, engi
 
 def test_one_engine_for_each_alias() -> None:
     assert async_engine("default") is async_engine("default")
+
+
+def test_loan_whose_listener_fails_or_is_cancelled_ends(small_pool: Small, engine: Any) -> None:  # P4
+    pool = small_pool("transaction")
+    fails = True
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def fail(connection: Any, record: Any) -> None:
+        if fails:
+            cursor = connection.cursor()
+            cursor.execute("SELECT pg_sleep(0.05)")
+            raise ZeroDivisionError
+
+    async def main() -> None:
+        nonlocal fails
+        with pytest.raises(ZeroDivisionError):
+            await engine.connect()
+        assert pool.load().used == 0
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await engine.connect()
+        fails = False
+        async with engine.connect() as conn:
+            assert await conn.scalar(text("SELECT 1")) == 1
+
+    asyncio.run(main())
+    assert (pool.load().used, pool.snapshot().reclaimed) == (0, 0)

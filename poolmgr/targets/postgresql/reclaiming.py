@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -54,7 +55,11 @@ def _goes_on(state: PoolState, entry: SessionEntry, owner: Any) -> bool:
         return False
     if not state.silence.lasts(entry, loan.said):
         return True
-    return any(is_suspended(user) or type(user).__module__ != "builtins" for user in users_of(loan))
+    del loan
+    # What a library's objects keep of each other, as after a task that was cancelled, is nobody's.
+    gc.collect()
+    users = [] if (loan := entry.loan()) is None else users_of(loan)
+    return any(is_suspended(user) or type(user).__module__ != "builtins" for user in users)
 
 
 def look_for_dropped(state: PoolState) -> None:

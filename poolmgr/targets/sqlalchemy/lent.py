@@ -76,7 +76,7 @@ class LentPool(sqlalchemy.pool.Pool):
         return record
 
     def _new_record(self, conn: Any) -> Any:
-        record = conn.loan.records[self] = _record(self)
+        record = conn.loan.records[self] = new_record(self)
         record.greets, record.adapters = True, self._adapters_of(conn)
         return record
 
@@ -164,7 +164,7 @@ class LentPool(sqlalchemy.pool.Pool):
 _IDLE = 0  # libpq's
 
 
-def _record(pool: LentPool) -> Any:
+def new_record(pool: Any) -> Any:
     """A record that is handed its connection, where those that the pool makes connect."""
     return sqlalchemy.pool.base._ConnectionRecord(pool, connect=False)
 

@@ -18,7 +18,7 @@ from poolmgr.pools.forks import on_fork
 from poolmgr.pools.lender import TaskLender
 from poolmgr.targets.sqlalchemy.asyncio.first import First
 from poolmgr.targets.sqlalchemy.asyncio.greenlets import await_only
-from poolmgr.targets.sqlalchemy.lent import expect_transactions, ours, read_only_at_first, url_of
+from poolmgr.targets.sqlalchemy.lent import expect_transactions, new_record, ours, read_only_at_first, url_of
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 from poolmgr.targets.sqlalchemy.resetting import spare_rollbacks
 
@@ -47,20 +47,32 @@ class AsyncLentPool(sqlalchemy.pool.Pool):
 
     def _do_get(self) -> Any:
         if self._first.is_over:
-            return self._create_connection()
+            return self._connected()
         first, well = await_only(self._first.turn()), False
         try:
-            made = self._create_connection()
+            made = self._connected()
             well = True
         finally:
             if first:
                 self._first.ended(well)
         return made
 
-    def _do_return_conn(self, record: Any) -> None:
-        if record._is_hard_or_soft_invalidated() and record.dbapi_connection is not None:
-            self._end(record.dbapi_connection)
-        record.close()
+    def _connected(self) -> Any:
+        """A record with what it was handed. Where a listener fails or is cancelled, SQLAlchemy 2.0 forgets that."""
+        made = new_record(self)
+        try:
+            made.get_connection()
+        except BaseException:
+            if (handed := made.__dict__.get("handed")) is not None:
+                self._close_connection(handed, terminate=True)
+            raise
+        del made.handed
+        return made
+
+    def _do_return_conn(self, returned: Any) -> None:
+        if returned._is_hard_or_soft_invalidated() and returned.dbapi_connection is not None:
+            self._end(returned.dbapi_connection)
+        returned.close()
 
     def _close_connection(self, connection: Any, *, terminate: bool = False) -> None:
         # The same for one that is detached, and for one that the garbage collector finds: it waits for nothing.
@@ -75,10 +87,11 @@ class AsyncLentPool(sqlalchemy.pool.Pool):
     def _driver_s(self, connection: Any) -> Any:
         return self._dialect.get_driver_connection(connection)
 
-    def _hand(self, record: Any) -> Any:
-        """What SQLAlchemy takes for a connect."""
+    def _hand(self, to: Any) -> Any:
+        """What SQLAlchemy takes for a connect, of a record."""
         dbapi = cast(Any, self._dialect).loaded_dbapi
-        return dbapi.connect(async_creator_fn=self._borrow)
+        to.handed = dbapi.connect(async_creator_fn=self._borrow)
+        return to.handed
 
     async def _borrow(self) -> Any:
         lender = self.lender
