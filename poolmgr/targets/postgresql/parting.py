@@ -90,6 +90,14 @@ def abandon(canceller: Cancel) -> None:
     closer().hand_over(_Walk(_cancelled(canceller)))
 
 
+def stop(pgconn: Any) -> None:
+    """Have the statement that runs on an open connection cancelled, once and without waiting.
+
+    It may have ended by itself when the cancel comes, which must reach nobody else's: close the connection afterwards.
+    """
+    closer().hand_over(_Walk(Cancel(pgconn).send(monotonic() + _LONGEST)))
+
+
 def _cancelled(canceller: Cancel) -> Steps:
     """Sent again at growing intervals, since nothing is heard of what a cancel has done that came before its statement."""
     deadline, due, pause = monotonic() + _LONGEST, 0.0, AGAIN

@@ -10,7 +10,9 @@ from poolmgr.pools.entry import Entry
 EXTENDS = "new extension"
 #: Pins whose traces no DISCARD ALL removes: such a connection is replaced.
 LIBRARY, SEED, DBLINK = "LOAD", "random seed", "dblink"
-INDELIBLE = frozenset({LIBRARY, SEED, DBLINK})
+#: The pin of what must not be used again, such as what a cancel is on its way to.
+SPOILT = "closed by its borrower"
+INDELIBLE = frozenset({LIBRARY, SEED, DBLINK, SPOILT})
 
 
 class SessionEntry(Entry):

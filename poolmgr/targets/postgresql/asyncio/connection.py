@@ -15,10 +15,14 @@ import psycopg
 from psycopg import pq
 from psycopg.adapt import AdaptersMap
 
+from poolmgr.pools.aio.bridge import running_loop
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.sockets import hang_up
 from poolmgr.targets.postgresql.asyncio.cursors import CURSOR, RUNS, SERVER_CURSOR, looking
 from poolmgr.targets.postgresql.connection import PooledConnection
+from poolmgr.targets.postgresql.liveness import PATIENCE
+from poolmgr.targets.postgresql.parting import stop
+from poolmgr.targets.postgresql.session import SPOILT
 
 if TYPE_CHECKING:
     from poolmgr.targets.postgresql.managed import ManagedPool
@@ -60,7 +64,6 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
         self._cursor_class, self._server_cursor_class = CURSOR, SERVER_CURSOR
         self._waits = 0
         self.said = 0
-        self._when_silent: Callable[[], object] | None = None
 
     # -- what a borrower does -----------------------------------------------------------------------------------------
 
@@ -122,15 +125,15 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
             return await super().wait(gen, *args, **kwargs)
         finally:
             self._waits -= 1
-            if self._when_silent is not None and not self._waits:
-                self._when_silent()
+            if self.is_over and not self._waits:
+                self._go_back()
 
     async def tpc_begin(self, xid: Any) -> None:
         self._entry.pins.add("two-phase transaction")
         await super().tpc_begin(xid)
 
     async def close(self) -> None:
-        """End the connection itself, which its pool replaces. Another task that waits for an answer gets its error first."""
+        """Give it back, to be closed and replaced by its pool. Another task that waits for an answer gets an error."""
         self.end()
 
     # -- what the pool and other libraries do -------------------------------------------------------------------------
@@ -146,9 +149,8 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
 
     def end(self) -> None:
         """As ``close()``, which waits for nothing."""
-        if not self.is_over and not self.closed:
-            self._closed = True
-            self._end_or(self._lent.close)
+        self._spoil()
+        self.part()
 
     @property
     def is_over(self) -> bool:
@@ -158,35 +160,35 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
     def part(self) -> None:
         """Be over, and give the pool's connection back; at a second call nothing is done.
 
-        Where another task waits for an answer still, that is broken off, and the connection goes back when it has heard.
+        Where another task waits for an answer still, that is broken off, and the connection goes back when it has heard:
+        until then their loop watches the socket, which must not be closed.
         """
         if self.is_over:
             return
-        lent = self._lent
+        lent, self._pool = self._lent, None
         if lent.entry.epoch == self._epoch:
             lent.pgconn.notice_handler, lent.pgconn.notify_handler = self._handlers
-            if self._pipeline is not None:
-                self._closed = True
-                self._end_or(lent.close)
-        self._pool = None
-        self._end_or(self._go_back)
+        if self._pipeline is not None or self._waits:
+            self._spoil()
+        if not self._waits:
+            self._go_back()
+            return
+        # Whom it reaches is known for as long as nobody else has the connection: nobody will.
+        stop(lent.pgconn)
+        if (loop := running_loop()) is not None:
+            loop.call_later(PATIENCE, self._hang_up)
+        else:
+            self._hang_up()
+
+    def _spoil(self) -> None:
+        """Have the pool close it when it comes back."""
+        if self._lent.entry.epoch == self._epoch:
+            self._entry.pins.add(SPOILT)
+
+    def _hang_up(self) -> None:
+        if self._waits and not self.closed:
+            hang_up(self.fileno())
 
     def _go_back(self) -> None:
         self.pgconn = _nothing()
         self._managed.put_back(self._lent, self._epoch, waits=False)
-
-    def _end_or(self, act: Callable[[], object]) -> None:
-        """Now, or when whoever waits for an answer has heard that there comes none: their loop watches the socket."""
-        if not self._waits:
-            act()
-            return
-        before = self._when_silent
-
-        def both() -> None:
-            if before is not None:
-                before()
-            act()
-
-        self._when_silent = both
-        if (fileno := self.pgconn.socket if not self.closed else -1) >= 0:
-            hang_up(fileno)
