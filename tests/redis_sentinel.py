@@ -1,6 +1,6 @@
 """Real Redis servers that a real Sentinel watches: a master, a replica, and one Sentinel, which is enough for its own vote."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +59,11 @@ class Watched:
     def admin(self, server: EmbeddedRedis) -> Any:
         return redis.Redis.from_url(server.url())
 
-    def sentinel(self, cls: Any = Sentinel, patience: float = 1) -> Any:
-        """A client of the Sentinel, of either half of redis-py, which connects to the servers with the password."""
-        return cls([(HOST, self.port)], sentinel_kwargs={"socket_timeout": patience}, password=self.password)
+    def sentinel(self, cls: Any = Sentinel, patience: float = 1, before: Sequence[tuple[str, int]] = ()) -> Any:
+        """A client of the Sentinel, of either half of redis-py, which connects to the servers with the password. There may be
+        others ``before`` it."""
+        others = [*before, (HOST, self.port)]
+        return cls(others, sentinel_kwargs={"socket_timeout": patience}, password=self.password)
 
     def _orders_failover(self) -> bool:
         try:

@@ -4,7 +4,9 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from redis.asyncio.sentinel import Sentinel
 
 from poolmgr.pools import registry
 from poolmgr.targets.redis.asyncio import AsyncManagedSentinelPool
+from poolsite.demo.ports import HOST
 from tests.kinds.async_subjects import Loop
 from tests.redis_sentinel import SERVICE, Watched
 from tests.waiting import until
@@ -25,8 +28,8 @@ def closed(no_agent: None) -> Iterator[None]:
     registry.close(TARGET)
 
 
-def client_of(watched: Watched, patience: float = 1, **pool: Any) -> Any:
-    return watched.sentinel(Sentinel, patience).master_for(
+def client_of(watched: Watched, patience: float = 1, before: Any = (), **pool: Any) -> Any:
+    return watched.sentinel(Sentinel, patience, before).master_for(
         SERVICE,
         connection_pool_class=AsyncManagedSentinelPool,
         client_name="ours",
@@ -125,6 +128,22 @@ def test_loop_that_is_busy_while_the_master_changes_hands_out_no_old_connection(
         asyncio.run(main())
     finally:
         other.close()
+
+
+def test_sentinel_that_says_nothing_is_asked_last_from_then_on(watched: Watched) -> None:  # P8
+    with socket.create_server((HOST, 0)) as silent:  # it is connected to, and nobody accepts
+        client = client_of(watched, patience=0.5, before=[silent.getsockname()], max_size=1)
+
+        async def main() -> None:
+            for most in (5.0, 0.4):
+                began = monotonic()
+                assert await _port(client) == watched.master.port
+                assert monotonic() - began < most
+                await client.connection_pool.disconnect()
+
+        asyncio.run(main())
+    first = client.connection_pool.sentinel_manager.sentinels[0]
+    assert first.connection_pool.connection_kwargs["port"] == watched.port
 
 
 def test_answer_that_was_read_late_does_not_bring_the_old_master_back(watched: Watched) -> None:  # P7

@@ -74,10 +74,12 @@ class AsyncManagedSentinelPool(AsyncManagedConnectionPool, SentinelConnectionPoo
 
     async def get_master_address(self) -> Any:
         """redis-py's: ask who is the master. When it is another, the idle connections of every loop are closed."""
-        manager = copy(self.sentinel_manager)  # whose order of Sentinels an answer changes, in one loop or another
+        # Who answers is asked first from then on, by a list that two loops must not change at once.
+        manager = copy(self.sentinel_manager)
         manager.sentinels = list(manager.sentinels)
         number = self._questions.ask()
         named = await manager.discover_master(self.service_name)
+        self.sentinel_manager.sentinels = manager.sentinels
         if self.is_master and not self._questions.take(number, partial(self._hear, named)):
             return self.master_address
         return named
