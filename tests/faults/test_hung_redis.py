@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis as client_library
+from django.core.cache import caches
 from django.test import Client
 
 from poolmgr import tasks
@@ -23,6 +24,8 @@ from poolmgr.control.reporting.fleet import read_beats, read_fleet
 from poolmgr.control.reporting.report import make_report
 from poolmgr.control.store import get_store
 from poolmgr.models import Command, PoolProfile, ProfileRevision
+from poolmgr.pools import registry
+from poolmgr.pools.lane import console_lane
 from poolsite.demo.servers import EmbeddedRedis
 from tests.integration.console import beat, person, signed_in
 from tests.waiting import until
@@ -95,10 +98,11 @@ def test_a_page_waits_once(page: str, redis: EmbeddedRedis, client: Client) -> N
     assert 0.4 < cost_of_silence(redis, lambda: client.get(page)) < ONCE or page.endswith("/add/")
 
 
-def test_a_page_whose_sessions_are_in_it_says_nothing_untrue_of_the_database(
-    redis: EmbeddedRedis, settings: Any
-) -> None:  # P10
+@pytest.fixture
+def visitor(redis: EmbeddedRedis, settings: Any) -> Iterator[Client]:
+    """An operator whose session is in it too, as the cache that it is read from and written to for a page."""
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+    before = settings.CACHES
     settings.CACHES = {
         "default": {
             "BACKEND": "django_redis.cache.RedisCache",
@@ -106,20 +110,49 @@ def test_a_page_whose_sessions_are_in_it_says_nothing_untrue_of_the_database(
             "OPTIONS": {
                 "CONNECTION_FACTORY": "poolmgr.targets.redis.django_redis.ConnectionFactory",
                 "IGNORE_EXCEPTIONS": True,
-                # It is read from and written to for a page, which is more than a page waits for its databases.
-                "POOL": {"connection_timeout": 3, "min_size": 0},
+                "SOCKET_TIMEOUT": 1,
+                "POOL": {"connection_timeout": 1, "min_size": 0},
             },
         }
     }
-    client = signed_in(person("operator", superuser=True))
+    yield signed_in(person("operator", superuser=True))
+    os.kill(redis.pid, signal.SIGCONT)
+    settings.CACHES = before
+
+
+def test_a_page_whose_sessions_are_in_it_says_nothing_untrue_of_the_database(
+    redis: EmbeddedRedis, visitor: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:  # P10
     beat()
-    assert client.get("/pools/").status_code == 200
+    assert visitor.get("/pools/").status_code == 200
+    # The cache is waited for longer than a page waits for its databases.
+    monkeypatch.setattr("poolmgr.dashboard.access._PATIENCE", 1.0)
     os.kill(redis.pid, signal.SIGSTOP)
-    answer = client.get("/pools/")
+    answer = visitor.get("/pools/")
     assert answer.status_code == 200
     page = answer.content.decode()
     assert "does not answer: heartbeats go through the control database" in page
     assert "The control database" not in page
+
+
+def test_a_page_does_not_wait_for_a_cache_that_the_site_knows_to_be_away(
+    redis: EmbeddedRedis, visitor: Client
+) -> None:  # P8 P10
+    beat()
+    assert visitor.get("/pools/").status_code == 200
+    os.kill(redis.pid, signal.SIGSTOP)
+    until(lambda: took(lambda: caches["default"].get("key")) < 0.2, "the pool to know", 20)
+    # For the fleet alone.
+    assert min(took(lambda: visitor.get("/pools/")) for _ in range(3)) < ONCE
+
+
+def test_a_piece_of_work_waits_once_for_a_cache_without_a_pool(redis: EmbeddedRedis, visitor: Client) -> None:  # P8
+    registry.close("cache:default")
+    os.kill(redis.pid, signal.SIGSTOP)
+    for _ in range(2):
+        with console_lane():
+            assert took(lambda: caches["default"].get("key")) > 0.8
+            assert took(lambda: [caches["default"].get("key") for _ in range(5)]) < 0.8
 
 
 def test_a_save_waits_once_and_says_nothing_wrong(

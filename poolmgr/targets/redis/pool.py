@@ -19,6 +19,7 @@ from poolmgr.pools.lane import on_console_lane
 from poolmgr.secrets import hide
 from poolmgr.targets.redis.arguments import address, bootstrap, refuse
 from poolmgr.targets.redis.connection import tracked
+from poolmgr.targets.redis.console import connection_beside, direct
 from poolmgr.targets.redis.driver import RedisDriver
 from poolmgr.targets.redis.kind import REDIS
 from poolmgr.targets.redis.library import redis
@@ -73,10 +74,10 @@ class ManagedConnectionPool(redis.ConnectionPool):
         if core is None or core.retired:
             if on_console_lane() is not None:
                 # A process that serves the console alone makes no pool.
-                return self._direct(self.bootstrap.connection_timeout)
+                return direct(self, self.bootstrap.connection_timeout)
             core = self._begin()
         if on_console_lane() is not None and (core.paused or not core.idle):
-            return self._direct(core.spec.connection_timeout)
+            return connection_beside(self, core)
         return core.checkout().conn
 
     def release(self, connection: Any) -> None:
@@ -141,13 +142,6 @@ class ManagedConnectionPool(redis.ConnectionPool):
             attend()
         core = self._core
         return self._begin() if core is None or core.retired else core
-
-    def _direct(self, timeout: float) -> Any:
-        """For the console, which must not wait: a connection of its own."""
-        connection = self.make_connection()
-        connection.direct_of = self
-        connection.connect_within(timeout)
-        return connection
 
     # -- what others call of redis-py's pool --------------------------------------------------------------------------
 
