@@ -296,11 +296,17 @@ def test_what_a_task_that_ended_has_kept_comes_back_within_5_seconds(make: Make)
 
 def test_what_another_task_goes_on_with_stays_with_it(make: Make, redis_subject: Redis) -> None:  # P3 P4
     async def main() -> None:
-        pool = make(pool={"min_size": 0, "max_size": 4})
+        pool = make(pool={"min_size": 0, "max_size": 5})
         client = Client(connection_pool=pool)
         await client.ping()
         # What wait_for() is given may run in a task of its own.
         conn = await asyncio.create_task(pool.get_connection())
+        # A variable that an inner function shares is not the coroutine's own.
+        shared = await asyncio.create_task(pool.get_connection())
+
+        async def use_shared() -> None:
+            await _by_words(shared, "PING")
+
         single = Client(connection_pool=pool, single_connection_client=True)
         await asyncio.create_task(single.initialize())
         subscription = client.pubsub()
@@ -308,14 +314,16 @@ def test_what_another_task_goes_on_with_stays_with_it(make: Make, redis_subject:
         pipe = client.pipeline()
         await asyncio.create_task(pipe.watch("a"))
         before = redis_subject.ends()
-        assert len(before) == 4
+        assert len(before) == 5
         await asyncio.sleep(5)
         assert redis_subject.ends() == before
         await _by_words(conn, "PING")
+        await use_shared()
         assert await single.ping()
         pipe.multi()
         assert await pipe.set("a", 1).execute() == [True]
         await pool.release(conn)
+        await pool.release(shared)
         await pipe.reset()
         await subscription.aclose()
         await single.aclose()

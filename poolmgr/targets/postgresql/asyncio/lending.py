@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from poolmgr.pools.forks import attend, here
+from poolmgr.pools.owners import owner_function
 from poolmgr.targets.postgresql import leasing, validation
 from poolmgr.targets.postgresql.asyncio.asking import validate
 from poolmgr.targets.postgresql.asyncio.place import Awaited
@@ -21,7 +22,7 @@ async def checkout(managed: ManagedPool, timeout: float | None) -> PooledConnect
     if not here:
         attend()
     asked = monotonic()
-    owner: Any = asyncio.current_task()
+    owner: Any = asyncio.current_task() or owner_function()()
     if asked >= managed.lapses:
         # Before anybody is served: this process may have been frozen for longer than its lease.
         leasing.lapse(managed)

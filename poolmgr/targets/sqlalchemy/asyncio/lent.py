@@ -37,13 +37,16 @@ class AsyncLentPool(sqlalchemy.pool.Pool):
     ) -> None:
         self._alias = alias
         self._first = _first or First()
+        self._found: TaskLender | None = None
         super().__init__(cast(Any, self._hand), **kw)
         _all.add(self)
 
     @property
     def lender(self) -> TaskLender:
-        """The alias's pool. Raises ``ConfigurationError`` where it has none."""
-        return _lender(self._alias)
+        """The alias's pool, whichever that is in the present process. Raises ``ConfigurationError`` where it has none."""
+        if (found := self._found) is None:
+            found = self._found = _lender(self._alias)
+        return found
 
     def _do_get(self) -> Any:
         if self._first.is_over:
