@@ -313,3 +313,37 @@ def test_loan_whose_listener_fails_or_is_cancelled_ends(small_pool: Small, engin
 
     asyncio.run(main())
     assert (pool.load().used, pool.snapshot().reclaimed) == (0, 0)
+
+
+def test_forked_child_borrows_connections_of_its_own(small_pool: Small, engine: Any) -> None:  # P3
+    small_pool("transaction")
+
+    async def main() -> int:
+        async with engine.connect() as conn:
+            return int(await conn.scalar(text("SELECT pg_backend_pid()")))
+
+    pid = asyncio.run(main())
+    child = os.fork()
+    if child == 0:
+        # No assertion here, whose traceback would be the runner's own, twice.
+        os._exit(0 if asyncio.run(main()) != pid else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert asyncio.run(main()) == pid
+
+
+def test_what_waits_while_the_pool_is_closed_is_told(small_pool: Small, engine: Any) -> None:  # P9
+    pool = small_pool("transaction")
+
+    async def main() -> None:
+        async with engine.connect() as conn:
+            await conn.scalar(text("SELECT 1"))
+            waiting = asyncio.create_task(engine.connect().start())
+            while not pool.load().pending:
+                await asyncio.sleep(0)
+            await asyncio.to_thread(registry.close, "default")
+            with pytest.raises(exceptions.PoolClosed):
+                await waiting
+        async with engine.connect() as conn:
+            assert await conn.scalar(text("SELECT 1")) == 1
+
+    asyncio.run(main())
