@@ -52,7 +52,8 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
         }
         self.initial.update(whole)
         self._bound()
-        if "pool_mode" in self.fields and (target := self.instance.target):
+        target = self.instance.target or self.initial.get("target")  # of a new one, that of the link
+        if "pool_mode" in self.fields and target:
             self._say_what_transacts(target)
         self.refused = self._keep_to_the_kind()
         if self.instance._state.adding:

@@ -197,6 +197,12 @@ def test_of_two_who_save_at_the_same_moment_the_second_hears_of_the_first(
     assert not ProfileRevision.objects.filter(number=2).exists()
 
 
+def test_the_form_of_a_new_profile_says_what_statement_mode_would_break(operator: Client, settings: Any) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    page = operator.get(f"{ADD}?target=default").content.decode()
+    assert "would break this site: SESSION_ENGINE keeps sessions in it" in page
+
+
 # -- refusing ---------------------------------------------------------------------------------------------------------
 
 
