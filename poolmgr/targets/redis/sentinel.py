@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
@@ -70,14 +69,13 @@ class ManagedSentinelPool(ManagedConnectionPool, SentinelConnectionPool):
         """redis-py's: ask who is the master. When it is another, the idle connections are closed."""
         number = self._questions.ask()
         named = self.sentinel_manager.discover_master(self.service_name)
-        if self.is_master and not self._questions.take(number, partial(self._hear, named)):
-            return self._master
-        return named
+        if not self.is_master:
+            return named
+        return self._questions.hear(number, named, lambda: self._master, self._follow)
 
-    def _hear(self, named: Any) -> None:
-        if named != self.proxy.master_address:
-            self.proxy.master_address = named
-            self.disconnect(inuse_connections=False)
+    def _follow(self, named: Any) -> None:
+        self.proxy.master_address = named
+        self.disconnect(inuse_connections=False)
 
     @property
     def address(self) -> str:

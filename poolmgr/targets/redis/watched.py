@@ -58,25 +58,28 @@ def address(service: str, is_master: bool, master: Any, database: Any) -> str:
 
 
 class Questions:
-    """Tells late answers, which may name a master that is none any more: somebody was kept from reading them."""
+    """Tells late answers, which may name a master that is none any more: somebody was kept from asking, or from reading.
+
+    Who asks after a change was heard of hears nothing older than that; of those who asked before nobody knows, and the next
+    second tells.
+    """
 
     def __init__(self) -> None:
         self._numbers = count(1)
-        self._answered = 0
+        self._changed = 0  # the number that came last when a change was heard of
         self._locks: dict[int, Lock] = {}  # by process: it may have been held at a fork
 
     def ask(self) -> int:
         """The number of a question, taken before it is asked."""
         return next(self._numbers)
 
-    def take(self, number: int, hear: Callable[[], object]) -> bool:
-        """Hear the answer to a question, unless one to a later question was heard before; whether it was."""
+    def hear(self, number: int, named: Any, known: Callable[[], Any], follow: Callable[[Any], object]) -> Any:
+        """Have ``follow()`` the answer to a question where it tells of a change; who is the master by all that is known."""
         with self._locks.setdefault(os.getpid(), Lock()):
-            if number < self._answered:
-                return False
-            self._answered = number
-            hear()
-            return True
+            if named != known() and number > self._changed:
+                self._changed = next(self._numbers)
+                follow(named)
+            return known()
 
 
 class Asking:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import copy
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -80,15 +79,14 @@ class AsyncManagedSentinelPool(AsyncManagedConnectionPool, SentinelConnectionPoo
         number = self._questions.ask()
         named = await manager.discover_master(self.service_name)
         self.sentinel_manager.sentinels = manager.sentinels
-        if self.is_master and not self._questions.take(number, partial(self._hear, named)):
-            return self.master_address
-        return named
+        if not self.is_master:
+            return named
+        return self._questions.hear(number, named, lambda: self.master_address, self._follow)
 
-    def _hear(self, named: Any) -> None:
-        if named != self.master_address:
-            self.master_address: Any = named
-            for core in self._loops.all():
-                core.drop_idle()
+    def _follow(self, named: Any) -> None:
+        self.master_address: Any = named
+        for core in self._loops.all():
+            core.drop_idle()
 
     @property
     def address(self) -> str:
