@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -444,15 +445,45 @@ def test_cancelled_while_the_server_is_silent_a_checkout_ends_at_once(  # P4 P8
     async def main() -> None:
         async with pool.connection() as conn:
             pid = await pid_of(conn)
-        os.kill(pid, 19)
+        os.kill(pid, signal.SIGSTOP)
         try:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
                     await pool.checkout()
         finally:
-            os.kill(pid, 18)
+            os.kill(pid, signal.SIGCONT)
         async with pool.connection() as conn:
             await pid_of(conn)
+
+    asyncio.run(main())
+    assert pool.managed.load()[1:] == (0, 0)
+
+
+def test_cancelled_while_a_statement_runs_the_connection_stays_unless_the_server_is_frozen(  # P3 P4 P8
+    make: Callable[..., AsyncPool],
+) -> None:
+    pool = make(max_size=1)
+
+    async def give_up(seconds: float, query: str) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(seconds), pool.connection() as conn:
+                await conn.execute(query)
+
+    async def main() -> None:
+        async with pool.connection() as conn:
+            pid = await pid_of(conn)
+        await give_up(0.05, "SELECT pg_sleep(60)")
+        async with pool.connection() as conn:
+            assert await pid_of(conn) == pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            # Sooner than psycopg's own wait, which lasts 5 seconds.
+            async with asyncio.timeout(4):
+                await give_up(0.05, "SELECT 1")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        async with pool.connection() as conn:
+            assert await pid_of(conn) != pid
 
     asyncio.run(main())
     assert pool.managed.load()[1:] == (0, 0)

@@ -6,6 +6,7 @@ the pool's connections belong to no loop. What a borrower sets on this one in Py
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from weakref import ref
 import psycopg
 from psycopg import pq
 from psycopg.adapt import AdaptersMap
+from psycopg.waiting import wait_async
 
 from poolmgr.pools.aio.bridge import running_loop
 from poolmgr.pools.forks import attend, here
@@ -27,6 +29,8 @@ from poolmgr.targets.postgresql.session import SPOILT
 if TYPE_CHECKING:
     from poolmgr.targets.postgresql.managed import ManagedPool
 
+#: Seconds for which a task that was cancelled waits for its statement to be.
+_STOPS_WITHIN = 1.0
 _OVER = "this connection went back to the pool; take another"
 
 
@@ -110,7 +114,7 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
         """Note what a statement leaves behind."""
         self._entry.pins.update(reasons)
 
-    async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+    async def wait(self, gen: Any, interval: float = 0.1, **kwargs: Any) -> Any:  # type: ignore[override]
         """psycopg's, by which all goes that it sends. Raises ``InterfaceError`` once the connection went back."""
         if not here:
             attend()
@@ -122,11 +126,32 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
         self._waits += 1
         self.said += 1
         try:
-            return await super().wait(gen, *args, **kwargs)
+            return await wait_async(gen, self.pgconn.socket, interval=interval, **kwargs)
+        except asyncio.CancelledError:
+            if self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+                await self._stop(gen)
+            raise
         finally:
             self._waits -= 1
             if self.is_over and not self._waits:
                 self._go_back()
+
+    async def _stop(self, gen: Any) -> None:
+        """Have what runs stopped, so that the connection may stay; one whose server takes its time is closed.
+
+        psycopg's own wait for that lasts 5 seconds, or for ever, in the way of whoever has cancelled.
+        """
+        try:
+            async with asyncio.timeout(_STOPS_WITHIN):
+                await self.cancel_safe(timeout=_STOPS_WITHIN)
+                await wait_async(gen, self.pgconn.socket, interval=_STOPS_WITHIN)
+        except psycopg.errors.QueryCanceled:
+            pass
+        except BaseException as ex:
+            # Where it goes on at the server, the pool has it cancelled and hears its end.
+            self._lent.close()
+            if not isinstance(ex, Exception):
+                raise
 
     async def tpc_begin(self, xid: Any) -> None:
         self._entry.pins.add("two-phase transaction")
