@@ -1,5 +1,8 @@
 """What scripts/peer-suite says of two runs."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +77,17 @@ def test_list_without_reasons_or_with_doubles_is_refused(
 @pytest.mark.parametrize("name", PEERS)
 def test_every_list_of_what_differs_can_be_read(name: str) -> None:
     differing(name)
+
+
+def test_ours_are_there_to_come_in_for_theirs() -> None:
+    # In a process of its own, since each takes the place of the library's in the whole of it. django-redis's wants a run.
+    inside = Path(verdict.__file__).parent / "inside"
+    plugins = sorted({each.ours for each in PEERS.values() if each.ours} - {PEERS["django-redis"].ours})
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {', '.join(plugins)}"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(inside), str(inside.parents[2])])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

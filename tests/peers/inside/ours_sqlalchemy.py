@@ -8,7 +8,7 @@ import peer_settings  # noqa: F401
 import sqlalchemy
 import sqlalchemy.pool.impl
 
-from poolmgr.targets.sqlalchemy import driver, pool
+from poolmgr.targets.sqlalchemy import driver, pool, stopping
 
 #: Theirs is 30, for which a pool waits whose connects fail.
 _TIMEOUT = 5.0
@@ -72,6 +72,6 @@ def _but_of_mocks(tell: Callable[[Any], int], nothing: int) -> Callable[[Any], i
 
 for module in (sqlalchemy, sqlalchemy.pool, sqlalchemy.pool.impl):
     module.QueuePool = QueuePool
-for module in (driver, pool):
+for module in (driver, stopping):
     module.fileno_of = _but_of_mocks(module.fileno_of, -1)
-    module.server_id_of = _but_of_mocks(module.server_id_of, 0)
+driver.server_id_of = _but_of_mocks(driver.server_id_of, 0)
