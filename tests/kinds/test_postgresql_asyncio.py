@@ -259,6 +259,12 @@ def test_connection_that_was_given_back_is_over_for_who_keeps_it(make: Callable[
             ):
                 with pytest.raises((psycopg.InterfaceError, psycopg.OperationalError)):
                     await use
+            for name in ("prepare_threshold", "prepared_max"):
+                with pytest.raises(psycopg.InterfaceError):
+                    setattr(kept, name, 1)
+            with pytest.raises(psycopg.InterfaceError):
+                await psycopg.AsyncCursor(kept).execute("SET work_mem = '1MB'")
+            assert pool.managed.snapshot().holders[0].pinned == ""
             pool.give_back(kept)
             await kept.close()
             await kept.cancel_safe()

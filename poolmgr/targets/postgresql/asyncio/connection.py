@@ -93,7 +93,7 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
 
     @prepare_threshold.setter
     def prepare_threshold(self, value: Any) -> None:
-        self._lent.prepare_threshold = value
+        self._mine().prepare_threshold = value
 
     @property
     def prepared_max(self) -> Any:
@@ -101,7 +101,7 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
 
     @prepared_max.setter
     def prepared_max(self, value: Any) -> None:
-        self._lent.prepared_max = value
+        self._mine().prepared_max = value
 
     @property
     def adapters(self) -> Any:
@@ -111,17 +111,22 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
         return self._adapters
 
     def pin(self, reasons: Iterable[str]) -> None:
-        """Note what a statement leaves behind."""
-        self._entry.pins.update(reasons)
+        """Note what a statement leaves behind. Raises ``InterfaceError`` once the connection went back."""
+        self._mine().entry.pins.update(reasons)
+
+    def _mine(self) -> PooledConnection:
+        """The pool's connection, while this is its borrower's."""
+        if self._entry.epoch != self._epoch or self.is_over:
+            raise psycopg.InterfaceError(_OVER)
+        return self._lent
 
     async def wait(self, gen: Any, interval: float = 0.1, **kwargs: Any) -> Any:  # type: ignore[override]
         """psycopg's, by which all goes that it sends. Raises ``InterfaceError`` once the connection went back."""
         if not here:
             attend()
-        if self._entry.epoch != self._epoch or self.is_over:
-            raise psycopg.InterfaceError(_OVER)
+        mine = self._mine()
         if gen.__name__ in RUNS and gen is not self.looked_at:
-            self._entry.pins.add("cursor of another class")
+            mine.entry.pins.add("cursor of another class")
         self.looked_at = None
         self._waits += 1
         self.said += 1
