@@ -19,6 +19,8 @@ from tests.waiting import until
 
 #: Pools that are left to come right, side by side.
 AT_A_TIME = 20
+#: Whose code is interrupted.
+MODULES = ("poolmgr.", "psycopg_pool", "redis.")
 
 
 class Interrupted(BaseException):
@@ -31,7 +33,7 @@ def names_of(code: CodeType) -> dict[int, str]:
 
 
 @contextmanager
-def interrupted_at(step: int) -> Iterator[list[int]]:
+def interrupted_at(step: int, modules: tuple[str, ...] = MODULES) -> Iterator[list[int]]:
     """Raise in this thread at the step with this number; the list has how many there were.
 
     Python looks for signals when a function begins, after a call and when a loop goes round. Only what is done in the
@@ -41,7 +43,7 @@ def interrupted_at(step: int) -> Iterator[list[int]]:
     last: dict[FrameType, str] = {}
 
     def trace(frame: FrameType, event: str, arg: Any) -> Any:
-        if not frame.f_globals.get("__name__", "").startswith(("poolmgr.", "psycopg_pool", "redis.")):
+        if not frame.f_globals.get("__name__", "").startswith(modules):
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":

@@ -43,6 +43,28 @@ def test_what_a_coroutine_returns_and_raises_comes_back(bridge: Bridge) -> None:
         bridge.run(_wrong, 5)
 
 
+class Interrupted(BaseException):
+    """As one out of a signal handler, which Python runs in the main thread, whose loop it may be."""
+
+
+def test_an_interruption_of_the_loop_reaches_nobody_else_and_keeps_nobody_waiting(bridge: Bridge) -> None:  # P8
+    bridge.loop.set_exception_handler(lambda loop, context: None)
+
+    def interrupted() -> Any:
+        raise Interrupted
+
+    async def interrupted_later() -> None:
+        await asyncio.sleep(0)
+        raise Interrupted
+
+    for begin in (interrupted, interrupted_later):
+        began = time.monotonic()
+        with pytest.raises(LoopBusy, match="interrupted"):
+            bridge.run(begin, 60)
+        assert time.monotonic() - began < 30
+    assert bridge.run(_three, 5) == 3
+
+
 def test_a_coroutine_that_takes_too_long_is_cancelled(bridge: Bridge) -> None:  # P8
     cancelled: list[bool] = []
 

@@ -50,13 +50,14 @@ class Bridge:
         loop was so late that the time is over. While the loop is blocked this waits longer.
         """
         call = _Call(begin, seconds)
-        if not self.tell(call.start):
+        if not self.tell(call.look):
             raise LoopBusy("the event loop is closed")
         while not call.done.wait(_LOOK):
             if self.loop.is_closed():
                 raise LoopBusy("the event loop was closed")
-            if monotonic() >= call.deadline and (call.is_taken_back() or call.is_lost() or not self.is_open):
+            if monotonic() >= call.deadline and (call.is_taken_back() or not self.is_open):
                 raise LoopBusy("the event loop did not come to it in time")
+            self.tell(call.look)  # an interruption of the loop's thread may have come in between
         if call.error is not None:
             raise call.error
         return call.result
@@ -75,16 +76,28 @@ class _Call:
         self.error: BaseException | None = LoopBusy("the event loop was interrupted")
         self.done = Event()
 
-    def start(self) -> None:
+    def look(self) -> None:
+        """In the loop, now and then: begin, or do what an interruption of the loop's thread has kept from being done."""
+        if self.done.is_set():
+            return
         try:
             begin = self._begin.pop()
         except IndexError:
+            self._look_after(self._task)
             return
         try:
             self._start(begin)
-        except BaseException as ex:  # a loop's own factory of tasks, say; nobody else would tell who waits
+        except Exception as ex:  # a loop's own factory of tasks, say; nobody else would tell who waits
             self.error = ex
             self.done.set()
+
+    def _look_after(self, task: asyncio.Task[Any] | None) -> None:
+        if task is None:
+            self.done.set()
+        elif task.done():
+            self._finished(task)
+        elif monotonic() >= self.deadline:
+            self._end(task)
 
     def _start(self, begin: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         if (left := self.deadline - monotonic()) <= 0:
@@ -108,16 +121,16 @@ class _Call:
             return False
         return True
 
-    def is_lost(self) -> bool:
-        """Whether it has ended and the loop was interrupted before it could say so."""
-        return not self.done.is_set() and (self._task is None or self._task.done())
-
     def _end(self, task: asyncio.Task[Any]) -> None:
+        if self._is_over:
+            return
         self._is_over = True
         self._ends_late = monotonic() - self.deadline > _LOOK
         task.cancel()
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
+        if self.done.is_set():
+            return
         try:
             ends, self._ends = self._ends, None
             if ends is not None:
@@ -125,7 +138,9 @@ class _Call:
             if not task.cancelled():
                 error = task.exception()
                 self.result = None if error is not None else task.result()
-                self.error = error
+                # An interruption was meant for the loop's thread alone.
+                if error is None or isinstance(error, Exception):
+                    self.error = error
             elif self._is_over and not self._ends_late:
                 self.error = TimeoutError("it took too long")
             else:

@@ -1,0 +1,135 @@
+"""An exception that comes between any two steps of an event loop's own thread, as one out of a signal handler may."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import pytest
+from sqlalchemy.util import greenlet_spawn
+
+from poolmgr.exceptions import CheckoutError
+from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
+from poolmgr.targets.sqlalchemy import create_async_engine
+from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+from tests.kinds.subjects import DATABASE
+from tests.kinds.test_interrupted import AT_A_TIME, Interrupted, interrupted_at, is_whole
+
+#: Longer than anything may take to come right, so that no time-out of the pool's is what helped.
+SETTINGS = {"max_size": 2, "min_size": 0, "connection_timeout": 20.0}
+MODULES = ("poolmgr.",)
+#: A borrower that has ended is noticed after 2.5 seconds' silence, and books that are wrong in three rounds, of a second each.
+BOUND = 10.0
+
+
+class OnRedis:
+    def __init__(self, url: str) -> None:
+        self.front = AsyncManagedConnectionPool.from_url(url, pool=SETTINGS)
+        self.pool = self.front.managed
+
+    async def borrow(self) -> Any:
+        return await self.front.get_connection()
+
+    async def give_back(self, conn: Any) -> None:
+        await self.front.release(conn)
+
+    async def break_off(self, conn: Any) -> None:
+        await conn.disconnect()
+
+    async def soil(self, conn: Any) -> None:
+        await conn.send_command("MULTI")
+        await conn.read_response()
+
+
+class OnAlchemy:
+    def __init__(self, url: str) -> None:
+        self.engine = create_async_engine("", url, pool=SETTINGS)
+        self.pool = self.engine.pool.managed
+
+    async def borrow(self) -> Any:
+        return await self.engine.raw_connection()
+
+    async def give_back(self, conn: Any) -> None:
+        await greenlet_spawn(conn.close)
+
+    async def break_off(self, conn: Any) -> None:
+        driver_s = conn.driver_connection
+        driver_s.terminate() if hasattr(driver_s, "terminate") else driver_s.pgconn.finish()
+
+    async def soil(self, conn: Any) -> None:
+        await conn.driver_connection.execute("BEGIN")
+
+
+async def use(subject: Any) -> None:
+    """As the sync kinds are used."""
+    one, two = await subject.borrow(), await subject.borrow()
+    await subject.give_back(one)
+    await subject.break_off(two)
+    await subject.give_back(two)
+    three = await subject.borrow()
+    await subject.soil(three)
+    await subject.give_back(three)
+
+
+async def interrupt(subject: Any, step: int) -> bool:
+    """Use it in a task, which may go wrong in any way but hang; whether the step was reached."""
+    task = asyncio.ensure_future(use(subject))
+    with suppress(Interrupted), interrupted_at(step, MODULES) as done:
+        await asyncio.wait([task], timeout=BOUND)
+    assert task.done(), step
+    # Who logs an error keeps its frames, which refer to the connection.
+    with suppress(Interrupted, CheckoutError, Exception):
+        task.result()
+    return done[0] >= step
+
+
+async def is_whole_within(seconds: float, subject: Any) -> bool:
+    ends = monotonic() + seconds
+    while not (whole := is_whole(subject.pool)) and monotonic() < ends:
+        await asyncio.sleep(0.005)
+    return whole
+
+
+async def comes_right(subject: Any, step: int) -> None:
+    assert await is_whole_within(BOUND, subject), (step, subject.pool.snapshot())
+    held = [await subject.borrow(), await subject.borrow()]
+    for each in held:
+        await subject.give_back(each)
+    await asyncio.to_thread(subject.pool.close)
+
+
+@pytest.fixture(params=["redis", "asyncpg", "psycopg"])
+def make(request: Any, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Callable[[], Any]:
+    if request.param == "redis":
+        return partial(OnRedis, redis_server.url(DATABASE))
+    url = str(postgres.create_database("kinds")).replace("postgresql://", f"postgresql+{request.param}://")
+    return partial(OnAlchemy, url)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")  # of coroutines that were never awaited, which is what is tested
+def test_an_exception_between_any_two_steps_of_a_loop_s_thread_costs_no_place(
+    make: Callable[[], Any], caplog: pytest.LogCaptureFixture
+) -> None:  # P3 P4
+    caplog.set_level(logging.CRITICAL)
+
+    async def main() -> int:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        hurt: list[tuple[Any, int]] = []
+        subject, step = make(), 1
+        while await interrupt(subject, step):
+            if not await is_whole_within(0.1, subject):
+                hurt.append((subject, step))
+                subject = make()
+            if len(hurt) == AT_A_TIME:
+                await asyncio.gather(*(comes_right(*each) for each in hurt))
+                hurt.clear()
+            step += 1
+        await asyncio.gather(*(comes_right(*each) for each in hurt))
+        await asyncio.to_thread(subject.pool.close)
+        return step
+
+    assert asyncio.run(main()) > 100
