@@ -1,11 +1,13 @@
 """SQLAlchemy on the connections that Django has already: one pool for both, and begin() and rollback() mean it."""
 
+import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import ANY
 from urllib.parse import urlsplit
+from weakref import ref
 
 import pytest
 import sqlalchemy
@@ -278,6 +280,19 @@ def test_dispose_leaves_django_s_connections_alone(small_pool: Small, engine: An
     with engine.connect() as conn:
         assert conn.scalar(text("SELECT pg_backend_pid()")) == pid
     assert pool.snapshot().closed == 0
+
+
+def test_pool_objects_that_were_disposed_of_are_not_kept_by_the_connections(small_pool: Small, engine: Any) -> None:
+    small_pool("transaction")
+    before = []
+    for _ in range(3):
+        with engine.connect() as conn:
+            conn.scalar(text("SELECT 1"))
+        before.append(ref(engine.pool))
+        engine.dispose()
+    del conn
+    gc.collect()
+    assert [pool() for pool in before] == [None] * 3
 
 
 def test_closed_pool_is_followed_by_the_one_that_comes_after(small_pool: Small, engine: Any) -> None:

@@ -56,6 +56,31 @@ def test_another_thread_may_give_back_what_was_borrowed(any_subject: Subject) ->
     assert (seen.used, seen.idle, seen.closed) == (0, 1, 0)
 
 
+@pytest.mark.parametrize("subject", ["postgresql", "redis", "redis-asyncio"], indirect=True)
+def test_pool_forgets_who_gave_back_and_is_gone(subject: Subject) -> None:
+    subject.open(max_size=1)
+    entry = entry_of(subject)
+    all_there = threading.Barrier(20)
+
+    def work() -> None:
+        subject.give_all_back(subject.hold(1))
+        all_there.wait(20)  # else each would have the place in memory of the one before
+
+    threads = [threading.Thread(target=work) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    del threads, thread
+    until(lambda: len(entry.gave) <= 1)
+    assert entry_of(subject) is entry
+
+
+def entry_of(subject: Subject) -> Any:
+    with subject.borrowed() as conn:
+        return getattr(conn, "entry", None) or conn.slot
+
+
 def test_connection_that_was_handed_to_who_had_it_before_is_back_in_a_moment(subject: Subject) -> None:  # P4
     subject.open(max_size=1)
     subject.give_all_back(subject.hold(1))

@@ -68,8 +68,6 @@ class LoopPool(CorePool):
         self.loop = bridge.loop
         self._thread_s_owner = self.current_owner
         self.current_owner = self._current_task
-        # Tasks come and go, and a later one may have an earlier one's id.
-        self.mark = ref
         self._silence = Silence()
         self._end: AsyncGenerator[None, None] | None = None
         self._born = monotonic()
@@ -218,8 +216,6 @@ class LoopPool(CorePool):
         """What was noted of tasks that are gone."""
         with self.lock:
             self._silence.keep_only(self.out)
-            for slot in self.living:
-                slot.gave = {mark for mark in slot.gave if mark() is not None}
 
     @property
     def least(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
+from weakref import ref
 
 from poolmgr.pools.core import explain, leasing, reclaiming, rounds, validation
 from poolmgr.pools.core.leaving import give_up, leave, see_off
@@ -63,12 +64,12 @@ class Lending(State):
             if owner is None:
                 return False
             if owner is not giver:
-                if self.mark(giver) in slot.gave and is_alive(owner):
+                if ref(giver) in slot.gave and is_alive(owner):
                     # Had they been handed it by its borrower, nobody refers to it in a moment.
                     ticker().at(monotonic() + _IN_A_MOMENT, self._take_back_dropped)
                     return False
-                slot.gave.add(self.mark(owner))
-            slot.gave.add(self.mark(giver))
+                slot.gave.add(ref(owner))
+            slot.gave.add(ref(giver))
         return self.put_back(slot, fit, epoch)
 
     def put_back(self, slot: Slot, fit: bool = True, epoch: int | None = None) -> bool:

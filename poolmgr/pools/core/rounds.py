@@ -33,6 +33,7 @@ def look_after(state: State) -> None:
         line = state.outage.over(now)
     if line:
         logger.warning("pool %r: %s", state.target, line)
+    _forget_the_gone(state)
     reclaim(state)
     audit(state)
     _report_leaks(state, now)
@@ -41,6 +42,13 @@ def look_after(state: State) -> None:
     _renew_one(state, now)
     _keep_alive_some(state, now)
     state.grow()
+
+
+def _forget_the_gone(state: State) -> None:
+    # In a function of its own, which keeps nothing: who refers to a slot is counted next.
+    with state.lock:
+        for slot in state.living:
+            slot.forget_the_gone()
 
 
 def _report_leaks(state: State, now: float) -> None:

@@ -89,7 +89,6 @@ class State:
         self.unaccounted: deque[int] = deque(maxlen=ROUNDS)  # what the last rounds have found wrong with the books
         self.stray: dict[Slot, int] = {}
         self.current_owner = owner_function()
-        self.mark: Callable[[Any], Any] = id  # by which a slot remembers who gave it back
         self.workers = Workers("poolmgr-connector", _CONNECTORS)
         self.closers = Workers("poolmgr-core-closer", _CLOSERS)
 

@@ -69,6 +69,7 @@ def look_after(state: PoolState) -> None:
     now = monotonic()
     with state.pool._lock:
         state.history.note(now, state.wait_time, state.use_time, state.counts)
+    _forget_the_gone(state)
     reclaim(state)
     _tell_of_outage(state, now)
     _report_leaks(state, now)
@@ -81,6 +82,13 @@ def look_after(state: PoolState) -> None:
     if state.predecessor is not None:
         sizing.resize(state)
     state.pool.fill()
+
+
+def _forget_the_gone(state: PoolState) -> None:
+    # In a function of its own, which keeps nothing: who refers to a connection is counted next.
+    with state.pool._lock:
+        for conn in list(state.pool.living):
+            conn.entry.forget_the_gone()
 
 
 def _tell_of_outage(state: PoolState, now: float) -> None:

@@ -11,6 +11,7 @@ from math import inf
 from threading import Condition, RLock
 from time import monotonic, sleep
 from typing import Any
+from weakref import ref
 
 import psycopg_pool
 from psycopg.pq import TransactionStatus
@@ -194,9 +195,9 @@ class ManagedPool(PoolState):
             owner, epoch = entry.owner, entry.epoch
             if owner is None:
                 return
-            twice = owner is not giver and id(giver) in entry.gave
+            twice = owner is not giver and ref(giver) in entry.gave
             if not twice:
-                entry.gave.update((id(giver), id(owner)))
+                entry.gave.update((ref(giver), ref(owner)))
         if twice:
             look_for_dropped(self)
         else:

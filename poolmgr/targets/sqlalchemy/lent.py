@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 from typing import Any, cast
+from weakref import ref
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
@@ -27,15 +28,15 @@ _lock = Lock()
 class _Loan:
     """What a connection keeps from one loan to the next. It must not refer to the connection, whose pool counts who does.
 
-    ``records`` are SQLAlchemy's, one for each pool object; ``adapters`` are how Django has values read and written.
+    ``adapters`` are how Django has values read and written; ``key`` leads to the loan, weakly.
     """
 
-    __slots__ = ("adapters", "lender", "records")
+    __slots__ = ("__weakref__", "adapters", "key", "lender")
 
     def __init__(self, lender: Lender, adapters: Any) -> None:
         self.lender = lender
         self.adapters = adapters
-        self.records: dict[LentPool, Any] = {}
+        self.key = ref(self)
 
 
 class LentPool(sqlalchemy.pool.Pool):
@@ -46,6 +47,8 @@ class LentPool(sqlalchemy.pool.Pool):
     def __init__(self, creator: Any = None, alias: str = DEFAULT_DB_ALIAS, **kw: Any) -> None:
         self._alias = alias
         self._found: Lender | None = None
+        # SQLAlchemy's, one for each connection. They are this pool's, of which engines that are disposed of have had many.
+        self._records: dict[ref[_Loan], Any] = {}
         super().__init__(cast(Any, self._hand), **kw)
 
     @property
@@ -63,7 +66,7 @@ class LentPool(sqlalchemy.pool.Pool):
     def _do_get(self) -> Any:
         conn = self._borrow()
         try:
-            record = conn.loan.records.get(self) or self._new_record(conn)
+            record = self._records.get(conn.loan.key) or self._new_record(conn)
             # Django reads jsonb, ranges and addresses in a way of its own.
             conn._adapters = record.adapters
             if record.greets:
@@ -76,7 +79,10 @@ class LentPool(sqlalchemy.pool.Pool):
         return record
 
     def _new_record(self, conn: Any) -> Any:
-        record = conn.loan.records[self] = new_record(self)
+        for key in [*self._records]:
+            if key() is None:  # its connection was closed
+                self._records.pop(key, None)
+        record = self._records[conn.loan.key] = new_record(self)
         record.greets, record.adapters = True, self._adapters_of(conn)
         return record
 
@@ -92,7 +98,7 @@ class LentPool(sqlalchemy.pool.Pool):
             return conn
         conn = self._borrow()
         conn._adapters = record.adapters
-        conn.loan.records.pop(self, None)
+        self._records.pop(conn.loan.key, None)
         return conn
 
     def _adapters_of(self, conn: Any) -> Any:
