@@ -29,7 +29,7 @@ def measure(world: Any) -> Measurement:
     found = in_rounds(list(engines.values()), rounds, _one_round)
     for each in engines.values():
         each.dispose()
-    return _report(dict(zip(engines, map(_summed, found), strict=True)), rounds)
+    return _report(dict(zip(engines, map(summed, found), strict=True)), rounds)
 
 
 def _engines(url: str) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def _timed(act: Callable[[], Any], times: int) -> float:
     return (perf_counter() - began) / times * 1e6
 
 
-def _summed(times: list[tuple[float, ...]]) -> list[tuple[float, float]]:
+def summed(times: list[tuple[float, ...]]) -> list[tuple[float, float]]:
     """Median and minimum of each kind."""
     return [(median(values), min(values)) for values in zip(*times, strict=True)]
 

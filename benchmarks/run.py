@@ -25,7 +25,7 @@ from benchmarks import servers
 from benchmarks.report import Measurement
 from poolsite.demo.processes import stop_on_signals
 
-NAMES = ("cost", "hold", "spike", "contention", "search", "sharing", "caches", "engines")
+NAMES = ("cost", "hold", "spike", "contention", "search", "sharing", "caches", "engines", "async_engines")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PACKAGES = (
     "Django",
@@ -34,6 +34,7 @@ PACKAGES = (
     "django-pg-real-pool",
     "django-db-connection-pool",
     "SQLAlchemy",
+    "asyncpg",
     "redis",
 )
 
