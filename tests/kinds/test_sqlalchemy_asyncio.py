@@ -14,7 +14,7 @@ import sqlalchemy
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.asyncio import create_async_engine as theirs
-from sqlalchemy.util import await_only
+from sqlalchemy.util import await_only, greenlet_spawn
 
 import poolmgr.aio
 from poolmgr import exceptions
@@ -148,6 +148,19 @@ def test_broken_connection_invalidates_those_that_are_as_old(make: Make, backend
         await held[0].close()
         await _when(lambda: not pids & backends())
         assert await _pid(engine) not in pids
+
+    asyncio.run(main())
+
+
+def test_return_of_what_its_borrower_has_ended_frees_the_place(make: Make) -> None:  # P4 P7
+    async def main() -> None:
+        engine = make(max_size=1)
+        conn = await engine.raw_connection()
+        driver_s = conn.driver_connection
+        driver_s.terminate() if hasattr(driver_s, "terminate") else driver_s.pgconn.finish()
+        await greenlet_spawn(conn.close)
+        assert engine.pool.managed.snapshot().used == 0
+        await _pid(engine)
 
     asyncio.run(main())
 

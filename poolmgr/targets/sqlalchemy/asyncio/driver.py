@@ -64,8 +64,10 @@ class AsyncRecordDriver(RecordDriver):
     def follow(self, conn: Any, slot: Slot) -> None:
         super().follow(conn, slot)
         driver_s = self._dialect().get_driver_connection(conn.dbapi_connection)
-        # asyncpg's: whether a transaction is open, by whatever means it was begun.
-        conn.is_in_transaction = getattr(driver_s, "is_in_transaction", bool)
+        conn.is_spoilt = bool
+        if hasattr(driver_s, "is_in_transaction"):
+            # asyncpg's: whether a transaction is open, by whatever means it was begun. What is closed can't tell.
+            conn.is_spoilt = lambda: driver_s.is_closed() or driver_s.is_in_transaction()
         if hasattr(driver_s, "is_closed"):
             # What asyncpg's loop has read is no news to the socket any more.
             look, is_closed = slot.has_news, driver_s.is_closed

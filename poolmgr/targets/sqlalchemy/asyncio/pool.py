@@ -34,7 +34,7 @@ class AsyncManagedQueuePool(ManagedQueuePool):
             super()._do_return_conn(record)
             return
         # SQLAlchemy rolls back what it has begun with asyncpg, and knows of no other transaction.
-        fit = not record._is_hard_or_soft_invalidated() and not record.is_in_transaction()
+        fit = not record._is_hard_or_soft_invalidated() and not record.is_spoilt()
         slot.pool.put_back(slot, fit)
 
     def _direct(self) -> Any:
