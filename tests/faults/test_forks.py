@@ -28,7 +28,7 @@ def fork(request: pytest.FixtureRequest, program: Run) -> Callable[..., dict[str
 
 Fork = Callable[..., dict[str, Any]]
 #: By Python, whose hooks tell of it, and as uWSGI, embedders and C extensions do.
-whoever_forks = pytest.mark.parametrize("by", ["python", "libc"])
+whoever_forks = pytest.mark.parametrize("by", first_always("python", "libc"))
 
 
 @whoever_forks

@@ -20,6 +20,7 @@ from poolmgr.models import Command
 from poolsite.demo.browser import Browser
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.pools import backends
+from tests.sampling import first_always
 from tests.waiting import until
 
 from .console import PASSWORD, person
@@ -90,7 +91,7 @@ def logged_in(address: str) -> Browser:
 
 @pytest.mark.parametrize(
     "command",
-    [gunicorn("poolmgr.console:application"), uvicorn("poolmgr.console.asgi:application")],
+    first_always(gunicorn("poolmgr.console:application"), uvicorn("poolmgr.console.asgi:application")),
     ids=["wsgi", "asgi"],
 )
 def test_it_answers_while_every_web_thread_is_stuck(

@@ -129,6 +129,7 @@ def test_an_agent_beats_and_answers_without_redis(
         fleet.stop()
 
 
+@pytest.mark.long
 def test_migrations_run(transactional_db: None, postgres: EmbeddedPostgres) -> None:
     environment = {
         **os.environ,
