@@ -9,7 +9,8 @@ from django.utils.translation import gettext_lazy as _
 
 from poolmgr.control.access import control_alias
 from poolmgr.control.reach import Outage, lost, outage
-from poolmgr.control.reporting.fleet import Beats, Fleet, fleet_of, read_beats, read_fleet
+from poolmgr.control.reporting.beats import Beats, read_beats
+from poolmgr.control.reporting.fleet import Fleet, fleet_of, read_fleet
 from poolmgr.dashboard.activity import CommandLine, EventLine, command_lines, event_lines
 from poolmgr.dashboard.wanted import Wanted
 

@@ -21,9 +21,12 @@ _console: ContextVar[Work | None] = ContextVar("poolmgr_console_lane", default=N
 
 
 @contextmanager
-def console_lane() -> Iterator[None]:
-    """Inside it, whoever must connect takes an idle connection if one is there at once, and else a direct one."""
-    token = _console.set(_console.get() or Work())
+def console_lane(anew: bool = False) -> Iterator[None]:
+    """Inside it, whoever must connect takes an idle connection if one is there at once, and else a direct one.
+
+    ``anew`` it is a piece of work of its own, which knows nothing of the one around it.
+    """
+    token = _console.set(Work() if anew else _console.get() or Work())
     try:
         yield
     finally:

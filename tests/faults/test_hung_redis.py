@@ -20,7 +20,8 @@ from poolmgr.control import agent
 from poolmgr.control.access import control_database
 from poolmgr.control.commanding import commands
 from poolmgr.control.editing.profiles import save_profile
-from poolmgr.control.reporting.fleet import read_beats, read_fleet
+from poolmgr.control.reporting.beats import read_beats
+from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.control.reporting.report import make_report
 from poolmgr.control.store import get_store
 from poolmgr.models import Command, PoolProfile, ProfileRevision

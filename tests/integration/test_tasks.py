@@ -29,6 +29,7 @@ from poolmgr.control.store.database import DatabaseStore
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.models import Acknowledgement, Command, Event, HealthCheck, PoolProfile, Sample
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+from tests.proxy import Proxy
 
 from .control_fleet import TestFleet, wait_for
 
@@ -216,6 +217,41 @@ def test_process_that_never_answers_fails_and_does_not_stop_the_rest(fleet: Test
     assert (
         Acknowledgement.objects.get(command__process=Command.ROLLING, process="deaf").message == "no answer within 5 s"
     )
+
+
+def test_rolling_recycle_passes_over_nobody_whom_redis_does_not_name_at_the_moment(  # P9 P11
+    fleet: TestFleet, settings: Any, redis_server: EmbeddedRedis
+) -> None:
+    fleet.start(1)
+    (known,) = wait_for(lambda: read_fleet().processes)
+    # One that can't reach Redis itself beats into rows.
+    with control_database():
+        DatabaseStore().beat(ProcessBeat("cut off", "h", 1, "web", 1.0, 1.0, pools=(PoolSnapshot("default"),)))
+    proxy = Proxy(redis_server.port)
+    try:
+        url = redis_server.url().replace(f":{redis_server.port}", f":{proxy.port}")
+        settings.POOLMGR = {**settings.POOLMGR, "REDIS_URL": url}
+        proxy.freeze()
+        thaw = threading.Timer(1.2, proxy.thaw)
+        thaw.start()
+        with control_database():
+            run = rolling.order("default", "operator")
+        thaw.join(10)
+    finally:
+        proxy.close()
+    plan = set(Acknowledgement.objects.filter(command=run).values_list("process", flat=True))
+    assert plan == {known.uid, "cut off"}
+
+
+def test_rolling_recycle_of_a_fleet_that_can_not_be_read_recycles_nothing_and_says_so(  # P9 P11
+    fleet: TestFleet, settings: Any, make_redis: Callable[[], EmbeddedRedis]
+) -> None:
+    server = make_redis()
+    settings.POOLMGR = {**settings.POOLMGR, "REDIS_URL": server.url()}
+    server.stop()
+    told = tasks.recycle("default")
+    assert told.startswith("Nothing of default is recycled, since no process is known. Redis at 127.0.0.1:"), told
+    assert not Command.objects.exists()
 
 
 def test_process_is_not_taken_for_gone_with_the_redis_that_knew_it(

@@ -16,7 +16,8 @@ from poolmgr import tasks
 from poolmgr.control.commanding import commands
 from poolmgr.control.editing.profiles import save_profile
 from poolmgr.control.following.orders import Orders, orders_for
-from poolmgr.control.reporting.fleet import read_beats, read_fleet
+from poolmgr.control.reporting.beats import read_beats
+from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.control.reporting.report import make_report
 from poolmgr.control.store import fetching, get_store, live_uids
 from poolmgr.control.store.base import FleetStore

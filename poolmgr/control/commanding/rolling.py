@@ -17,7 +17,7 @@ from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, control_database, control_transaction, from_now, try_lock
 from poolmgr.control.commanding.commands import send
 from poolmgr.control.events import record
-from poolmgr.control.reporting.fleet import read_beats
+from poolmgr.control.reporting.beats import read_everybody
 from poolmgr.control.store import StoreDown, live_uids
 from poolmgr.models import Acknowledgement, Command, Event
 from poolmgr.targets.known import denied
@@ -37,22 +37,29 @@ class Lost(Exception):
     """Another driver has taken over."""
 
 
+class Nobody(Exception):
+    """No process is known that could be recycled, and why not, as sentences."""
+
+
 def order(target: str, author: str) -> Command:
     """The unfinished run of a target, or a new one with a plan of every live process that has the pool.
 
-    Raises ``django.db.Error``.
+    Raises ``Nobody`` and ``django.db.Error``.
     """
+    beats = read_everybody()
+    uids = [beat.uid for beat in beats.processes if any(pool.target == target for pool in beat.pools)]
     with control_transaction() as alias:
         # Two who order at once get the same run; the second waits for the first.
         while not try_lock(f"rolling:{target}"):
             time.sleep(0.05)
         run = unfinished().filter(target=target).first()
         if run is None:
+            if not uids and beats.errors:
+                raise Nobody(" ".join(beats.errors))
             run = Command(kind=Command.Kind.RECYCLE, target=target, process=Command.ROLLING, author=author)
             run.expires_at = from_now(timedelta())
             run.save(using=alias)
             run.refresh_from_db(using=alias, fields=["expires_at"])
-            uids = [beat.uid for beat in read_beats().processes if any(pool.target == target for pool in beat.pools)]
             plan = [Acknowledgement(command=run, process=uid, state=_State.WAITING) for uid in uids]
             Acknowledgement.objects.using(alias).bulk_create(plan)
             record(Event.Kind.COMMAND, target, author, str(run))
@@ -79,7 +86,10 @@ def drive(target: str, author: str) -> str:
     if sentence := denied(Command.Kind.RECYCLE, target):
         return sentence
     with control_database():
-        run = order(target, author)
+        try:
+            run = order(target, author)
+        except Nobody as why:
+            return f"Nothing of {target} is recycled, since no process is known. {why}"
         lease = _Lease(run)
         if not lease.claim():
             return f"Another worker recycles {target} already."

@@ -7,16 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import isfinite
 from time import time
-from typing import NamedTuple
 
 from django.db.utils import Error as DatabaseError
 from django.utils import timezone
 
 from poolmgr.control.access import control_alias, sentence_of, sheltered
 from poolmgr.control.desired import follow, label, read_profiles
+from poolmgr.control.reporting.beats import Beats, read_beats
 from poolmgr.control.sharing.share import FLOOR
-from poolmgr.control.store import StoreDown, get_store
-from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.store.reading import Unread
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.health import STATES, Checked, Figures, Verdict, judge, still_refused, worst
@@ -34,8 +32,6 @@ _NAMED = 3
 _CHECKED = PoolSpec().health_check_interval
 #: What is said of a target without pools: where nobody has one open, and where nobody knows.
 NOBODY, UNREAD = "No live process has this pool open.", "The fleet can't be read."
-#: What is lost with Redis.
-_WITHOUT_PUSH = ": heartbeats go through the control database, and processes find changes at their next poll."
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +95,6 @@ class Fleet:
         return f"{len(self.unread)} {reports} can't be read, and what those processes hold is unknown ({named}{rest})."
 
 
-class Beats(NamedTuple):
-    """The live processes, the store that they were read from, if any, a sentence for each store that can't be read, and the
-    processes whose beats can't be read."""
-
-    processes: tuple[ProcessBeat, ...]
-    store: str
-    errors: tuple[str, ...]
-    unread: tuple[Unread, ...] = ()
-
-
 def read_fleet(beats: Beats | None = None) -> Fleet:
     """Read the fleet store and the control database; either may be down, which the result then says. Never raises.
 
@@ -133,28 +119,6 @@ def fleet_of(beats: Beats, profiles: Profiles | None, health: Mapping[str, Check
     views = tuple(_view(target, beats, profiles, health.get(target)) for target in targets)
     errors = dict.fromkeys((*beats.errors, *((error,) if error else ())))
     return Fleet(beats.processes, views, beats.store, " ".join(errors), time(), beats.unread)
-
-
-def read_beats(rows: bool = True) -> Beats:
-    """Never raises. Without ``rows`` the control database, known to be away, is not asked for any."""
-    errors: list[str] = []
-    try:
-        store = get_store()
-    except ConfigurationError as error:
-        return Beats((), "", (sentence_of(error),))
-    # While Redis is away, processes beat into rows.
-    stores = (store, DatabaseStore()) if store.pushes else (store,)
-    for each in stores if rows else stores[: store.pushes]:
-        try:
-            with sheltered():
-                found = each.read()
-        except StoreDown as error:
-            errors.append(str(error).rstrip(".") + ("." if each.name == "database" else _WITHOUT_PUSH))
-        else:
-            if found.left_out:
-                errors.append(f"The store names {found.left_out:,} more processes than are looked at; sweep it.")
-            return Beats(found.beats, each.name, tuple(errors), found.unread)
-    return Beats((), "", tuple(errors))
 
 
 def last_check(target: str) -> HealthCheck | None:

@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from poolmgr.control.access import control_transaction
 from poolmgr.control.events import record
-from poolmgr.control.reporting.fleet import last_check, read_beats
+from poolmgr.control.reporting.beats import read_beats
+from poolmgr.control.reporting.fleet import last_check
 from poolmgr.control.reporting.probe import Probe
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import Event, HealthCheck

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from poolmgr.control.access import control_database, sentence_of
 from poolmgr.control.desired import read_profiles, validation_queries
-from poolmgr.control.reporting.fleet import Beats, Fleet, TargetView, fleet_of, read_beats, read_fleet
+from poolmgr.control.reporting.beats import Beats, read_beats
+from poolmgr.control.reporting.fleet import Fleet, TargetView, fleet_of, read_fleet
 from poolmgr.control.reporting.health import our_pids
 from poolmgr.control.reporting.probe import Probe
 from poolmgr.metrics.health import Verdict, worst

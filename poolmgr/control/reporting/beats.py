@@ -1,0 +1,90 @@
+"""Who lives: the heartbeats of both stores."""
+
+from __future__ import annotations
+
+from time import monotonic, sleep
+from typing import NamedTuple
+
+from poolmgr.conf import conf
+from poolmgr.control.access import sentence_of, sheltered
+from poolmgr.control.store import FleetStore, StoreDown, get_store
+from poolmgr.control.store.database import DatabaseStore
+from poolmgr.control.store.reading import Reading, Unread
+from poolmgr.exceptions import ConfigurationError
+from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.pools.lane import console_lane
+
+#: Seconds between two questions to a store that can't be read.
+_AGAIN = 0.2
+#: What is lost with Redis.
+_WITHOUT_PUSH = ": heartbeats go through the control database, and processes find changes at their next poll."
+
+
+class Beats(NamedTuple):
+    """The live processes, the store that they were read from, if any, a sentence for each store that can't be read, and the
+    processes whose beats can't be read."""
+
+    processes: tuple[ProcessBeat, ...]
+    store: str
+    errors: tuple[str, ...]
+    unread: tuple[Unread, ...] = ()
+
+
+def read_beats(rows: bool = True) -> Beats:
+    """Never raises. Without ``rows`` the control database, known to be away, is not asked for any."""
+    errors: list[str] = []
+    try:
+        stores = _stores()
+    except ConfigurationError as error:
+        return Beats((), "", (sentence_of(error),))
+    for each in stores if rows else stores[: stores[0].pushes]:
+        try:
+            found = _read(each)
+        except StoreDown as error:
+            errors.append(_sentence(each, error))
+        else:
+            if found.left_out:
+                errors.append(f"The store names {found.left_out:,} more processes than are looked at; sweep it.")
+            return Beats(found.beats, each.name, tuple(errors), found.unread)
+    return Beats((), "", tuple(errors))
+
+
+def read_everybody() -> Beats:
+    """The live processes of both stores, for whoever must pass over none. Never raises.
+
+    A store that can't be read is asked again for as long as it may take whoever beat there to go to the other one.
+    """
+    try:
+        stores = _stores()
+    except ConfigurationError as error:
+        return Beats((), "", (sentence_of(error),))
+    deadline = monotonic() + 2 * conf().HEARTBEAT_INTERVAL + 1
+    while True:
+        is_last = monotonic() >= deadline
+        found: dict[str, ProcessBeat] = {}
+        errors: list[str] = []
+        for each in stores:
+            try:
+                # Whose patience is new at each question.
+                with console_lane(anew=True):
+                    found |= {beat.uid: beat for beat in _read(each).beats}
+            except StoreDown as error:
+                errors.append(_sentence(each, error))
+        if not errors or is_last:
+            return Beats(tuple(found.values()), "", tuple(errors))
+        sleep(_AGAIN)
+
+
+def _stores() -> tuple[FleetStore, ...]:
+    """Where processes beat: into rows while Redis is away for them. Raises ``ConfigurationError``."""
+    store = get_store()
+    return (store, DatabaseStore()) if store.pushes else (store,)
+
+
+def _read(store: FleetStore) -> Reading:
+    with sheltered():
+        return store.read()
+
+
+def _sentence(store: FleetStore, error: StoreDown) -> str:
+    return str(error).rstrip(".") + ("." if store.name == "database" else _WITHOUT_PUSH)
