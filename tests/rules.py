@@ -29,11 +29,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     asked_for = config.option.all or config.option.markexpr
     long = [item for item in items if item.get_closest_marker("long")]
     kept = [item for item in long if asked_for or item.path in named]
-    # Last, when nobody is left to whom the load that they make matters.
+    # Last, when nobody is left to whom the load that they make matters; those that take longest first, so that the others
+    # run beside them.
+    kept.sort(key=_allowed, reverse=True)
     items[:] = [item for item in items if item not in long] + kept
     _left_out = len(long) - len(kept)
     if _left_out:
         config.hook.pytest_deselected(items=[item for item in long if item not in kept])
+
+
+def _allowed(item: pytest.Item) -> float:
+    """Seconds that the mark `timeout` gives it beyond what all have."""
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark and mark.args else 0.0
 
 
 # -- a skip is an error where everything is installed ------------------------------------------------------------------

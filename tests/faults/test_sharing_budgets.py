@@ -363,7 +363,8 @@ def test_process_that_was_frozen_gives_back_before_it_serves(  # P6
     sleeper, other = fleet.start(2)
     sleeper.tell(threads=10)
     until(lambda: witness.now[sleeper.name] == 10, "the sleeper to hold 10")
-    sleeper.tell(threads=0)
+    # Whoever is at work has asked for its connection already.
+    until(lambda: sleeper.tell(threads=0)["busy"] == 0, "the sleeper to rest")
     witness.watch(0.3)
     sleeper.freeze()
     other.tell(threads=10)

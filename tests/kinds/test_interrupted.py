@@ -89,6 +89,7 @@ def come_right(hurt: list[Subject]) -> None:
 
 
 # The others' borrowers are tasks, whose way to be interrupted is to be cancelled.
+@pytest.mark.timeout(300)
 @pytest.mark.long
 @pytest.mark.parametrize("subject", ["postgresql", "redis", "sqlalchemy"], indirect=True)
 def test_an_exception_between_any_two_steps_of_checkout_and_return_costs_no_place(  # P3 P4

@@ -109,6 +109,7 @@ def make(request: Any, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) 
     return partial(OnAlchemy, url)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # of coroutines that were never awaited, which is what is tested
 def test_an_exception_between_any_two_steps_of_a_loop_s_thread_costs_no_place(

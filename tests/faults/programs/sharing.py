@@ -23,6 +23,7 @@ told = {"threads": 0, "hold": 0.05, "pause": 0.0}
 stopped = threading.Event()
 news = threading.Condition()
 served = [0] * 64
+busy = [False] * 64
 failed: list[str] = []
 
 
@@ -61,11 +62,13 @@ def work(number: int) -> None:
     while not stopped.is_set():
         with news:
             news.wait_for(lambda: number < told["threads"] or stopped.is_set())
+            busy[number] = True
         try:
             use()
             served[number] += 1
         except Exception as error:
             failed.append(f"{type(error).__name__}: {error}")
+        busy[number] = False
         time.sleep(told["pause"])
 
 
@@ -80,7 +83,7 @@ def main() -> None:
             news.notify_all()
         if told.pop("close", False):
             connections["work"].close_pool()
-        print(json.dumps({"served": sum(served), "failed": failed}), flush=True)
+        print(json.dumps({"served": sum(served), "busy": sum(busy), "failed": failed}), flush=True)
     stopped.set()
     with news:
         news.notify_all()
