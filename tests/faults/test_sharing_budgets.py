@@ -82,6 +82,7 @@ def redis(request: pytest.FixtureRequest) -> str | None:
 
 
 def one_or_two_each(witness: Witness, members: list[Sharer]) -> bool:
+    """Come true soon, if not at once: who had no turn for most of a lease, on a busy machine, has closed what it had."""
     return all(witness.now[member.name] in (1, 2) for member in members)
 
 
@@ -107,7 +108,7 @@ def test_processes_that_start_together_share_evenly(  # P6
     until(lambda: one_or_two_each(witness, members), "everybody to hold 1 or 2", 20)
     witness.watch(3)
     assert witness.most <= BUDGET, witness.at_most
-    assert one_or_two_each(witness, members)
+    until(lambda: one_or_two_each(witness, members), "everybody to hold 1 or 2", 20)
     for member in members:
         assert member.end()["failed"] == []
 
@@ -301,7 +302,7 @@ def test_redis_that_goes_and_comes_back_costs_nobody_a_connection(  # P6 P11
     members = hungry(fleet, witness)
     redis.stop()
     witness.watch(TTL + 2)
-    assert one_or_two_each(witness, members)
+    until(lambda: one_or_two_each(witness, members), "everybody to hold 1 or 2", 20)
     (newcomer,) = fleet.start(1)
     newcomer.tell(threads=10)
     until(lambda: witness.now[newcomer.name], "the newcomer to have a share", 10)
@@ -329,7 +330,7 @@ def test_process_that_is_cut_off_from_redis_alone_works_on(  # P6 P11
         proxy.freeze()
         witness.watch(TTL + 2)
         assert witness.most <= BUDGET, witness.at_most
-        assert one_or_two_each(witness, members)
+        until(lambda: one_or_two_each(witness, members), "everybody to hold 1 or 2", 20)
     finally:
         proxy.close()
 
@@ -404,5 +405,5 @@ def test_ledger_that_lost_its_memory_gives_nobody_more(  # P6
             newcomer.tell(threads=10)
             witness.watch(2)
             newcomer.kill()
-    assert one_or_two_each(witness, members)
+    until(lambda: one_or_two_each(witness, members), "everybody to hold 1 or 2", 20)
     assert witness.most <= BUDGET, witness.at_most

@@ -80,6 +80,33 @@ def test_recycle_replaces_every_connection_idle_and_used(make_pool: MakePool, po
     until(lambda: pool.snapshot().idle >= 3)
 
 
+def test_recycle_is_not_over_before_what_takes_the_old_ones_places_is_there(
+    make_pool: MakePool, pool_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(max_size=1)
+    held = hold(pool, 1)
+    before = backends(pool_url)
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(pool.recycle(timeout=10)))
+    connect, go_on = pool.pool._connect, threading.Event()
+
+    def slowly(*args: Any, **kwargs: Any) -> Any:
+        assert go_on.wait(10)
+        return connect(*args, **kwargs)
+
+    monkeypatch.setattr(pool.pool, "_connect", slowly)
+    thread.start()
+    until(lambda: pool.pool.generation == 2, "the recycle to begin")
+    give_back(pool, held)
+    until(lambda: not backends(pool_url) & before, "the old one to be gone")
+    thread.join(0.5)
+    assert not results
+    go_on.set()
+    thread.join(10)
+    (report,) = results
+    assert (report.replaced, report.remaining, report.failed) == (1, 0, "")
+
+
 def test_recycle_under_load_fails_nobody_and_never_exceeds_max_size(make_pool: MakePool, pool_url: str) -> None:  # P6
     pool = make_pool(min_size=4, max_size=4)
     until(lambda: pool.snapshot().idle == 4)

@@ -107,7 +107,7 @@ def test_statement_of_a_borrower_that_ended_is_stopped(alchemy: Any, running: Ca
     in_thread(borrow_and_end)
     before = until(running)
     until(lambda: not alchemy.pool.snapshot().used, timeout=15)
-    until(lambda: not running(), timeout=4)
+    until(lambda: not running())
     with alchemy.borrowed() as conn:
         assert alchemy.ends() == {alchemy.use(conn)}
         assert not alchemy.ends() & before
@@ -131,7 +131,7 @@ def test_statement_in_use_when_the_lease_ends_is_stopped(alchemy: Any, running: 
     until(running)
     began = monotonic()
     alchemy.pool.limit(Allowance(1, began, began + 0.1))
-    until(lambda: not running(), timeout=4)
+    until(lambda: not running())
     thread.join(10)
     assert failed
     until(lambda: not alchemy.ends())
@@ -147,7 +147,7 @@ def test_statement_on_what_is_invalidated_is_stopped(alchemy: Any, running: Call
     until(running)
     alchemy.invalidate(conn)
     alchemy.give_back(conn)
-    until(lambda: not running(), timeout=4)
+    until(lambda: not running())
     with alchemy.borrowed() as conn:
         assert alchemy.ends() == {alchemy.use(conn)}
 
@@ -164,7 +164,7 @@ def test_question_that_is_not_answered_in_time_is_stopped(
     until(running)
     thread.join(10)
     assert isinstance(failed[0], CheckoutError)
-    until(lambda: not running(), timeout=4)
+    until(lambda: not running())
     until(lambda: len(alchemy.ends()) <= 1)
 
 

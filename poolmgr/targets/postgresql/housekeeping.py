@@ -183,13 +183,18 @@ def _renew_one(state: PoolState) -> None:
 
 def replace(state: PoolState, conn: PooledConnection) -> Exception | None:
     """Replace ``conn``, which nobody owns; returns the error when that failed."""
-    error = state.pool.replace(conn)
-    if error is None:
-        state.count(closed=1, renewed=1)
-    else:
-        logger.info("pool %r: a connection could not be replaced: %s", state.target, diagnose(error).sentence)
-    with state.changed:
-        state.changed.notify_all()
+    with state._lock:
+        state.replacing += 1
+    try:
+        error = state.pool.replace(conn)
+        if error is None:
+            state.count(closed=1, renewed=1)
+        else:
+            logger.info("pool %r: a connection could not be replaced: %s", state.target, diagnose(error).sentence)
+    finally:
+        with state.changed:
+            state.replacing -= 1
+            state.changed.notify_all()
     return error
 
 
@@ -243,7 +248,7 @@ def recycle(state: PoolState, timeout: float) -> Recycled:
             if error := replace(state, conn):
                 return Recycled(state.counts["renewed"] - before, _count(state, is_left), diagnose(error).sentence)
         with state.changed:
-            left = _count(state, is_left)
+            left = _count(state, is_left) + state.replacing
             seconds = deadline - monotonic()
             if not left or seconds <= 0 or state.retired:
                 return Recycled(state.counts["renewed"] - before, left)

@@ -48,6 +48,7 @@ class PoolState:
         self.out: set[PooledConnection] = set()
         self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
         self.counts: Counter[str] = Counter()
+        self.replacing = 0  # connections that are about to be replaced, or are and not yet counted
         self.pins: Counter[str] = Counter()
         self.history = History()
         self.unaccounted: deque[int] = deque(maxlen=ROUNDS)  # what the last rounds have found wrong with the books
