@@ -13,6 +13,9 @@ from poolmgr.targets.postgresql.managed import ManagedPool
 from poolmgr.targets.postgresql.parameters import default_parameters
 from tests.waiting import until
 
+#: The application_name of sessions that look at the server and are none of a pool's.
+ONLOOKER = "onlooker"
+
 
 def parameters(url: str) -> dict[str, Any]:
     """A postgresql:// URL as psycopg's keyword arguments."""
@@ -58,12 +61,13 @@ def managed_pool(url: str, target: str = "test", configure: Any = None, **settin
 
 
 def backends(url: str, database: str | None = None) -> set[int]:
-    """The server processes of other client sessions in a database."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    """The server processes of client sessions in a database, but for those that look, as this does."""
+    # By name: the process of the look before may not be quite gone.
+    with psycopg.connect(url, autocommit=True, application_name=ONLOOKER) as connection:
         rows = connection.execute(
             "SELECT pid FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
-            " AND pid <> pg_backend_pid()",
-            [database or connection.info.dbname],
+            " AND application_name <> %s",
+            [database or connection.info.dbname, ONLOOKER],
         )
         return {row[0] for row in rows}
 

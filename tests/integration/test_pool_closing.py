@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any
 
@@ -93,6 +94,13 @@ def open_pool(pool_url: str, settings: Any) -> Iterator[MakePool]:
 
     yield get
     registry.close("closing")
+
+
+def test_looks_at_the_server_do_not_count_each_other(pool_url: str) -> None:
+    """Nor the one before, whose process ends when its session is closed, and not at once."""
+    with ThreadPoolExecutor(4) as several:
+        seen = several.map(backends, [pool_url] * 16)
+    assert set().union(*seen) == set()
 
 
 def test_what_a_closed_pool_has_out_still_counts_against_the_next_one(  # P6

@@ -149,24 +149,18 @@ class Postgres(Subject):
         conn.pgconn.send_query(b"SELECT pg_sleep(60)")
 
     def ends(self) -> set[int]:
-        # Not those of other looks either, which may not be quite gone.
-        with psycopg.connect(self.url, autocommit=True, application_name="onlooker") as connection:
-            rows = connection.execute(
-                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name <> 'onlooker'"
-                " AND backend_type = 'client backend'"
-            )
-            return {row[0] for row in rows}
+        return pools.backends(self.url)
 
     @contextmanager
     def full(self) -> Iterator[str]:
-        with psycopg.connect(self.url, autocommit=True, application_name="onlooker") as connection:
+        with psycopg.connect(self.url, autocommit=True, application_name=pools.ONLOOKER) as connection:
             database = sql.Identifier(urlsplit(self.url).path[1:])
             connection.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 1").format(database))
             yield self.url
             connection.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(database))
 
     def asked(self) -> Any:
-        with psycopg.connect(self.url, autocommit=True, application_name="onlooker") as connection:
+        with psycopg.connect(self.url, autocommit=True, application_name=pools.ONLOOKER) as connection:
             return connection.execute(
                 "SELECT max(query_start) FROM pg_stat_activity WHERE datname = current_database()"
                 " AND application_name <> 'onlooker'"
@@ -178,7 +172,7 @@ class Postgres(Subject):
         until(lambda: not before & self.ends(), "the sessions to end")
 
     def kill_one(self) -> None:
-        with psycopg.connect(self.url, autocommit=True, application_name="onlooker") as connection:
+        with psycopg.connect(self.url, autocommit=True, application_name=pools.ONLOOKER) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
                 " AND application_name <> 'onlooker' AND backend_type = 'client backend' LIMIT 1"
