@@ -10,13 +10,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Thread
-from time import monotonic
+from threading import Event, Thread
+from time import monotonic, sleep
 from typing import Any
 
 from psycopg import pq
 
-from poolmgr.pools.cancelling import Cancel, walk
+from poolmgr.pools.cancelling import AGAIN, Cancel, walk
 from poolmgr.pools.core.leaving import PATIENCE
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.sockets import Ear, hang_up
@@ -57,9 +57,9 @@ def listen_for_the_end(record: Any, driver_s: Any) -> None:
 
 def has_ended(record: Any, deadline: float) -> bool:
     """Wait for the server to end what was closed by now; whether that was seen, or all was done that could be."""
-    if (stopping := getattr(record, "stopping", None)) is not None:
-        stopping.join(max(0.0, deadline - monotonic()))
-        record.stopping = None
+    if (stopped := getattr(record, "stopped", None)) is not None:
+        stopped.wait(max(0.0, deadline - monotonic()))
+        record.stopped = None
     ear, record.ear = getattr(record, "ear", None), None
     return ear is None or bool(ear.hears_the_end(deadline))
 
@@ -69,21 +69,27 @@ def sever(record: Any, at_once: bool) -> None:
     driver_s = record.driver_connection
     stop, fileno = stop_of(driver_s, used=True), fileno_of(driver_s)
     if stop is not None:
-        stopping = Thread(target=_break_off, args=[stop, driver_s], name="poolmgr-deadline", daemon=True)
-        stopping.start()
-        record.stopping = stopping
+        stopped = record.stopped = Event()
+        Thread(target=_break_off, args=[stop, driver_s, stopped], name="poolmgr-deadline", daemon=True).start()
         if not at_once:
             return
     if fileno >= 0:
         hang_up(fileno)
 
 
-def _break_off(stop: Stop, driver_s: Any) -> None:
+def _break_off(stop: Stop, driver_s: Any, stopped: Event) -> None:
+    deadline, pause = monotonic() + PATIENCE, AGAIN
     try:
-        stop(monotonic() + PATIENCE)
+        stop(deadline)
     finally:
         if (fileno := fileno_of(driver_s)) >= 0:  # else it was closed meanwhile
             hang_up(fileno)
+        stopped.set()
+    # Nothing is heard on it any more, such as whether that came before its statement.
+    while monotonic() + pause < deadline:
+        sleep(pause)
+        stop(deadline)
+        pause *= 2
 
 
 class _Psycopg:
