@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 
 from poolmgr.control import agent
-from poolmgr.exceptions import CheckoutError
+from poolmgr.exceptions import CheckoutError, PoolClosed
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.desired import Desired
@@ -224,6 +224,20 @@ def test_limit_that_is_told_while_a_pool_begins_is_the_one_that_counts(open_pool
         logger.removeHandler(handler)
         registry.set_desired({})
         registry.lift_limits()
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_pool_that_was_closed_by_the_time_somebody_opens_it_stays_closed(pool_url: str, opened: bool) -> None:  # P4
+    """Each of those who find a new one opens it; in between another thread may close it."""
+    given = parameters(pool_url)
+    pool = ManagedPool("closing", make_spec({"min_size": 1}), lambda: given)
+    if opened:
+        pool.open()
+    pool.close()
+    pool.open()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("closing-")]
+    with pytest.raises(PoolClosed):
+        pool.checkout(timeout=0.5)
 
 
 def test_what_is_left_to_the_threads_of_a_pool_that_have_just_ended_is_done(open_pool: MakePool) -> None:  # P4

@@ -106,14 +106,18 @@ class ManagedPool(PoolState):
             before.pool.on_parted = partial(sizing.resize, self)
             before.retire()
         sizing.resize(self)
-        self.pool.open()
+        with self._lock:
+            if self.retired:
+                return  # closed by the time that one of several who found it comes to open it
+            self.pool.open()
         housekeeping.start(self)
         leasing.watch(self)
 
     def retire(self) -> None:
         """Connect no more, and close what is idle now and what is used as it returns."""
-        self.pool.retire()
-        self.retired = True
+        with self._lock:
+            self.pool.retire()
+            self.retired = True
         sizing.resize(self)
 
     def close(self, timeout: float = 5.0) -> None:
