@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _imp as imp
 import ctypes
+import gc
 import logging
 import mmap
 import os
@@ -61,6 +62,9 @@ _locks: dict[int, Any] = {}
 _attending = 0
 #: Whether Python knows of the fork that has made the present process, if any has.
 _heard = True
+#: Held by whoever looks at frames, for whom collecting garbage may have to wait.
+_looking = RLock()
+_collecting_waits = False
 
 
 def on_fork(callback: Callable[[], None]) -> None:
@@ -79,6 +83,7 @@ def attend(told: bool = False) -> None:
         if here or _attending == pid:
             return
         _attending, _heard = pid, told
+        _forget_the_looks()
         for callback in _callbacks:
             try:
                 callback()
@@ -90,6 +95,15 @@ def attend(told: bool = False) -> None:
         _attending = 0
 
 
+def _forget_the_looks() -> None:
+    """Those of the parent's threads, which will not come to their end here."""
+    global _looking, _collecting_waits
+    _looking = RLock()
+    if _collecting_waits:
+        _collecting_waits = False
+        gc.enable()
+
+
 def current_frames() -> dict[int, FrameType]:
     """``sys._current_frames()``, and nothing in a child whose fork Python has not heard of.
 
@@ -97,7 +111,26 @@ def current_frames() -> dict[int, FrameType]:
     """
     if not here:
         attend()
-    return sys._current_frames() if _heard else {}
+    return _frames() if _heard else {}
+
+
+def _frames() -> dict[int, FrameType]:
+    """Without a collection of garbage in the middle of it, where Python begins one at any allocation, as until 3.11.
+
+    The call holds a lock of the interpreter's. Whoever wants it meanwhile, as to start a thread, waits with the GIL, and the
+    finaliser that has let go of that never gets it back: the whole process stands still.
+    """
+    global _collecting_waits
+    with _looking:
+        if sys.version_info >= (3, 12) or not gc.isenabled():
+            return sys._current_frames()
+        _collecting_waits = True
+        try:
+            gc.disable()
+            return sys._current_frames()
+        finally:
+            gc.enable()
+            _collecting_waits = False
 
 
 def _tell_python() -> None:

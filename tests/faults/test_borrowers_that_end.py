@@ -29,6 +29,13 @@ each_mode = pytest.mark.parametrize("mode", first_always("transaction", "session
 # -- threads --------------------------------------------------------------------------------------------------------------
 
 
+def test_look_at_what_threads_run_never_has_the_process_stand_still() -> None:  # P4
+    """Until Python 3.11 it may meet a collection of garbage in the middle, whose finalisers let other threads go on."""
+    program = [sys.executable, "-m", "tests.faults.programs.looking"]
+    looked = subprocess.run(program, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=30, check=True)
+    assert looked.stdout == "True\n"  # garbage is collected afterwards, too
+
+
 def test_what_threads_held_when_they_ended_comes_back_within_5_seconds(borrow: Callable[..., Borrower]) -> None:  # P4
     borrower = borrow(max_size=3, connection_timeout=5)
     entered: list[Any] = []
