@@ -230,12 +230,12 @@ def test_limit_that_is_told_while_a_pool_begins_is_the_one_that_counts(open_pool
 def test_pool_that_was_closed_by_the_time_somebody_opens_it_stays_closed(pool_url: str, opened: bool) -> None:  # P4
     """Each of those who find a new one opens it; in between another thread may close it."""
     given = parameters(pool_url)
-    pool = ManagedPool("closing", make_spec({"min_size": 1}), lambda: given)
+    pool = ManagedPool("shut", make_spec({"min_size": 1}), lambda: given)
     if opened:
         pool.open()
     pool.close()
     pool.open()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("closing-")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("shut-")]
     with pytest.raises(PoolClosed):
         pool.checkout(timeout=0.5)
 
