@@ -93,7 +93,8 @@ def running(alchemy: Any) -> Iterator[Callable[[], set[int]]]:
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query ~ 'pg_sleep|generate_series' AND"
             " state = 'active' AND pid <> pg_backend_pid()"
         )
-        yield lambda: {pid for (pid,) in look.execute(query)}
+        before = {pid for (pid,) in look.execute(query)}  # left by another test
+        yield lambda: {pid for (pid,) in look.execute(query)} - before
 
 
 def test_statement_of_a_borrower_that_ended_is_stopped(alchemy: Any, running: Callable[[], set[int]]) -> None:  # P4 P6
