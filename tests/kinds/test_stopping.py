@@ -14,7 +14,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from poolmgr.exceptions import CheckoutError
 from poolmgr.pools.allowance import Allowance
-from poolmgr.targets.sqlalchemy import create_async_engine
+from poolmgr.targets.sqlalchemy import create_async_engine, stopping
 from tests.kinds.async_subjects import AsyncAlchemy
 from tests.kinds.subjects import Alchemy, in_thread
 from tests.waiting import until
@@ -151,6 +151,28 @@ def test_statement_on_what_is_invalidated_is_stopped(alchemy: Any, running: Call
     until(lambda: not running())
     with alchemy.borrowed() as conn:
         assert alchemy.ends() == {alchemy.use(conn)}
+
+
+def test_statement_that_begins_while_its_connection_is_cut_off_is_stopped(  # P6
+    alchemy: Any, running: Callable[[], set[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alchemy.open(max_size=1)
+    conn = alchemy.borrow()
+    begun: list[bool] = []
+    one_by_one, hang_up = threading.Lock(), stopping.hang_up
+
+    def a_moment_too_late(fileno: int) -> None:
+        with one_by_one:
+            if not begun:
+                begun.append(True)
+                alchemy.begin(conn, SLEEP)
+                until(running)
+        hang_up(fileno)
+
+    monkeypatch.setattr(stopping, "hang_up", a_moment_too_late)
+    stopping.sever(conn._connection_record, at_once=True)
+    until(lambda: not running())
+    alchemy.give_back(conn)
 
 
 def test_question_that_is_not_answered_in_time_is_stopped(

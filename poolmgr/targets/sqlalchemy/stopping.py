@@ -24,20 +24,22 @@ from poolmgr.targets.sqlalchemy.sockets import fileno_of
 
 logger = logging.getLogger("poolmgr.pool")
 
-#: libpq's word for a statement that runs, or whose results nobody has read.
-_ACTIVE = pq.TransactionStatus.ACTIVE
+#: libpq's words for a statement that runs, or whose results nobody has read, and for a connection that is no more.
+_ACTIVE, _GONE = pq.TransactionStatus.ACTIVE, pq.TransactionStatus.UNKNOWN
 #: Called with a deadline on the monotonic clock, once or again, in a thread that may wait; the connection may be closed.
 Stop = Callable[[float], object]
 
 
-def stop_of(driver_s: Any, used: bool) -> Stop | None:
+def stop_of(driver_s: Any, used: bool, at_work: bool = False) -> Stop | None:
     """For a connection that is there still; None where nothing runs on it, or where its driver knows no way.
 
-    ``used`` is whether somebody is at it, where a driver doesn't tell what runs.
+    ``used`` is whether somebody is at it, where a driver doesn't tell what runs; ``at_work`` whether they may say more in the
+    next moment, whatever runs in this one.
     """
     with suppress(Exception):  # each driver has errors of its own, such as of one that is closed
         if hasattr(driver_s, "pgconn"):
-            return _Psycopg(driver_s) if driver_s.pgconn.transaction_status == _ACTIVE else None
+            status = driver_s.pgconn.transaction_status
+            return _Psycopg(driver_s) if status == _ACTIVE or (at_work and status != _GONE) else None
         if hasattr(driver_s, "get_server_pid"):
             return _Asyncpg(driver_s) if used and not driver_s.is_closed() else None
     return None
@@ -67,7 +69,7 @@ def has_ended(record: Any, deadline: float) -> bool:
 def sever(record: Any, at_once: bool) -> None:
     """End the conversation on it, now or when what runs is stopped, for which a thread of its own waits."""
     driver_s = record.driver_connection
-    stop, fileno = stop_of(driver_s, used=True), fileno_of(driver_s)
+    stop, fileno = stop_of(driver_s, used=True, at_work=True), fileno_of(driver_s)
     if stop is not None:
         stopped = record.stopped = Event()
         Thread(target=_break_off, args=[stop, driver_s, stopped], name="poolmgr-deadline", daemon=True).start()
