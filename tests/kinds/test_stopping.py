@@ -165,7 +165,7 @@ def test_statement_that_begins_while_its_connection_is_cut_off_is_stopped(  # P6
         with one_by_one:
             if not begun:
                 begun.append(True)
-                alchemy.begin(conn, SLEEP)
+                alchemy.begin(conn, STUBBORN)
                 until(running)
         hang_up(fileno)
 
