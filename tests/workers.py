@@ -27,8 +27,8 @@ NO_SERVERS = {
     "SECRET_KEY": "runs-no-tests-runs-no-tests-runs-no-tests-runs-no-tests",
 }
 
-# The tests wait more than they work.
-WORKERS_PER_CORE = 3
+# The tests wait more than they work, but for the long ones.
+WORKERS_PER_CORE, WITH_ALL = 3, 2
 # Their servers take memory.
 MOST_WORKERS = 16
 
@@ -63,11 +63,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_xdist_auto_num_workers() -> int | None:
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(WORKERS_PER_CORE * cores, MOST_WORKERS)
+    return min((WITH_ALL if config.getoption("all", default=False) else WORKERS_PER_CORE) * cores, MOST_WORKERS)
 
 
 # -- who gets which tests ----------------------------------------------------------------------------------------------
