@@ -24,7 +24,10 @@ def lapse(state: PoolState) -> None:
         if allowance is None or not allowance.most or monotonic() < allowance.lapses:
             return
         state.allowance = replace(allowance, most=0)
+        # Under the same lock: whoever finds that another has seen to it must find nothing to take.
+        surplus = state.pool.set_sizes(**sizing.sizes(state))
     logger.warning("pool %r: the lease runs out by which it holds connections of the budget", state.target)
+    state.pool.see_off(surplus)
     sizing.resize(state)
 
 
