@@ -1,5 +1,6 @@
 """A pool that holds what it holds by a lease, when that ends; whatever the kind."""
 
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -51,6 +52,38 @@ def test_lease_that_is_over_serves_nobody_even_before_anything_looked_at_the_clo
     with pytest.raises(PoolExhausted):
         subject.borrow()
     until(lambda: not subject.ends())
+
+
+@pytest.mark.parametrize("subject", ["postgresql", "redis", "sqlalchemy"], indirect=True)  # tasks of a loop take turns
+def test_who_comes_second_to_a_lease_that_is_over_is_served_no_more_than_who_came_first(subject: Subject) -> None:  # P6
+    subject.open(max_size=2, budget=5, connection_timeout=0.2)
+    subject.give_all_back(subject.hold(2))
+    allow = getattr(subject.pool, "allow", None) or subject.pool._allow
+    allow(Allowance(2, monotonic() - 1, monotonic() + 9))
+    served: list[Any] = []
+
+    class Second(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            # Told by whoever came first, and is about to see to it.
+            if "the lease runs out" in record.getMessage():
+                in_thread(lambda: served.append(_outcome(subject.borrow)))
+
+    logging.getLogger("poolmgr.pool").addHandler(second := Second())
+    try:
+        with pytest.raises(PoolExhausted):
+            subject.borrow()
+    finally:
+        logging.getLogger("poolmgr.pool").removeHandler(second)
+    (second_s,) = served
+    assert isinstance(second_s, PoolExhausted)
+    until(lambda: not subject.ends())
+
+
+def _outcome(act: Callable[[], Any]) -> Any:
+    try:
+        return act()
+    except PoolExhausted as ex:
+        return ex
 
 
 def test_sqlalchemy_s_connects_are_bounded_by_the_profile_unless_the_site_says_otherwise(

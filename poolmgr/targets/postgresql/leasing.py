@@ -27,8 +27,7 @@ def lapse(state: PoolState) -> None:
         # Under the same lock: whoever finds that another has seen to it must find nothing to take.
         surplus = state.pool.set_sizes(**sizing.sizes(state))
     logger.warning("pool %r: the lease runs out by which it holds connections of the budget", state.target)
-    state.pool.see_off(surplus)
-    sizing.resize(state)
+    sizing.see_off(state, surplus)
 
 
 def watch(state: PoolState) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from poolmgr.pools.port import Load
+from poolmgr.targets.postgresql.parting import Parting
 from poolmgr.targets.postgresql.state import PoolState
 
 
@@ -30,6 +33,11 @@ def resize(state: PoolState) -> None:
     left = left_over(state)  # which never grows, so that a figure that is old by now lets nobody hold more
     with state._lock:
         surplus = state.pool.set_sizes(**sizes(state, left))
+    see_off(state, surplus)
+
+
+def see_off(state: PoolState, surplus: Iterable[Parting]) -> None:
+    """Close what has no room by the new sizes, and fill what there is."""
     state.pool.see_off(surplus)
     if state.retired and (heir := state.pool.on_parted) is not None:
         heir()
