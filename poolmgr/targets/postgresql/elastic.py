@@ -66,42 +66,38 @@ class ElasticPool(ConnectingPool):
         ``on_lend`` is told of ``owner`` by whoever serves them, under the lock that they hold already: else each who has
         waited would at once stand in line for that lock, with a connection in their hands.
         """
+        self.begin_request()
+        return self._getconn_unchecked(timeout, owner)
+
+    def begin_request(self) -> None:
+        """Raises ``PoolClosed``."""
         self._stats[self._REQUESTS_NUM] += 1
         self._check_open_getconn()
-        return self._getconn_unchecked(timeout, owner)
 
     def _getconn_unchecked(self, timeout: float, owner: Any = None) -> PooledConnection:
         """psycopg_pool's, but whoever stops waiting, for whatever reason, leaves the queue and takes nothing along.
 
         Left in the queue, those who timed out would count as waiting, and a killed greenlet would be given a connection.
         """
-        place: Place | None = None
+        place, waits = Place(owner), False
         began = monotonic()
         try:
-            with self._lock:
-                conn = self._get_ready_connection(timeout)
-                if conn is None:
-                    place = Place(owner)
-                    self._waiting.append(place)
-                    self._stats[self._REQUESTS_QUEUED] += 1
-                    self._maybe_grow_pool()
-                elif self.on_lend is not None:
-                    self.on_lend(conn, owner)
-            if place is not None:
+            conn = self.take_or_queue(place, timeout)
+            if waits := conn is None:
                 conn = place.wait(timeout)
         except PoolTimeout:
-            if place is None or self.leave_queue(place):
+            if not waits or self.leave_queue(place):
                 self._stats[self._REQUESTS_ERRORS] += 1
                 raise
             conn = place.settled()
         except BaseException:
-            if place is not None:
-                self._stats[self._REQUESTS_ERRORS] += 1
-                if not self.leave_queue(place) and place.conn is not None:
-                    (self.on_put or self._add_to_pool)(place.conn)
+            # Also one who was interrupted before they knew that they wait.
+            self._stats[self._REQUESTS_ERRORS] += waits
+            if not self.leave_queue(place) and place.conn is not None:
+                (self.on_put or self._add_to_pool)(place.conn)
             raise
         finally:
-            if place is not None:
+            if waits:
                 self._stats[self._REQUESTS_WAIT_MS] += int(1000.0 * (monotonic() - began))
         assert conn is not None
         conn._pool = self
@@ -110,10 +106,8 @@ class ElasticPool(ConnectingPool):
     def take_or_queue(self, place: Place, timeout: float) -> PooledConnection | None:
         """An idle connection if there is one, else None, and ``place``, at which its owner waits, is in the queue.
 
-        Raises as ``getconn()`` does where nothing is to be waited for.
+        Raises ``PoolTimeout`` and ``TooManyRequests`` where nothing is to be waited for.
         """
-        self._stats[self._REQUESTS_NUM] += 1
-        self._check_open_getconn()
         with self._lock:
             conn = self._get_ready_connection(timeout)
             if conn is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, cast
+from typing import Any, Self, cast
 from weakref import ref
 
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -39,7 +39,41 @@ class _Loan:
         self.key = ref(self)
 
 
-class LentPool(sqlalchemy.pool.Pool):
+class PoolWithoutConnections(sqlalchemy.pool.Pool):
+    """What SQLAlchemy asks of a pool that has no connections of its own, but those of a database alias."""
+
+    _alias: str
+
+    def dispose(self) -> None:
+        """Nothing: what is idle is the alias's, whose pool is closed by Django's means or recycled."""
+
+    def recreate(self) -> Self:
+        cls: Any = self.__class__
+        return cls(  # type: ignore[no-any-return]
+            alias=self._alias,
+            echo=self.echo,
+            logging_name=self._orig_logging_name,
+            reset_on_return=self._reset_on_return,
+            dialect=self._dialect,
+            _dispatch=self.dispatch,
+            **self._handed_down(),
+        )
+
+    def _handed_down(self) -> dict[str, Any]:
+        """Arguments of a subclass's own."""
+        return {}
+
+    def status(self) -> str:
+        """For people."""
+        return f"on {self.lender!r}"
+
+    @property
+    def lender(self) -> Any:
+        """The alias's pool, whichever that is in the present process. Raises ``ConfigurationError`` where it has none."""
+        raise NotImplementedError
+
+
+class LentPool(PoolWithoutConnections):
     """SQLAlchemy's pool that has no connections of its own: it borrows those of a database alias."""
 
     _is_asyncio = False
@@ -146,25 +180,6 @@ class LentPool(sqlalchemy.pool.Pool):
             conn._autocommit = True
         # With a transaction that is open still, the pool rolls back before it does so.
         loan.lender.put_back(conn)
-
-    # -- what others call of SQLAlchemy's pool ------------------------------------------------------------------------
-
-    def dispose(self) -> None:
-        """Nothing: what is idle is the alias's, whose pool is closed by Django's means or recycled."""
-
-    def recreate(self) -> LentPool:
-        return self.__class__(
-            alias=self._alias,
-            echo=self.echo,
-            logging_name=self._orig_logging_name,
-            reset_on_return=self._reset_on_return,
-            dialect=self._dialect,
-            _dispatch=self.dispatch,
-        )
-
-    def status(self) -> str:
-        """For people."""
-        return f"on {self.lender!r}"
 
 
 _IDLE = 0  # libpq's

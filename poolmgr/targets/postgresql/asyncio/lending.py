@@ -68,6 +68,7 @@ async def _next(managed: ManagedPool, owner: Any, left: float, timeout: float) -
     place = Awaited(owner)
     failed = None
     try:
+        pool.begin_request()
         conn = pool.take_or_queue(place, left)
         if conn is None:
             if not await place.come(left):

@@ -18,8 +18,14 @@ from poolmgr.pools.forks import on_fork
 from poolmgr.pools.lender import TaskLender
 from poolmgr.targets.sqlalchemy.asyncio.first import First
 from poolmgr.targets.sqlalchemy.asyncio.greenlets import await_only
-from poolmgr.targets.sqlalchemy.lent import expect_transactions, new_record, ours, read_only_at_first, url_of
-from poolmgr.targets.sqlalchemy.library import sqlalchemy
+from poolmgr.targets.sqlalchemy.lent import (
+    PoolWithoutConnections,
+    expect_transactions,
+    new_record,
+    ours,
+    read_only_at_first,
+    url_of,
+)
 from poolmgr.targets.sqlalchemy.resetting import spare_rollbacks
 
 _engines: dict[str, Any] = {}
@@ -27,7 +33,7 @@ _lock = Lock()
 _all: WeakSet[AsyncLentPool] = WeakSet()
 
 
-class AsyncLentPool(sqlalchemy.pool.Pool):
+class AsyncLentPool(PoolWithoutConnections):
     """SQLAlchemy's pool that has no connections of its own: tasks of all event loops borrow those of a database alias."""
 
     _is_asyncio = True
@@ -109,25 +115,8 @@ class AsyncLentPool(sqlalchemy.pool.Pool):
         conn.begin_loan(adapters=cast(Any, self._dialect)._psycopg_adapters_map)
         return conn
 
-    # -- what others call of SQLAlchemy's pool ------------------------------------------------------------------------
-
-    def dispose(self) -> None:
-        """Nothing: what is idle is the alias's, whose pool is closed by Django's means or recycled."""
-
-    def recreate(self) -> AsyncLentPool:
-        return self.__class__(
-            alias=self._alias,
-            echo=self.echo,
-            logging_name=self._orig_logging_name,
-            reset_on_return=self._reset_on_return,
-            dialect=self._dialect,
-            _dispatch=self.dispatch,
-            _first=self._first,
-        )
-
-    def status(self) -> str:
-        """For people."""
-        return f"on {self.lender!r}"
+    def _handed_down(self) -> dict[str, Any]:
+        return {"_first": self._first}
 
 
 def _lender(alias: str) -> TaskLender:
