@@ -6,13 +6,16 @@ import socket
 import struct
 import threading
 
+from poolsite.demo.ports import HOST, free_port
+
 
 class Proxy:
     """Forwards 127.0.0.1:`port` to the server.
 
     `freeze()` stops reading in both directions: to each end the other one is a host whose packets vanish. `refuse()`
-    closes the listening socket, `accept()` opens it again. `reset()` breaks every connection with a TCP reset that has
-    been sent when it returns. `delay` holds back the first bytes of each new connection for so many seconds.
+    stops listening and keeps the port, so that nobody else answers there; `accept()` listens again. `reset()` breaks
+    every connection with a TCP reset that has been sent when it returns. `delay` holds back the first bytes of each new
+    connection for so many seconds.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
@@ -22,26 +25,22 @@ class Proxy:
         self.frozen = False
         self._lock = threading.Lock()
         self._links: set[_Link] = set()
-        self._listener: socket.socket | None = None
-        self.port = 0
+        self._listener, self.port = _bound()
+        self._serving: threading.Thread | None = None
         self.accept()
 
     def accept(self) -> None:
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
-        listener.listen(128)
-        self.port = listener.getsockname()[1]
-        self._listener = listener
-        threading.Thread(target=self._serve, args=(listener,), daemon=True).start()
+        self._listener.listen(128)
+        self._serving = threading.Thread(target=self._serve, daemon=True)
+        self._serving.start()
 
     def refuse(self) -> None:
-        if self._listener is not None:
-            # A thread that blocks in accept() keeps the socket listening until it is shut down.
+        if self._serving is not None:
+            # A bound socket that doesn't listen refuses; a thread that blocks in accept() hears of it.
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-            self._listener = None
+            self._serving.join(5)
+            self._serving = None
 
     def freeze(self) -> None:
         self.frozen = True
@@ -57,6 +56,7 @@ class Proxy:
 
     def close(self) -> None:
         self.refuse()
+        self._listener.close()
         self.reset()
 
     @property
@@ -74,10 +74,10 @@ class Proxy:
                 link.alarm.send(b"!")
         return links
 
-    def _serve(self, listener: socket.socket) -> None:
+    def _serve(self) -> None:
         while True:
             try:
-                client, _ = listener.accept()
+                client, _ = self._listener.accept()
             except OSError:
                 return
             self.accepted += 1
@@ -89,6 +89,19 @@ class Proxy:
     def forget(self, link: "_Link") -> None:
         with self._lock:
             self._links.discard(link)
+
+
+def _bound() -> tuple[socket.socket, int]:
+    """A socket that has its port, and which."""
+    while True:
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port := free_port()))
+        except OSError:
+            listener.close()
+        else:
+            return listener, port
 
 
 class _Link:

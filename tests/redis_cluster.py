@@ -1,6 +1,6 @@
 """A real Redis Cluster: several servers on the loopback interface, each with a part of the slots."""
 
-import random
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ from poolsite.demo.redis import EmbeddedRedis
 from tests.waiting import until
 
 _SLOTS = 16384
-#: A node talks to the others at its port and this.
+#: A node talks to the others at its port and this; both stay below the ports of outgoing connections.
 _BUS = 10_000
 
 
 def _port() -> int:
-    while is_taken(port := random.randrange(20_000, 30_000)) or is_taken(port + _BUS):
+    while is_taken(port := 20_000 + secrets.randbelow(2_768)) or is_taken(port + _BUS):
         pass
     return port
 

@@ -1,15 +1,24 @@
 """TCP ports on the loopback interface."""
 
+import secrets
 import socket
 
 HOST = "127.0.0.1"
 
+# Below what systems hand out to outgoing connections (from 32768 on Linux, 49152 elsewhere): such a connection would take
+# the port of a server that is down for a moment.
+_LISTENED = range(20000, 32768)
+
 
 def free_port() -> int:
-    """A port nobody uses now. Another program may take it before it is used: callers try again with the next."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port nobody uses now. Another program may take it before it is used: callers try again with the next.
+
+    Raises OSError when a hundred tries met none.
+    """
+    for _attempt in range(100):
+        if not is_taken(port := secrets.choice(_LISTENED)):
+            return port
+    raise OSError(f"no free port found among {_LISTENED.start} to {_LISTENED.stop - 1} on {HOST}")
 
 
 def is_taken(port: int) -> bool:
