@@ -89,8 +89,9 @@ def test_pages_of_celery_s_targets_fit_and_can_be_read(celery_site: Page, scheme
 
 def test_cards_say_who_waits_for_results_and_why_a_broker_is_not_paused(celery_site: Page) -> None:
     celery_site.open("/pools/")
-    celery_site.run("for (const each of document.querySelectorAll('details')) each.open = true")
-    cards = {each.get_attribute("aria-label"): each.text for each in celery_site.all(".pm-card")}
+    # Read in one step: a refresh may come between two.
+    read = "return [...document.querySelectorAll('.pm-card')].map(card => [card.ariaLabel, card.textContent])"
+    cards = dict(celery_site.run(read))
     assert "Celery, which waits for results" in cards["results"]
     assert "subscription" in cards["results"]
     assert "No pause: Whoever sends a task would fail" in cards["broker"]

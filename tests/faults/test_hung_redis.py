@@ -35,6 +35,8 @@ pytestmark = [pytest.mark.faults]
 
 #: Seconds: more than the one deadline, which is a second, and less than two.
 ONCE = 1.8
+#: Half of what asking a silent Redis each time would take, for each time.
+SPARED = 0.2
 
 
 @pytest.fixture
@@ -153,7 +155,7 @@ def test_a_piece_of_work_waits_once_for_a_cache_without_a_pool(redis: EmbeddedRe
     for _ in range(2):
         with console_lane():
             assert took(lambda: caches["default"].get("key")) > 0.8
-            assert took(lambda: [caches["default"].get("key") for _ in range(5)]) < 0.8
+            assert took(lambda: [caches["default"].get("key") for _ in range(5)]) < 10 * SPARED
 
 
 def test_a_save_waits_once_and_says_nothing_wrong(
@@ -203,7 +205,7 @@ def test_a_piece_of_work_asks_once_and_the_next_one_again(redis: EmbeddedRedis) 
     with control_database():
         assert took(read_beats) > 0.4
         first = read_beats()
-        assert took(lambda: [read_beats() for _ in range(20)]) < 0.9
+        assert took(lambda: [read_beats() for _ in range(20)]) < 20 * SPARED
         assert took(lambda: commands.send("resume", "default", "operator")) < 0.9
         assert first.store == "database"
         assert "does not answer: heartbeats go through the control database" in first.errors[0]
@@ -238,4 +240,4 @@ def test_a_redis_that_answers_slowly_is_given_up_too(slow: EmbeddedRedis) -> Non
         until(lambda: read_beats().store == "database", "the end of patience")
         # On a busy machine its first word may come after the deadline.
         assert any(words in read_beats().errors[0] for words in ("answers too slowly", "does not answer"))
-        assert took(lambda: [read_beats() for _ in range(20)]) < 0.9
+        assert took(lambda: [read_beats() for _ in range(20)]) < 20 * SPARED
