@@ -14,11 +14,11 @@ from poolmgr.backends.postgresql.making import expect_names
 from poolmgr.conf import conf
 from poolmgr.control.editing.transacting import what_transacts
 from poolmgr.control.store import get_store
-from poolmgr.exceptions import ConfigurationError
+from poolmgr.exceptions import ConfigurationError, MissingLibrary
 from poolmgr.pools.declaring import missing_library
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import shown
-from poolmgr.targets.known import handed, kind_named
+from poolmgr.targets.known import expect, kind_named
 from poolmgr.targets.postgresql.options import from_options
 from poolmgr.targets.redis import finding
 from poolmgr.targets.redis.kind import REDIS
@@ -156,15 +156,17 @@ def check_targets(**kwargs: Any) -> list[CheckMessage]:
         declared = conf().TARGETS
     except ConfigurationError:  # which check_setting tells
         return []
+    install = "Install it in every process that uses the target."
     for target, each in declared.items():
         kind = kind_named(each.kind)
         if kind.name == each.kind and (missing := missing_library(kind)):
-            hint = "Install it in every process that uses the target."
-            found.append(Error(f"{each.where}: {missing}.", hint=hint, id="poolmgr.E006"))
+            found.append(Error(f"{each.where}: {missing}.", hint=install, id="poolmgr.E006"))
             continue
         try:
             # Made and not connected: only its library knows all that a URL may say.
-            handed(target)
+            expect(target)
+        except MissingLibrary as ex:
+            found.append(Error(f"{each.where}: {ex}.", hint=install, id="poolmgr.E006"))
         except ConfigurationError as ex:
             found.append(Error(str(ex), hint="Correct the target in POOLMGR.", id="poolmgr.E008"))
     return found

@@ -44,6 +44,10 @@ class ConfigurationError(PoolmgrError, ImproperlyConfigured):
         super().__init__(*(scrub(each) if isinstance(each, str) else each for each in args))
 
 
+class MissingLibrary(ConfigurationError):
+    """What the settings need is not installed; the message names what installs it, if that is an extra of ours."""
+
+
 class InvalidSpec(ConfigurationError):
     """Pool settings that can't be applied.
 

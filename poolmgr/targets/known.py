@@ -103,6 +103,15 @@ def handed(target: str) -> Any:
     return _handing(target).pool(target)
 
 
+def expect(target: str) -> None:
+    """Make what is handed out of a target, by which its library tells what is wrong with the settings. Nothing connects.
+
+    Raises as ``handed()``, and ``MissingLibrary`` where what it needs is not installed.
+    """
+    handing = _handing(target)
+    getattr(handing, "expect", handing.pool)(target)
+
+
 def handed_by_asyncio(target: str) -> Any:
     """The same for event loops, as ``async_pool`` there gives it, in the kinds that have one."""
     give = getattr(_handing(target), "async_pool", None)

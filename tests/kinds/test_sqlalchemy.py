@@ -470,7 +470,7 @@ def test_health_check_asks_through_a_connection_of_its_own(declared: str, url: s
     [
         ("reports", r"\['URL'\] is a value that is not shown, but must be a URL such as postgresql"),
         ("nosuch://host/name", r"\['URL'\] is a value that is not shown, but must be a URL that SQLAlchemy can read"),
-        ("mysql+mysqldb://host/name", "but must be of a driver that is installed, which MySQLdb is not"),
+        ("mysql+mysqldb://host/name", "the engine of 'reports' needs MySQLdb, which is not installed"),
         ("sqlite://", "in-memory"),
     ],
 )

@@ -3,14 +3,18 @@
 import asyncio
 import gc
 import os
+import re
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import nullcontext, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 import sqlalchemy
+from django.core.checks import run_checks
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.asyncio import create_async_engine as theirs
@@ -580,6 +584,25 @@ def test_health_check_asks_in_a_loop_of_its_own(declared: str, backends: Backend
     assert seen.query_time
     assert seen.server_version.startswith("PostgreSQL ")
     until(lambda: not backends())
+
+
+def test_declaration_that_is_only_asyncio_s_is_no_error(declared: str) -> None:
+    assert [each for each in run_checks() if each.id == "poolmgr.E008"] == []
+
+
+@pytest.mark.parametrize("url", ["asyncpg"], indirect=True)
+def test_without_its_driver_an_engine_says_what_to_install(
+    declared: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:  # P11
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    sentence = "needs asyncpg, which is not installed: pip install 'poolmgr[asyncpg]'"
+    for use in (lambda: poolmgr.aio.pool(declared), lambda: create_async_engine("own", url)):
+        with pytest.raises(exceptions.ConfigurationError, match=re.escape(sentence)) as caught:
+            use()
+        assert urlsplit(url).password not in str(caught.value)
+    assert sentence in " ".join(each.msg for each in run_checks() if each.id == "poolmgr.E006")
+    check = Probe(declared, 5.0, lambda: "SELECT 1").result(())
+    assert (check.state, sentence in check.message) == ("critical", True), check.message
 
 
 def test_password_is_in_no_error_of_an_asyncio_engine(postgres: Any) -> None:  # P13

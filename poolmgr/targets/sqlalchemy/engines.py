@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.ext import asyncio as theirs
 
-from poolmgr.exceptions import ConfigurationError
+from poolmgr.exceptions import ConfigurationError, MissingLibrary
 from poolmgr.secrets import Secret, hide
 from poolmgr.targets.sqlalchemy.asyncio.pool import AsyncManagedQueuePool, dispose_of
 from poolmgr.targets.sqlalchemy.driver import connecting
@@ -17,13 +17,15 @@ from poolmgr.targets.sqlalchemy.resetting import spare_rollbacks
 #: Drivers that know ``connect_timeout``, in whole seconds, and the least that all of them take.
 _KNOW_A_TIMEOUT = frozenset({"psycopg", "psycopg2", "pymysql", "mysqldb"})
 _LEAST = 2
+#: Modules of drivers that an extra of ours installs.
+_EXTRAS = {"asyncpg": "asyncpg"}
 
 
 def create_engine(target: str, url: Any, *, pool: Any = None, **kw: Any) -> Any:
     """SQLAlchemy's ``create_engine(url, **kw)``, its pool being managed as ``target``.
 
-    ``pool`` has the settings before any profile, by the profile's names. Raises ``InvalidSpec`` for wrong ones, and
-    ``ConfigurationError`` for a URL that can't have such a pool.
+    ``pool`` has the settings before any profile, by the profile's names. Raises ``InvalidSpec`` for wrong ones,
+    ``ConfigurationError`` for a URL that can't have such a pool, and ``MissingLibrary`` where its driver isn't installed.
     """
     return _create(sqlalchemy.create_engine, ManagedQueuePool, target, url, pool, kw)
 
@@ -45,11 +47,24 @@ def _create(create: Any, cls: Any, target: str, url: Any, pool: Any, kw: Any) ->
         kw = {**kw, "connect_args": arguments}
     if "poolclass" in kw:
         raise ConfigurationError(f"poolclass is set for {target!r}, whose pool is a {cls.__name__}; leave it out")
-    engine = create(made, poolclass=cls, target=target, settings=pool, address=address_of(made), **kw)
+    missing = ""
+    try:
+        engine = create(made, poolclass=cls, target=target, settings=pool, address=address_of(made), **kw)
+    except ImportError as ex:
+        missing = _needed(ex)
+    if missing:
+        raise MissingLibrary(f"the engine of {target!r} needs {missing}")
     sync = getattr(engine, "sync_engine", engine)
     _expect_a_queue(sync.dialect.get_dialect_pool_class(made), target)
     _attend_to(sync)
     return engine
+
+
+def _needed(error: ImportError) -> str:
+    if error.name is None:
+        return "a driver that can't be imported as it is installed"
+    extra = _EXTRAS.get(error.name)
+    return f"{error.name}, which is not installed" + (f": pip install 'poolmgr[{extra}]'" if extra else "")
 
 
 def manage(engine: Any, *, target: str, pool: Any = None) -> Any:

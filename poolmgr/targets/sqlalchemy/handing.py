@@ -33,6 +33,11 @@ def async_pool(target: str) -> Any:
     return _async_engines.get(target, partial(_make, create_async_engine, declaring.declared(SQLALCHEMY)[target]))
 
 
+def expect(target: str) -> None:
+    """Raises what whichever of the two it is for does."""
+    (async_pool if is_only_asyncio_s(target) else pool)(target)
+
+
 def is_only_asyncio_s(target: str) -> bool:
     """Whether its dialect has no sync engines; False where that can't be told, which ``pool()`` then refuses."""
     with suppress(sqlalchemy.exc.ArgumentError, ImportError):
@@ -41,7 +46,7 @@ def is_only_asyncio_s(target: str) -> bool:
 
 
 def _make(create: Callable[..., Any], each: Declared) -> Any:
-    """Raises ``ConfigurationError`` too where SQLAlchemy can't read the URL, or has no such dialect or driver."""
+    """Raises ``ConfigurationError`` too where SQLAlchemy can't read the URL, or has no such dialect."""
     wrong = ""
     try:
         return create(each.target, each.url, pool=each.pool)
@@ -49,6 +54,4 @@ def _make(create: Callable[..., Any], each: Declared) -> Any:
         wrong = "a URL that SQLAlchemy can read, of a dialect that it has"
     except sqlalchemy.exc.InvalidRequestError:
         wrong = "of a dialect that asyncio has"
-    except ImportError as ex:
-        wrong = f"of a driver that is installed, which {ex.name} is not"
     raise ConfigurationError(f"{each.where}['URL'] is {HIDDEN}, but must be {wrong}")
