@@ -341,7 +341,7 @@ def test_lease_that_is_over_serves_nobody_even_before_anything_looked_at_the_clo
     pool = make_pool(min_size=0, max_size=8, budget=8)
     give_back(pool, hold(pool, 3))
     # As in a process that was frozen: no thread of the pool's has run since.
-    pool._allow(Allowance(3, monotonic() - 1, monotonic() + 9))
+    pool.allow(Allowance(3, monotonic() - 1, monotonic() + 9))
     with pytest.raises(PoolExhausted):
         pool.checkout(timeout=0.1)
     until(lambda: not backends(pool_url))

@@ -47,8 +47,7 @@ def test_lease_that_is_over_serves_nobody_even_before_anything_looked_at_the_clo
     subject.open(max_size=2, budget=5, connection_timeout=0.2)
     subject.give_all_back(subject.hold(2))
     # As in a process that was frozen: no thread of the pool's has run since.
-    allow = getattr(subject.pool, "allow", None) or subject.pool._allow
-    allow(Allowance(2, monotonic() - 1, monotonic() + 9))
+    subject.pool.allow(Allowance(2, monotonic() - 1, monotonic() + 9))
     with pytest.raises(PoolExhausted):
         subject.borrow()
     until(lambda: not subject.ends())
@@ -58,8 +57,7 @@ def test_lease_that_is_over_serves_nobody_even_before_anything_looked_at_the_clo
 def test_who_comes_second_to_a_lease_that_is_over_is_served_no_more_than_who_came_first(subject: Subject) -> None:  # P6
     subject.open(max_size=2, budget=5, connection_timeout=0.2)
     subject.give_all_back(subject.hold(2))
-    allow = getattr(subject.pool, "allow", None) or subject.pool._allow
-    allow(Allowance(2, monotonic() - 1, monotonic() + 9))
+    subject.pool.allow(Allowance(2, monotonic() - 1, monotonic() + 9))
     served: list[Any] = []
 
     class Second(logging.Handler):

@@ -14,6 +14,7 @@ from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.elastic import ElasticPool
 from poolmgr.targets.postgresql.liveness import PATIENCE, ask
 from poolmgr.targets.postgresql.parting import is_busy
+from poolmgr.targets.postgresql.replacing import is_old, replace
 from poolmgr.targets.postgresql.session import EXTENDS, INDELIBLE
 from poolmgr.targets.postgresql.state import PoolState
 from poolmgr.targets.postgresql.work import in_worker
@@ -50,8 +51,8 @@ def put_away(state: PoolState, conn: PooledConnection) -> None:
             conn.autocommit = True
         if entry.pins or pool._reset:
             in_worker(pool, lambda: clean(state, conn))
-        elif housekeeping.is_old(pool, entry):
-            in_worker(pool, lambda: housekeeping.replace(state, conn))
+        elif is_old(pool, entry):
+            in_worker(pool, lambda: replace(state, conn))
         else:
             pool._add_to_pool(conn)
 
@@ -101,9 +102,9 @@ def clean(state: PoolState, conn: PooledConnection) -> None:
     entry.held = 0
     entry.greeted = None
     state.count(cleaned=1)
-    if housekeeping.is_old(pool, entry):
+    if is_old(pool, entry):
         # Only now: where the connect fails, this one stays in service.
-        housekeeping.replace(state, conn)
+        replace(state, conn)
     else:
         pool._add_to_pool(conn)
 

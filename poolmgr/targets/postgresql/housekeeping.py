@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
 from math import ceil
 from threading import Thread
@@ -11,15 +10,12 @@ from time import monotonic
 from weakref import ref
 
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.owners import name_of, stack_of
-from poolmgr.pools.port import Recycled
-from poolmgr.targets.postgresql import sizing
+from poolmgr.targets.postgresql import sizing, telling
 from poolmgr.targets.postgresql.auditing import audit
 from poolmgr.targets.postgresql.connection import PooledConnection
-from poolmgr.targets.postgresql.elastic import ElasticPool
 from poolmgr.targets.postgresql.liveness import PATIENCE, break_off, validate
 from poolmgr.targets.postgresql.reclaiming import reclaim
-from poolmgr.targets.postgresql.session import SessionEntry
+from poolmgr.targets.postgresql.replacing import is_old, replace
 from poolmgr.targets.postgresql.state import PoolState
 from poolmgr.targets.postgresql.validation import is_only_the_query
 from poolmgr.targets.postgresql.work import in_worker
@@ -71,8 +67,8 @@ def look_after(state: PoolState) -> None:
         state.history.note(now, state.wait_time, state.use_time, state.counts)
     _forget_the_gone(state)
     reclaim(state)
-    _tell_of_outage(state, now)
-    _report_leaks(state, now)
+    telling.tell_of_outage(state, now)
+    telling.report_leaks(state, now)
     _break_off_preparations(state, now)
     audit(state, now)
     state.count(found_dead=sweep(state))
@@ -89,35 +85,6 @@ def _forget_the_gone(state: PoolState) -> None:
     with state.pool._lock:
         for conn in list(state.pool.living):
             conn.entry.forget_the_gone()
-
-
-def _tell_of_outage(state: PoolState, now: float) -> None:
-    with state.pool._lock:
-        line = state.outage.over(now)
-    if line:
-        logger.warning("pool %r: %s", state.target, line)
-
-
-def _report_leaks(state: PoolState, now: float) -> None:
-    threshold = state.spec.leak_threshold
-    if not threshold:
-        return
-    with state.pool._lock:
-        late = [(c.entry, c.entry.owner) for c in state.out if now - c.entry.since > threshold]
-    for entry, owner in late:
-        if owner is None or entry.leak_reported == entry.epoch:
-            continue
-        entry.leak_reported = entry.epoch
-        state.count(leaks=1)
-        logger.warning(
-            "pool %r: %s has held connection %s for %.1f s (leak_threshold %g s); it is now at\n%s",
-            state.target,
-            name_of(owner),
-            entry.pid,
-            now - entry.since,
-            threshold,
-            stack_of(owner) or "(no stack)",
-        )
 
 
 def _break_off_preparations(state: PoolState, now: float) -> None:
@@ -170,32 +137,10 @@ def _shrink(state: PoolState, now: float) -> None:
     _drop(state, taken)
 
 
-def is_old(pool: ElasticPool, entry: SessionEntry) -> bool:
-    """Whether a connection has outlived ``max_lifetime`` or a recycle."""
-    return entry.generation != pool.generation or entry.expires <= monotonic()
-
-
 def _renew_one(state: PoolState) -> None:
     # One a round: renewing all that were opened together at once would leave nobody to serve.
     for conn in state.pool.take_idle(lambda conn: is_old(state.pool, conn.entry), 1):
         in_worker(state.pool, partial(replace, state, conn))
-
-
-def replace(state: PoolState, conn: PooledConnection) -> Exception | None:
-    """Replace ``conn``, which nobody owns; returns the error when that failed."""
-    with state._lock:
-        state.replacing += 1
-    try:
-        error = state.pool.replace(conn)
-        if error is None:
-            state.count(closed=1, renewed=1)
-        else:
-            logger.info("pool %r: a connection could not be replaced: %s", state.target, diagnose(error).sentence)
-    finally:
-        with state.changed:
-            state.replacing -= 1
-            state.changed.notify_all()
-    return error
 
 
 def _keep_alive_some(state: PoolState, now: float) -> None:
@@ -230,33 +175,3 @@ def _keep_alive(state: PoolState, conn: PooledConnection) -> None:
             pool._pool.appendleft(conn)
     if wanted:
         pool._add_to_pool(conn)
-
-
-def recycle(state: PoolState, timeout: float) -> Recycled:
-    """Replace what is idle now and what is used as it returns, for up to ``timeout`` seconds."""
-    pool, deadline = state.pool, monotonic() + timeout
-    with pool._lock:
-        pool.generation += 1
-        generation = pool.generation
-        before = state.counts["renewed"]
-
-    def is_left(conn: PooledConnection) -> bool:
-        return conn.entry.generation < generation
-
-    while True:
-        for conn in pool.take_idle(is_left, 1):
-            if error := replace(state, conn):
-                return Recycled(state.counts["renewed"] - before, _count(state, is_left), diagnose(error).sentence)
-        with state.changed:
-            left = _count(state, is_left) + state.replacing
-            seconds = deadline - monotonic()
-            if not left or seconds <= 0 or state.retired:
-                return Recycled(state.counts["renewed"] - before, left)
-            if not any(map(is_left, pool._pool)):
-                # Not for all of it: one that breaks in use goes without notice.
-                state.changed.wait(min(seconds, 0.5))
-
-
-def _count(state: PoolState, wanted: Callable[[PooledConnection], bool]) -> int:
-    with state.pool._lock:
-        return sum(map(wanted, list(state.pool.living)))

@@ -1,4 +1,4 @@
-"""What becomes of a pool's connections when the lease runs out by which it holds them."""
+"""The lease by which a pool holds its connections: how it comes, and what becomes of them when it runs out."""
 
 from __future__ import annotations
 
@@ -9,12 +9,26 @@ from threading import Thread
 from time import monotonic
 from weakref import ref
 
+from poolmgr.pools.allowance import Allowance
 from poolmgr.targets.postgresql import sizing
 from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.liveness import break_off
 from poolmgr.targets.postgresql.state import PoolState
 
 logger = logging.getLogger("poolmgr.pool")
+
+
+def limit(state: PoolState, allowance: Allowance | None) -> None:
+    """Hold at most what is allowed, whatever the profile says; None lifts the limit."""
+    if state.predecessor is not None:
+        limit(state.predecessor, allowance)
+    with state._lock:
+        before = state.allowance
+        state.allow(allowance)
+    if allowance is not None and allowance.ends < inf:
+        watch(state)
+    if before is None or allowance is None or before.most != allowance.most:
+        sizing.resize(state)
 
 
 def lapse(state: PoolState) -> None:

@@ -2,54 +2,45 @@
 
 from __future__ import annotations
 
-import logging
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from math import inf
-from threading import Condition, RLock
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 from weakref import ref
 
-import psycopg_pool
 from psycopg.pq import TransactionStatus
 
-from poolmgr.exceptions import CheckoutError, ConfigurationError
+from poolmgr.exceptions import CheckoutError
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.desired import Desired
-from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.forks import attend, here
-from poolmgr.pools.inherited import let_go
 from poolmgr.pools.owners import owner_function
-from poolmgr.pools.plan import Action, Plan, plan
+from poolmgr.pools.plan import Plan
 from poolmgr.pools.port import Load, Pool, Recycled
 from poolmgr.pools.spec import PoolSpec
-from poolmgr.secrets import replica
-from poolmgr.targets.postgresql import cleaning, explain, housekeeping, leasing, sizing, validation, view
+from poolmgr.targets.postgresql import (
+    cleaning,
+    explain,
+    leasing,
+    lending,
+    lifecycle,
+    replacing,
+    sizing,
+    telling,
+    tuning,
+    validation,
+    view,
+)
 from poolmgr.targets.postgresql.configuring import configure as configure_new
-from poolmgr.targets.postgresql.connecting import RETRY_WHILE_WAITED
 from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.elastic import ElasticPool
-from poolmgr.targets.postgresql.errors import PoolClosed, TooManyWaiting
-from poolmgr.targets.postgresql.preparing import present_preparation
-from poolmgr.targets.postgresql.reclaiming import look_for_dropped, reclaim
+from poolmgr.targets.postgresql.reclaiming import look_for_dropped
 from poolmgr.targets.postgresql.state import PoolState
 
-logger = logging.getLogger("poolmgr.pool")
-
 _IDLE = int(TransactionStatus.IDLE)
-FOREVER = 10 * 365 * 86_400.0
-
-
-class _Glance(float):
-    """The timeout of one who goes another way when it is over, and so is no request that got no connection."""
-
-
-_GLANCE = _Glance(0.05)
 
 
 class ManagedPool(PoolState):
@@ -70,23 +61,23 @@ class ManagedPool(PoolState):
     ) -> None:
         registry.born(self)
         super().__init__(target, bootstrap, configure, address)
-        self._current_owner = owner_function()
+        self.current_owner = owner_function()
         pool = ElasticPool(
             kwargs=connect_kwargs,
             configure=partial(configure_new, self),
             open=False,
-            on_connect=self._note_connect,
+            on_connect=partial(telling.note_connect, self),
             **{"name": target, **(passed or {})},
             **sizing.sizes(self),
         )
         self.use(pool)
         check = (passed or {}).get("check") or ElasticPool.check_connection
         self.check = None if check == ElasticPool.check_connection else check
-        self._fault = validation.fault if self.check is None else validation.with_check(self.check)
+        self.fault = validation.fault if self.check is None else validation.with_check(self.check)
         pool.on_get, pool.on_return = self.checkout, self.give_back
         pool.on_put, pool.on_lend = self.put_back, self._lend
         pool.has_borrowers = lambda: bool(self.out)
-        self._tune(bootstrap)
+        tuning.tune(self, bootstrap)
 
     def __repr__(self) -> str:
         seen = self.snapshot()
@@ -96,54 +87,28 @@ class ManagedPool(PoolState):
         """Before it opens, and before anybody knows of it: its settings, its limit and the pool that it comes after."""
         if desired is not None:
             self.desired, self.spec = desired, desired.spec
-            self._tune(desired.spec)
-        self._allow(allowance)
-        self.predecessor = predecessor if isinstance(predecessor, ManagedPool) else None
+            tuning.tune(self, desired.spec)
+        self.allow(allowance)
+        self.predecessor = predecessor if isinstance(predecessor, PoolState) else None
 
     def open(self) -> None:
         """Start the pool's threads and its first connects. Idempotent."""
-        if isinstance(before := self.predecessor, ManagedPool):
-            before.pool.on_parted = partial(sizing.resize, self)
-            before.retire()
-        sizing.resize(self)
-        with self._lock:
-            if self.retired:
-                return  # closed by the time that one of several who found it comes to open it
-            self.pool.open()
-        housekeeping.start(self)
-        leasing.watch(self)
+        lifecycle.start(self)
 
     def retire(self) -> None:
         """Connect no more, and close what is idle now and what is used as it returns."""
-        with self._lock:
-            self.pool.retire()
-            self.retired = True
-        sizing.resize(self)
+        lifecycle.retire(self)
 
     def close(self, timeout: float = 5.0) -> None:
         """Retire; whoever waits gets ``PoolClosed``.
 
         What nobody will give back goes now too. While borrowers have connections, its threads stay to look after those.
         """
-        self.retire()
-        reclaim(self)
-        self.pool.close(timeout)
+        lifecycle.close(self, timeout)
 
     def disown(self) -> None:
-        """In a forked child: be a closed pool, whose connections are the parent's and out of reach.
-
-        The locks are new, since a thread that the child doesn't have may have held the old ones.
-        """
-        pool = self.pool
-        self.retired = pool._closed = True
-        pool._lock = RLock()
-        pool.parted = Condition(pool._lock)
-        self.use_lock(pool._lock)
-        leaving = [parting.connection for parting in (*pool.leaving, *pool.passing)]
-        # Also those that a worker had in its hands.
-        for connection in {*pool._pool, *self.out, *pool.living, *leaving}:
-            let_go(connection, connection.fileno, getattr(connection, "entry", None))
-        pool._pool, pool._waiting, self.out = deque(), deque(), set()
+        """In a forked child: be a closed pool, whose connections are the parent's and out of reach."""
+        lifecycle.disown(self)
 
     # -- checkout and return ------------------------------------------------------------------------------------------
 
@@ -160,7 +125,7 @@ class ManagedPool(PoolState):
         idle = pool._pool
         conn = None
         if idle and asked < self.lapses:  # a glance, so that a crowd that has to wait locks once each and not twice
-            owner = self._current_owner()
+            owner = self.current_owner()
             with self._lock:
                 if idle and not pool.paused:
                     conn = idle.pop()
@@ -175,15 +140,15 @@ class ManagedPool(PoolState):
                 self.wait_time.add(now - asked)
                 return conn
             try:
-                fault = self._fault(self, conn, asked, timeout)
+                fault = self.fault(self, conn, asked, timeout)
             except BaseException:  # the borrower is being stopped, as by a KeyboardInterrupt
                 self.put_back(conn)
                 raise
             if not fault:
                 self.wait_time.add(monotonic() - asked)
                 return conn
-            self.discard(conn, fault)
-        return self._checkout_slowly(asked, timeout)
+            lending.discard(self, conn, fault)
+        return lending.checkout(self, asked, timeout, self.put_back)
 
     def give_back(self, conn: PooledConnection) -> None:
         """Take a connection back, in whatever state. Idempotent; also safe for one that was reclaimed meanwhile.
@@ -194,7 +159,7 @@ class ManagedPool(PoolState):
         if not here:
             attend()
         entry = conn.entry
-        giver = self._current_owner()
+        giver = self.current_owner()
         with self._lock:
             owner, epoch = entry.owner, entry.epoch
             if owner is None:
@@ -268,7 +233,7 @@ class ManagedPool(PoolState):
             if not self.pool._pool or self.pool.paused or self.retired:
                 return None
         try:
-            return self.checkout(timeout=_GLANCE)
+            return self.checkout(timeout=lending.GLANCE)
         except CheckoutError:
             return None
 
@@ -290,106 +255,21 @@ class ManagedPool(PoolState):
         finally:
             self.put_back(conn, epoch)
 
-    def _checkout_slowly(self, asked: float, timeout: float | None) -> PooledConnection:
-        if timeout is None:
-            timeout = self.spec.connection_timeout
-        if (preparation := present_preparation()) is not None and preparation.target == self.target:
-            raise ConfigurationError(
-                f"what prepares a new connection to {self.target!r} asks its pool for another, which it would wait for in"
-                " vain; let it use the one that it was given"
-            )
-        deadline = asked + timeout
-        pool = self.pool
-        if asked >= self.lapses:
-            # Before anybody is served: this process may have been frozen for longer than its lease.
-            leasing.lapse(self)
-        while True:
-            failed = None
-            try:
-                conn = pool.wait_for(max(0.001, deadline - monotonic()), self._current_owner())
-            except Exception as ex:
-                failed = self.failed(ex, timeout)
-            if failed is not None:
-                try:
-                    # Not before the old error is over and done with, whose frames would else be its context.
-                    raise failed
-                finally:
-                    failed = None  # else it and this frame would keep each other alive
-            now = monotonic()
-            try:
-                fault = self._fault(self, conn, now, deadline - now)
-            except BaseException:
-                self.put_back(conn)
-                raise
-            if not fault:
-                self.wait_time.add(monotonic() - asked)
-                return conn
-            self.discard(conn, fault)
-            if fault == validation.REFUSED_BY_SITE:
-                # A fresh one is refused most likely too, and each costs the server a connect.
-                self.refused_at = now
-                sleep(max(0.0, min(RETRY_WHILE_WAITED, deadline - monotonic())))
-
     def _lend(self, conn: PooledConnection, owner: Any) -> None:
         """Note who has waited for ``conn`` and is given it. Called with the lock held."""
         conn.entry.owner = owner
         conn.entry.since = monotonic()
         self.out.add(conn)
 
-    def failed(self, ex: Exception, timeout: float) -> CheckoutError:
-        """What to raise instead of ``ex``. Its cause is the failed connect's words, without a traceback."""
-        if isinstance(ex, psycopg_pool.PoolClosed):
-            return PoolClosed(f"the pool of {self.target!r} is closed", self.target)
-        counter, cause = "checkout_errors", None
-        ex.__traceback__ = None  # its frames refer to it
-        if isinstance(ex, psycopg_pool.TooManyRequests):
-            error = explain.too_many(self, TooManyWaiting)
-        elif isinstance(ex, psycopg_pool.PoolTimeout):
-            counter, cause, error = "timeouts", self.pool.last_error, explain.timed_out(self, timeout)
-        else:  # what a failed connect passes on to those who wait
-            cause, error = ex, explain.refused(self, ex)
-        error.__cause__ = cause and replica(cause)
-        if not isinstance(timeout, _Glance):
-            self.count(**{counter: 1})
-        return error
-
-    def discard(self, conn: PooledConnection, fault: str) -> None:
-        """Drop a dead connection just taken, and every idle one that is dead or doubtful with it."""
-        with self._lock:
-            conn.entry.owner = None
-            conn.entry.epoch += 1
-            self.out.discard(conn)
-        self.pool.give_up(conn)
-        self.count(closed=1, found_dead=1 + housekeeping.sweep(self, silent=fault == "silent"))
-
     # -- settings -----------------------------------------------------------------------------------------------------
 
     def apply(self, desired: Desired) -> Plan:
         """Follow new settings in place; no connection is replaced and nobody fails."""
-        with self._lock:
-            made = plan(self.spec, desired.spec)
-            self.desired, self.spec = desired, desired.spec
-            self._tune(desired.spec)
-        if made.action is Action.RESIZE:
-            sizing.resize(self)
-        return made
+        return tuning.follow(self, desired)
 
     def limit(self, allowance: Allowance | None) -> None:
         """Hold at most what is allowed, whatever the profile says; None lifts the limit."""
-        if isinstance(predecessor := self.predecessor, ManagedPool):
-            predecessor.limit(allowance)
-        with self._lock:
-            before = self.allowance
-            self._allow(allowance)
-        if allowance is not None and allowance.ends < inf:
-            leasing.watch(self)
-        if before is None or allowance is None or before.most != allowance.most:
-            sizing.resize(self)
-
-    def _allow(self, allowance: Allowance | None) -> None:
-        self.allowance = allowance
-        self.lapses = inf if allowance is None else allowance.lapses
-        self.pool.ends = inf if allowance is None else allowance.ends
+        leasing.limit(self, allowance)
 
     @property
     def is_limited(self) -> bool:
@@ -399,16 +279,6 @@ class ManagedPool(PoolState):
     def load(self) -> Load:
         """What the pool holds and what is asked of it, at little cost; what its predecessor has out still is included."""
         return sizing.load(self)
-
-    def _tune(self, spec: PoolSpec) -> None:
-        pool = self.pool
-        pool.timeout = spec.connection_timeout
-        pool.max_waiting = spec.max_waiting
-        pool.reconnect_timeout = spec.reconnect_timeout
-        # psycopg_pool's own slow shrinking stays out of the way of ours.
-        pool.max_idle = FOREVER
-        pool.max_lifetime = spec.max_lifetime or FOREVER
-        self.trusted = validation.trusted(spec, self._fault)
 
     # -- operations ---------------------------------------------------------------------------------------------------
 
@@ -426,7 +296,7 @@ class ManagedPool(PoolState):
 
     def recycle(self, timeout: float = 30.0) -> Recycled:
         """Replace every connection by a fresh one, for up to ``timeout`` seconds; used ones are replaced as they return."""
-        return housekeeping.recycle(self, timeout)
+        return replacing.recycle(self, timeout)
 
     def snapshot(self) -> PoolSnapshot:
         """What the pool looks like now."""
@@ -435,19 +305,3 @@ class ManagedPool(PoolState):
     def diagnose(self) -> str:
         """Why connects fail now, or an empty string."""
         return explain.last_error(self)
-
-    # -- called by the pool's workers ---------------------------------------------------------------------------------
-
-    def _note_connect(self, seconds: float, error: Exception | None) -> None:
-        found, line = None if error is None else diagnose(error), ""
-        with self._lock:
-            if found is None:
-                self.create_time.add(seconds)
-                self.counts["created"] += 1
-                now = monotonic()
-                self.outage.succeeded(now, now - seconds)
-            else:
-                self.counts["create_errors"] += 1
-                line = self.outage.failed(found, monotonic())
-        if line:
-            logger.warning("pool %r: %s", self.target, line)

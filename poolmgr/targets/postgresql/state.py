@@ -32,6 +32,10 @@ class PoolState:
     kind = "postgresql"
     pool: ElasticPool
     changed: Condition  # a connection was replaced
+    current_owner: Callable[[], Any]
+    #: Of this pool, a connection, the time now, and the borrower's seconds left (None: the profile's) what is wrong with it.
+    fault: Callable[[PoolState, PooledConnection, float, float | None], str]
+    trusted: float  # seconds of idleness below which all that ``fault`` does is to look at the socket
 
     def __init__(
         self, target: str, bootstrap: PoolSpec, configure: Callable[[Any], None] | None = None, address: str = ""
@@ -69,6 +73,12 @@ class PoolState:
     def use_lock(self, lock: RLock) -> None:
         self._lock = lock
         self.changed = Condition(lock)
+
+    def allow(self, allowance: Allowance | None) -> None:
+        """Take a lease over. Called with the lock held, or before anybody knows of the pool."""
+        self.allowance = allowance
+        self.lapses = inf if allowance is None else allowance.lapses
+        self.pool.ends = inf if allowance is None else allowance.ends
 
     @property
     def ended(self) -> bool:

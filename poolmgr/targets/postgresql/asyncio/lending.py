@@ -14,6 +14,7 @@ from poolmgr.targets.postgresql.asyncio.asking import validate
 from poolmgr.targets.postgresql.asyncio.place import Awaited
 from poolmgr.targets.postgresql.connecting import RETRY_WHILE_WAITED
 from poolmgr.targets.postgresql.connection import PooledConnection
+from poolmgr.targets.postgresql.lending import discard, failed
 from poolmgr.targets.postgresql.managed import ManagedPool
 
 
@@ -66,7 +67,7 @@ async def _next(managed: ManagedPool, owner: Any, left: float, timeout: float) -
     """The next connection that is to be had. Whoever stops waiting leaves the queue and takes nothing along."""
     pool = managed.pool
     place = Awaited(owner)
-    failed = None
+    error = None
     try:
         pool.begin_request()
         conn = pool.take_or_queue(place, left)
@@ -77,16 +78,16 @@ async def _next(managed: ManagedPool, owner: Any, left: float, timeout: float) -
         conn._pool = pool
         return conn
     except Exception as ex:
-        failed = managed.failed(ex, timeout)
+        error = failed(managed, ex, timeout)
     except BaseException:
         if not pool.leave_queue(place) and place.conn is not None:
             managed.put_back(place.conn, waits=False)
         raise
     try:
         # Not before the old error is over and done with, whose frames would else be its context.
-        raise failed
+        raise error
     finally:
-        failed = None  # else it and this frame would keep each other alive
+        error = None  # else it and this frame would keep each other alive
 
 
 async def _is_unfit(managed: ManagedPool, conn: PooledConnection, now: float, timeout: float | None) -> str:
@@ -110,7 +111,7 @@ async def _is_unfit(managed: ManagedPool, conn: PooledConnection, now: float, ti
             looks.add_done_callback(lambda looked: give_back())
         raise
     if fault:
-        managed.discard(conn, fault)
+        discard(managed, conn, fault)
     return fault
 
 

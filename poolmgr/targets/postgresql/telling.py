@@ -1,0 +1,57 @@
+"""What a pool notes and tells the log by itself: that its server is away, and who holds a connection for too long."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+
+from poolmgr.pools.diagnosis import diagnose
+from poolmgr.pools.owners import name_of, stack_of
+from poolmgr.targets.postgresql.state import PoolState
+
+logger = logging.getLogger("poolmgr.pool")
+
+
+def note_connect(state: PoolState, seconds: float, error: Exception | None) -> None:
+    """A connect has come to its end, well or not."""
+    found, line = None if error is None else diagnose(error), ""
+    with state._lock:
+        if found is None:
+            state.create_time.add(seconds)
+            state.counts["created"] += 1
+            now = monotonic()
+            state.outage.succeeded(now, now - seconds)
+        else:
+            state.counts["create_errors"] += 1
+            line = state.outage.failed(found, monotonic())
+    if line:
+        logger.warning("pool %r: %s", state.target, line)
+
+
+def tell_of_outage(state: PoolState, now: float) -> None:
+    with state.pool._lock:
+        line = state.outage.over(now)
+    if line:
+        logger.warning("pool %r: %s", state.target, line)
+
+
+def report_leaks(state: PoolState, now: float) -> None:
+    threshold = state.spec.leak_threshold
+    if not threshold:
+        return
+    with state.pool._lock:
+        late = [(c.entry, c.entry.owner) for c in state.out if now - c.entry.since > threshold]
+    for entry, owner in late:
+        if owner is None or entry.leak_reported == entry.epoch:
+            continue
+        entry.leak_reported = entry.epoch
+        state.count(leaks=1)
+        logger.warning(
+            "pool %r: %s has held connection %s for %.1f s (leak_threshold %g s); it is now at\n%s",
+            state.target,
+            name_of(owner),
+            entry.pid,
+            now - entry.since,
+            threshold,
+            stack_of(owner) or "(no stack)",
+        )
