@@ -9,6 +9,7 @@ from django.db import connections
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base as native
 
+from poolmgr.backends.postgresql.greeting import Handing
 from poolmgr.backends.postgresql.making import expect_names, make_pool
 from poolmgr.pools import registry
 from poolmgr.pools.forks import attend, here
@@ -18,20 +19,6 @@ from poolmgr.targets.postgresql.elastic import ElasticPool
 from poolmgr.targets.postgresql.handing import async_pool
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolmgr.targets.postgresql.parameters import address
-
-
-class _Handing:
-    """In the place of a pool while Django's ``connect()`` runs: it finds the connection that is there already."""
-
-    def __init__(self, wrapper: Any) -> None:
-        self._wrapper = wrapper
-
-    def open(self) -> None:
-        pass
-
-    def getconn(self) -> Any:
-        conn, self._wrapper._greeting = self._wrapper._greeting, None
-        return conn
 
 
 class PoolOfAlias(native.DatabaseWrapper):
@@ -58,10 +45,10 @@ class PoolOfAlias(native.DatabaseWrapper):
         return None if self.managed_pool is None else async_pool(self.alias)
 
     @property
-    def pool(self) -> ElasticPool | _Handing | None:
+    def pool(self) -> ElasticPool | Handing | None:
         """What Django's own code looks at: the psycopg_pool, or None while the connection is a direct one."""
         if self._greeting is not None:
-            return _Handing(self)
+            return Handing(self)
         managed = None if self._direct else self.managed_pool
         return None if managed is None else managed.pool
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from asyncio import _get_running_loop
-from collections.abc import Callable
 from threading import Lock, get_ident
 from typing import Any
 
@@ -18,8 +17,9 @@ from psycopg.pq import TransactionStatus
 
 from poolmgr.backends.postgresql.creation import DatabaseCreation
 from poolmgr.backends.postgresql.cursors import HELD
-from poolmgr.backends.postgresql.explicit import OWN, PINNED, ExplicitWays
+from poolmgr.backends.postgresql.explicit import PINNED, ExplicitWays
 from poolmgr.backends.postgresql.finding import PoolOfAlias
+from poolmgr.backends.postgresql.greeting import connect_directly, greet
 from poolmgr.backends.postgresql.lifecycle import Request, latest_request, wrappers
 from poolmgr.backends.postgresql.making import isolation_level
 from poolmgr.backends.postgresql.patches import Django, is_guarded, is_own, known
@@ -30,11 +30,10 @@ from poolmgr.pools import registry
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.lane import on_console_lane
 from poolmgr.pools.owners import Sharers
-from poolmgr.secrets import disarm, hide
+from poolmgr.secrets import hide
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolmgr.targets.postgresql.parameters import connection_parameters
 from poolmgr.targets.postgresql.preparing import Preparation, present_preparation
-from poolmgr.targets.postgresql.session import SessionEntry
 
 _IDLE = int(TransactionStatus.IDLE)
 #: Nothing is left to hold on to: a broken connection goes back too, so that the next statement gets another. Not after a
@@ -123,16 +122,13 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
             return
         managed = self._managed
         if on_console_lane():
-            # A console that only looks makes no pool of its own: what it looks at may be a server that is full.
-            there = registry.get(self.alias)
-            managed = there if isinstance(there, ManagedPool) else None
-            conn = None if managed is None else managed.try_checkout()
+            managed, conn = self._take_at_once()
         else:
             if managed is None or managed.retired:
                 managed = self.managed_pool
             conn = None if managed is None or self._unpooled else managed.checkout()
         if managed is None or conn is None:
-            self._connect_directly()
+            connect_directly(self, super().connect)
             return
         if self.atomic_blocks or self.savepoint_ids:
             self.savepoint_ids, self.atomic_blocks = [], []
@@ -166,9 +162,15 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
         if entry.greeted != connection_created.receivers or (
             Django.connect is not known.connect and Django.connect is not entry.greeted_by and not is_own("connect")
         ):
-            self._greet(conn, entry)
+            greet(self, conn, entry, super().connect)
         elif not self.settings_dict["AUTOCOMMIT"]:
             self._begin_without_autocommit()
+
+    def _take_at_once(self) -> tuple[ManagedPool | None, Any]:
+        """A console that only looks makes no pool of its own: what it looks at may be a server that is full."""
+        there = registry.get(self.alias)
+        managed = there if isinstance(there, ManagedPool) else None
+        return managed, None if managed is None else managed.try_checkout()
 
     def use_prepared(self, preparation: Preparation) -> None:
         """Whatever prepares a new connection and asks for one gets that, as if there were no pool, until that is done."""
@@ -177,36 +179,6 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
         self.autocommit = bool(preparation.conn.autocommit)
         self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = False
         self._direct = self._uses_prepared = True
-
-    def _greet(self, conn: Any, entry: SessionEntry) -> None:
-        """Have Django's connect() find ``conn``: all that it, a subclass, a hook or a tracer does to a new connection.
-
-        What fails there gives the connection back.
-        """
-        greeted, by, pins = connection_created.receivers[:], Django.connect, set(entry.pins)
-        self.__dict__.setdefault("pg_version", conn.info.server_version)
-        self._busy += 1
-        self._greeting, self.connection = conn, None
-        # A hook of a commit may be who takes it: Django's connect() must not run the others, without the connection, now.
-        pending, self.run_commit_hooks_on_set_autocommit_on = self.run_commit_hooks_on_set_autocommit_on, False
-        try:
-            super().connect()
-            self.close_at = None  # CONN_MAX_AGE is for connections without a pool
-            # What these hooks set belongs to the connection, not to its first borrower. What the site's subclass has set
-            # for their cursors does not: that is this borrower's tenant.
-            entry.pins &= pins | {OWN}
-            entry.greeted, entry.greeted_by = greeted, by
-            if getattr(self.connection, "entry", None) is entry:
-                self.connection = conn  # whatever a tracer has wrapped it in
-        except BaseException:
-            if self._greeting is not None:  # connect() has not come as far as to find it
-                self.connection = conn
-            self.close()
-            raise
-        finally:
-            self.run_commit_hooks_on_set_autocommit_on = pending
-            self._greeting = None
-            self._busy -= 1
 
     def _begin_without_autocommit(self) -> None:
         self._busy += 1
@@ -218,46 +190,10 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
         finally:
             self._busy -= 1
 
-    def _connect_directly(self) -> None:
-        self._direct = True
-        self._busy += 1
-        try:
-            super().connect()
-        except BaseException as ex:
-            if self.connection is None:
-                # The frames below know how we connect. Later ones are of hooks, and are wanted.
-                disarm(ex)
-            raise
-        finally:
-            self._busy -= 1
-
     @async_unsafe
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         hide(conn_params)  # Django's connect() has them too, for as long as its hooks run
         return super().get_new_connection(connection_parameters(conn_params, 10.0))
-
-    def cursor(self) -> Any:
-        """As Django's, which learns from an exception, at every call, that no event loop runs in this thread."""
-        if self._makes_own_cursors:
-            return self._tell_apart(super().cursor)
-        if _get_running_loop() is None and (Django.cursor is known.cursor or is_own("cursor")):
-            return self._cursor()
-        return super().cursor()
-
-    def chunked_cursor(self) -> Any:
-        make = super().chunked_cursor
-        return self._tell_apart(make) if self._makes_own_cursors else make()
-
-    def _tell_apart(self, make: Callable[[], Any]) -> Any:
-        """A cursor, and of what the site's subclass has set while it made that: it will set it again for the next."""
-        before = getattr(self.connection, "entry", None)
-        pins = set() if before is None else set(before.pins)
-        cursor = make()
-        entry = getattr(self.connection, "entry", None)
-        if entry is not None and (new := entry.pins - pins - {PINNED}):
-            entry.pins -= new
-            entry.pins.add(OWN)
-        return cursor
 
     def validate_thread_sharing(self) -> None:
         """As Django's, which takes a lock even where the thread is the right one."""
@@ -268,35 +204,6 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
         super().inc_thread_sharing()
         if self._managed is not None and self.connection is not None and not self._direct:
             self._managed.lend_on(self.connection, Sharers(self))
-
-    def _cursor(self, name: str | None = None) -> Any:
-        if not here:
-            attend()
-        self._busy += 1
-        try:
-            if self._uses_prepared:
-                # Not a query of anybody's whom a guard could forbid it.
-                return self._prepare_cursor(self.create_cursor(name))  # type: ignore[attr-defined]
-            if self._direct or (Django._cursor is not known._cursor and not is_own("_cursor")):  # type: ignore[attr-defined]
-                return super()._cursor(name)  # type: ignore[misc]
-            if self._guest_of is not None and self.connection is not None:
-                self._visit_again()
-            self.ensure_connection()
-            return self._prepare_cursor(self.create_cursor(name))  # type: ignore[attr-defined]
-        except BaseException:
-            # As a block of it would do, at a price where nothing fails.
-            self.wrap_database_errors.__exit__(*sys.exc_info())
-            raise
-        finally:
-            self._busy -= 1
-
-    def _visit_again(self) -> None:
-        """Before an executor's thread uses what session state made it keep: it may be over with that, or another's."""
-        managed = self._managed
-        if managed is None or self.in_atomic_block:
-            return
-        if managed.took_back(self.connection) or self._guest_of is not latest_request():
-            self.close()
 
     # -- return -------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from asyncio import _get_running_loop
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -13,7 +14,11 @@ from django.db.backends.postgresql.psycopg_any import register_tzloader
 from psycopg.pq import Format
 
 from poolmgr.backends.postgresql.cursors import ServerSideCursor
+from poolmgr.backends.postgresql.explicit import OWN, PINNED
+from poolmgr.backends.postgresql.lifecycle import Request, latest_request
 from poolmgr.backends.postgresql.patches import Django, is_own, known
+from poolmgr.pools.forks import attend, here
+from poolmgr.targets.postgresql.managed import ManagedPool
 
 _Wrapper = utils.CursorWrapper
 _TEXT = Format.TEXT
@@ -71,7 +76,68 @@ def _look_through() -> bool:
 
 
 class CursorMaking(native.DatabaseWrapper):
-    """The part of ``Pooled`` that makes cursors."""
+    """The part of ``Pooled`` that makes cursors, for which it takes a connection."""
+
+    connection: Any
+    in_atomic_block: bool
+    _managed: ManagedPool | None
+    _guest_of: Request | None
+    _direct: bool
+    _uses_prepared: bool
+    _makes_own_cursors: bool
+    _busy: int
+
+    def cursor(self) -> Any:
+        """As Django's, which learns from an exception, at every call, that no event loop runs in this thread."""
+        if self._makes_own_cursors:
+            return self._tell_apart(super().cursor)
+        if _get_running_loop() is None and (Django.cursor is known.cursor or is_own("cursor")):
+            return self._cursor()
+        return super().cursor()
+
+    def chunked_cursor(self) -> Any:
+        make = super().chunked_cursor
+        return self._tell_apart(make) if self._makes_own_cursors else make()
+
+    def _tell_apart(self, make: Callable[[], Any]) -> Any:
+        """A cursor, and of what the site's subclass has set while it made that: it will set it again for the next."""
+        before = getattr(self.connection, "entry", None)
+        pins = set() if before is None else set(before.pins)
+        cursor = make()
+        entry = getattr(self.connection, "entry", None)
+        if entry is not None and (new := entry.pins - pins - {PINNED}):
+            entry.pins -= new
+            entry.pins.add(OWN)
+        return cursor
+
+    def _cursor(self, name: str | None = None) -> Any:
+        if not here:
+            attend()
+        self._busy += 1
+        try:
+            if self._uses_prepared:
+                # Not a query of anybody's whom a guard could forbid it.
+                return self._prepare_cursor(self.create_cursor(name))  # type: ignore[attr-defined]
+            if self._direct or (Django._cursor is not known._cursor and not is_own("_cursor")):  # type: ignore[attr-defined]
+                return super()._cursor(name)  # type: ignore[misc]
+            if self._guest_of is not None and self.connection is not None:
+                self._visit_again()
+            self.ensure_connection()
+            return self._prepare_cursor(self.create_cursor(name))  # type: ignore[attr-defined]
+        except BaseException:
+            # As a block of it would do, at a price where nothing fails.
+            self.wrap_database_errors.__exit__(*sys.exc_info())
+            raise
+        finally:
+            self._busy -= 1
+
+    def _visit_again(self) -> None:
+        """Before an executor's thread uses what session state made it keep: it may be over with that, or another's."""
+        managed = self._managed
+        if managed is None or self.in_atomic_block:
+            return
+        if managed.took_back(self.connection) or self._guest_of is not latest_request():
+            self.close()
 
     def create_cursor(self, name: str | None = None) -> Any:
         conn = self.connection
