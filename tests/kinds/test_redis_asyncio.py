@@ -813,3 +813,26 @@ def test_console_does_not_wait_for_an_exhausted_or_paused_pool(make: Make, redis
         assert pool.managed.snapshot().checkouts == 1
 
     asyncio.run(main())
+
+
+def test_console_waits_once_for_a_server_that_says_nothing(make: Make, redis_subject: Redis) -> None:  # P8 P10
+    async def seconds_in_vain(client: Any) -> float:
+        began = time.monotonic()
+        with pytest.raises(redis.RedisError):
+            await client.ping()
+        return time.monotonic() - began
+
+    async def main() -> None:
+        pool = make(url=redis_subject.through_proxy, pool={"min_size": 0, "connection_timeout": 1})
+        client = Client(connection_pool=pool)
+        redis_subject.proxy.freeze()
+        for _ in range(2):  # pieces of work, each of which asks for itself
+            with console_lane():
+                assert await seconds_in_vain(client) > 0.8
+                assert sum([await seconds_in_vain(client) for _ in range(5)]) < 0.8
+        await seconds_in_vain(client)
+        await when(lambda: pool.managed.is_away(time.monotonic()), "the pool to know")
+        with console_lane():
+            assert await seconds_in_vain(client) < 0.8
+
+    asyncio.run(main())

@@ -17,6 +17,7 @@ from poolmgr.secrets import hide
 from poolmgr.targets.redis.arguments import address, bootstrap, refuse
 from poolmgr.targets.redis.asyncio.connection import tracked
 from poolmgr.targets.redis.asyncio.driver import AsyncRedisDriver
+from poolmgr.targets.redis.console import NO_TIME, knows_that_it_is_away, waited_for_once
 from poolmgr.targets.redis.kind import REDIS
 from poolmgr.targets.redis.library import redis
 
@@ -66,6 +67,8 @@ class AsyncManagedConnectionPool(theirs.ConnectionPool):
                 return await self._direct(self.bootstrap.connection_timeout)
             core = self._loops.here()
         if on_console_lane() is not None and (core.paused or not core.idle):
+            if knows_that_it_is_away(core):
+                return (await core.acheckout(NO_TIME)).conn
             return await self._direct(core.spec.connection_timeout)
         return (await core.acheckout()).conn
 
@@ -126,6 +129,10 @@ class AsyncManagedConnectionPool(theirs.ConnectionPool):
 
     async def _direct(self, timeout: float) -> Any:
         """For the console, which must not wait: a connection of its own."""
+        with waited_for_once(self):
+            return await self._connect_beside(timeout)
+
+    async def _connect_beside(self, timeout: float) -> Any:
         connection = self.make_connection()
         connection.direct_of = self
         try:
