@@ -9,14 +9,13 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.cluster import ClusterPipeline, NodesManager
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.asyncio.sentinel import SentinelManagedSSLConnection as AsyncSSLConnection
-from redis.cluster import RedisCluster
 from redis.sentinel import Sentinel, SentinelManagedSSLConnection
 
 import poolmgr.aio
 from poolmgr.pools.core.pool import CorePool
 from poolmgr.targets.redis.asyncio import AsyncManagedSentinelPool
-from poolmgr.targets.redis.asyncio.cluster import ManagedRedisCluster
-from poolmgr.targets.redis.cluster import NodePools
+from poolmgr.targets.redis.asyncio.cluster import ManagedRedisCluster as AsyncRedisCluster
+from poolmgr.targets.redis.cluster import ManagedRedisCluster
 from poolmgr.targets.redis.sentinel import ManagedSentinelPool
 from tests.kinds.async_subjects import Loop
 
@@ -33,7 +32,7 @@ class Threads:
         return client
 
     def cluster(self, url: str, target: str, pool: dict[str, Any], **options: Any) -> Any:
-        return RedisCluster.from_url(url, connection_pool_class=NodePools(target, pool), **options)
+        return ManagedRedisCluster.from_url(url, target=target, pool=pool, **options)
 
     def core(self, pool: Any) -> CorePool:
         return pool.managed  # type: ignore[no-any-return]
@@ -71,7 +70,7 @@ class Tasks(Threads):
         return _InALoop(client, self.loop)
 
     def cluster(self, url: str, target: str, pool: dict[str, Any], **options: Any) -> Any:
-        made = self.here(ManagedRedisCluster.from_url(url, target=target, pool=pool, **options))
+        made = self.here(AsyncRedisCluster.from_url(url, target=target, pool=pool, **options))
         made.initialize()  # as the other half's does when it is made
         return made
 

@@ -21,6 +21,7 @@ from poolmgr.control.reporting.health import check_target
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.groups.group import Group
+from poolmgr.targets.redis.cluster import ManagedRedisCluster
 from poolmgr.targets.redis.kind import REDIS
 from tests.kinds.halves import Threads
 from tests.redis_cluster import Cluster
@@ -117,6 +118,22 @@ def test_pause_resume_and_recycle_reach_every_node(half: Threads, running: Clust
     client.close()
 
 
+def test_a_look_at_where_the_slots_are_tells_of_a_pause_once(half: Threads, running: Cluster) -> None:  # P8 P9
+    client = connect(half, running, max_size=6, connection_timeout=1.0)
+    client.mset_nonatomic({f"key{number}": number for number in range(20)})
+    group().pause()
+    for look in (client.nodes_manager.initialize, lambda: connect(half, running)):
+        began = monotonic()
+        with pytest.raises(exceptions.PoolPaused) as caught:
+            look()
+        assert isinstance(caught.value, redis.RedisError)
+        # Whichever node is asked, all are paused.
+        assert monotonic() - began < 2.5
+    group().resume()
+    assert client.get("key1") == b"1"
+    client.close()
+
+
 def test_pipelines_and_subscriptions_work(half: Threads, running: Cluster) -> None:
     client = connect(half, running, max_size=6)
     pipe = client.pipeline()
@@ -163,6 +180,11 @@ def test_two_clients_share_the_room(half: Threads, running: Cluster) -> None:  #
 def test_without_a_target_it_is_refused(half: Threads) -> None:
     with pytest.raises(exceptions.ConfigurationError, match="the pools of a cluster's nodes need one"):
         half.cluster("redis://localhost", "", {})
+
+
+def test_without_a_url_a_client_of_threads_is_refused() -> None:  # redis-py would make pools of its own
+    with pytest.raises(exceptions.ConfigurationError, match=r"use from_url\(\)"):
+        ManagedRedisCluster(host="localhost", target=TARGET)
 
 
 def test_a_node_that_is_away_is_gone_around_and_one_that_comes_back_is_used(half: Threads, cluster: Cluster) -> None:

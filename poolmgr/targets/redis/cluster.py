@@ -8,33 +8,59 @@ from threading import RLock
 from typing import Any
 from weakref import WeakValueDictionary, finalize
 
-from poolmgr.exceptions import ServerDown
+from redis.cluster import NodesManager
+
+from poolmgr.exceptions import ConfigurationError, PoolPaused, ServerDown
 from poolmgr.pools.core.pool import CorePool
+from poolmgr.secrets import Secret
 from poolmgr.targets.redis import nodes
 from poolmgr.targets.redis.driver import RedisDriver
 from poolmgr.targets.redis.library import redis
 from poolmgr.targets.redis.pool import ManagedConnectionPool
 
 
-class NodePools:
-    """For ``connection_pool_class`` of ``redis.RedisCluster.from_url()``: makes the pool of each node that the client finds.
+class ManagedRedisCluster(redis.RedisCluster):
+    """``redis.RedisCluster``, all of whose nodes are one target: its settings, ``max_size`` and budget are those of all
+    together, of which each gets a share by demand.
 
-    All are one target: its settings, ``max_size`` and budget are those of all nodes together, of which each gets a share by
-    demand. ``pool`` has the settings before any profile. The pool of a node that has left ends.
+    It is made by ``from_url()``. ``pool`` has the settings before any profile; all else is as in redis-py's. The pool of a
+    node that has left ends, and so do all when nobody uses the client any more.
+
+    Raises ``InvalidSpec`` and ``ConfigurationError``, also without a ``target``, redis-py's errors where the node of the URL
+    can't tell where the others are, and ``PoolPaused``.
     """
 
-    def __init__(self, target: str, pool: Mapping[str, Any] | None = None) -> None:
-        """Raises ``ConfigurationError`` without a target, which is what holds the nodes together."""
+    def __init__(self, *args: Any, target: str, pool: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         nodes.check(target)
+        if kwargs.get("url") is None:
+            raise ConfigurationError(
+                f"the client of {target!r} is made without a URL, from which redis-py makes pools of its own: use from_url()"
+            )
+        kwargs["url"] = Secret(kwargs["url"])
+        with nodes.looking():
+            super().__init__(*args, connection_pool_class=_NodePools(target, pool), **kwargs)
+        self.nodes_manager.__class__ = _Nodes
+
+
+class _Nodes(NodesManager):
+    def initialize(self, *args: Any, **kwargs: Any) -> None:
+        """redis-py's. Raises what a pool that is paused or exhausted says."""
+        with nodes.looking():
+            super().initialize(*args, **kwargs)
+
+
+class _NodePools:
+    """A client's ``connection_pool_class``: makes the pool of each node that it finds."""
+
+    def __init__(self, target: str, pool: Mapping[str, Any] | None) -> None:
         self._target, self._pool = target, pool
         self._made: WeakValueDictionary[tuple[str, int], NodePool] = WeakValueDictionary()
 
     def __call__(self, **kwargs: Any) -> NodePool:
-        """redis-py's: the pool of one node. Raises ``InvalidSpec``, ``ConfigurationError``."""
+        """The pool of one node. Raises ``InvalidSpec``, ``ConfigurationError``."""
         where = kwargs["host"], kwargs["port"]
-        found = self._made.get(where)
-        # A client makes a pool to ask where the nodes are, and then one for each; another client has its own.
-        if found is None or found.connection_kwargs.get(nodes.ON_CONNECT) != kwargs.get(nodes.ON_CONNECT):
+        # A client makes a pool to ask where the nodes are, and then one for each.
+        if (found := self._made.get(where)) is None:
             found = self._made[where] = NodePool(target=self._target, pool=self._pool, **kwargs)
         return found
 
@@ -44,22 +70,19 @@ class Cluster(nodes.DeclaredCluster):
 
     def __init__(self, url: str, target: str, pool: Mapping[str, Any] | None = None, **options: Any) -> None:
         super().__init__(url, target, pool, **options)
-        self._clients: dict[int, redis.RedisCluster] = {}  # by process: its locks may have been held at a fork
+        self._clients: dict[int, ManagedRedisCluster] = {}  # by process: its locks may have been held at a fork
         self._locks: dict[int, Any] = {}
 
     @property
-    def client(self) -> redis.RedisCluster:
+    def client(self) -> ManagedRedisCluster:
         """This process's, made when it is asked for first, upon which it asks the node of the URL where the others are.
 
-        Raises redis-py's errors where that can't tell.
+        Raises redis-py's errors where that can't tell, and ``PoolPaused``.
         """
         pid = os.getpid()
         with self._locks.setdefault(pid, RLock()):
             if pid not in self._clients:
-                pools: Any = NodePools(self.target, self.pool)
-                made: redis.RedisCluster = redis.RedisCluster.from_url(
-                    self.url, connection_pool_class=pools, **self.options
-                )
+                made: Any = ManagedRedisCluster.from_url(self.url, target=self.target, pool=self.pool, **self.options)
                 self._clients[pid] = made
             return self._clients[pid]
 
@@ -80,8 +103,12 @@ class NodePool(ManagedConnectionPool):
 
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
         """A live connection. Raises ``redis.ConnectionError`` where the node is away, else a ``CheckoutError``."""
+        nodes.heed()
         try:
             return super().get_connection(command_name, *keys, **options)
+        except PoolPaused as ex:
+            nodes.note(ex)
+            raise
         except ServerDown as ex:
             raise redis.ConnectionError(str(ex)) from ex
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from inspect import iscoroutinefunction, ismethod
 from itertools import count
 from typing import Any
 from weakref import WeakMethod, ref
 
-from poolmgr.exceptions import ConfigurationError
+from poolmgr.exceptions import ConfigurationError, PoolPaused
 from poolmgr.pools.core.pool import CorePool
 from poolmgr.targets.redis.library import redis
 from poolmgr.targets.redis.pool import ManagedConnectionPool
@@ -17,6 +19,8 @@ _numbers = count(1)
 #: What a node's connections are made with that leads to the cluster's client: a method, and an object.
 ON_CONNECT = "redis_connect_func"
 _OF_THE_CLIENT = (ON_CONNECT, "oss_cluster_maint_notifications_handler")
+#: In a thread or task that looks where the slots are: that a pool is paused, as those of all nodes are then.
+_told: ContextVar[list[PoolPaused] | None] = ContextVar("told", default=None)
 
 
 def new_key() -> Hashable:
@@ -28,6 +32,35 @@ def check(target: str) -> None:
     """Raises ``ConfigurationError`` without a target, which is what holds the nodes together."""
     if not target:
         raise ConfigurationError("target is empty, but the pools of a cluster's nodes need one, which they share")
+
+
+@contextmanager
+def looking() -> Iterator[None]:
+    """Around a client's look at where the slots are, which would have it that no node can be reached.
+
+    Raises what a pool that is paused or exhausted says: the cluster is there.
+    """
+    before = _told.set([])
+    try:
+        yield
+    except redis.exceptions.RedisClusterException as ex:
+        if isinstance(ex.__cause__, redis.exceptions.MaxConnectionsError):
+            raise ex.__cause__ from None
+        raise
+    finally:
+        _told.reset(before)
+
+
+def heed() -> None:
+    """Before a node's pool is asked: raises what another's has said to the same look, so that a pause is waited for once."""
+    if told := _told.get():
+        raise told[0]
+
+
+def note(paused: PoolPaused) -> None:
+    """A node's pool is paused."""
+    if (told := _told.get()) is not None:
+        told.append(paused)
 
 
 class DeclaredCluster:

@@ -25,8 +25,6 @@ from poolmgr.targets.redis.library import redis
 #: The node at which the task's next command is to be asked for. redis-py says so as a command of its own, which may go over
 #: another connection than what it is about.
 _asks: ContextVar[ManagedNode | None] = ContextVar("asks", default=None)
-#: In a task that looks where the slots are: that a pool is paused, as those of all nodes are then.
-_told: ContextVar[list[PoolPaused] | None] = ContextVar("told", default=None)
 
 
 class AsyncNodePool(AsyncManagedConnectionPool):
@@ -83,14 +81,11 @@ class ManagedNode(ClusterNode):
         self._laid[get_ident()] = connection
 
     async def _borrow(self) -> Any:
-        told = _told.get()
-        if told:
-            raise told[0]
+        nodes.heed()
         try:
             return await self.pool.get_connection()
         except PoolPaused as ex:
-            if told is not None:
-                told.append(ex)
+            nodes.note(ex)
             raise
 
     async def _ask(self, connection: Any) -> None:
@@ -202,15 +197,8 @@ class ManagedNodes(NodesManager):
         for host, port in additional_startup_nodes_info or ():
             node = self._at(host, port)
             self.startup_nodes.setdefault(node.name, node)
-        before = _told.set([])
-        try:
+        with nodes.looking():
             await super().initialize(None, *args, **kwargs)
-        except redis.exceptions.RedisClusterException as ex:
-            if isinstance(ex.__cause__, redis.exceptions.MaxConnectionsError):
-                raise ex.__cause__ from None
-            raise
-        finally:
-            _told.reset(before)
 
     async def move_slot(self, e: Any) -> None:
         """redis-py's, which would put a node that nobody knew yet in the slot as it is."""
