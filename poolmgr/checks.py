@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -65,52 +66,44 @@ def check_databases(**kwargs: Any) -> list[CheckMessage]:
     return found
 
 
-def _check_database(alias: str, got: dict[str, Any], spec: PoolSpec) -> list[CheckMessage]:
-    found: list[CheckMessage] = []
-    if got["CONN_MAX_AGE"] != 0 and "pool" in got["OPTIONS"]:
-        found.append(
-            Error(
-                f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {shown(got['CONN_MAX_AGE'])} beside a pool, which Django refuses.",
-                hint="Remove it; set max_lifetime in the pool's profile instead.",
-                id="poolmgr.E003",
-            )
-        )
-    elif got["CONN_MAX_AGE"] != 0:
-        found.append(
-            Warning(
-                f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {shown(got['CONN_MAX_AGE'])}, which a pooled connection"
-                " doesn't heed.",
-                hint="Remove it; set max_lifetime in the pool's profile instead.",
-                id="poolmgr.W001",
-            )
-        )
+def _check_database(alias: str, got: dict[str, Any], spec: PoolSpec) -> Iterator[CheckMessage]:
+    yield from _check_age(alias, got)
     if spec.pool_mode == "statement" and (transacts := what_transacts(alias)):
-        found.append(
-            Warning(
-                f"DATABASES[{alias!r}] has pool_mode 'statement', which refuses transactions: {'; '.join(transacts)}.",
-                hint="Use pool_mode transaction.",
-                id="poolmgr.W006",
-            )
+        yield Warning(
+            f"DATABASES[{alias!r}] has pool_mode 'statement', which refuses transactions: {'; '.join(transacts)}.",
+            hint="Use pool_mode transaction.",
+            id="poolmgr.W006",
         )
     if got["ATOMIC_REQUESTS"] and spec.pool_mode == "transaction":
-        found.append(
-            Warning(
-                f"DATABASES[{alias!r}] has ATOMIC_REQUESTS with pool_mode {spec.pool_mode!r}: every request is one"
-                " transaction, which holds its connection to the end.",
-                hint="Turn ATOMIC_REQUESTS off and use atomic() where it is needed, or use pool_mode session.",
-                id="poolmgr.W002",
-            )
+        yield Warning(
+            f"DATABASES[{alias!r}] has ATOMIC_REQUESTS with pool_mode {spec.pool_mode!r}: every request is one"
+            " transaction, which holds its connection to the end.",
+            hint="Turn ATOMIC_REQUESTS off and use atomic() where it is needed, or use pool_mode session.",
+            id="poolmgr.W002",
         )
     if str(got["PORT"]) == PGBOUNCER_PORT and (reason := _unfit_for_pgbouncer(got)):
-        found.append(
-            Warning(
-                f"DATABASES[{alias!r}] seems to lead to a PgBouncer (port {PGBOUNCER_PORT}): {reason}",
-                hint="Set DISABLE_SERVER_SIDE_CURSORS to True and leave prepare_threshold out, or silence this where"
-                " PgBouncer pools by session, or by transaction from version 1.21 with max_prepared_statements.",
-                id="poolmgr.W004",
-            )
+        yield Warning(
+            f"DATABASES[{alias!r}] seems to lead to a PgBouncer (port {PGBOUNCER_PORT}): {reason}",
+            hint="Set DISABLE_SERVER_SIDE_CURSORS to True and leave prepare_threshold out, or silence this where"
+            " PgBouncer pools by session, or by transaction from version 1.21 with max_prepared_statements.",
+            id="poolmgr.W004",
         )
-    return found
+
+
+def _check_age(alias: str, got: dict[str, Any]) -> Iterator[CheckMessage]:
+    if got["CONN_MAX_AGE"] != 0 and "pool" in got["OPTIONS"]:
+        yield Error(
+            f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {shown(got['CONN_MAX_AGE'])} beside a pool, which Django refuses.",
+            hint="Remove it; set max_lifetime in the pool's profile instead.",
+            id="poolmgr.E003",
+        )
+    elif got["CONN_MAX_AGE"] != 0:
+        yield Warning(
+            f"DATABASES[{alias!r}]['CONN_MAX_AGE'] is {shown(got['CONN_MAX_AGE'])}, which a pooled connection"
+            " doesn't heed.",
+            hint="Remove it; set max_lifetime in the pool's profile instead.",
+            id="poolmgr.W001",
+        )
 
 
 def _unfit_for_pgbouncer(got: dict[str, Any]) -> str:

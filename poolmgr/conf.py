@@ -74,9 +74,8 @@ def _seconds(least: float, most: float) -> tuple[Callable[[Any], bool], str]:
     return fits, f"a number of seconds from {least:g} to {most:g}"
 
 
-def _is_redis_url(value: Any) -> bool:
-    if value is None:
-        return True
+def is_redis_url(value: Any) -> bool:
+    """Whether redis-py can read it as a URL."""
     if not isinstance(value, str) or not value.startswith(("redis://", "rediss://", "unix://")):
         return False
     try:
@@ -84,6 +83,10 @@ def _is_redis_url(value: Any) -> bool:
         return urlsplit(value).port != 0
     except ValueError:
         return False
+
+
+def _is_redis_url_or_none(value: Any) -> bool:
+    return value is None or is_redis_url(value)
 
 
 #: What names a target in settings, labels and addresses of pages; a colon is for the kinds that name their own.
@@ -135,7 +138,7 @@ _UNSHOWN = frozenset({"REDIS_URL", "METRICS_TOKEN", "TARGETS"})
 _SECRET = _UNSHOWN - {"TARGETS"}
 _YEAR = 365 * 86_400.0
 _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "REDIS_URL": (_is_redis_url, "None or a URL such as redis://host:6379/0, rediss://host or unix:///path"),
+    "REDIS_URL": (_is_redis_url_or_none, "None or a URL such as redis://host:6379/0, rediss://host or unix:///path"),
     "NAMESPACE": (lambda v: isinstance(v, str) and v.isidentifier(), "a name of letters, digits and underscores"),
     "CONTROL_DATABASE": (lambda v: isinstance(v, str) and v in settings.DATABASES, "an alias of settings.DATABASES"),
     "ROLE": (lambda v: v is None or v in ROLES, f"None or one of {', '.join(ROLES)}"),

@@ -130,13 +130,7 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
         all_paused=0 < len(pools) == stopped,
         tiles=_tiles(view),
         segments=_segments(view),
-        bar_text=_("%(used)s in use, %(idle)s idle, %(headroom)s free to open, %(pending)s waiting")
-        % {
-            "used": view.used,
-            "idle": view.idle,
-            "pending": view.pending,
-            "headroom": max(0, view.capacity - view.used - view.idle - view.opening),
-        },
+        bar_text=_bar_text(view),
         pending=view.pending,
         waiting=number(view.pending),
         times=(_times(_("Wait time"), view.wait), _times(_("Use time"), view.use)),
@@ -210,6 +204,15 @@ def _tiles(view: TargetView) -> tuple[Tile, ...]:
             "critical" if view.timeouts else "",
         ),
     )
+
+
+def _bar_text(view: TargetView) -> str:
+    return _("%(used)s in use, %(idle)s idle, %(headroom)s free to open, %(pending)s waiting") % {
+        "used": view.used,
+        "idle": view.idle,
+        "pending": view.pending,
+        "headroom": max(0, view.capacity - view.used - view.idle - view.opening),
+    }
 
 
 def _segments(view: TargetView) -> tuple[Segment, ...]:

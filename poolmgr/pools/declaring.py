@@ -29,6 +29,14 @@ def bootstrap(each: Declared, kind: Kind) -> PoolSpec:
     return kind.make_spec(each.pool, f"{each.where}['POOL']")
 
 
+def bootstrap_of(target: str, kind: Kind) -> PoolSpec | None:
+    """The same of a target that is declared; None where they are wrong, which the system checks report."""
+    try:
+        return bootstrap(declared(kind)[target], kind)
+    except InvalidSpec:
+        return None
+
+
 def error_in(each: Declared, kinds: Iterable[Kind]) -> str:
     """What is wrong with a declaration, as a sentence without its full stop, or an empty string."""
     known = {kind.name: kind for kind in kinds}

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from poolmgr.metrics.history import Totals
+from poolmgr.metrics.snapshot import Holder
 from poolmgr.pools.desired import Desired
+from poolmgr.pools.owners import name_of
+
+About = TypeVar("About")
 
 #: As many holders as a snapshot tells, those who hold for the longest.
 HOLDERS = 5
@@ -13,6 +19,25 @@ HOLDERS = 5
 
 def status(retired: bool, paused: bool) -> str:
     return "closed" if retired else "paused" if paused else "open"
+
+
+def checked_out(
+    held: Iterable[tuple[Any, float, int, About]], now: float, told: Callable[[About], str]
+) -> dict[str, Any]:
+    """Who holds connections, by the names of a snapshot's fields.
+
+    ``held`` has of each its owner, since when it is out, the server's number for it, and what ``told()`` says why it stays.
+    """
+    first = sorted(held, key=lambda each: each[1])[:HOLDERS]
+    return {
+        "oldest_checkout": now - first[0][1] if first else 0.0,
+        "holders": tuple(Holder(name_of(owner), now - since, pid, told(about)) for owner, since, pid, about in first),
+    }
+
+
+def failure(sentence: str, seconds_ago: float) -> dict[str, Any]:
+    """The last failed connect while none has succeeded since, by the names of a snapshot's fields."""
+    return {"last_error": sentence, "last_error_at": time.time() - seconds_ago if sentence else 0.0}
 
 
 def settings(desired: Desired) -> dict[str, Any]:

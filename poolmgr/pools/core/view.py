@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from poolmgr.metrics.snapshot import Holder, PoolSnapshot
+from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools.core.state import State
-from poolmgr.pools.owners import name_of
-from poolmgr.pools.snapshots import HOLDERS, recent, settings, status
+from poolmgr.pools.snapshots import checked_out, failure, recent, settings, status
 
 _COUNTERS = (
     "timeouts", "checkout_errors", "created", "create_errors", "closed", "found_dead", "left_behind", "cleaned",
@@ -30,7 +29,6 @@ def snapshot(state: State) -> PoolSnapshot:
         error, error_at = state.last_error, state.last_error_at
         generation, paused, retired = state.generation, state.paused, state.retired
         desired = state.desired
-    held.sort(key=lambda each: each[1])
     return PoolSnapshot(
         target=state.target,
         kind=state.kind,
@@ -45,18 +43,13 @@ def snapshot(state: State) -> PoolSnapshot:
         pending=pending,
         opening=opening,
         closing=closing,
-        oldest_checkout=now - held[0][1] if held else 0.0,
-        holders=tuple(
-            Holder(name_of(owner), now - since, pid, state.driver.standing(conn))
-            for owner, since, pid, conn in held[:HOLDERS]
-        ),
+        **checked_out(held, now, state.driver.standing),
         backend_pids=tuple(sorted(pid for pid in (*idle_ids, *(pid for _, _, pid, _ in held)) if pid)),
         checkouts=wait.count,
         wait_time=wait,
         use_time=use,
         create_time=create,
         **recent((wait, use, counts["timeouts"], 0), before),
-        last_error="" if error is None else state.driver.diagnose(error).sentence,
-        last_error_at=time.time() - (now - error_at) if error is not None else 0.0,
+        **failure("" if error is None else state.driver.diagnose(error).sentence, now - error_at),
         **counts,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from poolmgr.exceptions import InvalidSpec
 from poolmgr.pools import declaring
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.kombu.kind import KOMBU
@@ -15,10 +14,7 @@ def targets() -> tuple[str, ...]:
 
 def bootstrap(target: str) -> PoolSpec | None:
     """The settings of a pool before any profile; None where they are wrong, which the system checks report."""
-    try:
-        return declaring.bootstrap(declaring.declared(KOMBU)[target], KOMBU)
-    except InvalidSpec:
-        return None
+    return declaring.bootstrap_of(target, KOMBU)
 
 
 def address(target: str) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from poolmgr.metrics.snapshot import Holder, PoolSnapshot
+from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools.core.explain import figures, holders
-from poolmgr.pools.owners import name_of
-from poolmgr.pools.snapshots import HOLDERS, recent, settings, status
+from poolmgr.pools.snapshots import checked_out, recent, settings, status
 
 if TYPE_CHECKING:
     from poolmgr.targets.kombu.pool import BrokerPool
@@ -21,7 +20,7 @@ def snapshot(pool: BrokerPool) -> PoolSnapshot:
     now = time.monotonic()
     load = pool.load()
     with pool.lock:
-        held = sorted(pool.held.values(), key=lambda each: each.since)
+        held = [(each.owner, each.since, 0, "") for each in pool.held.values()]
         counts: dict[str, Any] = {name: pool.counts[name] for name in _COUNTERS}
         wait, use = pool.wait_time.freeze(), pool.use_time.freeze()
         before = pool.history.since(now)
@@ -38,8 +37,7 @@ def snapshot(pool: BrokerPool) -> PoolSnapshot:
         idle=load.held - load.used,
         used=load.used,
         pending=load.pending,
-        oldest_checkout=now - held[0].since if held else 0.0,
-        holders=tuple(Holder(name_of(each.owner), now - each.since, 0) for each in held[:HOLDERS]),
+        **checked_out(held, now, str),
         checkouts=wait.count,
         wait_time=wait,
         use_time=use,

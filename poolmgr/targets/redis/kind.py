@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
+from poolmgr.conf import is_redis_url
 from poolmgr.pools.kinds import Kind
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import shown
@@ -14,17 +14,6 @@ from poolmgr.secrets import shown
 def ping_error(query: Any) -> str:
     """Why ``query`` can't be a validation query, or an empty string."""
     return "" if query == "PING" else f"{shown(query)} is not PING, the one command that asks a Redis nothing else"
-
-
-def is_url(value: Any) -> bool:
-    """Whether redis-py can read it as a URL."""
-    if not isinstance(value, str) or not value.startswith(("redis://", "rediss://", "unix://")):
-        return False
-    try:
-        # The port is looked at only when it is asked for.
-        return urlsplit(value).port != 0
-    except ValueError:
-        return False
 
 
 REDIS = Kind(
@@ -50,7 +39,7 @@ REDIS = Kind(
     },
     defaults=PoolSpec(validation_query="PING", connection_timeout=5.0),
     declares={
-        "URL": (is_url, "a URL such as redis://host:6379/0, rediss://host or unix:///path"),
+        "URL": (is_redis_url, "a URL such as redis://host:6379/0, rediss://host or unix:///path"),
         "OPTIONS": (
             lambda v: v is None or (isinstance(v, Mapping) and all(isinstance(name, str) for name in v)),
             "a dict of keyword arguments of redis-py's connections",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from poolmgr.exceptions import InvalidSpec
 from poolmgr.pools import declaring
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
@@ -20,10 +19,7 @@ def targets() -> tuple[str, ...]:
 
 def bootstrap(target: str) -> PoolSpec | None:
     """The settings of a pool before any profile; None where they are wrong, which the system checks report."""
-    try:
-        return declaring.bootstrap(declaring.declared(SQLALCHEMY)[target], SQLALCHEMY)
-    except InvalidSpec:
-        return None
+    return declaring.bootstrap_of(target, SQLALCHEMY)
 
 
 def address(target: str) -> str:

@@ -7,22 +7,23 @@ taken out of it when it is lent, and is back in it before it is given back.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
 from typing import Any, Self, cast
 from weakref import ref
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS
 
-from poolmgr.exceptions import CheckoutError, ConfigurationError, ModeError
-from poolmgr.pools.forks import attend, here, on_fork
+from poolmgr.exceptions import CheckoutError, ModeError
+from poolmgr.pools.forks import attend, here
 from poolmgr.pools.lender import Lender
 from poolmgr.pools.spec import PoolSpec
+from poolmgr.targets.sqlalchemy.aliases import Engines, lender_of, url_of
 from poolmgr.targets.sqlalchemy.errors import ERRORS
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
 from poolmgr.targets.sqlalchemy.resetting import spare_rollbacks
 
-_engines: dict[str, Any] = {}
-_lock = Lock()
+_IDLE = 0  # libpq's
+#: What Django's connection calls the pool that threads borrow from.
+_POOL = "managed_pool"
 
 
 class _Loan:
@@ -92,7 +93,7 @@ class LentPool(PoolWithoutConnections):
             attend()
         found = self._found
         if found is None or found.retired:
-            found = self._found = _lender(self._alias)
+            found = self._found = lender_of(self._alias, _POOL)
         return found
 
     # -- checkout and return ------------------------------------------------------------------------------------------
@@ -182,9 +183,6 @@ class LentPool(PoolWithoutConnections):
         loan.lender.put_back(conn)
 
 
-_IDLE = 0  # libpq's
-
-
 def new_record(pool: Any) -> Any:
     """A record that is handed its connection, where those that the pool makes connect."""
     return sqlalchemy.pool.base._ConnectionRecord(pool, connect=False)
@@ -207,43 +205,24 @@ def expect_transactions(spec: PoolSpec, alias: str) -> None:
         )
 
 
-def _lender(alias: str) -> Lender:
-    found = getattr(connections[alias], "managed_pool", None)
-    if found is None:
-        raise ConfigurationError(
-            f"DATABASES[{alias!r}] has no managed pool in this process, which an engine could borrow from; its ENGINE must be"
-            " 'poolmgr.backends.postgresql', and its OPTIONS['pool'] not False"
-        )
-    return cast(Lender, found)
-
-
 def engine(using: str = DEFAULT_DB_ALIAS, **kw: Any) -> Any:
     """SQLAlchemy's engine on the managed pool of a database alias.
 
     Without other arguments the same one each time; with some, which are those of SQLAlchemy's ``create_engine()``, a new one,
     to be kept. Raises ``ConfigurationError`` where the alias has no managed pool.
     """
-    if kw:
-        return _make(using, kw)
-    with _lock:
-        if (found := _engines.get(using)) is None:
-            found = _engines[using] = _make(using, {})
-    return found
+    return _make(using, **kw) if kw else _engines.get(using)
 
 
-def url_of(alias: str) -> Any:
-    """For people: it connects nowhere."""
-    got = connections[alias].settings_dict
-    host, port = str(got["HOST"]) or None, int(got["PORT"]) if got["PORT"] else None
-    return sqlalchemy.URL.create("postgresql+psycopg", host=host, port=port, database=str(got["NAME"]) or None)
-
-
-def _make(alias: str, kw: dict[str, Any]) -> Any:
-    _lender(alias)
+def _make(alias: str, **kw: Any) -> Any:
+    lender_of(alias, _POOL)
     made = sqlalchemy.create_engine(url_of(alias), poolclass=LentPool, alias=alias, **kw)
     read_only_at_first(made.dialect, lambda conn, work: conn.loan.lender.read(conn, work))
     spare_rollbacks(made.dialect)
     return made
+
+
+_engines = Engines(_make)
 
 
 def read_only_at_first(dialect: Any, read: Callable[[Any, Callable[[], object]], object]) -> None:
@@ -257,11 +236,3 @@ def read_only_at_first(dialect: Any, read: Callable[[Any, Callable[[], object]],
         read(connection.connection.driver_connection, lambda: initialize(connection))
 
     dialect.initialize = only_read
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = Lock()
-
-
-on_fork(_after_fork)

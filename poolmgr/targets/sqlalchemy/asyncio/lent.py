@@ -6,16 +6,16 @@ SQLAlchemy, which costs the server nothing, and nothing that a borrower sets on 
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import Any, cast
 from weakref import WeakSet
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS
 from sqlalchemy.ext import asyncio as theirs
 
-from poolmgr.exceptions import CheckoutError, ConfigurationError
+from poolmgr.exceptions import CheckoutError
 from poolmgr.pools.forks import on_fork
 from poolmgr.pools.lender import TaskLender
+from poolmgr.targets.sqlalchemy.aliases import Engines, lender_of, url_of
 from poolmgr.targets.sqlalchemy.asyncio.first import First
 from poolmgr.targets.sqlalchemy.asyncio.greenlets import await_only
 from poolmgr.targets.sqlalchemy.lent import (
@@ -24,12 +24,11 @@ from poolmgr.targets.sqlalchemy.lent import (
     new_record,
     ours,
     read_only_at_first,
-    url_of,
 )
 from poolmgr.targets.sqlalchemy.resetting import spare_rollbacks
 
-_engines: dict[str, Any] = {}
-_lock = Lock()
+#: What Django's connection calls the pool that tasks borrow from.
+_POOL = "pool_for_tasks"
 _all: WeakSet[AsyncLentPool] = WeakSet()
 
 
@@ -51,7 +50,7 @@ class AsyncLentPool(PoolWithoutConnections):
     def lender(self) -> TaskLender:
         """The alias's pool, whichever that is in the present process. Raises ``ConfigurationError`` where it has none."""
         if (found := self._found) is None:
-            found = self._found = _lender(self._alias)
+            found = self._found = lender_of(self._alias, _POOL)
         return found
 
     def _do_get(self) -> Any:
@@ -119,41 +118,27 @@ class AsyncLentPool(PoolWithoutConnections):
         return {"_first": self._first}
 
 
-def _lender(alias: str) -> TaskLender:
-    found = getattr(connections[alias], "pool_for_tasks", None)
-    if found is None:
-        raise ConfigurationError(
-            f"DATABASES[{alias!r}] has no managed pool in this process, which an engine could borrow from; its ENGINE must be"
-            " 'poolmgr.backends.postgresql', and its OPTIONS['pool'] not False"
-        )
-    return cast(TaskLender, found)
-
-
 def async_engine(using: str = DEFAULT_DB_ALIAS, **kw: Any) -> Any:
     """SQLAlchemy's ``AsyncEngine`` on the managed pool of a database alias, for all event loops.
 
     Without other arguments the same one each time; with some, which are those of SQLAlchemy's ``create_async_engine()``, a
     new one, to be kept. Raises ``ConfigurationError`` where the alias has no managed pool.
     """
-    if kw:
-        return _make(using, kw)
-    with _lock:
-        if (found := _engines.get(using)) is None:
-            found = _engines[using] = _make(using, {})
-    return found
+    return _make(using, **kw) if kw else _engines.get(using)
 
 
-def _make(alias: str, kw: dict[str, Any]) -> Any:
-    _lender(alias)
+def _make(alias: str, **kw: Any) -> Any:
+    lender_of(alias, _POOL)
     made = theirs.create_async_engine(url_of(alias), poolclass=AsyncLentPool, alias=alias, **kw)
     read_only_at_first(made.dialect, lambda conn, work: conn.read(work))
     spare_rollbacks(made.dialect)
     return made
 
 
+_engines = Engines(_make)
+
+
 def _after_fork() -> None:
-    global _lock
-    _lock = Lock()
     for each in list(_all):
         each._first.begin_anew()
 
