@@ -23,6 +23,7 @@ from poolmgr.control import agent
 from poolmgr.pools import registry
 from poolmgr.targets.sqlalchemy import engine as engine_of
 from poolmgr.targets.sqlalchemy.lent import LentPool
+from tests.forking import in_child
 from tests.integration.backend import query
 from tests.waiting import until
 
@@ -306,17 +307,14 @@ def test_closed_pool_is_followed_by_the_one_that_comes_after(small_pool: Small, 
 
 def test_forked_child_borrows_connections_of_its_own(small_pool: Small, engine: Any) -> None:  # P3
     small_pool("transaction")
-    with engine.connect() as conn:
-        pid = conn.scalar(text("SELECT pg_backend_pid()"))
-    child = os.fork()
-    if child == 0:
-        # No assertion here, whose traceback would be the runner's own, twice.
+
+    def backend() -> Any:
         with engine.connect() as conn:
-            other = conn.scalar(text("SELECT pg_backend_pid()"))
-        os._exit(0 if other != pid else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    with engine.connect() as conn:
-        assert conn.scalar(text("SELECT pg_backend_pid()")) == pid
+            return conn.scalar(text("SELECT pg_backend_pid()"))
+
+    pid = backend()
+    assert in_child(backend) != pid
+    assert backend() == pid
 
 
 def test_one_engine_for_each_alias_and_a_sentence_where_there_is_no_pool(settings: Any) -> None:

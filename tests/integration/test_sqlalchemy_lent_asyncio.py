@@ -18,6 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from poolmgr import exceptions
 from poolmgr.pools import registry
 from poolmgr.targets.sqlalchemy import async_engine
+from tests.forking import in_child
 from tests.integration.backend import query
 from tests.waiting import until
 
@@ -323,11 +324,7 @@ def test_forked_child_borrows_connections_of_its_own(small_pool: Small, engine: 
             return int(await conn.scalar(text("SELECT pg_backend_pid()")))
 
     pid = asyncio.run(main())
-    child = os.fork()
-    if child == 0:
-        # No assertion here, whose traceback would be the runner's own, twice.
-        os._exit(0 if asyncio.run(main()) != pid else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert in_child(lambda: asyncio.run(main())) != pid
     assert asyncio.run(main()) == pid
 
 

@@ -1,7 +1,6 @@
 """Celery's connections to its broker: kombu's pool, shown and resized, and commands that make no sense for it."""
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from poolmgr.targets.known import address_of, bootstrap_spec, denied, kind_of, k
 from poolmgr.targets.kombu.joining import join
 from poolmgr.targets.kombu.kind import KOMBU
 from poolsite.demo.servers import EmbeddedRedis
+from tests.forking import Child
 from tests.waiting import until
 
 BROKER = 13
@@ -262,23 +262,19 @@ def test_a_child_of_a_fork_has_a_pool_of_its_own(sender: Sender) -> None:  # P3
     sender.send()
     sender.change(max_size=4)
     inherited = sender.app.pool
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            assert registry.get(TARGET) is None
-            assert sender.app.pool is not inherited
-            for _ in range(100):
-                sender.send()
-            seen = registry.get(TARGET).snapshot()  # type: ignore[union-attr]
-            assert (seen.max_size, seen.checkouts) == (4, 99), seen
-            status = 0
-        finally:
-            os._exit(status)
+
+    def act() -> list[Any]:
+        before = registry.get(TARGET), sender.app.pool is inherited
+        for _ in range(100):
+            sender.send()
+        seen = registry.get(TARGET).snapshot()  # type: ignore[union-attr]
+        return [*before, seen.max_size, seen.checkouts]
+
+    child = Child(act)
     # Both at once, so that a socket that they shared would mix what they say.
     for _ in range(100):
         sender.send()
-    assert os.waitpid(child, 0)[1] == 0
+    assert child.answer() == [None, False, 4, 99]
     assert sender.sent() == 201
     assert sender.app.pool is inherited
     assert sender.pool.snapshot().status == "open"

@@ -28,6 +28,7 @@ from poolmgr.pools.desired import Desired
 from poolmgr.targets.redis import listening
 from poolmgr.targets.redis.kind import REDIS
 from poolsite.demo.servers import EmbeddedRedis
+from tests.forking import in_child
 from tests.waiting import until
 
 from .celery_work import TARGET, make_app, worker
@@ -287,20 +288,12 @@ def test_results_go_on_when_the_server_is_back(
 
 def test_a_forked_child_hears_of_its_own_results_and_of_those_that_its_parent_began(site: Site) -> None:  # P3
     begun = site.tasks["work.nap"].delay(1)
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            own = site.tasks["work.add"].delay(5, 6).get(timeout=30)
-            os.write(writing, json.dumps([own, begun.get(timeout=30)]).encode())
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(writing)
-    assert os.waitpid(child, 0)[1] == 0
-    with os.fdopen(reading) as told:
-        own, theirs = json.load(told)
+
+    def child() -> list[Any]:
+        own = site.tasks["work.add"].delay(5, 6).get(timeout=30)
+        return [own, begun.get(timeout=30)]
+
+    own, theirs = in_child(child)
     assert own == 11
     assert theirs == begun.get(timeout=60)
     assert site.pool.snapshot().reclaimed == 0

@@ -1,7 +1,6 @@
 """Several pools of one target in a process: one to whoever manages them."""
 
 import contextlib
-import os
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from poolmgr.pools.groups.group import Group, join
 from poolmgr.targets.redis.driver import RedisDriver
 from poolmgr.targets.redis.kind import REDIS
 from poolmgr.targets.redis.pool import ManagedConnectionPool
+from tests.forking import in_child
 from tests.kinds.subjects import Redis
 from tests.waiting import until
 
@@ -420,22 +420,14 @@ def test_forked_child_has_a_group_of_its_own(members: Make, redis_subject: Redis
     one, other = made.join("a"), made.join("b")
     held = [*hold(one, 1), *hold(other, 1)]
     ends = redis_subject.ends()
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        answer = b"failed"
-        try:
-            mine = made.join("a")
-            # All of it is the child's own.
-            slots = [*hold(mine, 1), *hold(made.join("b"), 1)]
-            answer = repr([slot.pid in ends for slot in slots] + [mine is one, one.retired]).encode()
-        finally:
-            os.write(writing, answer)
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as told:
-        assert told.read() == b"[False, False, False, True]"
-    os.waitpid(child, 0)
+
+    def child() -> list[bool]:
+        mine = made.join("a")
+        # All of it is the child's own.
+        slots = [*hold(mine, 1), *hold(made.join("b"), 1)]
+        return [slot.pid in ends for slot in slots] + [mine is one, one.retired]
+
+    assert in_child(child) == [False, False, False, True]
     assert ends <= redis_subject.ends()
     give_back(held)
 

@@ -4,7 +4,6 @@ import dataclasses
 import gc
 import json
 import logging
-import os
 import secrets
 import threading
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from django.db.utils import OperationalError
 
 from poolmgr import exceptions
 from tests.disclosure import disclosed_by_logs, disclosures
+from tests.forking import in_child
 from tests.kinds.subjects import Subject
 from tests.waiting import until
 
@@ -309,14 +309,14 @@ def test_forked_child_leaves_its_parent_s_connections_alone(subject: Subject) ->
     held = subject.hold(2)
     subject.give_back(held[1])
     ends = subject.ends()
-    child = os.fork()
-    if child == 0:
-        # No assertion here, whose traceback would be the runner's own, twice.
+
+    def child() -> list[Any]:
         seen = subject.pool.snapshot()
         subject.give_back(held[0])
         gc.collect()
-        os._exit(0 if (seen.status, seen.size - seen.opening, seen.used) == ("closed", 0, 0) else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        return [seen.status, seen.size - seen.opening, seen.used]
+
+    assert in_child(child) == ["closed", 0, 0]
     assert subject.use(held[0]) in ends
     subject.give_back(held[0])
     with subject.borrowed() as conn:

@@ -22,6 +22,7 @@ from poolmgr.targets.postgresql.asyncio.pool import AsyncPool
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolsite.demo.servers import EmbeddedPostgres
 from tests import pools
+from tests.forking import in_child
 from tests.waiting import until
 
 
@@ -501,20 +502,16 @@ def test_forked_child_takes_connections_of_its_own(make: Callable[..., AsyncPool
     async def main() -> None:
         async with pool.connection() as conn:
             first = await pid_of(conn)
-            reading, writing = os.pipe()
-            if (child := os.fork()) == 0:
+
+            def child() -> str:
                 try:
                     conn.execute("SELECT 1").send(None)
-                    said = b"used"
                 except psycopg.Error:
                     pool.give_back(conn)
-                    said = b"refused"
-                os.write(writing, said)
-                os._exit(0)
-            os.waitpid(child, 0)
-            assert os.read(reading, 20) == b"refused"
-            os.close(reading)
-            os.close(writing)
+                    return "refused"
+                return "used"
+
+            assert in_child(child) == "refused"
             assert await pid_of(conn) == first
 
     asyncio.run(main())

@@ -1,6 +1,5 @@
 """What is Redis's alone: what borrowers leave on a connection, redis-py's own words, RESP3, replies that nobody read."""
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from time import monotonic
@@ -13,6 +12,7 @@ from poolmgr import exceptions
 from poolmgr.pools import registry
 from poolmgr.pools.lane import console_lane
 from poolmgr.targets.redis.pool import ManagedConnectionPool
+from tests.forking import in_child
 from tests.kinds.subjects import Redis
 from tests.waiting import until
 
@@ -351,21 +351,12 @@ def test_forked_child_works_on_connections_of_its_own(make: Make, redis_subject:
     client.ping()
     conn = pool.get_connection()
     ends = redis_subject.ends()
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        answer = b"failed"
-        try:
-            pool.release(conn)
-            answer = str(client.client_id()).encode()
-        finally:
-            os.write(writing, answer)
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as told:
-        own = int(told.read())
-    os.waitpid(child, 0)
-    assert own not in ends
+
+    def child() -> Any:
+        pool.release(conn)
+        return client.client_id()
+
+    assert in_child(child) not in ends
     assert redis_subject.use(conn) in ends
     pool.release(conn)
     assert client.client_id() in ends
@@ -377,16 +368,12 @@ def test_forked_child_need_not_wait_for_what_its_parent_holds(
 ) -> None:  # P3
     pool = make(target=target, pool={"min_size": 0, "max_size": 1, "connection_timeout": 2})
     conn = pool.get_connection()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            pool.release(pool.get_connection())
-            pool.disconnect()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def child() -> None:
+        pool.release(pool.get_connection())
+        pool.disconnect()
+
+    in_child(child)
     assert redis_subject.use(conn)
     pool.release(conn)
     registry.close(target)

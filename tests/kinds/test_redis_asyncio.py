@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -22,6 +21,7 @@ from poolmgr.pools.lane import console_lane
 from poolmgr.targets.known import address_of
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
 from poolmgr.targets.redis.kind import REDIS
+from tests.forking import in_child
 from tests.kinds.subjects import Redis
 from tests.waiting import until
 
@@ -645,21 +645,13 @@ def test_forked_child_has_no_part_in_its_parent_s_connections(make: Make, redis_
     async def main() -> None:
         ours = await client.client_id()
         conn = await pool.get_connection()
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            answer = b"failed"
-            try:
-                answer = str(asyncio.run(client.client_id())).encode()
-                gc.collect()
-            finally:
-                os.write(writing, answer)
-                os._exit(0)
-        os.close(writing)
-        with os.fdopen(reading, "rb") as told:
-            theirs = int(told.read())
-        os.waitpid(child, 0)
-        assert theirs != ours
+
+        def child() -> Any:
+            theirs = asyncio.run(client.client_id())
+            gc.collect()
+            return theirs
+
+        assert in_child(child) != ours
         await _by_words(conn, "PING")
         await pool.release(conn)
         assert await client.client_id() == ours

@@ -1,7 +1,6 @@
 """Redis Cluster: a pool for each node, and one target."""
 
 import gc
-import os
 import threading
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -23,6 +22,7 @@ from poolmgr.pools.desired import Desired
 from poolmgr.pools.groups.group import Group
 from poolmgr.targets.redis.cluster import ManagedRedisCluster
 from poolmgr.targets.redis.kind import REDIS
+from tests.forking import in_child
 from tests.kinds.halves import Threads
 from tests.redis_cluster import Cluster
 from tests.waiting import until
@@ -366,23 +366,15 @@ def test_declared_cluster_has_one_client_and_a_health_check(
 def test_forked_child_has_a_client_of_its_own(declared: str) -> None:  # P3
     client = poolmgr.pool(declared).client
     ids = {node.name: client.client_id(target_nodes=node) for node in client.get_nodes()}
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        answer = b"failed"
-        try:
-            mine = poolmgr.pool(declared).client
-            own = {node.name: mine.client_id(target_nodes=node) for node in mine.get_nodes()}
-            # The parent's may be used too; it connects anew.
-            also = client.client_id(target_nodes=client.get_node(node_name=next(iter(ids))))
-            answer = repr([mine is client, any(ids[name] == own[name] for name in ids), also in ids.values()]).encode()
-        finally:
-            os.write(writing, answer)
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as told:
-        assert told.read() == b"[False, False, False]"
-    os.waitpid(child, 0)
+
+    def child() -> list[bool]:
+        mine = poolmgr.pool(declared).client
+        own = {node.name: mine.client_id(target_nodes=node) for node in mine.get_nodes()}
+        # The parent's may be used too; it connects anew.
+        also = client.client_id(target_nodes=client.get_node(node_name=next(iter(ids))))
+        return [mine is client, any(ids[name] == own[name] for name in ids), also in ids.values()]
+
+    assert in_child(child) == [False, False, False]
     assert {node.name: client.client_id(target_nodes=node) for node in client.get_nodes()} == ids
 
 

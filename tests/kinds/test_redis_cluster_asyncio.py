@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 from collections.abc import Coroutine, Iterator
 from time import monotonic
 from typing import Any
@@ -18,6 +17,7 @@ from poolmgr.pools.groups.group import Group
 from poolmgr.pools.lane import console_lane
 from poolmgr.targets.redis.asyncio.cluster import ManagedRedisCluster
 from poolmgr.targets.redis.kind import REDIS
+from tests.forking import in_child
 from tests.redis_cluster import Cluster
 from tests.waiting import until
 
@@ -227,23 +227,14 @@ def test_forked_child_has_a_client_of_its_own(declared: str) -> None:  # P3
 
     async def main() -> None:
         mine = await ids()
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            answer = b"failed"
-            try:
-                asyncio._set_running_loop(None)
-                answer = repr(asyncio.run(ids())).encode()
-                gc.collect()
-            finally:
-                os.write(writing, answer)
-                os._exit(0)
-        os.close(writing)
-        with os.fdopen(reading, "rb") as told:
-            own = told.read()
-        os.waitpid(child, 0)
-        assert own.startswith(b"[")
-        assert own != repr(mine).encode()
+
+        def child() -> list[int]:
+            asyncio._set_running_loop(None)
+            own = asyncio.run(ids())
+            gc.collect()
+            return own
+
+        assert in_child(child) != mine
         assert await ids() == mine
 
     run(main())

@@ -19,6 +19,7 @@ from poolmgr.pools import registry
 from poolmgr.targets.known import address_of
 from poolmgr.targets.redis.watched import Questions
 from poolsite.demo.redis import EmbeddedRedis
+from tests.forking import in_child
 from tests.kinds.halves import Threads
 from tests.redis_sentinel import SERVICE, Watched
 from tests.waiting import until
@@ -211,24 +212,16 @@ def test_client_of_the_other_half_is_refused(half: Threads) -> None:
 def test_forked_child_finds_the_master_itself(watched: Watched) -> None:  # P3
     client = client_of(Threads(), watched, max_size=2)
     mine = client.client_id()
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        answer = b"failed"
-        try:
-            own = client.client_id()
-            pool = client.connection_pool
-            pool.proxy.master_address = None
-            # The child's own thread asks who is master.
-            until(lambda: pool.proxy.master_address is not None)
-            answer = b"its own" if own != mine else b"the parent's"
-        finally:
-            os.write(writing, answer)
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as told:
-        assert told.read() == b"its own"
-    os.waitpid(child, 0)
+
+    def child() -> int:
+        own: int = client.client_id()
+        pool = client.connection_pool
+        pool.proxy.master_address = None
+        # The child's own thread asks who is master.
+        until(lambda: pool.proxy.master_address is not None)
+        return own
+
+    assert in_child(child) != mine
     assert client.client_id() == mine
 
 

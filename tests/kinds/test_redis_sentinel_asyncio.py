@@ -15,6 +15,7 @@ from redis.asyncio.sentinel import Sentinel
 from poolmgr.pools import registry
 from poolmgr.targets.redis.asyncio import AsyncManagedSentinelPool
 from poolsite.demo.ports import HOST
+from tests.forking import in_child
 from tests.kinds.async_subjects import Loop
 from tests.redis_sentinel import SERVICE, Watched
 from tests.waiting import until
@@ -96,20 +97,12 @@ def test_forked_child_finds_the_master_in_a_loop_of_its_own(watched: Watched) ->
 
     async def main() -> None:
         mine = await client.client_id()
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            answer = b"failed"
-            try:
-                client.connection_pool.master_address = None
-                answer = str(asyncio.run(client.client_id())).encode()
-            finally:
-                os.write(writing, answer)
-                os._exit(0)
-        os.close(writing)
-        with os.fdopen(reading, "rb") as told:
-            assert int(told.read()) != mine
-        os.waitpid(child, 0)
+
+        def child() -> Any:
+            client.connection_pool.master_address = None
+            return asyncio.run(client.client_id())
+
+        assert in_child(child) != mine
         assert await client.client_id() == mine
 
     asyncio.run(main())

@@ -32,6 +32,7 @@ from poolmgr.targets.sqlalchemy.errors import ERRORS
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
 from poolmgr.targets.sqlalchemy.pool import ManagedQueuePool
 from tests import pools
+from tests.forking import in_child
 from tests.waiting import until
 
 Make = Callable[..., Any]
@@ -273,13 +274,12 @@ def test_dispose_of_a_parent_s_engine_in_a_child_leaves_the_parent_alone(make: M
     with engine.connect() as conn:
         first = conn.scalar(PID)
         idle = _pid(engine)
-        child = os.fork()
-        if child == 0:
-            # No assertion here, whose traceback would be the runner's own, twice.
+
+        def child() -> int:
             engine.dispose()
-            other = _pid(engine)
-            os._exit(0 if other not in (first, idle) else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            return _pid(engine)
+
+        assert in_child(child) not in (first, idle)
         assert conn.scalar(PID) == first
     assert _pid(engine) in (first, idle)
 
@@ -505,13 +505,14 @@ def test_child_s_return_of_what_it_inherited_tells_nobody_of_a_fault(make: Make,
     engine = make(pool={"max_size": 1})
     conn = engine.connect()
     first = conn.scalar(PID)
-    child = os.fork()
-    if child == 0:
+
+    def child() -> int:
         conn.connection.invalidate()
         before = len(os.listdir("/dev/fd"))
         conn.close()
-        os._exit(0 if len(os.listdir("/dev/fd")) == before else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        return len(os.listdir("/dev/fd")) - before
+
+    assert in_child(child) == 0
     assert "Traceback" not in capfd.readouterr().err
     assert conn.scalar(PID) == first
     conn.close()

@@ -32,6 +32,7 @@ from poolmgr.targets.sqlalchemy import create_async_engine, create_engine, manag
 from poolmgr.targets.sqlalchemy.asyncio.pool import AsyncManagedQueuePool
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
 from tests.disclosure import disclosures
+from tests.forking import in_child
 from tests.sampling import first_always
 from tests.waiting import until
 
@@ -402,12 +403,12 @@ def test_forked_child_has_connections_of_its_own(make: Make) -> None:  # P3
 
     async def main() -> None:
         first = await _pid(engine)
-        child = os.fork()
-        if child == 0:
-            # No assertion here, whose traceback would be the runner's own, twice.
+
+        def child() -> int:
             asyncio._set_running_loop(None)
-            os._exit(0 if asyncio.run(_pid(engine)) != first else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            return asyncio.run(_pid(engine))
+
+        assert in_child(child) != first
         assert await _pid(engine) == first
 
     asyncio.run(main())

@@ -1,7 +1,6 @@
 """What runs on a connection that SQLAlchemy's pool gives up doesn't run on at the server, with each driver that can stop it."""
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,6 +14,7 @@ from sqlalchemy.util import greenlet_spawn
 from poolmgr.exceptions import CheckoutError
 from poolmgr.pools.allowance import Allowance
 from poolmgr.targets.sqlalchemy import create_async_engine, stopping
+from tests.forking import in_child
 from tests.kinds.async_subjects import AsyncAlchemy
 from tests.kinds.subjects import Alchemy, in_thread
 from tests.waiting import until
@@ -213,11 +213,12 @@ def test_child_stops_nothing_of_its_parent_s(alchemy: Any, running: Callable[[],
     )
     thread.start()
     until(running)
-    if (child := os.fork()) == 0:
+
+    def child() -> None:
         conn.invalidate()
         conn.close()
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    in_child(child)
     thread.join(10)
     assert found == [(1,)]
     alchemy.give_back(conn)

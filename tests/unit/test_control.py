@@ -14,6 +14,7 @@ from poolmgr.metrics.snapshot import Ack, Holder, PoolSnapshot, ProcessBeat
 from poolmgr.models import PoolProfile
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.spec import PoolSpec
+from tests.forking import Child
 
 
 @pytest.mark.parametrize(
@@ -56,27 +57,17 @@ def test_uid_is_the_processs_own_after_a_fork() -> None:  # P3
     mine = identity.process_uid()
     assert identity.process_uid() == mine
     assert len(mine) <= 64
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.write(writing, identity.process_uid().encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    theirs = os.read(reading, 100).decode()
+    child = Child(identity.process_uid)
+    theirs = child.answer()
     assert theirs != mine
-    assert f"-{child}-" in theirs
+    assert f"-{child.pid}-" in theirs
 
 
 def test_the_name_that_servers_show_is_the_processs_own_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:  # P3
     monkeypatch.setenv("POOLMGR_ROLE", "worker")
     assert identity.application_name() == f"poolmgr:worker:{identity.host()}:{os.getpid()}"[:63]
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.write(writing, identity.application_name().encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert os.read(reading, 100).decode().endswith(f":{child}")
+    child = Child(identity.application_name)
+    assert child.answer().endswith(f":{child.pid}")
 
 
 @pytest.mark.parametrize("host", ["h" * 200, "größe.example.org", "häuser" * 20, "a\nb c"])
