@@ -498,13 +498,39 @@ def test_console_lane_never_waits_for_the_pool(make: Make, backends: Backends) -
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("by_a_listener", [False, True])
+def test_detached_connection_lives_on_and_its_place_is_free(
+    make: Make, backends: Backends, by_a_listener: bool
+) -> None:  # P4 P6
+    async def main() -> None:
+        engine = make(max_size=1)
+        if by_a_listener:
+            await _pid(engine)
+            event.listen(engine.sync_engine, "checkout", lambda _, record, stand_in: stand_in.detach(), once=True)
+        conn = await engine.raw_connection()
+        if not by_a_listener:
+            conn.detach()
+        lives_on = backends()
+        other = await _pid(engine)
+        assert lives_on == backends() - {other}
+        assert engine.pool.managed.snapshot().left_behind == 0
+        await greenlet_spawn(conn.close)
+        await _when(lambda: backends() == {other})
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["the first", "one in its place"])
 def test_connection_that_was_dropped_keeps_its_place_until_it_is_gone(
-    make: Make, backends: Backends, recwarn: Any
+    make: Make, backends: Backends, recwarn: Any, again: bool
 ) -> None:  # P4 P6
     async def main() -> None:
         engine = make(max_size=1)
         for _ in range(20):
             conn = await engine.connect()
+            if again:
+                await conn.invalidate()
+                await conn.rollback()
             first = await conn.scalar(PID)
             del conn
             gc.collect()

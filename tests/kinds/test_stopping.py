@@ -1,6 +1,7 @@
 """What runs on a connection that SQLAlchemy's pool gives up doesn't run on at the server, with each driver that can stop it."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -151,6 +152,23 @@ def test_statement_on_what_is_invalidated_is_stopped(alchemy: Any, running: Call
     until(lambda: not running())
     with alchemy.borrowed() as conn:
         assert alchemy.ends() == {alchemy.use(conn)}
+
+
+@pytest.mark.parametrize("alchemy", [AsyncPsycopg, Asyncpg], indirect=True, ids=lambda cls: f"{cls.__name__}")
+@pytest.mark.filterwarnings("ignore:The garbage collector is trying to clean up")
+def test_statement_on_what_was_dropped_is_stopped(alchemy: Any, running: Callable[[], set[int]]) -> None:  # P6
+    alchemy.open(max_size=1, connection_timeout=20.0)
+    for _ in range(2):
+        conn = alchemy.borrow()
+        alchemy.begin(conn, SLEEP)
+        before = until(running)
+        del conn
+        until(lambda: gc.collect() >= 0 and not alchemy.pool.snapshot().used)
+        until(lambda: not running())
+        with alchemy.borrowed() as conn:
+            assert alchemy.ends() == {alchemy.use(conn)}
+            assert not alchemy.ends() & before
+    assert alchemy.pool.snapshot().left_behind == 0
 
 
 def test_statement_that_begins_while_its_connection_is_cut_off_is_stopped(  # P6

@@ -11,6 +11,9 @@ from typing import Any
 
 from poolmgr.pools.core.driver import NotTried
 
+#: The event loop that runs in the present thread, None where none does. Asked at every checkout, hence no function of ours.
+running_loop: Callable[[], asyncio.AbstractEventLoop | None] = asyncio._get_running_loop
+
 #: Seconds after which whoever waits looks whether the loop is there still.
 _LOOK = 0.25
 
@@ -147,11 +150,3 @@ class _Call:
                 self.error = LoopBusy("the event loop has cancelled it")
         finally:
             self.done.set()
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The one that runs in this thread."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

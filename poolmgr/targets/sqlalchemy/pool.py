@@ -180,7 +180,7 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
 
 def _listen_for_the_end(connection: Any, record: Any) -> None:
     # Whatever becomes of it, the driver's connection must be closed.
-    listen_for_the_end(record, record.driver_connection)
+    listen_for_the_end(record, record.driver_connection, record.in_use)
 
 
 sqlalchemy.event.listen(ManagedQueuePool, "close", _listen_for_the_end)

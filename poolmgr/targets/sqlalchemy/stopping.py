@@ -45,7 +45,7 @@ def stop_of(driver_s: Any, used: bool, at_work: bool = False) -> Stop | None:
     return None
 
 
-def listen_for_the_end(record: Any, driver_s: Any) -> None:
+def listen_for_the_end(record: Any, driver_s: Any, used: bool) -> None:
     """Called when the record's connection is about to be closed: ``record.ear`` hears the server's end, and has it stop."""
     if not here:
         attend()
@@ -54,7 +54,7 @@ def listen_for_the_end(record: Any, driver_s: Any) -> None:
     except OSError:
         return  # in a forked child what runs is the parent's
     if getattr(record, "slot", None) is not None:
-        ear.stop = stop_of(driver_s, record.in_use)
+        ear.stop = stop_of(driver_s, used)
 
 
 def has_ended(record: Any, deadline: float) -> bool:

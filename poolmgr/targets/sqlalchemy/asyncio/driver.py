@@ -61,10 +61,14 @@ class AsyncRecordDriver(RecordDriver):
     def let_go(self, conn: Any) -> None:
         let_go(conn)
 
+    def bind(self, conn: Any, slot: Slot) -> None:
+        conn.borrower = None
+        super().bind(conn, slot)
+
     def follow(self, conn: Any, slot: Slot) -> None:
         super().follow(conn, slot)
         driver_s = self._dialect().get_driver_connection(conn.dbapi_connection)
-        conn.is_spoilt = bool
+        conn.driver_s, conn.is_spoilt = driver_s, bool
         if hasattr(driver_s, "is_in_transaction"):
             # asyncpg's: whether a transaction is open, by whatever means it was begun. What is closed can't tell.
             conn.is_spoilt = lambda: driver_s.is_closed() or driver_s.is_in_transaction()
@@ -129,7 +133,7 @@ def take_out(record: Any) -> Any:
     connection, record.dbapi_connection = record.dbapi_connection, None
     if connection is None:
         return None
-    listen_for_the_end(record, driver_s)
+    listen_for_the_end(record, driver_s, record.in_use)
     return driver_s
 
 

@@ -23,16 +23,21 @@ class AsyncManagedQueuePool(ManagedQueuePool):
     _backing_class = AsyncBacking
     _dialect = sqlalchemy.pool.AsyncAdaptedQueuePool._dialect
 
-    def __init__(self, creator: Any, _backing: Any = None, **kw: Any) -> None:
-        super().__init__(creator, _backing=_backing, **kw)
-        if _backing is None:  # else it has the listeners of the one before
-            sqlalchemy.event.listen(self, "reset", _listen_where_it_was_dropped)
+    def connect(self) -> Any:
+        """SQLAlchemy's: the stand-in for a connection that a borrower has."""
+        made = super().connect()
+        if (record := made._connection_record) is not None:  # else a listener has detached it
+            record.borrower = record.fairy_ref
+        return made
 
     def _do_return_conn(self, record: Any) -> None:
         slot = getattr(record, "slot", None)
         if slot is None:
             super()._do_return_conn(record)
             return
+        if record.dbapi_connection is None:
+            _part(record)
+        record.borrower = None
         # SQLAlchemy rolls back what it has begun with asyncpg, and knows of no other transaction.
         fit = not record._is_hard_or_soft_invalidated() and not record.is_spoilt()
         slot.pool.put_back(slot, fit)
@@ -78,7 +83,8 @@ def dispose_of(pool: Any) -> None:
 _under_way: set[Any] = set()
 
 
-def _listen_where_it_was_dropped(connection: Any, record: Any, state: Any) -> None:
-    # The garbage collector parts it from its record, which can't tell any more what the server is about to lose.
-    if not state.asyncio_safe:
-        listen_for_the_end(record, record.driver_connection)
+def _part(record: Any) -> None:
+    """A record has lost its connection, which lives on, unless nobody has it any more: then it is about to be closed."""
+    driver_s, record.driver_s = record.driver_s, None
+    if record.borrower is not None and record.borrower() is None:
+        listen_for_the_end(record, driver_s, used=True)
