@@ -4,130 +4,208 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 from redis.asyncio import Redis as Client
 
 from poolmgr.exceptions import CheckoutError
 from poolmgr.pools.desired import Desired
+from poolmgr.targets.postgresql.asyncio.pool import AsyncPool
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
-from poolmgr.targets.redis.kind import REDIS
-from tests.kinds.subjects import Redis
+from tests.kinds.subjects import Postgres, Redis, Subject
 
 MOST, TASKS = 5, 30
 
 
 class Storm:
-    """`wrong` has what no borrower may see."""
+    """`wrong` has what no borrower may see, `uses` what a task does; `broken` is what it may be told when its connection
+    was killed or the pool paused. `managed` is the port of the subject's pool.
+    """
 
-    def __init__(self, url: str, validation: str, seconds: float) -> None:
-        self.pool = AsyncManagedConnectionPool.from_url(
-            url, pool={"min_size": 0, "max_size": MOST, "connection_timeout": 2, "validation": validation}
-        )
-        self.client = Client(connection_pool=self.pool)
-        self.core = self.pool.managed
-        self.ends = time.monotonic() + seconds
+    managed: Any
+    uses: list[Callable[[], Coroutine[Any, Any, None]]]
+    broken: tuple[type[Exception], ...]
+    threads = 0
+
+    def __init__(self, subject: Any) -> None:
+        self.subject: Subject = subject
+        self.ends = time.monotonic() + float(os.environ.get("STRESS_SECONDS", "2"))
         self.wrong: list[Any] = []
         self.users: set[int] = set()
         self.done = self.cancelled = 0
 
-    async def borrow(self) -> None:
-        conn = await self.pool.get_connection()
-        if id(conn) in self.users:
+    @contextmanager
+    def alone(self, key: int) -> Iterator[None]:
+        """See that nobody else has what goes by `key` for the block."""
+        if key in self.users:
             self.wrong.append("two owners")
-        self.users.add(id(conn))
+        self.users.add(key)
         try:
-            await conn.send_command("ECHO", said := str(random.random()))
-            await asyncio.sleep(random.random() * 0.002)
-            self.compare(await conn.read_response(), said)
-            if random.random() < 0.05:
-                await conn.send_command("MULTI")
-                await conn.read_response()
+            yield
         finally:
-            self.users.discard(id(conn))
-            await self.pool.release(conn)
-            if random.random() < 0.05:
-                await self.pool.release(conn)
+            self.users.discard(key)
 
-    async def command(self) -> None:
-        self.compare(await self.client.echo(said := str(random.random())), said)
-
-    async def transaction(self) -> None:
-        async with self.client.pipeline() as pipe:
-            await pipe.watch("key")
-            pipe.multi()
-            self.compare((await pipe.echo(said := str(random.random())).execute())[0], said)
-
-    async def subscription(self) -> None:
-        async with self.client.pubsub() as listening:
-            await listening.subscribe("news")
-            await listening.get_message(timeout=0.01)
-
-    def compare(self, got: Any, said: str) -> None:
-        if got != said.encode():
-            self.wrong.append((got, said))
+    def compare(self, got: Any, *expected: Any) -> None:
+        if got not in expected:
+            self.wrong.append((got, *expected))
 
     async def work(self) -> None:
-        uses: list[Callable[[], Coroutine[Any, Any, None]]]
-        uses = [self.borrow, self.command, self.command, self.transaction, self.subscription]
         while time.monotonic() < self.ends:
-            task = asyncio.create_task(random.choice(uses)())
+            task = asyncio.create_task(random.choice(self.uses)())
             if random.random() < 0.4:
                 for _ in range(random.randrange(6)):
                     await asyncio.sleep(0)
-                await asyncio.sleep(random.choice([0, random.random() * 0.003]))
+                await asyncio.sleep(random.choice([0, random.random() * 0.005]))
                 task.cancel()
             try:
                 await task
                 self.done += 1
             except asyncio.CancelledError:
                 self.cancelled += 1
-            except (redis.RedisError, CheckoutError):
-                pass  # its connection was killed, or the pool was paused
+            except (*self.broken, CheckoutError):
+                pass
 
-    def operate(self, subject: Redis) -> int:
+    def borrow(self) -> None:
+        """What a thread does beside the tasks, until the storm ends."""
+
+    def operate(self) -> int:
         """In a thread of its own; the most connections seen at the server."""
         most = 0
         while time.monotonic() < self.ends:
             time.sleep(random.random() * 0.1)
             act = random.choice(["resize", "pause", "recycle", "kill"])
             if act == "resize":
-                settings = {**self.core.spec.to_dict(), "max_size": random.randrange(1, MOST + 1)}
-                self.core.apply(Desired(REDIS.make_spec(settings)))
+                settings = {**self.managed.spec.to_dict(), "max_size": random.randrange(1, MOST + 1)}
+                self.managed.apply(Desired(self.subject.kind.make_spec(settings)))
             elif act == "pause":
-                self.core.pause()
+                self.managed.pause()
                 time.sleep(0.05)
-                self.core.resume()
+                self.managed.resume()
             elif act == "recycle":
-                self.core.recycle(3)
+                self.managed.recycle(3)
             else:
-                subject.kill_one()
-            most = max(most, len(subject.ends()))
+                self.subject.kill_one()
+            most = max(most, len(self.subject.ends()))
         return most
+
+    def is_over(self) -> bool:
+        """Whether all has come back, and the server has what the pool has."""
+        seen = self.managed.snapshot()
+        return self.managed.load() == (seen.idle, 0, 0) and set(seen.backend_pids) == self.subject.ends()
+
+    async def rage(self) -> None:
+        operator = asyncio.create_task(asyncio.to_thread(self.operate))
+        beside = [asyncio.create_task(asyncio.to_thread(self.borrow)) for _ in range(self.threads)]
+        await asyncio.gather(*(self.work() for _ in range(TASKS)))
+        await asyncio.gather(*beside)
+        most = await operator
+        async with asyncio.timeout(10):
+            # What was killed while it was idle is noticed within a second.
+            while not self.is_over():
+                await asyncio.sleep(0.01)
+        assert self.wrong == []
+        assert self.done > 0
+        assert self.cancelled > 0
+        assert most <= MOST
+        seen = self.managed.snapshot()
+        assert (seen.reclaimed, seen.left_behind) == (0, 0)
+
+
+class RedisStorm(Storm):
+    broken = (redis.RedisError,)
+
+    def __init__(self, subject: Redis, settings: dict[str, Any]) -> None:
+        super().__init__(subject)
+        self.pool = AsyncManagedConnectionPool.from_url(subject.url, pool={"min_size": 0, **settings})
+        self.client = Client(connection_pool=self.pool)
+        self.managed = self.pool.managed
+        self.uses = [self.bare, self.command, self.command, self.transaction, self.subscription]
+
+    async def bare(self) -> None:
+        conn = await self.pool.get_connection()
+        try:
+            with self.alone(id(conn)):
+                await conn.send_command("ECHO", said := str(random.random()))
+                await asyncio.sleep(random.random() * 0.002)
+                self.compare(await conn.read_response(), said.encode())
+                if random.random() < 0.05:
+                    await conn.send_command("MULTI")
+                    await conn.read_response()
+        finally:
+            await self.pool.release(conn)
+            if random.random() < 0.05:
+                await self.pool.release(conn)
+
+    async def command(self) -> None:
+        self.compare(await self.client.echo(said := str(random.random())), said.encode())
+
+    async def transaction(self) -> None:
+        async with self.client.pipeline() as pipe:
+            await pipe.watch("key")
+            pipe.multi()
+            self.compare((await pipe.echo(said := str(random.random())).execute())[0], said.encode())
+
+    async def subscription(self) -> None:
+        async with self.client.pubsub() as listening:
+            await listening.subscribe("news")
+            await listening.get_message(timeout=0.01)
+
+
+class PostgresStorm(Storm):
+    """With threads at the same pool."""
+
+    broken = (psycopg.Error,)
+    threads = 2
+
+    def __init__(self, subject: Postgres, settings: dict[str, Any]) -> None:
+        super().__init__(subject)
+        self.managed = subject.open(**settings).pool
+        self.pool = AsyncPool(lambda: self.managed)
+        self.uses = [self.transaction]
+
+    async def transaction(self) -> None:
+        async with self.pool.connection() as conn:
+            with self.alone(conn.info.backend_pid):
+                async with conn.transaction():
+                    said = str(random.random())
+                    asked = await conn.execute(f"SELECT '{said}' || current_setting('theirs.name', true)")
+                    self.compare((await asked.fetchone())[0], said, None)
+                if random.random() < 0.1:
+                    await conn.execute("SET theirs.name = 'left'")
+                if random.random() < 0.05:
+                    await conn.execute("BEGIN")
+                if random.random() < 0.02:
+                    await conn.close()
+                if random.random() < 0.05:
+                    straying = asyncio.create_task(conn.execute("SELECT pg_sleep(1)"))
+                    straying.add_done_callback(lambda task: task.cancelled() or task.exception())
+                    await asyncio.sleep(0)
+
+    def borrow(self) -> None:
+        while time.monotonic() < self.ends:
+            with (
+                suppress(psycopg.Error, CheckoutError),
+                self.managed.connection() as conn,
+                self.alone(conn.info.backend_pid),
+            ):
+                conn.execute("SELECT pg_sleep(0.002)")
+
+
+STORMS: dict[str, type[Any]] = {"redis": RedisStorm, "postgresql": PostgresStorm}
 
 
 @pytest.mark.parametrize("validation", ["socket", "query"])
+@pytest.mark.parametrize("subject", STORMS, indirect=True)
 def test_tasks_that_are_cancelled_at_random_lose_nothing_and_mix_nothing_up(  # P2 P3 P4 P6
-    redis_subject: Redis, validation: str
+    subject: Subject, validation: str
 ) -> None:
     async def main() -> None:
-        storm = Storm(redis_subject.url, validation, float(os.environ.get("STRESS_SECONDS", "2")))
-        operator = asyncio.create_task(asyncio.to_thread(storm.operate, redis_subject))
-        await asyncio.gather(*(storm.work() for _ in range(TASKS)))
-        most = await operator
-        core = storm.core
-        async with asyncio.timeout(10):
-            # What was killed while it was idle is noticed within a second.
-            while core.load() != (len(core.idle), 0, 0) or set(core.snapshot().backend_pids) != redis_subject.ends():
-                await asyncio.sleep(0.01)
-        assert storm.wrong == []
-        assert storm.done > 0
-        assert storm.cancelled > 0
-        assert most <= MOST
-        seen = core.snapshot()
-        assert (seen.reclaimed, seen.left_behind) == (0, 0)
+        settings = {"max_size": MOST, "connection_timeout": 2, "validation": validation}
+        await STORMS[subject.kind.name](subject, settings).rage()
 
     asyncio.run(main())

@@ -2,10 +2,8 @@
 
 import asyncio
 import os
-import random
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -16,7 +14,7 @@ from psycopg import pq
 from psycopg.types import TypeInfo
 from psycopg.types.json import set_json_loads
 
-from poolmgr.exceptions import CheckoutError, PoolExhausted, PoolPaused
+from poolmgr.exceptions import PoolExhausted, PoolPaused
 from poolmgr.pools.spec import make_spec
 from poolmgr.targets.postgresql.asyncio.pool import AsyncPool
 from poolmgr.targets.postgresql.managed import ManagedPool
@@ -567,127 +565,3 @@ def test_connection_that_the_site_s_check_looks_at_still_is_nobody_s(postgres: E
     asyncio.run(main())
     assert managed.snapshot().reclaimed == 0
     managed.close()
-
-
-MOST, TASKS = 4, 20
-
-
-class Storm:
-    """Tasks that are cancelled at random, and threads, at one pool. `wrong` has what no borrower may see."""
-
-    def __init__(self, pool: AsyncPool, seconds: float) -> None:
-        self.pool = pool
-        self.ends = time.monotonic() + seconds
-        self.wrong: list[Any] = []
-        self.users: set[int] = set()
-        self.done = self.cancelled = 0
-
-    async def use(self) -> None:
-        async with self.pool.connection() as conn:
-            pid = conn.info.backend_pid
-            self.enter(pid)
-            try:
-                async with conn.transaction():
-                    said = str(random.random())
-                    if (got := await one(conn, f"SELECT '{said}' || current_setting('theirs.name', true)")) not in (
-                        said,
-                        None,
-                    ):
-                        self.wrong.append((got, said))
-                if random.random() < 0.1:
-                    await conn.execute("SET theirs.name = 'left'")
-                if random.random() < 0.05:
-                    await conn.execute("BEGIN")
-                if random.random() < 0.02:
-                    await conn.close()
-                if random.random() < 0.05:
-                    straying = asyncio.create_task(conn.execute("SELECT pg_sleep(1)"))
-                    straying.add_done_callback(lambda task: task.cancelled() or task.exception())
-                    await asyncio.sleep(0)
-            finally:
-                self.users.discard(pid)
-
-    def borrow(self) -> None:
-        while time.monotonic() < self.ends:
-            with suppress(psycopg.Error, CheckoutError), self.pool.managed.connection() as conn:
-                self.enter(pid := conn.info.backend_pid)
-                try:
-                    conn.execute("SELECT pg_sleep(0.002)")
-                finally:
-                    self.users.discard(pid)
-
-    def enter(self, pid: int) -> None:
-        if pid in self.users:
-            self.wrong.append("two owners")
-        self.users.add(pid)
-
-    async def work(self) -> None:
-        while time.monotonic() < self.ends:
-            task = asyncio.create_task(self.use())
-            if random.random() < 0.4:
-                for _ in range(random.randrange(6)):
-                    await asyncio.sleep(0)
-                await asyncio.sleep(random.choice([0, random.random() * 0.005]))
-                task.cancel()
-            try:
-                await task
-                self.done += 1
-            except asyncio.CancelledError:
-                self.cancelled += 1
-            except (psycopg.Error, CheckoutError):
-                pass  # its connection was killed, or the pool was paused
-
-    def operate(self) -> int:
-        """In a thread of its own; the most sessions seen at the server."""
-        managed, most = self.pool.managed, 0
-        with psycopg.connect(**managed.given, autocommit=True) as onlooker:  # type: ignore[attr-defined]
-            while time.monotonic() < self.ends:
-                time.sleep(random.random() * 0.1)
-                act = random.choice(["resize", "pause", "recycle", "kill"])
-                if act == "resize":
-                    pools.change(managed, max_size=random.randrange(1, MOST + 1))
-                elif act == "pause":
-                    managed.pause()
-                    time.sleep(0.05)
-                    managed.resume()
-                elif act == "recycle":
-                    managed.recycle(3)
-                else:
-                    onlooker.execute(f"SELECT pg_terminate_backend(pid) FROM ({SESSIONS}) AS ours LIMIT 1")
-                row = onlooker.execute(f"SELECT count(*) FROM ({SESSIONS}) AS ours").fetchone()
-                assert row is not None
-                most = max(most, row[0])
-        return most
-
-
-SESSIONS = (
-    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
-    " AND pid <> pg_backend_pid()"
-)
-
-
-@pytest.mark.parametrize("validation", ["socket", "query"])
-def test_tasks_cancelled_at_random_and_threads_lose_nothing_and_mix_nothing_up(  # P2 P3 P4 P6
-    make: Callable[..., AsyncPool], validation: str
-) -> None:
-    pool = make(max_size=MOST, connection_timeout=2.0, validation=validation)
-    managed = pool.managed
-
-    async def main() -> None:
-        storm = Storm(pool, float(os.environ.get("STRESS_SECONDS", "2")))
-        beside = [asyncio.create_task(asyncio.to_thread(storm.borrow)) for _ in range(2)]
-        operator = asyncio.create_task(asyncio.to_thread(storm.operate))
-        await asyncio.gather(*(storm.work() for _ in range(TASKS)))
-        await asyncio.gather(*beside)
-        most = await operator
-        async with asyncio.timeout(10):
-            while managed.load() != (len(managed.pool._pool), 0, 0):
-                await asyncio.sleep(0.01)
-        assert storm.wrong == []
-        assert storm.done > 0
-        assert storm.cancelled > 0
-        assert most <= MOST
-        seen = managed.snapshot()
-        assert (seen.reclaimed, seen.left_behind) == (0, 0)
-
-    asyncio.run(main())
