@@ -107,33 +107,6 @@ def test_recycle_is_not_over_before_what_takes_the_old_ones_places_is_there(
     assert (report.replaced, report.remaining, report.failed) == (1, 0, "")
 
 
-def test_recycle_under_load_fails_nobody_and_never_exceeds_max_size(make_pool: MakePool, pool_url: str) -> None:  # P6
-    pool = make_pool(min_size=4, max_size=4)
-    until(lambda: pool.snapshot().idle == 4)
-    before, errors, most, stop = backends(pool_url), [], [0], threading.Event()
-
-    def load() -> None:
-        while not stop.is_set():
-            try:
-                with pool.connection() as conn:
-                    conn.execute("SELECT 1")
-                most[0] = max(most[0], pool.snapshot().size)
-            except Exception as ex:
-                errors.append(ex)
-
-    threads = [threading.Thread(target=load) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for _ in range(3):
-        assert pool.recycle(timeout=20).remaining == 0
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    assert not before & backends(pool_url)
-    assert most[0] <= 4
-
-
 def test_recycle_with_the_server_down_keeps_working_connections_and_says_why(make_postgres: Callable[..., Any]) -> None:
     server = make_postgres()
     pool = managed_pool(server.create_database("recycled"), min_size=1, max_size=2)

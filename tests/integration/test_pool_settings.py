@@ -15,6 +15,7 @@ from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.plan import Action
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolmgr.targets.postgresql.work import in_worker
+from tests.load import under_load
 from tests.pools import backends, change, give_back, hold, wait_in_thread
 from tests.waiting import until
 
@@ -352,24 +353,15 @@ def test_settings_are_applied_without_replacing_a_connection_or_failing_a_query(
 ) -> None:
     pool = make_pool(min_size=4, max_size=4)
     until(lambda: pool.snapshot().idle == 4)
-    before, errors, stop = backends(pool_url), [], threading.Event()
+    before = backends(pool_url)
 
-    def load() -> None:
-        while not stop.is_set():
-            try:
-                with pool.connection() as conn:
-                    conn.execute("SELECT 1")
-            except Exception as ex:
-                errors.append(ex)
+    def use() -> None:
+        with pool.connection() as conn:
+            conn.execute("SELECT 1")
 
-    threads = [threading.Thread(target=load) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for number in range(40):
-        change(pool, max_size=4 + number // 10, connection_timeout=5.0 + number, max_waiting=100 + number)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    with under_load(*[use] * 8) as errors:
+        for number in range(40):
+            change(pool, max_size=4 + number // 10, connection_timeout=5.0 + number, max_waiting=100 + number)
     assert errors == []
     assert before <= backends(pool_url)
 

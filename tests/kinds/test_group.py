@@ -3,7 +3,9 @@
 import contextlib
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from poolmgr.targets.redis.kind import REDIS
 from poolmgr.targets.redis.pool import ManagedConnectionPool
 from tests.forking import in_child
 from tests.kinds.subjects import Redis
+from tests.load import under_load
 from tests.waiting import until
 
 TARGET = "test:group"
@@ -374,23 +377,15 @@ def test_what_would_have_to_be_raised_is_named_right(members: Make) -> None:
 def test_nobody_starves_where_members_take_turns(members: Make) -> None:
     made = members(max_size=1)
     busy, late = made.join("a"), made.join("b")
-    stop = threading.Event()
 
     def work() -> None:
-        while not stop.is_set():
-            with contextlib.suppress(PoolExhausted):
-                give_back(hold(busy, 1))
+        with contextlib.suppress(PoolExhausted):
+            give_back(hold(busy, 1))
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    try:
+    with under_load(*[work] * 3) as errors:
         for _ in range(2):
             give_back([late.checkout(10)])
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(20)
+    assert errors == []
 
 
 def test_exhausted_member_tells_what_the_others_have(members: Make) -> None:  # P9
@@ -439,32 +434,23 @@ def test_sum_holds_while_members_settings_and_leases_change_under_load(  # P6
     keys = list("abc")
     for key in keys:
         made.join(key)
-    stop, errors, most = threading.Event(), [], []
+    most = []
 
-    def work(seed: int) -> None:
-        rng = random.Random(seed)
-        while not stop.is_set():
-            try:
-                slot = made.join(rng.choice(keys)).checkout()
-            except PoolClosed:
-                continue  # it has just left
-            except Exception as ex:
-                errors.append(ex)
-                return
-            slot.conn.send_command("PING")
-            slot.conn.read_response()
-            slot.pool.give_back(slot)
+    def work(rng: random.Random) -> None:
+        try:
+            slot = made.join(rng.choice(keys)).checkout()
+        except PoolClosed:
+            return  # it has just left
+        slot.conn.send_command("PING")
+        slot.conn.read_response()
+        slot.pool.give_back(slot)
 
     def watch() -> None:
-        while not stop.is_set():
-            # Asked in this order, the second can't be the smaller one by the group's own doing.
-            most.append((len(redis_subject.ends()), made.group.load().held))
+        # Asked in this order, the second can't be the smaller one by the group's own doing.
+        most.append((len(redis_subject.ends()), made.group.load().held))
 
-    threads = [threading.Thread(target=work, args=[seed]) for seed in range(8)] + [threading.Thread(target=watch)]
-    for thread in threads:
-        thread.start()
     rng = random.Random(7)
-    try:
+    with under_load(*(partial(work, random.Random(seed)) for seed in range(8)), watch) as errors:
         for _ in range(40):
             action = rng.randrange(4)
             if action == 0:
@@ -475,11 +461,7 @@ def test_sum_holds_while_members_settings_and_leases_change_under_load(  # P6
                 made.group.recycle(5)
             else:
                 made.change(max_size=rng.randint(1, 5))
-            stop.wait(0.05)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(30)
+            time.sleep(0.05)
     assert errors == []
     assert max(ends for ends, _ in most) <= 5
     made.group.limit(None)

@@ -17,6 +17,7 @@ from poolmgr import exceptions
 from tests.disclosure import disclosed_by_logs, disclosures
 from tests.forking import in_child
 from tests.kinds.subjects import Subject
+from tests.load import under_load
 from tests.waiting import until
 
 Ask = Callable[[Subject], list[Any]]
@@ -78,33 +79,23 @@ def test_recycle_replaces_every_connection_idle_and_used(any_subject: Subject) -
 @pytest.mark.parametrize("size", [1, 3])
 def test_recycle_under_load_fails_nobody_and_never_exceeds_max_size(subject: Subject, size: int) -> None:  # P6
     subject.open(max_size=size)
-    stop, errors, uses, most = threading.Event(), [], [0], [0]
+    uses, most = [0], [0]
 
-    def load() -> None:
-        while not stop.is_set():
-            try:
-                with subject.borrowed() as conn:
-                    subject.use(conn)
-                uses[0] += 1
-            except Exception as ex:
-                errors.append(ex)
+    def use() -> None:
+        with subject.borrowed() as conn:
+            subject.use(conn)
+        uses[0] += 1
 
     def watch() -> None:
-        while not stop.is_set():
-            most[0] = max(most[0], len(subject.ends()))
+        most[0] = max(most[0], len(subject.ends()))
 
-    threads = [threading.Thread(target=load) for _ in range(4)] + [threading.Thread(target=watch)]
-    for thread in threads:
-        thread.start()
-    until(lambda: uses[0] > 20)
-    # By the pool's word: a second look at the server would see the first.
-    before = set(subject.pool.snapshot().backend_pids)
-    results = [subject.pool.recycle(20) for _ in range(3)]
-    after = uses[0]
-    until(lambda: uses[0] > after + 20)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    with under_load(*[use] * 4, watch) as errors:
+        until(lambda: uses[0] > 20)
+        # By the pool's word: a second look at the server would see the first.
+        before = set(subject.pool.snapshot().backend_pids)
+        results = [subject.pool.recycle(20) for _ in range(3)]
+        after = uses[0]
+        until(lambda: uses[0] > after + 20)
     assert errors == []
     assert [each.failed for each in results] == [""] * 3
     assert not subject.ends() & before

@@ -24,6 +24,7 @@ from poolmgr.targets.redis.cluster import ManagedRedisCluster
 from poolmgr.targets.redis.kind import REDIS
 from tests.forking import in_child
 from tests.kinds.halves import Threads
+from tests.load import under_load
 from tests.redis_cluster import Cluster
 from tests.waiting import until
 
@@ -72,30 +73,14 @@ def test_all_nodes_together_never_hold_more_than_max_size(half: Threads, running
 
     until(lambda: gc.collect() >= 0 and ours() == 0, "others' clients to go")
     client = connect(half, running, max_size=4)
-    stop, errors, most = threading.Event(), [], []
-
-    def work(number: int) -> None:
-        turn = 0
-        while not stop.is_set():
-            turn += 1
-            try:
-                client.incr(f"key{number}:{turn % 30}")
-            except Exception as ex:
-                errors.append(ex)
-                return
-
-    threads = [threading.Thread(target=work, args=[number]) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for size in (4, 3, 6, 4):
-        spec = REDIS.make_spec({"min_size": 0, "max_size": size})
-        registry.set_desired({TARGET: Desired(spec, "profile 1", size)})
-        until(lambda size=size: group().load().held <= size)  # type: ignore[misc]
-        for _ in range(20):
-            most.append((size, ours()))
-    stop.set()
-    for thread in threads:
-        thread.join(20)
+    turn, most = count(), []
+    with under_load(*[lambda: client.incr(f"key{next(turn) % 240}")] * 8) as errors:
+        for size in (4, 3, 6, 4):
+            spec = REDIS.make_spec({"min_size": 0, "max_size": size})
+            registry.set_desired({TARGET: Desired(spec, "profile 1", size)})
+            until(lambda size=size: group().load().held <= size)  # type: ignore[misc]
+            for _ in range(20):
+                most.append((size, ours()))
     assert errors == []
     assert all(held <= size for size, held in most), most
     client.close()

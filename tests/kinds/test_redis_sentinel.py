@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -21,6 +22,7 @@ from poolmgr.targets.redis.watched import Questions
 from poolsite.demo.redis import EmbeddedRedis
 from tests.forking import in_child
 from tests.kinds.halves import Threads
+from tests.load import under_load
 from tests.redis_sentinel import SERVICE, Watched
 from tests.waiting import until
 
@@ -99,24 +101,20 @@ def test_after_a_failover_no_call_gets_the_old_master(half: Threads, watched: Wa
     client = client_of(half, watched, max_size=4)
     name_of(client)
     old, new = watched.master, watched.replica
-    stop, failed, answered = threading.Event(), [], []
+    failed, answered = [], []
 
     def work(number: int) -> None:
-        while not stop.is_set():
-            began = monotonic()
-            try:
-                # Which server it is, and whether it takes what is written.
-                port = client.info("server")["tcp_port"]
-                client.set(f"key{number}", 1)
-            except redis.RedisError as ex:
-                failed.append(ex)
-            else:
-                answered.append((began, port))
+        began = monotonic()
+        try:
+            # Which server it is, and whether it takes what is written.
+            port = client.info("server")["tcp_port"]
+            client.set(f"key{number}", 1)
+        except redis.RedisError as ex:
+            failed.append(ex)
+        else:
+            answered.append((began, port))
 
-    threads = [threading.Thread(target=work, args=[number]) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    try:
+    with under_load(*(partial(work, number) for number in range(6))) as errors:
         until(lambda: len(answered) > 50)
         if how == "ordered":
             watched.fail_over()
@@ -126,15 +124,12 @@ def test_after_a_failover_no_call_gets_the_old_master(half: Threads, watched: Wa
         until(lambda: {port for _, port in answered[-12:]} == {new.port}, "calls to reach the new master", timeout=20)
         known, number = monotonic(), len(answered)
         until(lambda: len(answered) > number + 200)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(30)
+    assert errors == []
     # Those that were under way may be told late.
     assert {port for began, port in answered if began > known} == {new.port}
     # Whoever was in the middle of something was told; nobody else.
     assert all(isinstance(ex, redis.ConnectionError) for ex in failed), failed
-    assert len(failed) <= 2 * len(threads), failed
+    assert len(failed) <= 2 * 6, failed
     assert len(clients(watched, new)) <= 4
     if how == "ordered":
         assert watched.admin(old).info("replication")["role"] == "master"
