@@ -44,3 +44,10 @@ def small_pool(transactional_db: None, settings: Any) -> Iterator[Callable[..., 
     yield make
     connection.close()
     registry.set_desired({})
+
+
+@pytest.fixture
+def lent_pool(small_pool: Callable[..., ManagedPool]) -> Callable[..., ManagedPool]:
+    """small_pool(), with figures that begin at nothing."""
+    registry.close("default")
+    return small_pool

@@ -15,8 +15,7 @@ from django.contrib.auth.models import Group
 from django.db import connection, connections, transaction
 from django.db.utils import OperationalError
 from sqlalchemy import event, text
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import Session
 
 from poolmgr import exceptions
 from poolmgr.control import agent
@@ -25,26 +24,10 @@ from poolmgr.targets.sqlalchemy import engine as engine_of
 from poolmgr.targets.sqlalchemy.lent import LentPool
 from tests.forking import in_child
 from tests.integration.backend import query
+from tests.integration.lent import Base, Thing, insertion, names
 from tests.waiting import until
 
 Small = Callable[..., Any]
-
-
-class Base(DeclarativeBase):
-    pass
-
-
-class Thing(Base):
-    __tablename__ = "sqlalchemy_things"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    kept: Mapped[Any] = mapped_column(JSONB)
-
-
-@pytest.fixture
-def small_pool(small_pool: Small) -> Small:
-    """With figures that begin at nothing."""
-    registry.close("default")
-    return small_pool
 
 
 @pytest.fixture
@@ -54,50 +37,42 @@ def engine() -> Any:
 
 
 @pytest.fixture
-def things(small_pool: Small, engine: Any) -> Iterator[type[Thing]]:
-    small_pool("transaction", max_size=2)
+def things(lent_pool: Small, engine: Any) -> Iterator[type[Thing]]:
+    lent_pool("transaction", max_size=2)
     Base.metadata.create_all(engine)
     yield Thing
     Base.metadata.drop_all(engine)
 
 
-def _names() -> set[str]:
-    return set(Group.objects.values_list("name", flat=True))
-
-
-def _insert(conn: Any, name: str) -> None:
-    conn.execute(text("INSERT INTO auth_group (name) VALUES (:name)"), {"name": name})
-
-
-def test_rollback_undoes_and_commit_keeps(small_pool: Small, engine: Any) -> None:  # P3
-    small_pool("transaction")
+def test_rollback_undoes_and_commit_keeps(lent_pool: Small, engine: Any) -> None:  # P3
+    lent_pool("transaction")
     with engine.connect() as conn:
-        _insert(conn, "rolled back")
+        conn.execute(*insertion("rolled back"))
         conn.rollback()
-        _insert(conn, "kept")
+        conn.execute(*insertion("kept"))
         conn.commit()
-        _insert(conn, "forgotten")
+        conn.execute(*insertion("forgotten"))
     with engine.begin() as conn:
-        _insert(conn, "begun")
+        conn.execute(*insertion("begun"))
     with pytest.raises(ZeroDivisionError), engine.begin() as conn:
-        _insert(conn, "failed")
+        conn.execute(*insertion("failed"))
         raise ZeroDivisionError
-    assert _names() == {"kept", "begun"}
+    assert names() == {"kept", "begun"}
 
 
-def test_savepoint_rolls_back_alone(small_pool: Small, engine: Any) -> None:
-    small_pool("transaction")
+def test_savepoint_rolls_back_alone(lent_pool: Small, engine: Any) -> None:
+    lent_pool("transaction")
     with engine.begin() as conn:
-        _insert(conn, "outer")
+        conn.execute(*insertion("outer"))
         with conn.begin_nested() as nested:
-            _insert(conn, "inner")
+            conn.execute(*insertion("inner"))
             nested.rollback()
-    assert _names() == {"outer"}
+    assert names() == {"outer"}
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])
-def test_django_finds_its_connection_in_autocommit_again(small_pool: Small, engine: Any, mode: str) -> None:  # P3
-    pool = small_pool(mode)
+def test_django_finds_its_connection_in_autocommit_again(lent_pool: Small, engine: Any, mode: str) -> None:  # P3
+    pool = lent_pool(mode)
     with engine.connect() as conn:
         pid = conn.scalar(text("SELECT pg_backend_pid()"))
     Group.objects.create(name="django's")
@@ -111,28 +86,28 @@ def test_django_finds_its_connection_in_autocommit_again(small_pool: Small, engi
     assert pool.snapshot().created == 1
 
 
-def test_return_with_a_transaction_open_is_rolled_back_by_the_pool(small_pool: Small) -> None:  # P3
-    pool = small_pool("transaction")
+def test_return_with_a_transaction_open_is_rolled_back_by_the_pool(lent_pool: Small) -> None:  # P3
+    pool = lent_pool("transaction")
     bare = engine_of("default", pool_reset_on_return=None)
     raw = bare.raw_connection()
     raw.cursor().execute("INSERT INTO auth_group (name) VALUES ('left open')")
     raw.close()
     until(lambda: pool.snapshot().idle == 1)
-    assert _names() == set()
+    assert names() == set()
 
 
-def test_clean_return_pins_nothing_and_costs_no_cleaning(small_pool: Small, engine: Any) -> None:
-    pool = small_pool("transaction")
+def test_clean_return_pins_nothing_and_costs_no_cleaning(lent_pool: Small, engine: Any) -> None:
+    pool = lent_pool("transaction")
     for number in range(5):
         with engine.begin() as conn:
-            _insert(conn, f"group {number}")
+            conn.execute(*insertion(f"group {number}"))
     assert not pool.pins
     seen = pool.snapshot()
     assert (seen.cleaned, seen.created, seen.idle) == (0, 1, 1)
 
 
-def test_session_state_of_sqlalchemy_s_borrowers_is_cleaned(small_pool: Small, engine: Any) -> None:  # P3
-    pool = small_pool("transaction")
+def test_session_state_of_sqlalchemy_s_borrowers_is_cleaned(lent_pool: Small, engine: Any) -> None:  # P3
+    pool = lent_pool("transaction")
     with engine.connect() as conn:
         conn.execute(text("SET application_name = 'somebody'"))
         conn.commit()
@@ -140,22 +115,22 @@ def test_session_state_of_sqlalchemy_s_borrowers_is_cleaned(small_pool: Small, e
     assert query("SHOW application_name") != [("somebody",)]
 
 
-def test_isolation_level_of_one_borrower_is_not_the_next_one_s(small_pool: Small, engine: Any) -> None:  # P3
-    small_pool("transaction")
+def test_isolation_level_of_one_borrower_is_not_the_next_one_s(lent_pool: Small, engine: Any) -> None:  # P3
+    lent_pool("transaction")
     with engine.connect().execution_options(isolation_level="SERIALIZABLE") as conn:
         assert conn.scalar(text("SHOW transaction_isolation")) == "serializable"
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-        _insert(conn, "at once")
+        conn.execute(*insertion("at once"))
     with engine.connect() as conn:
         assert conn.scalar(text("SHOW transaction_isolation")) == "read committed"
-        _insert(conn, "undone")
-    assert _names() == {"at once"}
+        conn.execute(*insertion("undone"))
+    assert names() == {"at once"}
     with transaction.atomic():
         assert query("SHOW transaction_isolation") == [("read committed",)]
 
 
-def test_connect_is_told_once_for_each_physical_connection(small_pool: Small, engine: Any) -> None:
-    small_pool("transaction", max_size=2)
+def test_connect_is_told_once_for_each_physical_connection(lent_pool: Small, engine: Any) -> None:
+    lent_pool("transaction", max_size=2)
     told: list[str] = []
     for name in ("connect", "checkout", "reset", "checkin"):
         event.listen(engine, name, lambda *args, name=name: told.append(name))
@@ -168,9 +143,9 @@ def test_connect_is_told_once_for_each_physical_connection(small_pool: Small, en
 
 
 def test_what_a_connect_listener_sets_is_there_for_sqlalchemy_and_not_for_django(
-    small_pool: Small, engine: Any
+    lent_pool: Small, engine: Any
 ) -> None:  # P3
-    pool = small_pool("transaction")
+    pool = lent_pool("transaction")
 
     @event.listens_for(engine, "connect")
     def set_name(connection: Any, record: Any) -> None:
@@ -196,8 +171,8 @@ def test_json_is_read_as_each_library_reads_it(things: type[Thing], engine: Any)
         assert session.get_one(things, 1).kept == {"a": [1]}
 
 
-def test_both_share_max_size_and_holders(small_pool: Small, engine: Any) -> None:  # P6 P9
-    pool = small_pool("transaction", connection_timeout=0.2)
+def test_both_share_max_size_and_holders(lent_pool: Small, engine: Any) -> None:  # P6 P9
+    pool = lent_pool("transaction", connection_timeout=0.2)
     with transaction.atomic():
         query()
         with pytest.raises(sqlalchemy.exc.TimeoutError, match="held longest by MainThread") as caught:
@@ -213,14 +188,14 @@ def test_both_share_max_size_and_holders(small_pool: Small, engine: Any) -> None
     connection.close()
 
 
-def test_statement_mode_refuses_the_transactions_of_sqlalchemy(small_pool: Small, engine: Any) -> None:
-    small_pool("statement")
+def test_statement_mode_refuses_the_transactions_of_sqlalchemy(lent_pool: Small, engine: Any) -> None:
+    lent_pool("statement")
     with pytest.raises(exceptions.ModeError, match="statement mode"):
         engine.connect()
 
 
-def test_invalidated_connection_is_closed_and_its_place_free(small_pool: Small, engine: Any) -> None:  # P4
-    pool = small_pool("transaction")
+def test_invalidated_connection_is_closed_and_its_place_free(lent_pool: Small, engine: Any) -> None:  # P4
+    pool = lent_pool("transaction")
     with engine.connect() as conn:
         first = conn.scalar(text("SELECT pg_backend_pid()"))
         conn.invalidate()
@@ -234,8 +209,8 @@ def test_invalidated_connection_is_closed_and_its_place_free(small_pool: Small, 
     until(lambda: pool.snapshot().size == 1)
 
 
-def test_connection_that_broke_in_use_is_replaced(small_pool: Small, engine: Any) -> None:  # P4 P7
-    pool = small_pool("transaction")
+def test_connection_that_broke_in_use_is_replaced(lent_pool: Small, engine: Any) -> None:  # P4 P7
+    pool = lent_pool("transaction")
     with engine.connect() as conn:
         pid = conn.scalar(text("SELECT pg_backend_pid()"))
         conn.rollback()
@@ -248,8 +223,8 @@ def test_connection_that_broke_in_use_is_replaced(small_pool: Small, engine: Any
     until(lambda: pool.snapshot().size == 1)
 
 
-def test_detached_connection_keeps_its_place_until_it_is_closed(small_pool: Small, engine: Any) -> None:  # P6
-    pool = small_pool("transaction", max_size=2)
+def test_detached_connection_keeps_its_place_until_it_is_closed(lent_pool: Small, engine: Any) -> None:  # P6
+    pool = lent_pool("transaction", max_size=2)
     with engine.connect() as conn:
         conn.detach()
         assert conn.scalar(text("SELECT 1")) == 1
@@ -258,8 +233,8 @@ def test_detached_connection_keeps_its_place_until_it_is_closed(small_pool: Smal
     until(lambda: pool.snapshot().used == 0)
 
 
-def test_what_a_dead_thread_held_comes_back(small_pool: Small, engine: Any) -> None:  # P4
-    pool = small_pool("transaction", connection_timeout=10)
+def test_what_a_dead_thread_held_comes_back(lent_pool: Small, engine: Any) -> None:  # P4
+    pool = lent_pool("transaction", connection_timeout=10)
     kept: list[Any] = []
     thread = threading.Thread(target=lambda: kept.append(engine.connect()))
     thread.start()
@@ -272,8 +247,8 @@ def test_what_a_dead_thread_held_comes_back(small_pool: Small, engine: Any) -> N
         assert conn.scalar(text("SELECT 1")) == 1
 
 
-def test_dispose_leaves_django_s_connections_alone(small_pool: Small, engine: Any) -> None:
-    pool = small_pool("transaction")
+def test_dispose_leaves_django_s_connections_alone(lent_pool: Small, engine: Any) -> None:
+    pool = lent_pool("transaction")
     with engine.connect() as conn:
         pid = conn.scalar(text("SELECT pg_backend_pid()"))
     engine.dispose()
@@ -283,8 +258,8 @@ def test_dispose_leaves_django_s_connections_alone(small_pool: Small, engine: An
     assert pool.snapshot().closed == 0
 
 
-def test_pool_objects_that_were_disposed_of_are_not_kept_by_the_connections(small_pool: Small, engine: Any) -> None:
-    small_pool("transaction")
+def test_pool_objects_that_were_disposed_of_are_not_kept_by_the_connections(lent_pool: Small, engine: Any) -> None:
+    lent_pool("transaction")
     before = []
     for _ in range(3):
         with engine.connect() as conn:
@@ -296,8 +271,8 @@ def test_pool_objects_that_were_disposed_of_are_not_kept_by_the_connections(smal
     assert [pool() for pool in before] == [None] * 3
 
 
-def test_closed_pool_is_followed_by_the_one_that_comes_after(small_pool: Small, engine: Any) -> None:
-    small_pool("transaction")
+def test_closed_pool_is_followed_by_the_one_that_comes_after(lent_pool: Small, engine: Any) -> None:
+    lent_pool("transaction")
     with engine.connect() as conn:
         pid = conn.scalar(text("SELECT pg_backend_pid()"))
     connection.close_pool()  # type: ignore[attr-defined]
@@ -305,8 +280,8 @@ def test_closed_pool_is_followed_by_the_one_that_comes_after(small_pool: Small, 
         assert conn.scalar(text("SELECT pg_backend_pid()")) != pid
 
 
-def test_forked_child_borrows_connections_of_its_own(small_pool: Small, engine: Any) -> None:  # P3
-    small_pool("transaction")
+def test_forked_child_borrows_connections_of_its_own(lent_pool: Small, engine: Any) -> None:  # P3
+    lent_pool("transaction")
 
     def backend() -> Any:
         with engine.connect() as conn:

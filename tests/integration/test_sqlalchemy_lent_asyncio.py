@@ -11,35 +11,17 @@ import sqlalchemy
 from django.contrib.auth.models import Group
 from django.db import connection
 from sqlalchemy import event, text
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from poolmgr import exceptions
 from poolmgr.pools import registry
 from poolmgr.targets.sqlalchemy import async_engine
 from tests.forking import in_child
 from tests.integration.backend import query
+from tests.integration.lent import Base, Thing, insertion, names
 from tests.waiting import until
 
 Small = Callable[..., Any]
-
-
-class Base(DeclarativeBase):
-    pass
-
-
-class Thing(Base):
-    __tablename__ = "sqlalchemy_asyncio_things"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    kept: Mapped[Any] = mapped_column(JSONB)
-
-
-@pytest.fixture
-def small_pool(small_pool: Small) -> Small:
-    """With figures that begin at nothing."""
-    registry.close("default")
-    return small_pool
 
 
 @pytest.fixture
@@ -48,42 +30,34 @@ def engine() -> Any:
     return async_engine("default", echo=False)
 
 
-def _names() -> set[str]:
-    return set(Group.objects.values_list("name", flat=True))
-
-
-async def _insert(conn: Any, name: str) -> None:
-    await conn.execute(text("INSERT INTO auth_group (name) VALUES (:name)"), {"name": name})
-
-
-def test_rollback_undoes_and_commit_keeps(small_pool: Small, engine: Any) -> None:  # P3
-    pool = small_pool("transaction")
+def test_rollback_undoes_and_commit_keeps(lent_pool: Small, engine: Any) -> None:  # P3
+    pool = lent_pool("transaction")
 
     async def main() -> None:
         async with engine.connect() as conn:
-            await _insert(conn, "rolled back")
+            await conn.execute(*insertion("rolled back"))
             await conn.rollback()
-            await _insert(conn, "kept")
+            await conn.execute(*insertion("kept"))
             await conn.commit()
-            await _insert(conn, "forgotten")
+            await conn.execute(*insertion("forgotten"))
         async with engine.begin() as conn:
-            await _insert(conn, "begun")
+            await conn.execute(*insertion("begun"))
             async with conn.begin_nested() as nested:
-                await _insert(conn, "inner")
+                await conn.execute(*insertion("inner"))
                 await nested.rollback()
         with pytest.raises(ZeroDivisionError):
             async with engine.begin() as conn:
-                await _insert(conn, "failed")
+                await conn.execute(*insertion("failed"))
                 raise ZeroDivisionError
 
     asyncio.run(main())
-    assert _names() == {"kept", "begun"}
+    assert names() == {"kept", "begun"}
     seen = pool.snapshot()
     assert (seen.created, seen.cleaned, seen.pins) == (1, 0, {})
 
 
-def test_django_finds_its_connection_in_autocommit_again(small_pool: Small, engine: Any) -> None:  # P3
-    small_pool("transaction")
+def test_django_finds_its_connection_in_autocommit_again(lent_pool: Small, engine: Any) -> None:  # P3
+    lent_pool("transaction")
 
     async def main() -> int:
         async with engine.connect() as conn:
@@ -94,11 +68,11 @@ def test_django_finds_its_connection_in_autocommit_again(small_pool: Small, engi
     assert query("SELECT pg_backend_pid()")[0][0] == pid
     connection.close()
     assert asyncio.run(main()) == pid  # in another loop
-    assert _names() == {"django's"}
+    assert names() == {"django's"}
 
 
-def test_orm_s_session_reads_json_as_sqlalchemy_has_it(small_pool: Small, engine: AsyncEngine) -> None:
-    small_pool("transaction", max_size=2)
+def test_orm_s_session_reads_json_as_sqlalchemy_has_it(lent_pool: Small, engine: AsyncEngine) -> None:
+    lent_pool("transaction", max_size=2)
 
     async def main() -> None:
         async with engine.begin() as conn:
@@ -110,13 +84,13 @@ def test_orm_s_session_reads_json_as_sqlalchemy_has_it(small_pool: Small, engine
 
     asyncio.run(main())
     # Django's own fields expect text.
-    assert query("SELECT kept FROM sqlalchemy_asyncio_things") == [('{"a": [1]}',)]
+    assert query("SELECT kept FROM sqlalchemy_things") == [('{"a": [1]}',)]
     with connection.cursor() as cursor:
-        cursor.execute("DROP TABLE sqlalchemy_asyncio_things")
+        cursor.execute("DROP TABLE sqlalchemy_things")
 
 
-def test_isolation_level_of_one_borrower_is_not_the_next_one_s(small_pool: Small, engine: Any) -> None:  # P3
-    small_pool("transaction")
+def test_isolation_level_of_one_borrower_is_not_the_next_one_s(lent_pool: Small, engine: Any) -> None:  # P3
+    lent_pool("transaction")
 
     async def main() -> None:
         async with engine.connect() as conn:
@@ -124,17 +98,17 @@ def test_isolation_level_of_one_borrower_is_not_the_next_one_s(small_pool: Small
             assert await conn.scalar(text("SHOW transaction_isolation")) == "serializable"
         async with engine.connect() as conn:
             await conn.execution_options(isolation_level="AUTOCOMMIT")
-            await _insert(conn, "at once")
+            await conn.execute(*insertion("at once"))
         async with engine.connect() as conn:
             assert await conn.scalar(text("SHOW transaction_isolation")) == "read committed"
-            await _insert(conn, "undone")
+            await conn.execute(*insertion("undone"))
 
     asyncio.run(main())
-    assert _names() == {"at once"}
+    assert names() == {"at once"}
 
 
-def test_session_state_of_a_borrower_is_cleaned(small_pool: Small, engine: Any) -> None:  # P2
-    pool = small_pool("transaction")
+def test_session_state_of_a_borrower_is_cleaned(lent_pool: Small, engine: Any) -> None:  # P2
+    pool = lent_pool("transaction")
 
     async def main() -> None:
         async with engine.begin() as conn:
@@ -146,9 +120,9 @@ def test_session_state_of_a_borrower_is_cleaned(small_pool: Small, engine: Any) 
 
 
 def test_what_a_connect_listener_sets_is_there_for_each_borrower_and_not_for_django(  # P2
-    small_pool: Small, engine: Any
+    lent_pool: Small, engine: Any
 ) -> None:
-    small_pool("transaction")
+    lent_pool("transaction")
 
     @event.listens_for(engine.sync_engine, "connect")
     def set_name(connection: Any, record: Any) -> None:
@@ -165,8 +139,8 @@ def test_what_a_connect_listener_sets_is_there_for_each_borrower_and_not_for_dja
         connection.close()
 
 
-def test_all_share_max_size_and_holders(small_pool: Small, engine: Any) -> None:  # P6 P9
-    pool = small_pool("transaction", connection_timeout=0.2)
+def test_all_share_max_size_and_holders(lent_pool: Small, engine: Any) -> None:  # P6 P9
+    pool = lent_pool("transaction", connection_timeout=0.2)
 
     async def main() -> None:
         async with engine.connect() as conn:
@@ -183,8 +157,8 @@ def test_all_share_max_size_and_holders(small_pool: Small, engine: Any) -> None:
     asyncio.run(main())
 
 
-def test_statement_mode_refuses_the_transactions_of_sqlalchemy(small_pool: Small, engine: Any) -> None:
-    small_pool("statement")
+def test_statement_mode_refuses_the_transactions_of_sqlalchemy(lent_pool: Small, engine: Any) -> None:
+    lent_pool("statement")
 
     async def main() -> None:
         with pytest.raises(exceptions.ModeError, match="statement mode"):
@@ -193,8 +167,8 @@ def test_statement_mode_refuses_the_transactions_of_sqlalchemy(small_pool: Small
     asyncio.run(main())
 
 
-def test_invalidated_connection_is_closed_and_its_place_free(small_pool: Small, engine: Any) -> None:  # P4
-    pool = small_pool("transaction")
+def test_invalidated_connection_is_closed_and_its_place_free(lent_pool: Small, engine: Any) -> None:  # P4
+    pool = lent_pool("transaction")
 
     async def main() -> None:
         async with engine.connect() as conn:
@@ -207,8 +181,8 @@ def test_invalidated_connection_is_closed_and_its_place_free(small_pool: Small, 
     until(lambda: pool.snapshot().size == 1 and pool.load().used == 0)
 
 
-def test_connection_that_broke_in_use_is_replaced(small_pool: Small, engine: Any) -> None:  # P4 P7
-    pool = small_pool("transaction")
+def test_connection_that_broke_in_use_is_replaced(lent_pool: Small, engine: Any) -> None:  # P4 P7
+    pool = lent_pool("transaction")
 
     async def main() -> None:
         async with engine.connect() as conn:
@@ -226,8 +200,8 @@ def test_connection_that_broke_in_use_is_replaced(small_pool: Small, engine: Any
 
 
 @pytest.mark.filterwarnings("ignore:The garbage collector is trying")
-def test_connection_that_nobody_closed_comes_back(small_pool: Small, engine: Any) -> None:  # P4
-    pool = small_pool("transaction")
+def test_connection_that_nobody_closed_comes_back(lent_pool: Small, engine: Any) -> None:  # P4
+    pool = lent_pool("transaction")
 
     async def main() -> None:
         conn = await engine.connect()
@@ -241,8 +215,8 @@ def test_connection_that_nobody_closed_comes_back(small_pool: Small, engine: Any
     assert pool.load().used == 0
 
 
-def test_tasks_of_two_loops_that_begin_at_once_meet_at_the_first_connect(small_pool: Small, engine: Any) -> None:
-    pool = small_pool("transaction", max_size=4)
+def test_tasks_of_two_loops_that_begin_at_once_meet_at_the_first_connect(lent_pool: Small, engine: Any) -> None:
+    pool = lent_pool("transaction", max_size=4)
 
     async def use() -> None:
         for _ in range(10):
@@ -259,8 +233,8 @@ def test_tasks_of_two_loops_that_begin_at_once_meet_at_the_first_connect(small_p
     assert pool.load().used == 0
 
 
-def test_tasks_that_are_cancelled_at_random_lose_nothing(small_pool: Small, engine: Any) -> None:  # P3 P4
-    pool = small_pool("transaction", max_size=2)
+def test_tasks_that_are_cancelled_at_random_lose_nothing(lent_pool: Small, engine: Any) -> None:  # P3 P4
+    pool = lent_pool("transaction", max_size=2)
 
     async def use() -> None:
         async with engine.begin() as conn:
@@ -289,8 +263,8 @@ def test_one_engine_for_each_alias() -> None:
     assert async_engine("default") is async_engine("default")
 
 
-def test_loan_whose_listener_fails_or_is_cancelled_ends(small_pool: Small, engine: Any) -> None:  # P4
-    pool = small_pool("transaction")
+def test_loan_whose_listener_fails_or_is_cancelled_ends(lent_pool: Small, engine: Any) -> None:  # P4
+    pool = lent_pool("transaction")
     fails = True
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -316,8 +290,8 @@ def test_loan_whose_listener_fails_or_is_cancelled_ends(small_pool: Small, engin
     assert (pool.load().used, pool.snapshot().reclaimed) == (0, 0)
 
 
-def test_forked_child_borrows_connections_of_its_own(small_pool: Small, engine: Any) -> None:  # P3
-    small_pool("transaction")
+def test_forked_child_borrows_connections_of_its_own(lent_pool: Small, engine: Any) -> None:  # P3
+    lent_pool("transaction")
 
     async def main() -> int:
         async with engine.connect() as conn:
@@ -328,8 +302,8 @@ def test_forked_child_borrows_connections_of_its_own(small_pool: Small, engine: 
     assert asyncio.run(main()) == pid
 
 
-def test_what_waits_while_the_pool_is_closed_is_told(small_pool: Small, engine: Any) -> None:  # P9
-    pool = small_pool("transaction")
+def test_what_waits_while_the_pool_is_closed_is_told(lent_pool: Small, engine: Any) -> None:  # P9
+    pool = lent_pool("transaction")
 
     async def main() -> None:
         async with engine.connect() as conn:
