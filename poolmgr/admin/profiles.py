@@ -10,20 +10,19 @@ from django.contrib import admin, messages
 from django.contrib.admin.options import ModelAdmin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Field, Model, QuerySet
+from django.db.models import Field, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from poolmgr.admin import actions
-from poolmgr.admin.cells import edited, labelled, moment_text
+from poolmgr.admin import actions, columns
+from poolmgr.admin.cells import edited, moment_text
 from poolmgr.admin.forms import ProfileForm, target_field
 from poolmgr.admin.history import history_page
-from poolmgr.admin.live import DASH, Live, live_states, state_icon
+from poolmgr.admin.live import live_states, state_icon
 from poolmgr.control.access import control_alias
 from poolmgr.control.editing import profiles
 from poolmgr.control.reporting.fleet import read_fleet
@@ -33,25 +32,21 @@ from poolmgr.pools.kinds import Kind
 from poolmgr.targets.known import kind_of, kinds_by_target, likely_kind_of
 
 
-class _LiveList(ChangeList):
-    """A change list whose rows know what the fleet makes of them, read once for the page."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        rows = list(self.result_list)
-        states = live_states(read_fleet(), rows)
-        for row in rows:
-            row.live = states[row.pk]
-        self.result_list = rows
-
-
 @admin.register(PoolProfile)
 class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
     """Saves through ``control.editing.profiles``, so that each save is a revision and the fleet hears of it."""
 
     form = ProfileForm
-    list_display = ("target", "role_name", "in_force", "fleet_figures", "mode", "sizes", "edit")
-    list_display_links = ("target", "role_name")
+    list_display = (
+        "target",
+        columns.role_name,
+        columns.in_force,
+        columns.fleet_figures,
+        columns.mode,
+        columns.sizes,
+        columns.edit,
+    )
+    list_display_links = ("target", columns.role_name)
     search_fields = ("target",)
     actions = (actions.recycle, actions.pause, actions.resume, actions.duplicate)
     readonly_fields = ("history_line",)
@@ -77,39 +72,7 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
         return super().get_queryset(request).using(control_alias())
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return _LiveList
-
-    @admin.display(description=gettext_lazy("role"), ordering="role")
-    def role_name(self, profile: PoolProfile) -> str:
-        return profile.get_role_display()
-
-    @admin.display(description=gettext_lazy("in force"))
-    def in_force(self, profile: PoolProfile) -> SafeString:
-        live = _live(profile)
-        return format_html('<span class="pm-nowrap">{} {}</span>', state_icon(live.state), live.sentence)
-
-    @admin.display(description=gettext_lazy("in use / idle / waiting"))
-    def fleet_figures(self, profile: PoolProfile) -> SafeString:
-        live = _live(profile)
-        figures = f"{live.used} / {live.idle} / {live.pending}" if live.pools else DASH
-        return labelled(_("in use / idle / waiting"), figures)
-
-    @admin.display(description=gettext_lazy("pool mode"), ordering="pool_mode")
-    def mode(self, profile: PoolProfile) -> SafeString:
-        honoured = "pool_mode" in likely_kind_of(profile.target).honours
-        return labelled(_("pool mode"), profile.get_pool_mode_display() if honoured else DASH)
-
-    @admin.display(description=gettext_lazy("min and max size"), ordering="max_size")
-    def sizes(self, profile: PoolProfile) -> SafeString:
-        sizes = _("%(min)s to %(max)s") % {"min": profile.min_size, "max": profile.max_size}
-        return labelled(_("min and max size"), sizes)
-
-    @admin.display(description=gettext_lazy("revision"), ordering="updated_at")
-    def edit(self, profile: PoolProfile) -> SafeString:
-        who = edited(profile.revision, profile.updated_by)
-        return format_html(
-            '<span title="{}" data-label="{}">{}</span>', moment_text(profile.updated_at), _("revision"), who
-        )
+        return columns.LiveList
 
     @admin.display(description=gettext_lazy("revision"))
     def history_line(self, profile: PoolProfile) -> str:
@@ -276,11 +239,6 @@ def _kind(request: HttpRequest, profile: PoolProfile | None = None) -> Kind:
         return likely_kind_of(profile.target)
     asked = (request.POST.get("target"), request.GET.get("target"), *profiles.known_targets())
     return next(filter(None, (kind_of(target) for target in asked if target)), likely_kind_of(""))
-
-
-def _live(profile: Model) -> Live:
-    live = getattr(profile, "live", None)
-    return live if isinstance(live, Live) else Live()
 
 
 def dashboard_url() -> str:
