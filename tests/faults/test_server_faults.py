@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,6 +25,7 @@ from tests.faults.borrowers import LOST, Borrower
 from tests.faults.conftest import MAX_CONNECTIONS
 from tests.pools import backends, kill_backends, parameters
 from tests.proxy import Proxy
+from tests.threads import Begun
 from tests.waiting import until
 
 pytestmark = pytest.mark.faults
@@ -34,21 +34,6 @@ Borrow = Callable[..., Borrower]
 
 #: Beyond its timeout a checkout may take this long: a scheduler's turn on a busy machine, not a network's.
 GRACE = 0.5
-
-
-def in_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
-    """`work` begun in a thread; the list gets what it returned or raised."""
-    outcome: list[Any] = []
-
-    def run() -> None:
-        try:
-            outcome.append(work())
-        except Exception as ex:
-            outcome.append(ex)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread, outcome
 
 
 @contextmanager
@@ -126,13 +111,13 @@ def test_a_backend_killed_in_mid_query_fails_that_query_only(borrow: Borrow) -> 
     """Error budget: the one query."""
     borrower = borrow(max_size=3)
     before = borrower.warm(3)
-    thread, outcome = in_thread(lambda: borrower.request("SELECT pg_sleep(30)"))
+    asking = Begun(lambda: borrower.request("SELECT pg_sleep(30)"))
     with psycopg.connect(borrower.direct, autocommit=True) as console:
         busy = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
         until(lambda: console.execute(busy).fetchall(), "the query to run")
-    thread.join(5)
-    assert isinstance(outcome[0], LOST)
-    assert not isinstance(outcome[0], CheckoutError)
+    lost = asking.end(5)
+    assert isinstance(lost, LOST)
+    assert not isinstance(lost, CheckoutError)
     for _ in range(5):
         borrower.request()
     # The others were alive, so they stayed.
@@ -163,15 +148,13 @@ def test_requests_that_come_while_the_server_restarts_wait_for_it(
     borrower.warm(3)
     server.stop("fast")
     until(lambda: not proxy.carried, "the sessions' end to arrive")
-    waiting = [in_thread(lambda: borrower.request("SELECT 5")) for _ in range(6)]
+    waiting = [Begun(lambda: borrower.request("SELECT 5")) for _ in range(6)]
     until(lambda: borrower.pool.snapshot().pending == 6, "the requests to wait")
     until(lambda: borrower.pool.diagnose(), "a connect to fail")
     server._wanted_port = server.port
     server.start()
     up = time.monotonic()
-    for thread, outcome in waiting:
-        thread.join(15)
-        assert outcome == [5]
+    assert [each.end(15) for each in waiting] == [5] * 6
     assert time.monotonic() - up < 2.0
     borrower.recovers()
 
@@ -184,12 +167,11 @@ def test_a_server_that_stays_down_longer_than_reconnect_timeout_is_found_again(
     borrower.warm(2)
     proxy.refuse()
     proxy.reset()
-    thread, outcome = in_thread(lambda: borrower.request("SELECT 5"))
+    asking = Begun(lambda: borrower.request("SELECT 5"))
     began = time.monotonic()
     until(lambda: time.monotonic() - began > 3, timeout=5)
     proxy.accept()
-    thread.join(3)
-    assert outcome == [5]
+    assert asking.end(3) == 5
     borrower.recovers()
 
 

@@ -15,8 +15,8 @@ from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.plan import Action
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolmgr.targets.postgresql.work import in_worker
-from tests.load import under_load
 from tests.pools import backends, change, give_back, hold, wait_in_thread
+from tests.threads import under_load
 from tests.waiting import until
 
 MakePool = Callable[..., ManagedPool]

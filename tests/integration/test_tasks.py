@@ -30,6 +30,7 @@ from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.models import Acknowledgement, Command, Event, HealthCheck, PoolProfile, Sample
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.proxy import Proxy
+from tests.threads import at_once
 
 from .control_fleet import TestFleet, wait_for
 
@@ -90,11 +91,7 @@ def run_at_once(what: Any, count: int) -> None:
         with control_database():
             what()
 
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    assert at_once(*[run] * count) == [None] * count
 
 
 def test_interval_of_the_profile_counts_from_the_next_tick_on(fleet: TestFleet) -> None:

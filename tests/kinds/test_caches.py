@@ -5,6 +5,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from poolmgr.targets.known import address_of, bootstrap_spec, kind_of, known_tar
 from poolmgr.targets.redis import caches as plugged
 from poolmgr.targets.redis.kind import REDIS
 from poolsite.demo.servers import EmbeddedRedis
+from tests.threads import at_once
 
 DJANGO_S = {
     "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -61,23 +63,14 @@ def test_threads_that_start_at_once_share_one_pool_of_the_cache(  # P6
         "default": plain("x"),
         "quick": cache(backend, redis_server.url(8), {"min_size": 0, "max_size": 2}),
     }
-    barrier, got, errors = threading.Barrier(8), [], []
+    barrier = threading.Barrier(8)
 
-    def use(number: int) -> None:
+    def use(number: int) -> Any:
         barrier.wait()
-        try:
-            caches["quick"].set(f"key{number}", number)
-            got.append(caches["quick"].get(f"key{number}"))
-        except Exception as ex:
-            errors.append(ex)
+        caches["quick"].set(f"key{number}", number)
+        return caches["quick"].get(f"key{number}")
 
-    threads = [threading.Thread(target=use, args=[number]) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    assert sorted(got) == list(range(8))
+    assert at_once(*(partial(use, number) for number in range(8))) == list(range(8))
     pool = registry.get("cache:quick")
     assert pool is not None
     seen = pool.snapshot()

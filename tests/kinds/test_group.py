@@ -22,7 +22,7 @@ from poolmgr.targets.redis.kind import REDIS
 from poolmgr.targets.redis.pool import ManagedConnectionPool
 from tests.forking import in_child
 from tests.kinds.subjects import Redis
-from tests.load import under_load
+from tests.threads import under_load
 from tests.waiting import until
 
 TARGET = "test:group"

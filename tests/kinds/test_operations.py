@@ -17,7 +17,7 @@ from poolmgr import exceptions
 from tests.disclosure import disclosed_by_logs, disclosures
 from tests.forking import in_child
 from tests.kinds.subjects import Subject
-from tests.load import under_load
+from tests.threads import under_load
 from tests.waiting import until
 
 Ask = Callable[[Subject], list[Any]]

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -21,6 +22,7 @@ from poolmgr.targets.postgresql.managed import ManagedPool
 from poolsite.demo.servers import EmbeddedPostgres
 from tests import pools
 from tests.forking import in_child
+from tests.threads import at_once
 from tests.waiting import until
 
 
@@ -365,11 +367,10 @@ def test_loops_of_several_threads_use_one_pool_at_once(make: Callable[..., Async
     async def main(first: int) -> None:
         await asyncio.gather(*(work(first + each) for each in range(5)))
 
-    threads = [threading.Thread(target=lambda each=each: asyncio.run(main(each * 10))) for each in range(3)]  # type: ignore[misc]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    def loop(first: int) -> None:
+        asyncio.run(main(first))
+
+    assert at_once(*(partial(loop, each * 10) for each in range(3))) == [None] * 3
     assert wrong == []
     until(lambda: pool.managed.load()[1:] == (0, 0))
     assert pool.managed.snapshot().created == 3

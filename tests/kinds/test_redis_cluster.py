@@ -2,7 +2,8 @@
 
 import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from time import monotonic
 from typing import Any
@@ -24,8 +25,8 @@ from poolmgr.targets.redis.cluster import ManagedRedisCluster
 from poolmgr.targets.redis.kind import REDIS
 from tests.forking import in_child
 from tests.kinds.halves import Threads
-from tests.load import under_load
 from tests.redis_cluster import Cluster
+from tests.threads import at_once, under_load
 from tests.waiting import until
 
 # Each makes a cluster of its own.
@@ -228,24 +229,6 @@ def test_after_a_failover_the_new_master_serves(half: Threads, cluster: Cluster)
     client.close()
 
 
-def work(count: int, act: Callable[[int], object]) -> list[Exception]:
-    """Have so many threads act, by their numbers, and wait for them; what they failed with."""
-    failed = []
-
-    def one(number: int) -> None:
-        try:
-            act(number)
-        except Exception as ex:
-            failed.append(ex)
-
-    threads = [threading.Thread(target=one, args=[number]) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    return failed
-
-
 def test_keys_on_their_way_to_another_node_are_found_by_many_at_once(half: Threads, cluster: Cluster) -> None:  # P3
     source, to = cluster.nodes[0], cluster.nodes[1]
     key = next(f"key{number}" for number in range(100) if key_slot(f"key{number}".encode()) < 5000)
@@ -256,7 +239,7 @@ def test_keys_on_their_way_to_another_node_are_found_by_many_at_once(half: Threa
         for _ in range(20):
             client.incr(key)
 
-    assert work(8, add) == []
+    assert at_once(*(partial(add, number) for number in range(8))) == [None] * 8
     assert client.get(key) == b"160"
     client.close()
 
@@ -284,7 +267,7 @@ def test_slots_that_move_all_the_time_fail_nobody(half: Threads, cluster: Cluste
     mover = threading.Thread(target=move)
     mover.start()
     try:
-        assert work(10, ask) == []
+        assert at_once(*(partial(ask, number) for number in range(10))) == [None] * 10
     finally:
         stop.set()
         mover.join(20)

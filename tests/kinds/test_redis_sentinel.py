@@ -22,8 +22,8 @@ from poolmgr.targets.redis.watched import Questions
 from poolsite.demo.redis import EmbeddedRedis
 from tests.forking import in_child
 from tests.kinds.halves import Threads
-from tests.load import under_load
 from tests.redis_sentinel import SERVICE, Watched
+from tests.threads import under_load
 from tests.waiting import until
 
 TARGET = "test:sentinel"

@@ -34,6 +34,7 @@ from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
 from tests.disclosure import disclosures
 from tests.forking import in_child
 from tests.sampling import first_always
+from tests.threads import at_once
 from tests.waiting import until
 
 Make = Callable[..., Any]
@@ -353,42 +354,34 @@ def test_sync_code_outside_of_a_greenlet_takes_nothing_along(make: Make) -> None
 
 def test_each_loop_has_connections_of_its_own(make: Make, url: str) -> None:  # P3
     engine, met = make(max_size=1), threading.Barrier(2, timeout=20)
-    found: list[int] = []
 
-    async def main() -> None:
+    async def main() -> tuple[int, int]:
         async with engine.connect() as conn:
-            found.append(pid := await conn.scalar(PID))
+            pid = await conn.scalar(PID)
             await asyncio.to_thread(met.wait)
-        assert await _pid(engine) == pid
+        return pid, await _pid(engine)
 
-    threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert len(found) == len({*found}) == 2
+    (one, again), (other, its_again) = at_once(*[lambda: asyncio.run(main())] * 2)
+    assert (again, its_again) == (one, other)
+    assert one != other
 
 
 @pytest.mark.parametrize("on_the_lane", [False, True], ids=["by the pool", "on the console lane"])
 def test_no_loop_waits_for_ever_for_the_first_connect_of_another(make: Make, on_the_lane: bool) -> None:  # P8 P10
     engine, met = make(max_size=1, connection_timeout=5), threading.Barrier(2, timeout=20)
-    found: list[int] = []
 
     @event.listens_for(engine.sync_engine, "connect")
     def take_long(connection: Any, record: Any) -> None:
         await_only(asyncio.sleep(0.3))
 
-    async def main() -> None:
+    async def main() -> int:
         await asyncio.to_thread(met.wait)
         with console_lane() if on_the_lane else nullcontext():
-            found.append(await _pid(engine))
+            async with asyncio.timeout(4):
+                return await _pid(engine)
 
-    threads = [threading.Thread(target=asyncio.run, args=(main(),), daemon=True) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(4)
-    assert len({*found}) == 2
+    one, other = at_once(*[lambda: asyncio.run(main())] * 2)
+    assert one != other
 
 
 def test_loop_that_ends_closes_its_connections_and_the_next_begins_anew(make: Make, backends: Backends) -> None:  # P4
