@@ -1,5 +1,6 @@
 """Making managed pools on a real server, without Django in between."""
 
+import gc
 import threading
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -70,6 +71,16 @@ def backends(url: str, database: str | None = None) -> set[int]:
             [database or connection.info.dbname, ONLOOKER],
         )
         return {row[0] for row in rows}
+
+
+def emptied(url: str) -> str:
+    """The URL of a database, once no session of another test is left in it.
+
+    What an interrupt or a cancellation has lost in the middle of a connect ends when the garbage is collected.
+    """
+    gc.collect()
+    until(lambda: not backends(url), lambda: f"the end of the sessions {backends(url)} that a test has left")
+    return url
 
 
 def kill_backends(url: str) -> None:

@@ -5,6 +5,7 @@ An independent session samples the server while it happens: at no instant has it
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,10 +17,11 @@ import pytest
 
 from poolmgr.exceptions import CheckoutError, ServerDown
 from poolmgr.pools.allowance import Allowance
+from poolmgr.targets.postgresql import liveness
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolsite.demo.servers import EmbeddedPostgres
 from tests.faults.borrowers import Borrower
-from tests.pools import backends, give_back, hold, managed_pool
+from tests.pools import backends, give_back, hold, managed_pool, wait_in_thread
 from tests.proxy import Proxy
 from tests.waiting import until
 
@@ -256,6 +258,25 @@ def test_what_is_prepared_when_the_lease_ends_is_broken_off(  # P6
         pool.close()
 
 
+def test_what_is_said_in_the_moment_in_which_a_connection_is_broken_off_is_cancelled(  # P6
+    make_pool: Callable[..., ManagedPool], watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(max_size=2)
+    conn, hang_up, said = pool.checkout(), liveness.hang_up, threading.Event()
+
+    def a_moment_too_late(fileno: int) -> None:
+        conn.pgconn.send_query(b"SELECT pg_sleep(60)")
+        until(lambda: watcher.runs("pg_sleep") == 1)
+        said.set()
+        hang_up(fileno)
+
+    monkeypatch.setattr(liveness, "hang_up", a_moment_too_late)
+    lease(pool, 0.1, 0.2)
+    assert said.wait(10)
+    until(lambda: watcher.runs("pg_sleep") == 0, "what was said to be cancelled")
+    pool.give_back(conn)
+
+
 def test_what_comes_back_in_mid_statement_is_cancelled_also_in_a_closed_pool(  # P6
     make_pool: Callable[..., ManagedPool], watcher: Watcher
 ) -> None:
@@ -342,6 +363,25 @@ def test_a_new_connection_that_could_not_be_configured_is_gone_before_the_next_t
         if len(tries) < 4:
             conn.pgconn.send_query(b"SELECT pg_sleep(60)")
             raise RuntimeError("a hook that fails in the middle of its statement")
+
+    pool = managed_pool(server.url("faults"), configure=configure, max_size=1, connection_timeout=10)
+    try:
+        with pool.connection() as conn:
+            assert conn.info.backend_pid == tries[3]
+        assert watcher.most == 1
+    finally:
+        pool.close()
+
+
+def test_a_new_connection_that_a_hook_leaves_in_a_statement_is_gone_before_the_next_try(  # P6
+    server: EmbeddedPostgres, watcher: Watcher
+) -> None:
+    tries: list[int] = []
+
+    def configure(conn: Any) -> None:
+        tries.append(conn.info.backend_pid)
+        if len(tries) < 4:
+            conn.pgconn.send_query(b"SELECT pg_sleep(60)")
 
     pool = managed_pool(server.url("faults"), configure=configure, max_size=1, connection_timeout=10)
     try:
@@ -461,6 +501,26 @@ def test_the_place_of_a_session_that_does_not_end_is_free_after_the_deadline_whi
         assert (pool.snapshot().closing, pool.snapshot().left_behind) == (0, 1)
         assert f"did not end its process {pid} within 1.0 s" in caplog.text
     until(lambda: [each[0] for each in watcher.now] == list(pool.snapshot().backend_pids), "the old session to end")
+
+
+@pytest.mark.parametrize("afterwards", [True, False])
+def test_the_place_of_what_its_borrower_closed_is_free_when_the_server_s_process_is_gone(  # P6
+    make_pool: Callable[..., ManagedPool], watcher: Watcher, afterwards: bool
+) -> None:
+    pool = make_pool(max_size=1, connection_timeout=20)
+    conn, got = pool.checkout(), []
+    until(lambda: watcher.now)
+    with frozen(pid := conn.info.backend_pid):
+        steps = [lambda: pool.give_back(conn), conn.close]
+        for step in steps if afterwards else reversed(steps):
+            step()
+        with socket.socket():  # which has the number by now that the connection's had
+            thread = wait_in_thread(pool, got)
+            assert (pool.snapshot().closing, pool.snapshot().created) == (1, 1)
+    thread.join()
+    assert got[0].info.backend_pid != pid
+    pool.give_back(got[0])
+    assert (watcher.most, pool.snapshot().left_behind) == (1, 0)
 
 
 def test_a_statement_whose_cancel_finds_no_way_is_cancelled_when_there_is_one_although_its_place_is_free(

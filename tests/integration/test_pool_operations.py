@@ -428,3 +428,19 @@ def test_hook_that_never_ends_loses_its_connection_and_its_place(pool_url: str) 
         until(lambda: len(backends(pool_url)) == 1, "the session that it had to end")
     finally:
         pool.close()
+
+
+def test_new_connection_joins_the_others_while_nobody_goes_through_them(make_pool: MakePool) -> None:  # P4
+    """As a recycle does, which would fail at a set that changes meanwhile."""
+    pool = make_pool(max_size=1)
+    alone: list[bool] = []
+
+    class Watched(weakref.WeakSet[Any]):
+        def add(self, item: Any) -> None:
+            alone.append(pool.pool._lock._is_owned())
+            super().add(item)
+
+    pool.pool.living = Watched()
+    with pool.connection() as conn:
+        conn.execute("SELECT 1")
+    assert alone == [True]

@@ -9,7 +9,7 @@ import pytest
 
 from poolmgr.pools import registry
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
-from tests import servers
+from tests import pools, servers
 from tests.kinds.async_subjects import AsyncAlchemy, AsyncPostgres, AsyncRedis
 from tests.kinds.broker_subject import Broker
 from tests.kinds.halves import Tasks, Threads
@@ -40,13 +40,13 @@ def any_subject(
 def _made(kind: str, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterator[Subject]:
     made: Subject
     if kind == "postgresql":
-        made = Postgres(str(postgres.create_database("kinds")))
+        made = Postgres(pools.emptied(postgres.create_database("kinds")))
     elif kind == "postgresql-asyncio":
-        made = AsyncPostgres(str(postgres.create_database("kinds")))
+        made = AsyncPostgres(pools.emptied(postgres.create_database("kinds")))
     elif kind == "sqlalchemy":
-        made = Alchemy(str(postgres.create_database("kinds")))
+        made = Alchemy(pools.emptied(postgres.create_database("kinds")))
     elif kind == "sqlalchemy-asyncio":
-        made = AsyncAlchemy(str(postgres.create_database("kinds")))
+        made = AsyncAlchemy(pools.emptied(postgres.create_database("kinds")))
     elif kind == "redis-asyncio":
         made = AsyncRedis(redis_server.url(DATABASE))
     elif kind == "kombu":

@@ -100,6 +100,9 @@ class Subject:
     def ends(self) -> set[int]:
         """The server's ends of the pool's connections, as the server has them."""
 
+    def told(self, ends: set[int]) -> list[Any]:
+        """What the server says of these."""
+
     @contextmanager
     def full(self) -> Iterator[str]:
         """Where to connect to a server that has no room for the pool."""
@@ -150,6 +153,14 @@ class Postgres(Subject):
 
     def ends(self) -> set[int]:
         return pools.backends(self.url)
+
+    def told(self, ends: set[int]) -> list[Any]:
+        with psycopg.connect(self.url, autocommit=True, application_name=pools.ONLOOKER) as connection:
+            return connection.execute(
+                "SELECT pid, state, wait_event, now() - backend_start, now() - state_change, query FROM pg_stat_activity"
+                " WHERE pid = ANY(%s)",
+                [[*ends]],
+            ).fetchall()
 
     @contextmanager
     def full(self) -> Iterator[str]:
@@ -225,6 +236,9 @@ class Redis(Subject):
 
     def ends(self) -> set[int]:
         return {int(each["id"]) for each in self._clients()}
+
+    def told(self, ends: set[int]) -> list[Any]:
+        return [each for each in self._clients() if int(each["id"]) in ends]
 
     @contextmanager
     def full(self) -> Iterator[str]:

@@ -86,10 +86,18 @@ def while_it_lasts(act: Callable[[random.Random], object]) -> None:
         act(chance)
 
 
+def differing(subject: Subject) -> str:
+    """What the server has of the pool and it doesn't know, and the other way round."""
+    known, there = set(subject.pool.snapshot().backend_pids), subject.ends()
+    if known == there:
+        return ""
+    return f"the pool alone has {known - there} ({subject.pool.snapshot()}) and the server alone {subject.told(there - known)}"
+
+
 def settled(subject: Subject) -> None:
     """Nothing is lost, in use or in between, and the figures agree with each other and with the server."""
     until(lambda: (seen := subject.pool.snapshot()).size == seen.idle and not seen.pending, "the pool to come to rest")
-    until(lambda: set(subject.pool.snapshot().backend_pids) == subject.ends(), "the server to have what the pool has")
+    until(lambda: not differing(subject), lambda: f"the server to have what the pool has, where {differing(subject)},")
     seen = subject.pool.snapshot()
     assert seen.use_time.count == seen.checkouts
     held = subject.hold(seen.limit)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from time import monotonic
@@ -15,6 +15,7 @@ from poolmgr.exceptions import CheckoutError
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
 from poolmgr.targets.sqlalchemy import create_async_engine
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+from tests import pools
 from tests.kinds.subjects import DATABASE
 from tests.kinds.test_interrupted import AT_A_TIME, Interrupted, interrupted_at, is_whole
 
@@ -102,11 +103,13 @@ async def comes_right(subject: Any, step: int) -> None:
 
 
 @pytest.fixture(params=["redis", "asyncpg", "psycopg"])
-def make(request: Any, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Callable[[], Any]:
+def make(request: Any, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterator[Callable[[], Any]]:
     if request.param == "redis":
-        return partial(OnRedis, redis_server.url(DATABASE))
-    url = str(postgres.create_database("kinds")).replace("postgresql://", f"postgresql+{request.param}://")
-    return partial(OnAlchemy, url)
+        yield partial(OnRedis, redis_server.url(DATABASE))
+        return
+    url = pools.emptied(postgres.create_database("kinds"))
+    yield partial(OnAlchemy, url.replace("postgresql://", f"postgresql+{request.param}://"))
+    pools.emptied(url)
 
 
 @pytest.mark.timeout(300)

@@ -14,6 +14,7 @@ from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.elastic import ElasticPool
 from poolmgr.targets.postgresql.liveness import PATIENCE, ask
 from poolmgr.targets.postgresql.parting import is_busy
+from poolmgr.targets.postgresql.preparing import expect_idle
 from poolmgr.targets.postgresql.replacing import is_old, replace
 from poolmgr.targets.postgresql.session import EXTENDS, INDELIBLE
 from poolmgr.targets.postgresql.state import PoolState
@@ -93,7 +94,7 @@ def clean(state: PoolState, conn: PooledConnection) -> None:
         if pool._reset:
             prepare(state, conn, pool._reset)
         configure(state, conn)
-        _expect_idle(conn)
+        expect_idle(conn)
     except Exception as ex:
         logger.warning("pool %r: cleaning failed, the connection is replaced: %s", state.target, scrub_unread(str(ex)))
         _dispose(state, conn)
@@ -113,8 +114,3 @@ def _greet_all_again(pool: ElasticPool) -> None:
     with pool._lock:
         for other in list(pool.living):
             other.entry.greeted = None
-
-
-def _expect_idle(conn: PooledConnection) -> None:
-    if conn.pgconn.transaction_status != TransactionStatus.IDLE:
-        raise RuntimeError("the connection was left inside a transaction")

@@ -25,6 +25,7 @@ from poolmgr.targets.postgresql.connection import PooledConnection, adopt
 from poolmgr.targets.postgresql.leaving import LeavingPool
 from poolmgr.targets.postgresql.opening import open_until, unfinished
 from poolmgr.targets.postgresql.parting import is_busy
+from poolmgr.targets.postgresql.preparing import expect_idle
 from poolmgr.targets.postgresql.session import SessionEntry
 
 #: While somebody waits, a failed connect is tried again after this many seconds; psycopg_pool's pauses double from 1 s.
@@ -131,6 +132,7 @@ class ConnectingPool(LeavingPool):
     def _configure_or_part(self, configure: Callable[[Any], None], conn: Any) -> None:
         try:
             configure(conn)
+            expect_idle(conn)
         except BaseException:
             self._close_connection(conn)
             raise
@@ -164,7 +166,8 @@ class ConnectingPool(LeavingPool):
             entry = SessionEntry(conn.fileno(), conn.info.backend_pid, generation, monotonic())
             entry.expires = conn._expire_at
             conn.enter(entry, self._note_loss)
-            self.living.add(conn)
+            with self._lock:  # under which others go through them
+                self.living.add(conn)
             return conn
         except Exception as ex:
             # Whoever logs it, waits for it or asks for it later gets no frame that knows how we connect.

@@ -69,6 +69,8 @@ class PooledConnection(Opening):
     ear: socket | None = None
     #: Whether a statement may run still on the server, although the connection is closed on our side.
     cut_off = False
+    #: Whether it is the pool's no more, which then hears the server's end by itself.
+    parted = False
 
     row_factory = _pinning("row_factory")
     cursor_factory = _pinning("cursor_factory")
@@ -109,11 +111,17 @@ class PooledConnection(Opening):
     def close(self) -> None:
         if not here:
             attend()
-        if is_busy(self):
-            self.cut_off = True
-            with suppress(OSError):  # in a forked child it leads nowhere
-                self.ear = listen(self.pgconn)
+        if not (self.parted or self.closed):
+            self._listen_on()
         super().close()
+
+    def _listen_on(self) -> None:
+        """Before its borrower closes it, now or when they had it: its place is free when the server's process is gone."""
+        self.cut_off = is_busy(self)
+        with suppress(OSError):  # in a forked child it leads nowhere
+            self.ear = listen(self.pgconn)
+        if (entry := getattr(self, "entry", None)) is not None:
+            entry.has_news = _always  # the number of the socket may be another's in a moment
 
     def broke_in_use(self) -> None:
         """Called for one that broke while somebody had it: unless the server closed it, it doesn't know of that yet."""
@@ -142,6 +150,7 @@ class PooledConnection(Opening):
 
     def left(self) -> None:
         """Its place in the pool was given up, or given to another."""
+        self.parted = True
         if hasattr(self, "_loss"):
             self._loss.detach()
 
@@ -199,6 +208,10 @@ class PooledConnection(Opening):
     def _pin(self, reason: str) -> None:
         if entry := getattr(self, "entry", None):
             entry.pins.add(reason)
+
+
+def _always(timeout: int) -> bool:
+    return True
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import select
 from collections.abc import Generator
 from contextlib import suppress
@@ -12,9 +11,9 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
+from poolmgr.pools.cancelling import Cancel, walk
 from poolmgr.pools.sockets import hang_up
-
-logger = logging.getLogger("poolmgr.pool")
+from poolmgr.targets.postgresql.parting import cancelled
 
 #: The longest that a validation query, a rollback or a cleaning may take, in seconds.
 PATIENCE = 5.0
@@ -117,11 +116,13 @@ def has_hung_up(connection: psycopg.Connection[Any]) -> bool:
 
 
 def break_off(connection: psycopg.Connection[Any]) -> None:
-    """As ``hang_up()``, after what runs on the server is cancelled: it may wait there for what ends no sooner."""
-    try:
-        connection.cancel_safe(timeout=PATIENCE)
-    except (psycopg.Error, OSError) as error:
-        logger.info("a statement could not be cancelled: %s", type(error).__name__)
-    finally:
-        with suppress(psycopg.Error):  # closed meanwhile
+    """As ``hang_up()``, and what runs on the server is cancelled: it may wait there for what ends no sooner.
+
+    Again after that, since somebody may have said more until then. This takes some seconds.
+    """
+    with suppress(psycopg.Error):  # closed meanwhile
+        canceller = Cancel(connection.pgconn)
+        walk(canceller.send(monotonic() + PATIENCE))
+        with suppress(psycopg.Error):
             hang_up(connection.fileno())
+        walk(cancelled(canceller))

@@ -87,7 +87,7 @@ class Parting(_Walk):
 def abandon(canceller: Cancel) -> None:
     """Have what runs on a connection cancelled on which nobody waits: the server was too slow, or it was collected before
     anybody parted from it. May be called from a finaliser."""
-    closer().hand_over(_Walk(_cancelled(canceller)))
+    closer().hand_over(_Walk(cancelled(canceller)))
 
 
 def stop(pgconn: Any) -> None:
@@ -98,8 +98,8 @@ def stop(pgconn: Any) -> None:
     closer().hand_over(_Walk(Cancel(pgconn).send(monotonic() + _LONGEST)))
 
 
-def _cancelled(canceller: Cancel) -> Steps:
-    """Sent again at growing intervals, since nothing is heard of what a cancel has done that came before its statement."""
+def cancelled(canceller: Cancel) -> Steps:
+    """Sent at growing intervals, since nothing is heard of what a cancel has done that came before its statement."""
     deadline, due, pause = monotonic() + _LONGEST, 0.0, AGAIN
     while (now := monotonic()) < deadline:
         if now < due:
@@ -131,13 +131,13 @@ def _steps(connection: Any, deadline: float) -> Steps:
     pgconn = connection.pgconn
     if pgconn.status == pq.ConnStatus.BAD:  # libpq has closed the socket
         connection.close()
-        if not is_cut_off(connection):
-            return True
-        cancel, ear, connection.ear = connection.canceller, connection.ear, None
-        yield from cancel.send(deadline)
-        if ear is None:
+        cancel = connection.canceller if is_cut_off(connection) else None
+        if cancel is not None:
+            yield from cancel.send(deadline)
+        if (ear := getattr(connection, "ear", None)) is None:
             # It broke, and nothing can be heard of it any more. What is cancelled finds nobody to tell, and ends.
-            return cancel.heard
+            return cancel is None or cancel.heard
+        connection.ear = None
         with ear:
             return (yield from _until_gone(ear, cancel, deadline))
     with listen(pgconn) as ear:

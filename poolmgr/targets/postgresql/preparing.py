@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from time import monotonic
 from typing import Any
 
+from psycopg.pq import TransactionStatus
+
 
 class Preparation:
     """``users`` are those that were given ``conn``, each with a ``close()`` by which it forgets it again."""
@@ -42,3 +44,9 @@ def preparing(target: str, conn: Any) -> Iterator[Preparation]:
         _present.reset(token)
         for user in mine.users:
             user.close()
+
+
+def expect_idle(conn: Any) -> None:
+    """Raises ``RuntimeError`` where what prepared ``conn`` has left it in the middle of something, or closed it."""
+    if conn.pgconn.transaction_status != TransactionStatus.IDLE:
+        raise RuntimeError("the connection was left inside a transaction")
