@@ -50,8 +50,11 @@ class TaskLoan(Protocol):
 
     lender: TaskLender
 
-    def begin_loan(self, adapters: Any) -> None:
-        """Have it begin transactions by itself, and read and write values by ``adapters``; None for the driver's own."""
+    def begin_loan(self, adapters: Any, is_kept_by: Callable[[Any], bool]) -> None:
+        """Have it begin transactions by itself, and read and write values by ``adapters``; None for the driver's own.
+
+        Once its task has ended, ``is_kept_by`` says of an object that refers to it whether somebody may go on with it.
+        """
 
     def read(self, work: Callable[[], object]) -> None:
         """Have ``work`` ask the server, which only reads, whatever it asks with."""

@@ -12,6 +12,7 @@ from django.contrib.auth.models import Group
 from django.db import connection
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.util import greenlet_spawn
 
 from poolmgr import exceptions
 from poolmgr.pools import registry
@@ -200,6 +201,33 @@ def test_connection_that_broke_in_use_is_replaced(lent_pool: Small, engine: Any)
 
 
 @pytest.mark.filterwarnings("ignore:The garbage collector is trying")
+def test_what_another_task_goes_on_with_stays_with_it(lent_pool: Small, engine: Any) -> None:  # P3 P4
+    pool = lent_pool("transaction", max_size=3)
+
+    async def ask(conn: Any) -> Any:
+        return await conn.scalar(text("SELECT pg_backend_pid()"))
+
+    async def main() -> None:
+        conn = await asyncio.create_task(_begun(engine))
+        session = AsyncSession(engine)
+        pids = [await asyncio.create_task(ask(each)) for each in (conn, session)]
+        raw = await asyncio.create_task(engine.raw_connection())
+        # Until somebody has looked who uses each.
+        while sum(noted.patience > 2.5 for noted in pool.silence._noted.values()) < 3:
+            await asyncio.sleep(0.05)
+        assert [await ask(each) for each in (conn, session)] == pids
+        await greenlet_spawn(raw.close)
+        await session.close()
+        await conn.close()
+
+    asyncio.run(main())
+    assert pool.snapshot().reclaimed == 0
+
+
+async def _begun(engine: Any) -> Any:
+    return await engine.connect()
+
+
 def test_connection_that_nobody_closed_comes_back(lent_pool: Small, engine: Any) -> None:  # P4
     pool = lent_pool("transaction")
 

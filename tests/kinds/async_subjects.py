@@ -182,8 +182,7 @@ class AsyncAlchemy(InALoop, Alchemy):
     breaks = (sqlalchemy.exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg_s.Error)
 
     def _open(self, url: str, settings: dict[str, Any]) -> None:
-        url = url.replace("postgresql://", f"postgresql+{self.driver}://")
-        self.engine = create_async_engine("", url, pool=settings)
+        self.engine = create_async_engine("", self._dialect_s(url), pool=settings)
         assert isinstance(self.engine.pool, AsyncManagedQueuePool)
         self._use_pool_of(self.engine.pool)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from poolmgr.control import agent
 from poolmgr.pools import registry
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests import pools, servers
@@ -14,19 +15,45 @@ from tests.kinds.async_subjects import AsyncAlchemy, AsyncPostgres, AsyncRedis
 from tests.kinds.broker_subject import Broker
 from tests.kinds.halves import Tasks, Threads
 from tests.kinds.subjects import DATABASE, Alchemy, Postgres, Redis, Subject
+from tests.kinds.target_subjects import (
+    AlchemyTarget,
+    AsyncAlchemyTarget,
+    AsyncLent,
+    AsyncRedisTarget,
+    Lent,
+    RedisTarget,
+)
 from tests.redis_cluster import Cluster
 from tests.redis_sentinel import Watched
+from tests.sampling import first_always
 from tests.waiting import until
 
+#: Pools of which nobody knows but who made them, and targets, which are groups, or engines on Django's connections.
+ALONE: dict[str, type[Subject]] = {
+    "postgresql": Postgres,
+    "postgresql-asyncio": AsyncPostgres,
+    "redis": Redis,
+    "redis-asyncio": AsyncRedis,
+    "sqlalchemy": Alchemy,
+    "sqlalchemy-asyncio": AsyncAlchemy,
+}
+TARGETS: dict[str, type[Subject]] = {
+    "redis-target": RedisTarget,
+    "redis-asyncio-target": AsyncRedisTarget,
+    "sqlalchemy-target": AlchemyTarget,
+    "sqlalchemy-asyncio-target": AsyncAlchemyTarget,
+    "sqlalchemy-lent": Lent,
+    "sqlalchemy-lent-asyncio": AsyncLent,
+}
 #: Those whose pools honour every word.
-KINDS = ["postgresql", "postgresql-asyncio", "redis", "redis-asyncio", "sqlalchemy", "sqlalchemy-asyncio"]
+KINDS = [*ALONE, *first_always(*TARGETS)]
 
 
 @pytest.fixture(params=KINDS)
 def subject(
     request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis
 ) -> Iterator[Subject]:
-    yield from _made(request.param, postgres, redis_server)
+    yield from _made(request, postgres, redis_server)
 
 
 @pytest.fixture(params=[*KINDS, "kombu"])
@@ -34,25 +61,16 @@ def any_subject(
     request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis
 ) -> Iterator[Subject]:
     """For tests of what the pool of a broker honours too."""
-    yield from _made(request.param, postgres, redis_server)
+    yield from _made(request, postgres, redis_server)
 
 
-def _made(kind: str, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterator[Subject]:
-    made: Subject
-    if kind == "postgresql":
-        made = Postgres(pools.emptied(postgres.create_database("kinds")))
-    elif kind == "postgresql-asyncio":
-        made = AsyncPostgres(pools.emptied(postgres.create_database("kinds")))
-    elif kind == "sqlalchemy":
-        made = Alchemy(pools.emptied(postgres.create_database("kinds")))
-    elif kind == "sqlalchemy-asyncio":
-        made = AsyncAlchemy(pools.emptied(postgres.create_database("kinds")))
-    elif kind == "redis-asyncio":
-        made = AsyncRedis(redis_server.url(DATABASE))
-    elif kind == "kombu":
-        made = Broker(redis_server.url(DATABASE))
-    else:
-        made = Redis(redis_server.url(DATABASE))
+def _made(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterator[Subject]:
+    if request.param in TARGETS:
+        request.getfixturevalue("no_agent")
+    cls = {**ALONE, **TARGETS, "kombu": Broker}[request.param]
+    made = cls(
+        redis_server.url(DATABASE) if issubclass(cls, Redis) else pools.emptied(postgres.create_database("kinds"))
+    )
     yield made
     made.close()
 
@@ -106,6 +124,7 @@ def _cluster() -> Iterator[Cluster]:
 def no_agent(settings: Any) -> Iterator[None]:
     """Settings of profiles come by the test's own hand."""
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
+    agent.stop()
     yield
     registry.set_desired({})
 

@@ -65,6 +65,10 @@ class Subject:
         spec = self.kind.make_spec({**self.pool.spec.to_dict(), **settings})
         return self.pool.apply(Desired(spec, "profile 1", self.pool.desired.revision + 1))
 
+    def members(self) -> list[Any]:
+        """The pools that have the connections: more than one may be a target's."""
+        return [self.pool]
+
     def close(self) -> None:
         for each in self.opened:
             each.close()
@@ -280,10 +284,12 @@ class Alchemy(Postgres):
     driver = "psycopg"
     engine: Any
 
+    def _dialect_s(self, url: str) -> str:
+        return url.replace("postgresql://", f"postgresql+{self.driver}://")
+
     def _open(self, url: str, settings: dict[str, Any]) -> None:
         # Without a target, which only one pool of the process may have.
-        url = url.replace("postgresql://", f"postgresql+{self.driver}://")
-        self.engine = create_engine("", url, pool=settings)
+        self.engine = create_engine("", self._dialect_s(url), pool=settings)
         assert isinstance(self.engine.pool, ManagedQueuePool)
         self.pool = self.engine.pool.managed
         self.opened.append(self.pool)

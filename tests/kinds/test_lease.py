@@ -47,7 +47,8 @@ def test_lease_that_is_over_serves_nobody_even_before_anything_looked_at_the_clo
     subject.open(max_size=2, budget=5, connection_timeout=0.2)
     subject.give_all_back(subject.hold(2))
     # As in a process that was frozen: no thread of the pool's has run since.
-    subject.pool.allow(Allowance(2, monotonic() - 1, monotonic() + 9))
+    for each in subject.members():
+        each.allow(Allowance(2, monotonic() - 1, monotonic() + 9))
     with pytest.raises(PoolExhausted):
         subject.borrow()
     until(lambda: not subject.ends())

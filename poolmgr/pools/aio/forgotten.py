@@ -62,5 +62,7 @@ def users_of(conn: Any) -> list[Any]:
 
 
 def is_suspended(user: Any) -> bool:
-    """Whether it is code that may go on with what it has."""
-    return inspect.iscoroutine(user) or inspect.isasyncgen(user) or inspect.isgenerator(user)
+    """Whether it is code that may go on with what it has. A generator that runs at this moment is whoever looks."""
+    if inspect.isgenerator(user):
+        return not user.gi_running
+    return inspect.iscoroutine(user) or inspect.isasyncgen(user)

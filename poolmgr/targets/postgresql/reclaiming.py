@@ -58,8 +58,9 @@ def _goes_on(state: PoolState, entry: SessionEntry, owner: Any) -> bool:
     del loan
     # What a library's objects keep of each other, as after a task that was cancelled, is nobody's.
     gc.collect()
-    users = [] if (loan := entry.loan()) is None else users_of(loan)
-    return any(is_suspended(user) or type(user).__module__ != "builtins" for user in users)
+    if (loan := entry.loan()) is None:
+        return False
+    return any(is_suspended(user) or loan.is_kept_by(user) for user in users_of(loan))
 
 
 def look_for_dropped(state: PoolState) -> None:

@@ -49,6 +49,8 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
     """
 
     looked_at: Any = None
+    #: Whether an object that refers to it may go on with it once its task has ended: those of the site's and of libraries.
+    is_kept_by: Callable[[Any], bool] = staticmethod(lambda user: type(user).__module__ != "builtins")
 
     def __init__(self, lent: PooledConnection, managed: ManagedPool, pool: Any) -> None:
         pgconn = lent.pgconn
@@ -168,8 +170,9 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
 
     # -- what the pool and other libraries do -------------------------------------------------------------------------
 
-    def begin_loan(self, adapters: Any) -> None:
+    def begin_loan(self, adapters: Any, is_kept_by: Callable[[Any], bool]) -> None:
         """As ``pools.lender.TaskLoan`` has it."""
+        self.is_kept_by = is_kept_by
         self._autocommit = False
         self._template = adapters or self._template
 

@@ -102,14 +102,16 @@ class AsyncRecordDriver(RecordDriver):
         return 0
 
     def is_kept_by(self, user: Any) -> bool:
-        """SQLAlchemy's stand-in for a connection, if a ``Connection`` of its or code that waits has that."""
-        return isinstance(user, sqlalchemy.pool.base._ConnectionFairy) and any(map(_may_use, users_of(user)))
+        return may_go_on(user)
+
+
+def may_go_on(user: Any) -> bool:
+    """SQLAlchemy's stand-in for a connection, if a ``Connection`` of its or code that waits has that."""
+    return isinstance(user, sqlalchemy.pool.base._ConnectionFairy) and any(map(_may_use, users_of(user)))
 
 
 def _may_use(user: Any) -> bool:
-    # What runs at this moment is whoever looks.
-    suspended = is_suspended(user) and not getattr(user, "gi_running", False)
-    return suspended or isinstance(user, sqlalchemy.Connection)
+    return is_suspended(user) or isinstance(user, sqlalchemy.Connection)
 
 
 async def ask(dialect: Any, connection: Any, query: str, seconds: float) -> None:

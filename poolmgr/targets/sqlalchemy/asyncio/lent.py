@@ -10,12 +10,15 @@ from typing import Any, cast
 from weakref import WeakSet
 
 from django.db import DEFAULT_DB_ALIAS
+from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext import asyncio as theirs
 
 from poolmgr.exceptions import CheckoutError
+from poolmgr.pools.aio.forgotten import is_suspended, users_of
 from poolmgr.pools.forks import on_fork
 from poolmgr.pools.lender import TaskLender
 from poolmgr.targets.sqlalchemy.aliases import Engines, lender_of, url_of
+from poolmgr.targets.sqlalchemy.asyncio.driver import may_go_on
 from poolmgr.targets.sqlalchemy.asyncio.first import First
 from poolmgr.targets.sqlalchemy.asyncio.greenlets import await_only
 from poolmgr.targets.sqlalchemy.lent import (
@@ -111,11 +114,16 @@ class AsyncLentPool(PoolWithoutConnections):
             failed = ours(ex)
         if failed is not None:
             raise failed
-        conn.begin_loan(adapters=cast(Any, self._dialect)._psycopg_adapters_map)
+        conn.begin_loan(cast(Any, self._dialect)._psycopg_adapters_map, _is_kept_by)
         return conn
 
     def _handed_down(self) -> dict[str, Any]:
         return {"_first": self._first}
+
+
+def _is_kept_by(user: Any) -> bool:
+    """SQLAlchemy's adapter of the driver's connection keeps it if somebody may go on with that."""
+    return isinstance(user, AdaptedConnection) and any(is_suspended(each) or may_go_on(each) for each in users_of(user))
 
 
 def async_engine(using: str = DEFAULT_DB_ALIAS, **kw: Any) -> Any:
