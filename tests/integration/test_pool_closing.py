@@ -240,6 +240,52 @@ def test_pool_that_was_closed_by_the_time_somebody_opens_it_stays_closed(pool_ur
         pool.checkout(timeout=0.5)
 
 
+def test_finaliser_leaves_work_to_a_closed_pool_while_threads_can_t_be_started(open_pool: MakePool) -> None:  # P4
+    """The garbage may be collected in the middle of a thread's start, or of a look at all threads."""
+    pool = open_pool()
+    pool.close()
+    goes, left, done = threading.Event(), threading.Event(), threading.Event()
+
+    def leave() -> None:
+        goes.wait(10)
+        in_worker(pool.pool, done.set)
+        left.set()
+
+    thread = threading.Thread(target=leave)
+    thread.start()
+    with threading._active_limbo_lock:  # type: ignore[attr-defined]
+        goes.set()
+        was_left = left.wait(5)
+    thread.join()
+    assert was_left
+    assert done.wait(10)
+
+
+def test_work_is_left_for_later_without_waiting_for_who_does_so_too(open_pool: MakePool) -> None:  # P4
+    """One has the pool's lock, and the other wants it, where a finaliser gives a connection back in the middle of it."""
+    pool, inside, goes, done = open_pool(), threading.Event(), threading.Event(), threading.Event()
+
+    class Moment(float):
+        def __lt__(self, other: float) -> bool:
+            inside.set()
+            goes.wait(20)
+            return super().__lt__(other)
+
+    def leave(moment: float, work: Callable[[], object]) -> threading.Thread:
+        thread = threading.Thread(target=pool.pool._sched.enterabs, args=[moment, work], daemon=True)
+        thread.start()
+        return thread
+
+    leave(Moment(monotonic()), lambda: None)
+    assert inside.wait(10)
+    second = leave(monotonic(), done.set)
+    second.join(5)
+    waited = second.is_alive()
+    goes.set()
+    assert not waited
+    assert done.wait(10)
+
+
 def test_what_is_left_to_the_threads_of_a_pool_that_have_just_ended_is_done(open_pool: MakePool) -> None:  # P4
     pool = open_pool()
     pool.close()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
-from threading import Condition, RLock, Thread
+from queue import Empty, SimpleQueue
+from threading import RLock, Thread
 from time import monotonic
 from weakref import WeakMethod
 
@@ -20,31 +22,32 @@ class Ticker:
     """What it calls must not wait. Methods are held weakly, so that a pool that is dropped ends by itself."""
 
     def __init__(self) -> None:
-        self._due: list[_Entry] = []
+        # Told of without a lock: a finaliser, which wants a pool's, may come in the middle of it, and another thread that
+        # has the pool's be about to tell.
+        self._told: SimpleQueue[_Entry] = SimpleQueue()
         self._numbers = count()
-        self._changed = Condition(RLock())
         self._thread: Thread | None = None
+        self._starting = RLock()
 
     def at(self, due: float, method: Callable[[], object]) -> None:
         """Call ``method``, a bound one, at ``due`` on the monotonic clock, or soon after."""
-        with self._changed:
-            heappush(self._due, (due, next(self._numbers), WeakMethod(method)))
-            first, self._thread = self._thread is None, self._thread or self._new_thread()
-            if not first and self._due[0][0] == due:
-                self._changed.notify()
-        if first:
-            self._thread.start()
+        self._told.put((due, next(self._numbers), WeakMethod(method)))
+        if self._thread is None:
+            self._start()
 
-    def _new_thread(self) -> Thread:
-        return Thread(target=self._run, name="poolmgr-ticker", daemon=True)
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="poolmgr-ticker", daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
+        due: list[_Entry] = []
         while True:
-            with self._changed:
-                while not self._due or (left := self._due[0][0] - monotonic()) > 0:
-                    self._changed.wait(left if self._due else None)
-                method = heappop(self._due)[2]()
-            if method is not None:
+            with suppress(Empty):
+                heappush(due, self._told.get(timeout=max(0.0, due[0][0] - monotonic()) if due else None))
+                continue
+            if (method := heappop(due)[2]()) is not None:
                 try:
                     method()
                 except Exception:

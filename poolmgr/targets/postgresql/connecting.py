@@ -26,6 +26,7 @@ from poolmgr.targets.postgresql.leaving import LeavingPool
 from poolmgr.targets.postgresql.opening import open_until, unfinished
 from poolmgr.targets.postgresql.parting import is_busy
 from poolmgr.targets.postgresql.preparing import expect_idle
+from poolmgr.targets.postgresql.scheduling import Schedule
 from poolmgr.targets.postgresql.session import SessionEntry
 
 #: While somebody waits, a failed connect is tried again after this many seconds; psycopg_pool's pauses double from 1 s.
@@ -87,8 +88,8 @@ class ConnectingPool(LeavingPool):
         _ours[self.name] = on_connect is not None
 
     def _start_workers(self) -> None:
-        # Unlike psycopg_pool's own queue it takes a task from a finaliser that runs in the middle of another put().
-        self._tasks = SimpleQueue()  # type: ignore[assignment]
+        # Unlike psycopg_pool's own they take a task from a finaliser that runs in the middle of another's.
+        self._tasks, self._sched = SimpleQueue(), Schedule()  # type: ignore[assignment]
         super()._start_workers()
 
     @property

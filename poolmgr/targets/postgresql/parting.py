@@ -90,6 +90,17 @@ def abandon(canceller: Cancel) -> None:
     closer().hand_over(_Walk(cancelled(canceller)))
 
 
+def in_a_thread(work: Callable[[], object]) -> None:
+    """Have a thread of its own do ``work``. May be called from a finaliser, which must start none itself: Python is perhaps
+    in the middle of what it needs for that."""
+    closer().hand_over(_Walk(_started(work)))
+
+
+def _started(work: Callable[[], object]) -> Steps:
+    Thread(target=work, name="poolmgr-last-work", daemon=True).start()
+    yield from ()
+
+
 def stop(pgconn: Any) -> None:
     """Have the statement that runs on an open connection cancelled, once and without waiting.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from psycopg_pool.pool import MaintenanceTask
+
+from poolmgr.targets.postgresql.parting import in_a_thread
 
 if TYPE_CHECKING:
     from poolmgr.targets.postgresql.elastic import ElasticPool
@@ -40,4 +41,4 @@ def in_worker(pool: ElasticPool, work: Callable[[], object], delay: float = 0.0)
         pool.run_task(task)
         if pool._closed and not pool._workers:
             # They were told to end meanwhile, perhaps before they come to it.
-            Thread(target=task.run, name="poolmgr-last-work", daemon=True).start()
+            in_a_thread(task.run)
