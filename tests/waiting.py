@@ -1,5 +1,6 @@
 """Waiting for a condition instead of for a time."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,4 +18,13 @@ def until(condition: Callable[[], T], what: str | Callable[[], str] = "the condi
         if time.monotonic() >= deadline:
             raise AssertionError(f"{what if isinstance(what, str) else what()} did not come true within {timeout:g} s")
         time.sleep(0.01)
+    return answer
+
+
+async def when(condition: Callable[[], T], what: str = "the condition", timeout: float = 10.0) -> T:
+    """`until()` for a task."""
+    deadline = time.monotonic() + timeout
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"{what} did not come true within {timeout:g} s"
+        await asyncio.sleep(0.005)
     return answer

@@ -20,7 +20,7 @@ from poolmgr.targets.sqlalchemy import async_engine
 from tests.forking import in_child
 from tests.integration.backend import query
 from tests.integration.lent import Base, Thing, insertion, names
-from tests.waiting import until
+from tests.waiting import until, when
 
 Small = Callable[..., Any]
 
@@ -278,9 +278,7 @@ def test_tasks_that_are_cancelled_at_random_lose_nothing(lent_pool: Small, engin
                 await asyncio.sleep(0.002 * (turn % 5))
             task.cancel()
             await asyncio.wait([task])
-        async with asyncio.timeout(10):
-            while pool.load().used:
-                await asyncio.sleep(0.01)
+        await when(lambda: not pool.load().used, "all to come back")
 
     asyncio.run(main())
     until(lambda: len(pool.pool._pool) == pool.load().held)

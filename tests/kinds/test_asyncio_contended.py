@@ -18,6 +18,7 @@ from poolmgr.pools.desired import Desired
 from poolmgr.targets.postgresql.asyncio.pool import AsyncPool
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
 from tests.kinds.subjects import Postgres, Redis, Subject
+from tests.waiting import when
 
 MOST, TASKS = 5, 30
 
@@ -104,10 +105,8 @@ class Storm:
         await asyncio.gather(*(self.work() for _ in range(TASKS)))
         await asyncio.gather(*beside)
         most = await operator
-        async with asyncio.timeout(10):
-            # What was killed while it was idle is noticed within a second.
-            while not self.is_over():
-                await asyncio.sleep(0.01)
+        # What was killed while it was idle is noticed within a second.
+        await when(self.is_over, "all to come back, and the server to have what the pool has")
         assert self.wrong == []
         assert self.done > 0
         assert self.cancelled > 0

@@ -23,7 +23,7 @@ from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
 from poolmgr.targets.redis.kind import REDIS
 from tests.forking import in_child
 from tests.kinds.subjects import Redis
-from tests.waiting import until
+from tests.waiting import until, when
 
 Make = Callable[..., AsyncManagedConnectionPool]
 
@@ -37,14 +37,6 @@ def make(redis_subject: Redis) -> Iterator[Make]:
 
     yield one
     until(lambda: not redis_subject.ends(), "the connections of loops that ended to go")
-
-
-async def when(condition: Callable[[], Any], what: str = "the condition") -> Any:
-    """`until()` for a task."""
-    async with asyncio.timeout(10):
-        while not (answer := condition()):
-            await asyncio.sleep(0.005)
-        return answer
 
 
 async def ends_but(subject: Redis, number: int) -> None:

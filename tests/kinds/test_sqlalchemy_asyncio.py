@@ -35,7 +35,7 @@ from tests.disclosure import disclosures
 from tests.forking import in_child
 from tests.sampling import first_always
 from tests.threads import at_once
-from tests.waiting import until
+from tests.waiting import until, when
 
 Make = Callable[..., Any]
 Backends = Callable[[], set[int]]
@@ -76,14 +76,6 @@ async def _pid(engine: Any) -> int:
         return int(await conn.scalar(PID))
 
 
-async def _when(condition: Callable[[], Any], what: str = "the condition") -> Any:
-    """`until()` for a task."""
-    async with asyncio.timeout(10):
-        while not (answer := condition()):
-            await asyncio.sleep(0.005)
-        return answer
-
-
 def test_rollback_undoes_and_commit_keeps(make: Make) -> None:  # P2
     async def main() -> None:
         engine = make(max_size=1)
@@ -114,7 +106,7 @@ def test_events_come_as_sqlalchemy_documents(make: Make) -> None:
         assert told == ["first_connect", "connect", *["checkout", "reset", "checkin"] * 2]
         told.clear()
         await asyncio.to_thread(engine.pool.managed.recycle, 10)
-        await _when(lambda: sorted(told) == ["close", "connect"])
+        await when(lambda: sorted(told) == ["close", "connect"])
         told.clear()
         async with engine.connect() as conn:
             await conn.invalidate()
@@ -133,7 +125,7 @@ def test_invalidated_connection_is_replaced_within_its_place(make: Make, backend
             second = await conn.scalar(PID)
             assert second != first
             assert backends() == {second} == set(engine.pool.managed.snapshot().backend_pids)
-        await _when(lambda: engine.pool.managed.load().held == 1)
+        await when(lambda: engine.pool.managed.load().held == 1)
         assert await _pid(engine) == second
 
     asyncio.run(main())
@@ -152,7 +144,7 @@ def test_broken_connection_invalidates_those_that_are_as_old(make: Make, backend
                 await held[0].scalar(PID)
         assert caught.value.connection_invalidated
         await held[0].close()
-        await _when(lambda: not pids & backends())
+        await when(lambda: not pids & backends())
         assert await _pid(engine) not in pids
 
     asyncio.run(main())
@@ -180,7 +172,7 @@ def test_idle_connection_that_the_server_closed_is_never_handed_out(make: Make, 
         pids = backends()
         for pid in pids:
             os.kill(pid, 15)
-        await _when(lambda: not backends())
+        await when(lambda: not backends())
         assert await _pid(engine) not in pids
 
     asyncio.run(main())
@@ -240,7 +232,7 @@ def test_connect_listener_that_fails_costs_no_place(make: Make, backends: Backen
         with pytest.raises(RuntimeError, match="the listener's own"):
             await _pid(engine)
         event.remove(engine.sync_engine, "connect", fail)
-        assert {await _pid(engine)} == await _when(lambda: len(found := backends()) == 1 and found)
+        assert {await _pid(engine)} == await when(lambda: len(found := backends()) == 1 and found)
 
     asyncio.run(main())
 
@@ -307,9 +299,9 @@ def test_cancelled_at_whichever_step_it_loses_no_connection(  # P3 P4 P6
             assert not isinstance(ended[3], exceptions.CheckoutError)
         assert cancelled > 5
         pool = engine.pool.managed
-        await _when(lambda: pool.load().used == 0 and not pool.load().pending, "all to come back")
+        await when(lambda: pool.load().used == 0 and not pool.load().pending, "all to come back")
         with suppress(TimeoutError):
-            await _when(lambda: set(pool.snapshot().backend_pids) == backends(), "the books to be right")
+            await when(lambda: set(pool.snapshot().backend_pids) == backends(), "the books to be right")
         assert set(pool.snapshot().backend_pids) == backends(), pool.snapshot()
         assert len(backends()) <= 2
         assert sorted(await asyncio.gather(*(_sum(engine, number) for number in range(8)))) == list(range(8))
@@ -327,7 +319,7 @@ def test_task_that_is_cancelled_while_it_waits_leaves_the_queue(make: Make) -> N
         engine = make(max_size=1, connection_timeout=20)
         async with engine.connect():
             waiter = asyncio.create_task(_pid(engine))
-            await _when(lambda: engine.pool.managed.load().pending)
+            await when(lambda: engine.pool.managed.load().pending)
             waiter.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiter
@@ -420,7 +412,7 @@ def test_dispose_closes_what_is_idle_now_and_what_is_used_as_it_returns(make: Ma
             await engine.dispose()
             assert backends() == {used}
             assert await conn.scalar(PID) == used
-        await _when(lambda: not backends())
+        await when(lambda: not backends())
         assert await _pid(engine) != used
 
     asyncio.run(main())
@@ -432,7 +424,7 @@ def test_whoever_waits_while_the_engine_is_disposed_of_is_served(make: Make) -> 
         async with engine.connect() as conn:
             first = await conn.scalar(PID)
             waiter = asyncio.create_task(_pid(engine))
-            await _when(lambda: engine.pool.managed.load().pending)
+            await when(lambda: engine.pool.managed.load().pending)
             await engine.dispose()
         assert await waiter != first
 
@@ -457,7 +449,7 @@ def test_manage_swaps_the_pool_of_an_asyncio_engine_in_place(url: str, backends:
             spec = engine.pool.managed.spec
             assert (spec.max_size, spec.connection_timeout, spec.max_lifetime) == (3, 7, 50)
             assert len(told) == 4
-        await _when(lambda: backends() == {second})
+        await when(lambda: backends() == {second})
 
     asyncio.run(main())
     until(lambda: not backends())
@@ -486,7 +478,7 @@ def test_console_lane_never_waits_for_the_pool(make: Make, backends: Backends) -
         async with engine.connect() as conn:
             with console_lane():
                 assert await _pid(engine) != await conn.scalar(PID)
-            await _when(lambda: len(backends()) == 1)
+            await when(lambda: len(backends()) == 1)
 
     asyncio.run(main())
 
@@ -508,7 +500,7 @@ def test_detached_connection_lives_on_and_its_place_is_free(
         assert lives_on == backends() - {other}
         assert engine.pool.managed.snapshot().left_behind == 0
         await greenlet_spawn(conn.close)
-        await _when(lambda: backends() == {other})
+        await when(lambda: backends() == {other})
 
     asyncio.run(main())
 
