@@ -19,8 +19,8 @@ logger = logging.getLogger("poolmgr.pool")
 class Schedule(Scheduler):
     """psycopg_pool's, but whoever tells it of a task waits for no lock.
 
-    The garbage collector may be at work in the middle of that, and close a cursor, whose connection goes back: then one thread
-    would have psycopg_pool's lock and want the pool's, which another has that wants psycopg_pool's.
+    The garbage collector may be at work in the middle of that, and close a cursor, whose connection goes back: then one
+    thread would have psycopg_pool's lock and want the pool's, which another has that wants psycopg_pool's.
     """
 
     def __init__(self) -> None:
