@@ -86,6 +86,11 @@ class Ear:
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 
+    def break_off(self) -> None:
+        """Whoever waits for the server's end, or for anything else on this socket in another thread, does so no longer."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Where nobody wants to hear the end."""
         self._sock.close()

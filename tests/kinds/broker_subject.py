@@ -17,6 +17,7 @@ class Broker(Redis):
 
     kind = KOMBU
     errors = {"PoolExhausted": kombu.exceptions.ConnectionLimitExceeded}
+    knows_ends = connects_ahead = False
     breaks = (redis.ConnectionError, kombu.exceptions.OperationalError)
     app: Celery
 
@@ -33,7 +34,11 @@ class Broker(Redis):
 
     def borrow(self) -> Any:
         conn = self.app.pool.acquire(block=True)
-        conn.default_channel  # noqa: B018 - which connects
+        try:
+            conn.default_channel  # noqa: B018 - which connects
+        except BaseException:
+            conn.release()
+            raise
         return conn
 
     def give_back(self, conn: Any) -> None:

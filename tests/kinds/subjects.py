@@ -44,6 +44,8 @@ class Subject:
     pool: Any
     #: How many of its connections count as reclaimed when a borrower drops one: none where the library returns it.
     reclaims_what_is_dropped = 1
+    #: Whether it knows its server's ends by number, and connects before anybody asks.
+    knows_ends = connects_ahead = True
     #: Whether a validation query may be the site's own.
     takes_queries = True
 

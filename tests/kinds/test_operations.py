@@ -77,28 +77,28 @@ def test_recycle_replaces_every_connection_idle_and_used(any_subject: Subject) -
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_recycle_under_load_fails_nobody_and_never_exceeds_max_size(subject: Subject, size: int) -> None:  # P6
-    subject.open(max_size=size)
+def test_recycle_under_load_fails_nobody_and_never_exceeds_max_size(any_subject: Subject, size: int) -> None:  # P6
+    any_subject.open(max_size=size)
     uses, most = [0], [0]
 
     def use() -> None:
-        with subject.borrowed() as conn:
-            subject.use(conn)
+        with any_subject.borrowed() as conn:
+            any_subject.use(conn)
         uses[0] += 1
 
     def watch() -> None:
-        most[0] = max(most[0], len(subject.ends()))
+        most[0] = max(most[0], len(any_subject.ends()))
 
     with under_load(*[use] * 4, watch) as errors:
         until(lambda: uses[0] > 20)
-        # By the pool's word: a second look at the server would see the first.
-        before = set(subject.pool.snapshot().backend_pids)
-        results = [subject.pool.recycle(20) for _ in range(3)]
+        # By the pool's word, where it knows: a second look at the server would see the first.
+        before = set(any_subject.pool.snapshot().backend_pids) or any_subject.ends()
+        results = [any_subject.pool.recycle(20) for _ in range(3)]
         after = uses[0]
         until(lambda: uses[0] > after + 20)
     assert errors == []
     assert [each.failed for each in results] == [""] * 3
-    assert not subject.ends() & before
+    assert not any_subject.ends() & before
     assert 1 <= most[0] <= size
 
 
@@ -270,29 +270,33 @@ def test_closed_pool_says_so_to_those_who_wait(subject: Subject, ask: Ask) -> No
     until(lambda: not subject.ends())
 
 
-def test_figures_are_right_to_the_event(subject: Subject, ask: Ask) -> None:
-    subject.open(max_size=2, connection_timeout=0.3)
-    held = subject.hold(2)
+def test_figures_are_right_to_the_event(any_subject: Subject, ask: Ask) -> None:
+    any_subject.open(max_size=2, connection_timeout=0.3)
+    held = any_subject.hold(2)
     with pytest.raises(exceptions.PoolExhausted):
-        subject.borrow()
-    seen = subject.pool.snapshot()
+        any_subject.borrow()
+    seen = any_subject.pool.snapshot()
     assert (seen.used, seen.idle, seen.pending, seen.opening, seen.size) == (2, 0, 0, 0, 2)
-    assert {each.backend_pid for each in seen.holders} == set(seen.backend_pids) == subject.ends()
-    subject.change(connection_timeout=5.0)
-    waiting = ask(subject)
-    assert subject.pool.load() == (2, 2, 1)
-    subject.give_all_back(held)
+    if any_subject.knows_ends:
+        assert {each.backend_pid for each in seen.holders} == set(seen.backend_pids) == any_subject.ends()
+    any_subject.change(connection_timeout=5.0)
+    waiting = ask(any_subject)
+    assert any_subject.pool.load() == (2, 2, 1)
+    any_subject.give_all_back(held)
     until(lambda: waiting)
     # This thread has given it back before.
-    threading.Thread(target=subject.give_back, args=[waiting[0]]).start()
-    until(lambda: subject.pool.snapshot().idle == 2)
-    seen = subject.pool.snapshot()
+    threading.Thread(target=any_subject.give_back, args=[waiting[0]]).start()
+    until(lambda: any_subject.pool.snapshot().idle == 2)
+    seen = any_subject.pool.snapshot()
     assert (seen.checkouts, seen.use_time.count, seen.timeouts, seen.checkout_errors) == (3, 3, 1, 0)
     assert (seen.created, seen.create_time.count, seen.create_errors, seen.closed) == (2, 2, 0, 0)
     assert seen.wait_time.total >= 0
-    subject.pool.recycle(10)
-    seen = subject.pool.snapshot()
-    assert (seen.created, seen.closed, seen.generation) == (4, 2, 2)
+    any_subject.pool.recycle(10)
+    if not any_subject.connects_ahead:
+        any_subject.give_all_back(any_subject.hold(2))
+    seen = any_subject.pool.snapshot()
+    assert (seen.created, seen.closed, seen.generation, seen.idle, seen.closing) == (4, 2, 2, 2, 0)
+    assert (seen.create_time.count, seen.last_error) == (4, "")
 
 
 def test_forked_child_leaves_its_parent_s_connections_alone(subject: Subject) -> None:  # P3

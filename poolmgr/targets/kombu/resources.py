@@ -1,46 +1,29 @@
-"""kombu's pools, with who holds what since when, a size that is changed live, and a deadline for whoever waits.
+"""kombu's pools, with places that are counted, a size that is changed live, and a deadline for whoever waits.
 
-What is touched of kombu's own: ``_limit``, ``_dirty``, ``_resource`` (a queue, its ``mutex`` and ``not_empty``).
+What is touched of kombu's own: ``_limit``, ``_dirty``, ``_closed``, ``_resource`` (a queue, its ``mutex`` and ``not_empty``;
+what it holds is a list, and was a ``deque`` before kombu 5.6).
+
+The law of the mutex: a place is a lazy thing or an idle connection in the queue, a connection in ``_dirty``, or one of those
+that are being ``taken`` or ``leaving``. It changes from one to another, and is counted, with the queue's mutex held. Whoever
+watches is never called with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from queue import Empty
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from kombu.connection import ConnectionPool
 from kombu.pools import ProducerPool
 from kombu.utils.functional import lazy
 
-from poolmgr.pools.owners import is_alive
-
-
-class Held(NamedTuple):
-    """A connection that is checked out."""
-
-    owner: Any
-    since: float
-
-
-def may_give(giver: Any, connection: Any, owner: Any) -> bool:
-    """Whether ``giver`` ends the checkout of ``owner``, and not again one of their own: kombu's connections outlive those.
-
-    Any thread may, but not one that had this connection, or gave it back, before. Called with the lock held.
-    """
-    gave: set[int] = connection.__dict__.setdefault("gave", set())
-    if owner is not giver:
-        if id(giver) in gave and is_alive(owner):
-            return False
-        gave.add(id(owner))
-    gave.add(id(giver))
-    return True
+from poolmgr.targets.kombu.connection import Connection
 
 
 class Watch(Protocol):
-    """What the pools tell whoever watches them. Each call is short and waits for nothing."""
+    """What the pools and their connections tell whoever watches them. Each call is short and waits for nothing."""
 
     generation: int
 
@@ -48,124 +31,241 @@ class Watch(Protocol):
     def patience(self) -> float:
         """Seconds for which a request waits."""
 
+    @property
+    def farewell(self) -> float:
+        """Seconds for which a broker is given time to close its end."""
+
     def waiting(self, more: int) -> None: ...
     def got(self, connection: Any, asked: float) -> None: ...
     def failed(self, waited: float) -> Exception: ...
     def returned(self, connection: Any) -> bool:
         """Whether the present thread has ended a checkout by that; else somebody else has the connection by now."""
 
-    def made(self, connection: Any) -> None: ...
-    def dispose(self, close: Callable[[], object]) -> None: ...
+    def forget(self, pool: Any) -> None:
+        """Nobody has a connection of ``pool`` any more."""
+
+    def dispose(self, connection: Any) -> None:
+        """Have it closed, and the pool told by ``free()``."""
+
+    def established(self, seconds: float | None) -> None:
+        """A connect took so long; None for one before anybody watched."""
+
+    def refused(self, error: Exception) -> None: ...
+    def ended(self) -> None: ...
 
 
 class Connections(ConnectionPool):
     """The class that a pool of kombu's is given when it is managed. ``watch`` is who watches."""
 
     watch: Watch
+    #: The generation of what there was before.
+    first: int
+    #: Places of connections that are just being made for who takes them, and of those that are being closed.
+    taken = leaving = 0
 
-    def new(self) -> Any:
-        made = super().new()  # type: ignore[no-untyped-call]
-        self.watch.made(made)
-        return made
+    @staticmethod
+    def manage(pool: Any, watch: Watch) -> None:
+        """Have ``watch`` be told of what becomes of ``pool`` from now on."""
+        pool.watch, pool.first = watch, watch.generation
+        pool.__class__ = Connections
 
     def acquire(self, block: bool = False, timeout: float | None = None) -> Any:
         """kombu's, but whoever waits does so for ``connection_timeout`` and not for ever, unless they say for how long."""
         asked = monotonic()
-        patience = self.watch.patience if timeout is None else timeout
+        patience = (self.watch.patience if timeout is None else timeout) if block else 0.0
         self.watch.waiting(1)
         try:
-            connection = super().acquire(block=block, timeout=patience)  # type: ignore[no-untyped-call]
-        except self.LimitExceeded:
-            error = self.watch.failed(patience if block else 0.0)
-        else:
-            self.watch.got(connection, asked)
-            return connection
+            connection = self._take(asked + (patience if block else self.watch.farewell), block)
         finally:
             self.watch.waiting(-1)
-        raise error
+        if connection is None:
+            raise self.watch.failed(patience)
+        self.watch.got(connection, asked)
+        connection.release = partial(self.release, connection)
+        return connection
+
+    def _take(self, deadline: float, block: bool) -> Any:
+        """None where nothing comes free by ``deadline``."""
+        queue = self._resource
+        with queue.not_empty:
+            if self._closed:
+                raise RuntimeError("Acquire on closed pool")  # kombu's words
+            while not queue.queue:
+                # What is being closed gives its place back at once: a recycle fails nobody who doesn't want to wait.
+                if (left := deadline - monotonic()) <= 0 or not (block or self.leaving):
+                    return None
+                queue.not_empty.wait(left)
+            found = queue.queue.pop()
+            is_there = not isinstance(found, lazy)
+            if is_there:
+                self._dirty.add(found)
+            else:
+                self.taken += 1
+        return self._adopt(found) if is_there else self._make(found)
+
+    def _make(self, place: Any) -> Any:
+        connection = None
+        try:
+            connection = self._adopt(self.prepare(place))  # type: ignore[no-untyped-call]
+            return connection
+        finally:
+            with self._resource.mutex:
+                self.taken -= 1
+                if connection is not None:
+                    self._dirty.add(connection)
+                else:
+                    self._put_places()
+
+    def _adopt(self, connection: Any) -> Any:
+        # One that was there before anybody watched, or that a place of kombu's own has made.
+        if not isinstance(connection, Connection):
+            connection.__class__ = Connection
+            connection.begin()
+        return connection
 
     def release(self, resource: Any) -> None:
         """kombu's, but a second time it has no effect; and what is old, or more than there may be, is closed."""
-        if resource not in self._dirty or not self.watch.returned(resource):
-            return
-        with self._resource.mutex:
-            over = len(self._resource.queue) + len(self._dirty) > self._limit
-        if not over and self._is_current(resource):
-            super().release(resource)  # type: ignore[no-untyped-call]
-            return
-        self._dirty.discard(resource)
-        self.watch.dispose(partial(self.close_resource, resource))
-        self.follow(self._limit)
+        self._give_back(resource, is_good=True)
 
     def replace(self, resource: Any) -> None:
         """kombu's: one that is defective is closed, and another comes in its place."""
-        if not self.watch.returned(resource):
-            return
-        super().replace(resource)  # type: ignore[no-untyped-call]
-        self.follow(self._limit)
+        self._give_back(resource, is_good=False)
 
-    def _is_current(self, resource: Any) -> bool:
-        # Those that were made before anybody watched are of the first.
-        return bool(getattr(resource, "generation", 1) == self.watch.generation)
+    def _give_back(self, connection: Any, is_good: bool) -> None:
+        if connection not in self._dirty:
+            return
+        # Who borrowed before anybody watched gives back once.
+        if isinstance(connection, Connection) and not self.watch.returned(connection):
+            return
+        self._adopt(connection)
+        with self._resource.mutex:
+            if connection not in self._dirty:
+                return
+            stays = is_good and self._present() <= self._limit and not self._is_old(connection)
+            self._dirty.discard(connection)
+            if stays:
+                self._resource.queue.append(connection)
+                self._resource.not_empty.notify()
+                return
+            leaves = self._leaves(connection)
+        if leaves:
+            self.watch.dispose(connection)
+
+    def _leaves(self, found: Any) -> bool:
+        """Whether its place is free only when it is closed. That of one that isn't connected is free now."""
+        leaves = _is_connected(found)
+        self.leaving += leaves
+        self._put_places()
+        return leaves
+
+    def free(self) -> None:
+        """One that was disposed of is gone."""
+        with self._resource.mutex:
+            self.leaving -= 1
+            self._put_places()
+
+    def _present(self) -> int:
+        """Places that are not about to come free."""
+        return len(self._resource.queue) + len(self._dirty) + self.taken
+
+    def _put_places(self) -> None:
+        # Those who wait for what is leaving look again, whether something has come of it or not.
+        for _ in range(self._limit - self._present() - self.leaving):
+            self._resource.queue.insert(0, _place(self.new))
+        self._resource.not_empty.notify_all()
 
     def follow(self, limit: int) -> None:
         """Have ``limit`` places: more serve those who wait already, fewer close what was used longest ago."""
         with self._resource.mutex:
             self._limit = limit
-            queue = self._resource.queue
-            room = limit - len(queue) - len(self._dirty)
-            queue[:0] = [_place(self.new) for _ in range(room)]
-            surplus = [queue.pop(0) for _ in range(min(-room, len(queue)))]
-            if room > 0:
-                self._resource.not_empty.notify(room)
-        self._close(surplus)
+            queue, surplus = self._resource.queue, []
+            for _ in range(min(self._present() - limit, len(queue))):
+                surplus.append(queue[0])
+                del queue[0]
+            surplus = [each for each in surplus if self._leaves(each)]
+            self._put_places()
+        for each in surplus:
+            self.watch.dispose(self._adopt(each))
 
-    def renew_idle(self) -> int:
-        """Close what is idle, for others to come in its place when they are wanted; returns how many."""
+    def take_old(self) -> Any:
+        """An idle connection from before the last recycle, which the caller disposes of; None where there is none."""
         with self._resource.mutex:
             queue = self._resource.queue
-            old = [each for each in queue if not isinstance(each, lazy)]
-            queue[:] = [each if isinstance(each, lazy) else _place(self.new) for each in queue]
-        self._close(old)
-        return sum(each.connected for each in old)
+            index = next((index for index, each in enumerate(queue) if self._is_old(each)), None)
+            if index is None:
+                return None
+            found = queue[index]
+            del queue[index]
+            self.leaving += 1
+        return self._adopt(found)
 
-    def idle(self) -> int:
-        """Connections that nobody uses and that are connected."""
+    def old(self) -> int:
+        """How many are from before the last recycle, idle and used."""
         with self._resource.mutex:
-            present = [each for each in self._resource.queue if not isinstance(each, lazy)]
-        return sum(each.connected for each in present)
+            return sum(map(self._is_old, (*self._resource.queue, *self._dirty)))
+
+    def _is_old(self, found: Any) -> bool:
+        return _is_connected(found) and getattr(found, "generation", self.first) != self.watch.generation
+
+    def figures(self) -> tuple[int, int, int]:
+        """Connections that are idle, used, and being closed."""
+        with self._resource.mutex:
+            return sum(map(_is_connected, self._resource.queue)), len(self._dirty) + self.taken, self.leaving
 
     def is_empty(self) -> bool:
         """Whether whoever asks now has to wait."""
         return not self._resource.queue
 
-    def _close(self, connections: list[Any]) -> None:
-        for each in connections:
-            if not isinstance(each, lazy):
-                self.watch.dispose(partial(self.close_resource, each))
+    def resize(self, *args: Any, **kwargs: Any) -> None:
+        """kombu's, which resizes every pool of the process when any application makes one: the profile says how many."""
+
+    def force_close_all(self, close_pool: bool = True) -> None:
+        """kombu's."""
+        super().force_close_all(close_pool)  # type: ignore[no-untyped-call]
+        self.watch.forget(self)
+        self.follow(self._limit)
 
 
 class Producers(ProducerPool):
-    """As many as want one: each needs a connection, and waits for that. kombu's own wait for a connection without end."""
+    """As many as want one: each needs a connection, and waits for that. kombu's own wait for a connection without end.
+
+    Each checkout has one of its own, so that who gives one back twice gives back nobody else's.
+    """
 
     def acquire(self, block: bool = False, timeout: float | None = None) -> Any:
         """Raises as the pool of connections does."""
+        connection = self.connections.acquire(block=block, timeout=timeout)
+        producer: Any
         try:
-            found = self._resource.get_nowait()
-        except Empty:
-            found = self.new()  # type: ignore[no-untyped-call]
-        producer: Any = None
-        try:
-            producer = self.prepare(found)  # type: ignore[no-untyped-call]
-        finally:
-            # One without a connection yet is as good as before.
-            if producer is None and not isinstance(found, lazy):
-                self._resource.put_nowait(found)
+            producer = self.Producer(connection)  # type: ignore[no-untyped-call]
+        except BaseException:
+            connection.release()
+            raise
         self._dirty.add(producer)
         producer.release = partial(self.release, producer)
         return producer
+
+    def release(self, resource: Any) -> None:
+        """kombu's, but a second time it has no effect."""
+        try:
+            self._dirty.remove(resource)
+        except KeyError:
+            return
+        if resource.__connection__:
+            resource.__connection__.release()
+        resource.channel = None
+
+    def resize(self, *args: Any, **kwargs: Any) -> None:
+        """kombu's: they are as many as want one."""
 
 
 def _place(make: Callable[[], Any]) -> Any:
     """For a connection that is made when somebody takes it."""
     return lazy(make)  # type: ignore[no-untyped-call]
+
+
+def _is_connected(found: Any) -> bool:
+    if isinstance(found, Connection):
+        return found.is_connected
+    # One that was there before anybody watched.
+    return not isinstance(found, lazy) and bool(found.connected)

@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools.core.explain import figures, holders
-from poolmgr.pools.snapshots import checked_out, recent, settings, status
+from poolmgr.pools.snapshots import checked_out, failure, recent, settings, status
 
 if TYPE_CHECKING:
-    from poolmgr.targets.kombu.pool import BrokerPool
+    from poolmgr.targets.kombu.watching import Watching
 
-_COUNTERS = ("timeouts", "created", "closed", "reclaimed", "leaks")
+_COUNTERS = ("timeouts", "created", "create_errors", "closed", "left_behind", "reclaimed", "leaks")
 
 
-def snapshot(pool: BrokerPool) -> PoolSnapshot:
+def snapshot(pool: Watching) -> PoolSnapshot:
     """What it looks like now."""
     now = time.monotonic()
-    load = pool.load()
+    idle, used, closing = pool.figures()
     with pool.lock:
         held = [(each.owner, each.since, 0, "") for each in pool.held.values()]
         counts: dict[str, Any] = {name: pool.counts[name] for name in _COUNTERS}
-        wait, use = pool.wait_time.freeze(), pool.use_time.freeze()
+        wait, use, create = (each.freeze() for each in (pool.wait_time, pool.use_time, pool.create_time))
+        error, error_at = pool.last_error, pool.last_error_at
         before = pool.history.since(now)
         desired, generation = pool.desired, pool.generation
     return PoolSnapshot(
@@ -34,19 +35,22 @@ def snapshot(pool: BrokerPool) -> PoolSnapshot:
         generation=generation,
         limit=desired.spec.max_size,
         **settings(desired),
-        idle=load.held - load.used,
-        used=load.used,
-        pending=load.pending,
+        idle=idle,
+        used=used,
+        pending=pool.pending,
+        closing=closing,
         **checked_out(held, now, str),
         checkouts=wait.count,
         wait_time=wait,
         use_time=use,
+        create_time=create,
         **recent((wait, use, counts["timeouts"], 0), before),
+        **failure(error, now - error_at),
         **counts,
     )
 
 
-def exhausted(pool: BrokerPool, waited: float) -> str:
+def exhausted(pool: Watching, waited: float) -> str:
     """Why nothing was to be had within ``waited`` seconds."""
     seen = snapshot(pool)
     return f"no connection to {pool.target!r} within {waited:g} s: pool exhausted ({figures(seen)}){holders(seen)}"
