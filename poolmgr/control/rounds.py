@@ -50,6 +50,7 @@ class Agent:
         self._follower = Follower(self.uid, self._role, self._orders)
         self._tender = Tender(self.uid, self._call)
         self._store_error = ""
+        self._store_lost = 0.0
         self._has_row = False
         self._beat_due = 0.0
         self._work = Lock()
@@ -148,6 +149,7 @@ class Agent:
             self._store.beat(self._report())
         except StoreDown as error:
             if not self._store_error:
+                self._store_lost = time()
                 self._follower.due = 0.0  # the first beat in a row, before the last one in Redis expires
             if str(error) != self._store_error:
                 log.warning("%s; heartbeats go to the control database, and changes arrive by the poll", error)
@@ -157,7 +159,7 @@ class Agent:
                 log.info("the fleet store answers again")
                 if self._has_row:
                     self._follower.due = 0.0
-            self._store_error = ""
+            self._store_error, self._store_lost = "", 0.0
 
     def _report(self) -> ProcessBeat:
         pools = registry.pools()
@@ -174,6 +176,7 @@ class Agent:
             pools=tuple(pool.snapshot() for pool in pools),
             acks=self._orders.recent(),
             control_lost=lost.since if (lost := reach.known_outage(control_alias())) else 0.0,
+            store_lost=self._store_lost,
             problems=tuple(filter(None, told)),
         )
 

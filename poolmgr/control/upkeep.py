@@ -12,6 +12,7 @@ from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, control_transaction, try_lock
 from poolmgr.control.desired import check_intervals, read_profiles, validation_queries
 from poolmgr.control.events import record
+from poolmgr.control.reporting.beats import read_settled
 from poolmgr.control.reporting.fleet import TargetView, read_fleet
 from poolmgr.control.reporting.health import check_target, is_due, store_check
 from poolmgr.control.store import get_store, live_uids
@@ -55,7 +56,10 @@ def _intervals() -> dict[str, float]:
 
 
 def take_samples() -> int:
-    """Keep the fleet's figures of the interval that just ended, once; how many rows were made. Raises ``django.db.Error``."""
+    """Keep the fleet's figures of the interval that just ended, once; how many rows were made. Raises ``django.db.Error``.
+
+    While not all of the fleet can be read, a later turn of the interval has to do.
+    """
     interval = conf().SAMPLE_INTERVAL
     now = timezone.now()
     # As aware as the site's own times are.
@@ -63,8 +67,10 @@ def take_samples() -> int:
     samples = Sample.objects.using(control_alias())
     if samples.filter(at=at).exists():
         return 0
+    if (beats := read_settled()) is None:
+        return 0
     # Snapshots tell of the last minute; intervals of another length get their share of it.
-    rows = [_sample(view, at, interval / _RECENT) for view in read_fleet().targets if view.processes]
+    rows = [_sample(view, at, interval / _RECENT) for view in read_fleet(beats).targets if view.processes]
     return len(samples.bulk_create(rows, ignore_conflicts=True))
 
 

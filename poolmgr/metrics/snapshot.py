@@ -121,6 +121,7 @@ class ProcessBeat:
     pools: tuple[PoolSnapshot, ...] = field(default=(), metadata={"most": MAX_POOLS})
     acks: tuple[Ack, ...] = ()
     control_lost: float = 0.0  # since when it finds the control database away, by its own clock; 0 while it answers
+    store_lost: float = 0.0  # the same of the fleet store in Redis
     problems: tuple[str, ...] = ()  # what keeps the process from following its settings, in sentences
     bounds: tuple[float, ...] = BOUNDS  # of every distribution in it, in seconds
 

@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,8 @@ from poolmgr.control.reporting.beats import read_beats
 from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.control.reporting.report import make_report
 from poolmgr.control.store import get_store
-from poolmgr.models import Command, PoolProfile, ProfileRevision
+from poolmgr.control.store.database import DatabaseStore
+from poolmgr.models import Command, PoolProfile, ProfileRevision, Sample
 from poolmgr.pools import registry
 from poolmgr.pools.lane import console_lane
 from poolsite.demo.servers import EmbeddedRedis
@@ -192,6 +194,26 @@ def test_a_task_waits_once(task: str, redis: EmbeddedRedis) -> None:  # P8
     beat()
     work = getattr(tasks, task)
     assert cost_of_silence(redis, (lambda: work("default")) if task == "check_target" else work) < ONCE
+
+
+def test_a_sample_is_of_everybody_whichever_store_they_beat_in(redis: EmbeddedRedis) -> None:
+    now, rows = time.time(), DatabaseStore()
+    one, other = beat(uid="one"), beat(uid="other")
+    os.kill(redis.pid, signal.SIGSTOP)
+    # The other has not found out yet.
+    rows.beat(replace(one, store_lost=now))
+    assert tasks.take_samples() == "0 samples taken"
+    for each in (one, other):
+        rows.beat(replace(each, store_lost=now - 60))
+    assert tasks.take_samples() == "1 samples taken"
+    assert Sample.objects.get().processes == 2
+    Sample.objects.all().delete()
+    os.kill(redis.pid, signal.SIGCONT)
+    # One is back in it, and the other is not.
+    get_store().forget("other")
+    rows.forget("one")
+    assert tasks.take_samples() == "1 samples taken"
+    assert Sample.objects.get().processes == 2
 
 
 def test_a_look_by_a_command_waits_once(redis: EmbeddedRedis) -> None:  # P8

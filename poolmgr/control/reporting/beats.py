@@ -58,7 +58,7 @@ def read_everybody() -> Beats:
         stores = _stores()
     except ConfigurationError as error:
         return Beats((), "", (sentence_of(error),))
-    deadline = monotonic() + 2 * conf().HEARTBEAT_INTERVAL + 1
+    deadline = monotonic() + _moving()
     while True:
         is_last = monotonic() >= deadline
         found: dict[str, ProcessBeat] = {}
@@ -73,6 +73,36 @@ def read_everybody() -> Beats:
         if not errors or is_last:
             return Beats(tuple(found.values()), "", tuple(errors))
         sleep(_AGAIN)
+
+
+def read_settled() -> Beats | None:
+    """The live processes of both stores, each of which is asked once. Never raises.
+
+    None where a store can't be read, unless it is Redis and somebody has known that for so long that all beat in rows.
+    """
+    try:
+        stores = _stores()
+    except ConfigurationError:
+        return None
+    found: dict[str, ProcessBeat] = {}
+    lost = False
+    for each in stores:
+        try:
+            beats = _read(each).beats
+        except StoreDown:
+            if not each.pushes:
+                return None
+            lost = True
+        else:
+            # Of one that has just gone to the other store the newer.
+            found |= {beat.uid: beat for beat in beats if beat.uid not in found or beat.at > found[beat.uid].at}
+    known = max((beat.at - beat.store_lost for beat in found.values() if beat.store_lost), default=0.0)
+    return None if lost and known < _moving() else Beats(tuple(found.values()), stores[0].name, ())
+
+
+def _moving() -> float:
+    """Seconds within which all processes have gone from one store to the other."""
+    return 2 * conf().HEARTBEAT_INTERVAL + 1
 
 
 def _stores() -> tuple[FleetStore, ...]:
