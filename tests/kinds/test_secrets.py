@@ -39,6 +39,7 @@ from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.disclosure import disclosed_by_logs, disclosures
 from tests.integration.console import beat, person, signed_in
 from tests.kinds.async_subjects import Loop
+from tests.kinds.broker_subject import Broker
 from tests.proxy import Proxy
 
 #: Not in the code, whose lines reporters show.
@@ -392,3 +393,19 @@ def test_thread_that_dies_with_a_connection_tells_no_password(  # P13
         place.use()
     registry.close(place.target)
     assert disclosed_by_logs(caplog.records, PLANTED) == []
+
+
+def test_broker_s_pool_that_lends_nothing_tells_no_password(  # P13
+    accounts: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    broker = Broker(accounts[0])
+    broker.open(max_size=1, connection_timeout=0.3)
+    with broker.borrowed() as conn:
+        assert broker.use(conn)
+        with pytest.raises(CheckoutError) as caught:
+            broker.borrow()
+        seen = broker.pool.snapshot()
+    assert_kept(caught.value, caplog)
+    assert PLANTED not in repr([broker.pool, seen, broker.pool.address])
+    broker.close()
