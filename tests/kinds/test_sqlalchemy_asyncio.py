@@ -383,6 +383,33 @@ def test_loop_that_ends_closes_its_connections_and_the_next_begins_anew(make: Ma
     assert asyncio.run(_pid(engine)) != first
 
 
+@pytest.mark.parametrize("asks_for_its_end", [True, False], ids=["run", "closed by hand"])
+def test_loop_that_ends_while_its_pool_closes_connections_leaves_nothing_behind(
+    make: Make, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture, asks_for_its_end: bool
+) -> None:  # P4
+    async def main() -> None:
+        engine, closing = make(max_size=5), asyncio.Event()
+        event.listen(engine.sync_engine, "close", lambda *args: closing.set())
+        for conn in [await engine.connect() for _ in range(5)]:
+            await conn.close()
+        engine.pool.managed.drop_idle()
+        await closing.wait()
+
+    gc.collect()
+    recwarn.clear()  # of what others have dropped
+    for _ in range(3):
+        if asks_for_its_end:
+            asyncio.run(main())
+        else:
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(main())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+    gc.collect()
+    assert [str(each.message) for each in recwarn] == []
+    assert [each for each in caplog.records if each.levelname != "INFO"] == []
+
+
 def test_forked_child_has_connections_of_its_own(make: Make) -> None:  # P3
     engine = make(max_size=1)
 

@@ -1,6 +1,7 @@
 """What a thread has done in an event loop: its results, its deadlines, and what it hears of a loop that is busy or ends."""
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -135,3 +136,57 @@ def test_a_loop_that_is_closed_meanwhile_says_so(bridge: Bridge) -> None:
     thread.join()
     with pytest.raises(LoopBusy, match="closed"):
         bridge.run(_three, 20)
+
+
+def test_a_loop_that_is_about_to_be_closed_begins_nothing_and_leaves_nothing_pending() -> None:  # P4
+    told: list[BaseException] = []
+
+    async def takes_a_moment() -> None:
+        await asyncio.sleep(0.05)
+
+    async def main() -> None:
+        bridge = Bridge(asyncio.get_running_loop())
+
+        def run(begin: Any) -> None:
+            try:
+                bridge.run(begin, 60)
+            except LoopBusy as ex:
+                told.append(ex)
+
+        begun = [asyncio.create_task(asyncio.to_thread(run, begin)) for begin in (takes_a_moment, _for_ever)]
+        while len(asyncio.all_tasks()) < 1 + 2 * len(begun):
+            await asyncio.sleep(0.005)
+        await bridge.end(0.5)
+        await asyncio.gather(*begun)
+        assert [str(each) for each in told] == ["the event loop has cancelled it"]
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        await asyncio.to_thread(run, _three)
+        assert str(told[-1]) == "the event loop ends"
+        assert not bridge.is_open
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_is_closed_at_once_says_nothing_of_what_it_never_came_to(
+    recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = asyncio.new_event_loop()
+    told: list[str] = []
+
+    def run() -> None:
+        try:
+            Bridge(loop).run(_three, 60)
+        except LoopBusy as ex:
+            told.append(str(ex))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    until(lambda: loop._ready)  # type: ignore[attr-defined]
+    loop.call_soon(loop.stop)
+    loop.run_forever()  # for one turn, in which the task is made
+    loop.close()
+    thread.join(10)
+    assert told == ["the event loop was closed"]
+    gc.collect()
+    assert not [str(each.message) for each in recwarn]
+    assert not caplog.records

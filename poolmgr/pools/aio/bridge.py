@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from inspect import CORO_CREATED, getcoroutinestate
 from threading import Event
 from time import monotonic
 from typing import Any
@@ -23,15 +24,17 @@ class LoopBusy(NotTried):
 
 
 class Bridge:
-    """Into one event loop."""
+    """Into one event loop. ``ends`` when that is about to be closed."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.ends = False
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     @property
     def is_open(self) -> bool:
-        """Whether the loop runs, so that what it is told is done."""
-        return self.loop.is_running()
+        """Whether the loop runs, and not only to its end, so that what it is told is done."""
+        return not self.ends and self.loop.is_running()
 
     @property
     def is_here(self) -> bool:
@@ -52,11 +55,12 @@ class Bridge:
         Raises what it raises, ``TimeoutError`` when it took longer than so many seconds, and ``LoopBusy``, also where the
         loop was so late that the time is over. While the loop is blocked this waits longer.
         """
-        call = _Call(begin, seconds)
+        call = _Call(self, begin, seconds)
         if not self.tell(call.look):
             raise LoopBusy("the event loop is closed")
         while not call.done.wait(_LOOK):
             if self.loop.is_closed():
+                call.forget()
                 raise LoopBusy("the event loop was closed")
             if monotonic() >= call.deadline and (call.is_taken_back() or not self.is_open):
                 raise LoopBusy("the event loop did not come to it in time")
@@ -65,11 +69,28 @@ class Bridge:
             raise call.error
         return call.result
 
+    async def end(self, seconds: float) -> None:
+        """In the loop, which is about to be closed: begin nothing more, and see to the end of what is under way.
+
+        That has so many seconds, and is cancelled then. A loop tells of tasks that it is closed with.
+        """
+        self.ends = True
+        if self._under_way:
+            _, late = await asyncio.wait([*self._under_way], timeout=seconds)
+            for task in late:
+                task.cancel()
+
+    def note(self, task: asyncio.Task[Any]) -> None:
+        """One that has begun."""
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
 
 class _Call:
     """It keeps nothing of what it calls once that has begun: the pool counts who refers to a connection."""
 
-    def __init__(self, begin: Callable[[], Coroutine[Any, Any, Any]], seconds: float) -> None:
+    def __init__(self, bridge: Bridge, begin: Callable[[], Coroutine[Any, Any, Any]], seconds: float) -> None:
+        self._bridge = bridge
         self._begin = deque([begin])  # from which one of two threads gets it
         self.deadline = monotonic() + seconds
         self._ends_late = self._is_over = False
@@ -105,6 +126,8 @@ class _Call:
     def _start(self, begin: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         if (left := self.deadline - monotonic()) <= 0:
             raise LoopBusy("the event loop came to it too late")
+        if self._bridge.ends:
+            raise LoopBusy("the event loop ends")
         loop = asyncio.get_running_loop()
         coroutine = begin()
         try:
@@ -113,6 +136,7 @@ class _Call:
             coroutine.close()
             raise
         self._task = task
+        self._bridge.note(task)
         task.add_done_callback(self._finished)
         self._ends = loop.call_later(left, self._end, task)
 
@@ -123,6 +147,13 @@ class _Call:
         except IndexError:
             return False
         return True
+
+    def forget(self) -> None:
+        """Its loop is closed. A task that never came to its first step would be told of when it is collected."""
+        task: Any = self._task
+        if task is not None and getcoroutinestate(task.get_coro()) == CORO_CREATED:
+            task._log_destroy_pending = False
+            task.get_coro().close()
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         if self._is_over:

@@ -29,7 +29,7 @@ from poolmgr.pools.spec import PoolSpec
 
 logger = logging.getLogger("poolmgr.pool")
 
-#: The longest that a loop's end waits for connects that were cancelled, in seconds.
+#: The longest that a loop's end waits for what is under way in it, and for connects that were cancelled, in seconds.
 _LAST_TURNS = 0.5
 
 
@@ -248,6 +248,7 @@ async def _end_of_loop(pool: ref[LoopPool]) -> AsyncGenerator[None, None]:
     finally:
         if (it := pool()) is not None:
             it.leave()
+            await it.bridge.end(_LAST_TURNS)
             # What connects just now has been cancelled, and is closed in the loop too.
             ends = monotonic() + _LAST_TURNS
             while it.connecting and monotonic() < ends:

@@ -87,7 +87,7 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
         slot = getattr(record, "slot", None)
         if slot is None:
             record.close()
-            if (ear := getattr(record, "ear", None)) is not None:
+            if (ear := record.__dict__.pop("ear", None)) is not None:
                 self._hear(ear)
             return
         # SQLAlchemy sees to it that a second return is none, whichever thread gives back.
@@ -114,8 +114,7 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
         if slot.owner is None:
             raise sqlalchemy.exc.InvalidRequestError("the pool has taken this connection back")
         # The server must not have two of one place.
-        if (ear := getattr(record, "ear", None)) is not None:
-            record.ear = None
+        if (ear := record.__dict__.pop("ear", None)) is not None:
             self._hear(ear)
         # Set already, where SQLAlchemy does so when this returns: the slot follows to what the record has.
         record.dbapi_connection = connection = self._connect_safely(record)

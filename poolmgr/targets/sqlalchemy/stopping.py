@@ -50,11 +50,13 @@ def listen_for_the_end(record: Any, driver_s: Any, used: bool) -> None:
     if not here:
         attend()
     try:
-        ear = record.ear = Ear(fileno_of(driver_s))
+        ear = Ear(fileno_of(driver_s))
     except OSError:
         return  # in a forked child what runs is the parent's
     if getattr(record, "slot", None) is not None:
         ear.stop = stop_of(driver_s, used)
+    if record.__dict__.setdefault("ear", ear) is not ear:
+        ear.close()  # somebody closes it already
 
 
 def has_ended(record: Any, deadline: float) -> bool:
@@ -62,7 +64,7 @@ def has_ended(record: Any, deadline: float) -> bool:
     if (stopped := getattr(record, "stopped", None)) is not None:
         stopped.wait(max(0.0, deadline - monotonic()))
         record.stopped = None
-    ear, record.ear = getattr(record, "ear", None), None
+    ear = record.__dict__.pop("ear", None)
     return ear is None or bool(ear.hears_the_end(deadline))
 
 

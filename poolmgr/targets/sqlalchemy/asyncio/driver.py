@@ -131,12 +131,11 @@ def let_go(record: Any) -> None:
 
 def take_out(record: Any) -> Any:
     """The driver's connection, which the record has no more, to be ended; None where it has none."""
-    driver_s = record.driver_connection
+    if (driver_s := record.driver_connection) is not None:
+        # Before anybody else who closes it can see that there is nothing left to wait for.
+        listen_for_the_end(record, driver_s, record.in_use)
     connection, record.dbapi_connection = record.dbapi_connection, None
-    if connection is None:
-        return None
-    listen_for_the_end(record, driver_s, record.in_use)
-    return driver_s
+    return None if connection is None else driver_s
 
 
 def end(driver_s: Any) -> None:

@@ -53,6 +53,15 @@ class AsyncManagedQueuePool(ManagedQueuePool):
             first.ended(well)
         return made
 
+    def _close_connection(self, connection: Any, *, terminate: bool = False) -> None:
+        """SQLAlchemy's, to which a cancel is an error to log: a loop that ends cancels the pool's own tasks."""
+        close = self._dialect.do_terminate if terminate else self._dialect.do_close
+        self.logger.debug("%s: %r", close.__name__, connection)
+        try:
+            close(connection)
+        except Exception:
+            self.logger.exception("%s failed: %r", close.__name__, connection)
+
     def _hear(self, ear: Ear) -> None:
         if in_greenlet():
             await_only(asyncio.to_thread(ear.hears_the_end, monotonic() + LINGER))
