@@ -66,7 +66,7 @@ class Subscription(redis.client.PubSub):
         """
         if args[0] != "UNSUBSCRIBE":
             super().execute_command(*args)  # type: ignore[no-untyped-call]
-        elif self.connection is None or not self.connection.is_connected:
+        elif self.connection is None or self.connection._sock is None:  # is_connected is not in redis-py 6
             raise redis.ConnectionError("nobody listens")
         else:
             with self._lock:
