@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy.ext import asyncio as theirs
 from sqlalchemy.util import greenlet_spawn
 
-from benchmarks.engines import LIMIT, ONE, SIZE, TIMES, summed
-from benchmarks.report import Measurement, Target, in_rounds
+from benchmarks.engines import ONE, SIZE, TIMES, summed, table, targets
+from benchmarks.report import Measurement, in_rounds
 from poolmgr.targets.sqlalchemy import create_async_engine
 
 DRIVERS = ("asyncpg", "psycopg")
@@ -73,27 +73,16 @@ async def _awaited(act: Callable[[], Awaitable[Any]], times: int) -> float:
 
 
 def _report(figures: dict[str, list[tuple[float, float]]], rounds: int) -> Measurement:
-    ours = [OURS.format(driver) for driver in DRIVERS]
-    rows = [
-        [f"**{name}**" if name in ours else name, *(cell for pair in got for cell in pair)]
-        for name, got in figures.items()
-    ]
-    targets = [
-        Target(
-            f"{driver}: {what}, of AsyncAdaptedQueuePool's ({kind})",
-            figures[OURS.format(driver)][which][n] / figures[THEIRS.format(driver)][which][n],
-            LIMIT,
-        )
-        for driver in DRIVERS
-        for which, what in enumerate(("pool.connect()", "engine.connect()"))
-        for n, kind in enumerate(("medians", "minima"))
-    ]
     return Measurement(
         "What a pool adds to an asyncio engine of SQLAlchemy's",
         f"Microseconds, a pool of {SIZE}, one event loop; medians and minima of {rounds} rounds, in which all take turns."
         " *pool*: `connect()` of it and `close()` in one greenlet. *engine*: `async with engine.connect()`, with SQLAlchemy's"
         " own rollback. *SELECT 1*: the same with a query.",
         ["", "pool", "min", "engine", "min", "SELECT 1", "min"],
-        rows,
-        targets,
+        table(figures, [OURS.format(driver) for driver in DRIVERS]),
+        [
+            each
+            for driver in DRIVERS
+            for each in targets(figures, driver, OURS.format(driver), THEIRS.format(driver), "AsyncAdaptedQueuePool")
+        ],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import perf_counter
 from typing import Any
 
@@ -79,23 +79,30 @@ def summed(times: list[tuple[float, ...]]) -> list[tuple[float, float]]:
     return [(median(values), min(values)) for values in zip(*times, strict=True)]
 
 
-def _report(figures: dict[str, list[tuple[float, float]]], rounds: int) -> Measurement:
-    rows = [
-        [f"**{name}**" if name in (OWN, LENT) else name, *(cell for pair in got for cell in pair)]
+def table(figures: dict[str, list[tuple[float, float]]], bold: Collection[str]) -> list[list[Any]]:
+    """A row for each engine: the median and minimum of each kind."""
+    return [
+        [f"**{name}**" if name in bold else name, *(cell for pair in got for cell in pair)]
         for name, got in figures.items()
     ]
-    targets = [
-        Target(f"{name}: {what}, of QueuePool's ({kind})", figures[name][which][n] / figures[QUEUE][which][n], LIMIT)
-        for name in (OWN, LENT)
+
+
+def targets(figures: dict[str, list[tuple[float, float]]], label: str, ours: str, theirs: str, of: str) -> list[Target]:
+    """What ``ours`` may take, of ``theirs``, whose pool is called ``of``."""
+    return [
+        Target(f"{label}: {what}, of {of}'s ({kind})", figures[ours][which][n] / figures[theirs][which][n], LIMIT)
         for which, what in enumerate(("pool.connect()", "engine.connect()"))
         for n, kind in enumerate(("medians", "minima"))
     ]
+
+
+def _report(figures: dict[str, list[tuple[float, float]]], rounds: int) -> Measurement:
     return Measurement(
         "What a pool adds to an engine of SQLAlchemy's",
         f"Microseconds, psycopg, a pool of {SIZE}; medians and minima of {rounds} rounds, in which all take turns. *pool* and"
         " *engine*: `connect()` of it and `close()`, with SQLAlchemy's own rollback. *SELECT 1*: the same with a query."
         f" *{SIZE} threads*: one of their queries.",
         ["", "pool", "min", "engine", "min", "SELECT 1", "min", f"{SIZE} threads", "min"],
-        rows,
-        targets,
+        table(figures, (OWN, LENT)),
+        [each for name in (OWN, LENT) for each in targets(figures, name, name, QUEUE, "QueuePool")],
     )
