@@ -12,9 +12,10 @@ from sqlalchemy.util import greenlet_spawn
 
 from benchmarks.engines import ONE, SIZE, TIMES, summed, table, targets
 from benchmarks.report import Measurement, in_rounds
-from poolmgr.targets.sqlalchemy import create_async_engine
+from poolmgr.targets.sqlalchemy import async_engine, create_async_engine
 
 DRIVERS = ("asyncpg", "psycopg")
+LENT = "poolmgr, on Django's pool, psycopg"
 OURS, THEIRS = "poolmgr, {}", "SQLAlchemy, AsyncAdaptedQueuePool, {}"
 
 
@@ -38,6 +39,7 @@ def _engines(url: str) -> dict[str, Any]:
         ours = create_async_engine(f"bench-{driver}", at, pool={"min_size": 1, "max_size": SIZE})
         made[OURS.format(driver)] = ours
         made[THEIRS.format(driver)] = theirs.create_async_engine(at, pool_size=SIZE, max_overflow=0)
+    made[LENT] = async_engine("default")
     return made
 
 
@@ -73,16 +75,14 @@ async def _awaited(act: Callable[[], Awaitable[Any]], times: int) -> float:
 
 
 def _report(figures: dict[str, list[tuple[float, float]]], rounds: int) -> Measurement:
+    pairs = [(driver, OURS.format(driver), THEIRS.format(driver)) for driver in DRIVERS]
+    pairs.append((LENT, LENT, THEIRS.format("psycopg")))
     return Measurement(
         "What a pool adds to an asyncio engine of SQLAlchemy's",
         f"Microseconds, a pool of {SIZE}, one event loop; medians and minima of {rounds} rounds, in which all take turns."
         " *pool*: `connect()` of it and `close()` in one greenlet. *engine*: `async with engine.connect()`, with SQLAlchemy's"
         " own rollback. *SELECT 1*: the same with a query.",
         ["", "pool", "min", "engine", "min", "SELECT 1", "min"],
-        table(figures, [OURS.format(driver) for driver in DRIVERS]),
-        [
-            each
-            for driver in DRIVERS
-            for each in targets(figures, driver, OURS.format(driver), THEIRS.format(driver), "AsyncAdaptedQueuePool")
-        ],
+        table(figures, [ours for _, ours, _ in pairs]),
+        [each for pair in pairs for each in targets(figures, *pair, "AsyncAdaptedQueuePool")],
     )
