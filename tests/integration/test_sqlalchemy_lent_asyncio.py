@@ -16,6 +16,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from poolmgr import exceptions
 from poolmgr.pools import registry
+from poolmgr.pools.aio.forgotten import SILENT
 from poolmgr.targets.sqlalchemy import async_engine
 from tests.forking import in_child
 from tests.integration.backend import query
@@ -213,7 +214,7 @@ def test_what_another_task_goes_on_with_stays_with_it(lent_pool: Small, engine: 
         pids = [await asyncio.create_task(ask(each)) for each in (conn, session)]
         raw = await asyncio.create_task(engine.raw_connection())
         # Until somebody has looked who uses each.
-        while sum(noted.patience > 2.5 for noted in pool.silence._noted.values()) < 3:
+        while sum(noted.patience > SILENT for noted in pool.silence._noted.values()) < 3:
             await asyncio.sleep(0.05)
         assert [await ask(each) for each in (conn, session)] == pids
         await greenlet_spawn(raw.close)

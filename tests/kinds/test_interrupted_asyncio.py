@@ -22,7 +22,7 @@ from tests.kinds.test_interrupted import AT_A_TIME, Interrupted, interrupted_at,
 #: Longer than anything may take to come right, so that no time-out of the pool's is what helped.
 SETTINGS = {"max_size": 2, "min_size": 0, "connection_timeout": 20.0}
 MODULES = ("poolmgr.",)
-#: A borrower that has ended is noticed after 2.5 seconds' silence, and books that are wrong in three rounds, of a second each.
+#: A borrower that has ended is noticed after 1.5 seconds' silence, and books that are wrong in three rounds, of a second each.
 BOUND = 10.0
 
 

@@ -16,6 +16,7 @@ from psycopg.types import TypeInfo
 from psycopg.types.json import set_json_loads
 
 from poolmgr.exceptions import PoolExhausted, PoolPaused
+from poolmgr.pools.aio.forgotten import SILENT
 from poolmgr.pools.spec import make_spec
 from poolmgr.targets.postgresql.asyncio.pool import AsyncPool
 from poolmgr.targets.postgresql.managed import ManagedPool
@@ -342,7 +343,7 @@ def test_what_another_task_goes_on_with_stays_with_it(make: Callable[..., AsyncP
 
         first = await use()
         silence = pool.managed.silence
-        while not any(noted.patience > 2.5 for noted in silence._noted.values()):  # somebody has looked who uses it
+        while not any(noted.patience > SILENT for noted in silence._noted.values()):  # somebody has looked who uses it
             await asyncio.sleep(0.05)
         assert await use() == first
         pool.give_back(conn)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from poolmgr.pools.entry import Entry
 
 #: Seconds for which nothing must have been said; twice as long after each look that finds somebody.
-_SILENT = 2.5
+SILENT = 1.5
 
 
 class _Noted(NamedTuple):
@@ -38,7 +38,7 @@ class Silence:
         now = monotonic()
         noted = self._noted.get(slot)
         if noted is None or (noted.epoch, noted.said) != (slot.epoch, said):
-            self._noted[slot] = _Noted(slot.epoch, said, now, _SILENT)
+            self._noted[slot] = _Noted(slot.epoch, said, now, SILENT)
             return False
         if now - noted.since < noted.patience:
             return False
