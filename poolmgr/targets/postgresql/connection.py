@@ -69,8 +69,8 @@ class PooledConnection(Opening):
     ear: socket | None = None
     #: Whether a statement may run still on the server, although the connection is closed on our side.
     cut_off = False
-    #: Whether it is the pool's no more, which then hears the server's end by itself.
-    parted = False
+    #: Whether whoever closes it hears the server's end by themselves.
+    is_heard = False
 
     row_factory = _pinning("row_factory")
     cursor_factory = _pinning("cursor_factory")
@@ -111,12 +111,13 @@ class PooledConnection(Opening):
     def close(self) -> None:
         if not here:
             attend()
-        if not (self.parted or self.closed):
+        if not (self.is_heard or self.closed):
             self._listen_on()
         super().close()
 
     def _listen_on(self) -> None:
-        """Before its borrower closes it, now or when they had it: its place is free when the server's process is gone."""
+        """Before it is closed, by its borrower or by whoever puts an interrupted parting right: its place is free when the
+        server's process is gone."""
         self.cut_off = is_busy(self)
         with suppress(OSError):  # in a forked child it leads nowhere
             self.ear = listen(self.pgconn)
@@ -150,7 +151,6 @@ class PooledConnection(Opening):
 
     def left(self) -> None:
         """Its place in the pool was given up, or given to another."""
-        self.parted = True
         if hasattr(self, "_loss"):
             self._loss.detach()
 

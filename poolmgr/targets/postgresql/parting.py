@@ -153,11 +153,13 @@ def _steps(connection: Any, deadline: float) -> Steps:
             return (yield from _until_gone(ear, cancel, deadline))
     with listen(pgconn) as ear:
         if pgconn.status != pq.ConnStatus.OK and not _is_connected(ear):
+            connection.is_heard = True
             connection.close()  # a connect that nobody has heard of yet
             return True
         cancel = Cancel(pgconn) if is_busy(connection) else None
         if cancel is not None:
             yield from cancel.send(deadline)
+        connection.is_heard = True
         connection.close()  # with a good-bye, which the server reads when it has done with the statement
         return (yield from _until_gone(ear, cancel, deadline))
 
