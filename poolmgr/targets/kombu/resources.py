@@ -1,7 +1,7 @@
 """kombu's pools, with places that are counted, a size that is changed live, and a deadline for whoever waits.
 
-What is touched of kombu's own: ``_limit``, ``_dirty``, ``_closed``, ``_resource`` (a queue, its ``mutex`` and ``not_empty``;
-what it holds is a list, and was a ``deque`` before kombu 5.6).
+What is touched of kombu's own: ``_limit``, ``_dirty``, ``_closed``, ``_resource`` (a queue of
+a list, its ``mutex`` and ``not_empty``).
 
 The law of the mutex: a place is a lazy thing or an idle connection in the queue, a connection in ``_dirty``, or one of those
 that are being ``taken`` or ``leaving``. It changes from one to another, and is counted, with the queue's mutex held. Whoever

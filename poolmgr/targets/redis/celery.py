@@ -20,7 +20,7 @@ from poolmgr.pools.forks import on_fork
 from poolmgr.secrets import shown
 from poolmgr.targets.redis import finding, handing
 from poolmgr.targets.redis.kind import REDIS
-from poolmgr.targets.redis.listening import IS_SHARED, Client, Listener
+from poolmgr.targets.redis.listening import Client, Listener
 from poolmgr.targets.redis.pool import ManagedConnectionPool
 
 _SCHEME = "target://"
@@ -53,8 +53,6 @@ class ResultBackend(RedisBackend):  # type: ignore[misc]
 
     def __new__(cls, url: str | None = None, **kwargs: Any) -> ResultBackend:
         """An application's one, of which Celery makes several where threads ask for the first at once."""
-        if not IS_SHARED:
-            return super().__new__(cls)  # type: ignore[no-any-return]
         with _lock:
             key = id(kwargs["app"]), cls, url
             made = _all.get(key)
@@ -75,9 +73,9 @@ class ResultBackend(RedisBackend):  # type: ignore[misc]
         super().__init__(**kwargs)
         self.url = url
         # One for all threads, each of which would else hold a subscription of its own.
-        self.thread_safe = self.thread_safe or IS_SHARED
-        # Celery compresses from 5.7 on, and would ask its own parameters whether it can.
-        if getattr(self, "compression", None) and self._managed.get_encoder().decode_responses:
+        self.thread_safe = True
+        # Celery would ask its own parameters whether it can compress.
+        if self.compression and self._managed.get_encoder().decode_responses:
             warnings.warn(_UNCOMPRESSED, UserWarning, stacklevel=2)
             self.compression = None
 

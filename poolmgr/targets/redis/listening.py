@@ -20,8 +20,6 @@ from poolmgr.targets.redis.library import redis
 LINGER = 5.0
 #: Seconds between two looks for results where nobody listens.
 _LOOK = 0.2
-#: Celery's consumer may be used by several threads at once from 5.7 on.
-IS_SHARED = hasattr(ResultConsumer, "_locked")
 
 _all: WeakSet[Listener] = WeakSet()
 
@@ -66,7 +64,7 @@ class Subscription(redis.client.PubSub):
         """
         if args[0] != "UNSUBSCRIBE":
             super().execute_command(*args)  # type: ignore[no-untyped-call]
-        elif self.connection is None or self.connection._sock is None:  # is_connected is not in redis-py 6
+        elif self.connection is None or not self.connection.is_connected:
             raise redis.ConnectionError("nobody listens")
         else:
             with self._lock:
@@ -129,15 +127,14 @@ class Listener(ResultConsumer):  # type: ignore[misc]
         What a recycle, or its age, has ended is replaced first. Where the pool may hold a single connection nobody listens,
         since nothing would be left to ask with: results are looked for instead.
         """
-        if IS_SHARED:
-            with self._locked():
-                alone = self.make_room()
-                if not alone and (self._is_old() or (self._pubsub is None and self.subscribed_to)):
-                    # Which also looks for what came meanwhile.
-                    self._reconnect()
-            if self._pubsub is None:
-                self._look()
-                timeout = _LOOK if timeout is None else min(timeout, _LOOK)
+        with self._locked():
+            alone = self.make_room()
+            if not alone and (self._is_old() or (self._pubsub is None and self.subscribed_to)):
+                # Which also looks for what came meanwhile.
+                self._reconnect()
+        if self._pubsub is None:
+            self._look()
+            timeout = _LOOK if timeout is None else min(timeout, _LOOK)
         if (subscription := self._pubsub) is not None and subscription.is_to_look:
             subscription.is_to_look = False
             self._look()
@@ -165,7 +162,7 @@ class Listener(ResultConsumer):  # type: ignore[misc]
 
     def make_room(self) -> bool:
         """Whether nobody may listen; who does gives the single connection back, for a question."""
-        if not IS_SHARED or self.backend.client.connection_pool.managed.most > 1:
+        if self.backend.client.connection_pool.managed.most > 1:
             return False
         if self._pubsub is not None:
             with self._locked():
@@ -209,8 +206,7 @@ class Listener(ResultConsumer):  # type: ignore[misc]
     def begin_anew(self) -> None:
         """In a forked child: the subscription is the parent's, and so is who waits for what it brings."""
         self._is_to_rest = False
-        if IS_SHARED:
-            self._reset_sync()
+        self._reset_sync()
         self._pubsub = None
         self.subscribed_to.clear()
         for waiting in self._pending_results:

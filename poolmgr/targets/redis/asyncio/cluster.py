@@ -10,15 +10,10 @@ from redis._parsers.commands import AsyncCommandsParser
 from redis.asyncio import cluster as theirs
 from redis.asyncio import connection
 
-from poolmgr.exceptions import ConfigurationError
 from poolmgr.targets.redis import nodes
 from poolmgr.targets.redis.arguments import bootstrap, refuse
 from poolmgr.targets.redis.asyncio.nodes import ManagedNode, ManagedNodes
 from poolmgr.targets.redis.library import redis
-
-#: Since when a node is told of what it gets back.
-_SINCE = 8
-_ClusterPubSub: Any = getattr(theirs, "ClusterPubSub", object)  # which came with it
 
 
 class ManagedRedisCluster(theirs.RedisCluster):
@@ -32,11 +27,6 @@ class ManagedRedisCluster(theirs.RedisCluster):
     """
 
     def __init__(self, *args: Any, target: str, pool: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        if int(redis.__version__.partition(".")[0]) < _SINCE:
-            raise ConfigurationError(
-                f"redis-py {redis.__version__} has no place for a pool in a cluster's client by asyncio: use one of"
-                f" {_SINCE} or later, or the client for threads"
-            )
         nodes.check(target)
         refuse(
             connection.Connection, kwargs.get("max_connections"), target, None, kwargs, connection.AbstractConnection
@@ -115,7 +105,7 @@ class _Transaction(theirs.TransactionStrategy):
             await node.lay_ready()
 
 
-class _PubSub(_ClusterPubSub):  # type: ignore[misc]
+class _PubSub(theirs.ClusterPubSub):
     """It borrows of its node's pool, without redis-py's adapter in between."""
 
     @property

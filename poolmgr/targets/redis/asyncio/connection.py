@@ -60,7 +60,7 @@ class AsyncTracked:
     connect_check_health: Any
     send_command: Any
     socket_connect_timeout: Any
-    _should_reconnect = False  # redis-py 6.4 knows nothing of it
+    _should_reconnect: Any
 
     def is_as_connected(self) -> bool:
         """Whether whoever has it next finds what the site asked for at the connect, and no reply of another's."""
