@@ -9,10 +9,14 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from threading import Thread
 from time import monotonic
 from typing import Any
 
 from poolmgr.pools.cancelling import AGAIN
+
+#: The longest that a server is asked to stop what nobody waits for, in seconds.
+_LONGEST = 5.0
 
 
 def hang_up(fileno: int) -> None:
@@ -96,14 +100,31 @@ class Ear:
         self._sock.close()
 
     def hears_the_end(self, deadline: float) -> bool:
-        """Called once, when the library has closed the connection; ``deadline`` is on the monotonic clock."""
+        """Called once, when the library has closed the connection; ``deadline`` is on the monotonic clock.
+
+        What is to be stopped is asked to for some seconds more: a place may come free sooner than its statement ends.
+        """
         self.hang_up()
+        gone = False
         try:
-            while self.stop is not None and monotonic() < deadline:
-                self.stop(deadline)
-                if _hears_the_end(self._sock, min(deadline, monotonic() + AGAIN)):
-                    return True
-            return _hears_the_end(self._sock, deadline)
+            gone = self._hears(deadline)
+        finally:
+            if gone or self.stop is None:
+                self.close()
+            else:
+                Thread(target=self._insist, name="poolmgr-deadline", daemon=True).start()
+        return gone
+
+    def _hears(self, deadline: float) -> bool:
+        while self.stop is not None and monotonic() < deadline:
+            self.stop(deadline)
+            if _hears_the_end(self._sock, min(deadline, monotonic() + AGAIN)):
+                return True
+        return _hears_the_end(self._sock, deadline)
+
+    def _insist(self) -> None:
+        try:
+            self._hears(monotonic() + _LONGEST)
         finally:
             self.close()
 

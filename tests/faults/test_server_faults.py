@@ -403,6 +403,7 @@ def test_a_changed_password_is_named_at_once_and_a_rotated_one_is_used(  # P9 P1
     assert borrower.request() in old
     kill_backends(borrower.direct)
     until(lambda: not backends(borrower.direct) & old)
+    until(lambda: not proxy.carried, "the sessions' end to arrive")
     # Nobody waits out a timeout for a refusal that no waiting will change.
     error = borrower.fails(AuthenticationFailed, 2.0, "the server refuses the password")
     assert "secret" not in f"{error!r} {error.__cause__!r}"
@@ -421,11 +422,12 @@ def test_a_password_rotated_before_the_old_one_ends_costs_no_query(  # P7
     borrower.connects_to(password="second-secret")
     kill_backends(borrower.direct)
     until(lambda: not backends(borrower.direct) & old)
+    until(lambda: not proxy.carried, "the sessions' end to arrive")
     assert borrower.request() not in old
     borrower.recovers()
 
 
-def test_a_name_that_stops_resolving_is_named_and_found_again(borrow: Borrow) -> None:  # P8 P9
+def test_a_name_that_stops_resolving_is_named_and_found_again(borrow: Borrow, proxy: Proxy) -> None:  # P8 P9
     """Error budget: zero for what is connected; new connects fail for as long as the name does."""
     borrower = borrow(max_size=2, connection_timeout=0.8)
     old = borrower.warm(1)
@@ -433,6 +435,7 @@ def test_a_name_that_stops_resolving_is_named_and_found_again(borrow: Borrow) ->
     assert borrower.request() in old
     kill_backends(borrower.direct)
     until(lambda: not backends(borrower.direct) & old)
+    until(lambda: not proxy.carried, "the sessions' end to arrive")
     borrower.fails(ServerDown, 0.8 + GRACE, "the host name can't be resolved")
     borrower.connects_to(host="127.0.0.1")
     borrower.recovers()

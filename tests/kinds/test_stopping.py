@@ -116,6 +116,22 @@ def test_statement_of_a_borrower_that_ended_is_stopped(alchemy: Any, running: Ca
     assert alchemy.pool.snapshot().left_behind == 0
 
 
+def test_statement_that_outlasts_the_patience_for_its_place_is_stopped(  # P6
+    alchemy: Any, running: Callable[[], set[int]]
+) -> None:
+    alchemy.open(max_size=1, connection_timeout=1.0)
+    held: list[Any] = []
+
+    def borrow_and_end() -> None:
+        held.append(alchemy.borrow())
+        alchemy.begin(held[0], STUBBORN)
+
+    in_thread(borrow_and_end)
+    until(running)
+    until(lambda: alchemy.pool.snapshot().left_behind == 1, timeout=15)
+    until(lambda: not running())
+
+
 def test_statement_in_use_when_the_lease_ends_is_stopped(alchemy: Any, running: Callable[[], set[int]]) -> None:  # P6
     alchemy.open(max_size=1, budget=5)
     failed: list[Any] = []
