@@ -33,7 +33,7 @@ pytestmark = pytest.mark.faults
 Borrow = Callable[..., Borrower]
 
 #: Beyond its timeout a checkout may take this long: a scheduler's turn on a busy machine, not a network's.
-GRACE = 0.5
+GRACE = 1.0
 
 
 @contextmanager

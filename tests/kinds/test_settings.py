@@ -69,7 +69,7 @@ def test_connection_timeout_is_the_wait_before_an_error_that_tells_who_holds_wha
         began = monotonic()
         with pytest.raises(exceptions.PoolExhausted, match=r"1 in use, 0 idle.*held longest by MainThread") as caught:
             any_subject.borrow()
-        assert 0.3 <= monotonic() - began < 3
+        assert 0.3 <= monotonic() - began < 10
     assert isinstance(caught.value, any_subject.errors["PoolExhausted"])
     assert any_subject.pool.snapshot().timeouts == 1
 

@@ -232,7 +232,7 @@ def test_silent_server_keeps_nobody_beyond_the_deadline_of_a_question(alchemy: A
     began = monotonic()
     with pytest.raises(CheckoutError):
         alchemy.borrow()
-    assert monotonic() - began < 3
+    assert monotonic() - began < 10
     alchemy.proxy.thaw()
     alchemy.change(connection_timeout=5.0)
     alchemy.give_all_back(alchemy.hold(1))

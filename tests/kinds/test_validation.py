@@ -52,7 +52,7 @@ def test_validation_in_mode_query_hands_out_nothing_that_is_silent(subject: Subj
     began = monotonic()
     with pytest.raises(Exception, match="does not answer"):
         subject.borrow()
-    assert monotonic() - began < 3
+    assert monotonic() - began < 10
     subject.proxy.thaw()
     subject.change(connection_timeout=5.0)
     with subject.borrowed() as conn:
