@@ -409,3 +409,21 @@ def test_broker_s_pool_that_lends_nothing_tells_no_password(  # P13
     assert_kept(caught.value, caplog)
     assert PLANTED not in repr([broker.pool, seen, broker.pool.address])
     broker.close()
+
+
+def test_broker_that_cannot_be_reached_tells_no_password(  # P13
+    redis_server: EmbeddedRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    proxy = Proxy(redis_server.port)
+    broker = Broker(f"redis://:{PLANTED}@127.0.0.1:{proxy.port}/0")
+    broker.open(max_size=1, connection_timeout=0.3)
+    proxy.refuse()
+    try:
+        with pytest.raises(broker.breaks) as caught:
+            broker.borrow()
+        assert_kept(caught.value, caplog)
+        assert broker.pool.snapshot().last_error == "nothing listens at the address"
+    finally:
+        broker.close()
+        proxy.close()

@@ -12,6 +12,7 @@ from typing import Any
 from kombu.connection import PooledConnection
 
 from poolmgr.pools.sockets import Ear
+from poolmgr.secrets import disarm, hide
 
 #: Seconds for which a borrower who connects again, or closes, waits for the broker to close its end.
 _SHORTLY = 0.5
@@ -31,7 +32,8 @@ class Connection(PooledConnection):
         return self.process != 0
 
     def begin(self) -> None:
-        """It is watched from now on."""
+        """It is watched from now on, and whoever prints what it has prints no password."""
+        hide(self.__dict__)
         if self.connected:
             self._note_begin(self._pool.first, None)
 
@@ -58,7 +60,8 @@ class Connection(PooledConnection):
         try:
             made = super()._establish_connection()  # type: ignore[no-untyped-call]
         except Exception as ex:  # each transport has errors of its own
-            self._watch.refused(ex)
+            # The frames of the transport hold what it was to connect with.
+            self._watch.refused(disarm(ex))
             raise
         self._note_begin(self._watch.generation, monotonic() - began)
         return made
