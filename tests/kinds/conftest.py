@@ -25,7 +25,7 @@ from tests.kinds.target_subjects import (
 )
 from tests.redis_cluster import Cluster
 from tests.redis_sentinel import Watched
-from tests.sampling import first_always
+from tests.sampling import with_all
 from tests.waiting import until
 
 #: Pools of which nobody knows but who made them, and targets, which are groups, or engines on Django's connections.
@@ -46,7 +46,7 @@ TARGETS: dict[str, type[Subject]] = {
     "sqlalchemy-lent-asyncio": AsyncLent,
 }
 #: Those whose pools honour every word.
-KINDS = [*ALONE, *first_always(*TARGETS)]
+KINDS = [*ALONE, *with_all(*TARGETS)]
 
 
 @pytest.fixture(params=KINDS)

@@ -460,6 +460,7 @@ def test_a_child_of_a_fork_has_a_pool_of_its_own(sender: Sender) -> None:  # P3
     assert sender.pool.snapshot().status == "open"
 
 
+@pytest.mark.long
 def test_sending_goes_on_when_the_broker_is_back(sender: Sender, make_redis: Callable[[], EmbeddedRedis]) -> None:  # P7
     server = make_redis()
     sender.app.conf.broker_url = server.url(1)
