@@ -16,7 +16,7 @@ from django.db.utils import OperationalError
 from poolmgr import exceptions
 from tests.disclosure import disclosed_by_logs, disclosures
 from tests.forking import in_child
-from tests.kinds.subjects import Subject
+from tests.kinds.subjects import Redis, Subject
 from tests.threads import under_load
 from tests.waiting import until
 
@@ -58,6 +58,23 @@ def test_return_to_a_paused_pool_serves_nobody(subject: Subject, ask: Ask) -> No
     subject.pool.resume()
     until(lambda: waiting)
     subject.give_back(waiting[0])
+
+
+def test_recycle_is_over_when_the_last_heir_is_there(redis_subject: Redis) -> None:
+    pool = redis_subject.open(redis_subject.through_proxy, max_size=1, connection_timeout=8).pool
+    conn, before, done = redis_subject.borrow(), pool.generation, []
+    thread = threading.Thread(target=lambda: done.append(pool.recycle(20)))
+    thread.start()
+    until(lambda: pool.generation > before)
+    # The old one is gone from the pool, and the server is not heard closing its end.
+    redis_subject.proxy.freeze()
+    redis_subject.give_back(conn)
+    until(lambda: pool.snapshot().closing == 1)
+    thread.join(0.8)
+    assert not done
+    redis_subject.proxy.thaw()
+    thread.join()
+    assert (done[0].replaced, done[0].remaining, done[0].failed) == (1, 0, "")
 
 
 def test_recycle_replaces_every_connection_idle_and_used(any_subject: Subject) -> None:

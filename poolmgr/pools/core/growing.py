@@ -80,6 +80,17 @@ def renew(state: State, old: Slot) -> Exception | None:
             _take_places(state, 1, began)
         else:
             leave(state, old)
+            state.renewing += 1
+    try:
+        return _renew(state, old, began, room)
+    finally:
+        if not room:
+            with state.lock:
+                state.renewing -= 1
+                state.changed.notify_all()
+
+
+def _renew(state: State, old: Slot, began: float, room: bool) -> Exception | None:
     if not room:
         close(state, old, began + patience(state))
         with state.lock:
@@ -96,12 +107,12 @@ def renew(state: State, old: Slot) -> Exception | None:
         if room:
             admit(state, old)
         return ex
-    if room:
-        with state.lock:
-            leave(state, old)
-        see_off(state, [old])
     with state.lock:
+        if room:
+            leave(state, old)
         state.counts["renewed"] += 1
         state.changed.notify_all()
+    if room:
+        see_off(state, [old])
     admit(state, fresh)
     return None

@@ -197,7 +197,7 @@ def recycle(state: State, timeout: float) -> Recycled:
                 why = state.driver.diagnose(error).sentence
                 return Recycled(state.counts["renewed"] - before, _count(state, is_left), why)
         with state.changed:
-            left = _count(state, is_left)
+            left = _count(state, is_left) + state.renewing
             seconds = deadline - monotonic()
             if not left or seconds <= 0 or state.retired:
                 return Recycled(state.counts["renewed"] - before, left)

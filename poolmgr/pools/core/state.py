@@ -61,6 +61,7 @@ class State:
         self.waiting: deque[Place] = deque()
         self.places = 0
         self.connecting: list[float] = []
+        self.renewing = 0  # connections that are gone, and whose heirs are not there yet
         self.leaving: set[Slot] = set()
         self.generation = 1
 
