@@ -35,6 +35,22 @@ def say_good_bye(fileno: int) -> None:
         copy.shutdown(socket.SHUT_WR)
 
 
+def has_hung_up(fileno: int) -> bool:
+    """Whether the peer has closed its end, whatever is to be read before that. Raises ``OSError`` where it can't be told."""
+    poller = select.poll()
+    poller.register(fileno, _HUNG_UP)
+    return any(found & _HUNG_UP for _, found in poller.poll(0))
+
+
+def first_byte(fileno: int) -> bytes | None:
+    """What is to be read first, which stays to be read; empty at the end, None where nothing is there."""
+    with socket.socket(fileno=os.dup(fileno)) as copy:
+        try:
+            return copy.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+
+
 def watch(fileno: int) -> Callable[[int], Any]:
     """A function that tells, without waiting when called with 0, whether the peer sent something or hung up.
 
@@ -135,6 +151,10 @@ def _readable(sock: Any, seconds: float) -> bool:
     poller = select.poll()
     poller.register(sock, select.POLLIN)
     return bool(poller.poll(max(1, int(seconds * 1000))))
+
+
+#: Where there is no poll() nobody asks.
+_HUNG_UP = sum(getattr(select, name, 0) for name in ("POLLHUP", "POLLERR", "POLLNVAL", "POLLRDHUP"))
 
 
 class _Watched(ctypes.Structure):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from poolmgr.pools.kinds import Kind
+from poolmgr.targets.asyncpg.kind import ASYNCPG
 from poolmgr.targets.kombu.kind import KOMBU
 from poolmgr.targets.postgresql.kind import POSTGRESQL
 from poolmgr.targets.redis.kind import REDIS
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
 
-KINDS: tuple[Kind, ...] = (POSTGRESQL, REDIS, SQLALCHEMY, KOMBU)
+KINDS: tuple[Kind, ...] = (POSTGRESQL, REDIS, SQLALCHEMY, ASYNCPG, KOMBU)

@@ -13,6 +13,11 @@ import sqlalchemy
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi as asyncpg_s
 from sqlalchemy.util import greenlet_spawn
 
+from poolmgr.targets.asyncpg.arguments import of_url
+from poolmgr.targets.asyncpg.finding import address_of
+from poolmgr.targets.asyncpg.kind import ASYNCPG
+from poolmgr.targets.asyncpg.making import Maker
+from poolmgr.targets.asyncpg.pool import AsyncpgPool
 from poolmgr.targets.postgresql.asyncio.pool import AsyncPool
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
 from poolmgr.targets.sqlalchemy import create_async_engine
@@ -175,6 +180,57 @@ class AsyncPostgres(InALoop, Postgres):
 
     def break_off(self, conn: Any) -> None:
         self.loop.do(conn.close)
+
+
+class Asyncpg(InALoop, Postgres):
+    kind = ASYNCPG
+    errors = {
+        "PoolExhausted": TimeoutError,
+        "TooManyWaiting": TimeoutError,
+        "PoolPaused": TimeoutError,
+        "PoolClosed": asyncpg.InterfaceError,
+        "ServerDown": ConnectionError,
+        "ServerFull": asyncpg.TooManyConnectionsError,
+        "AuthenticationFailed": asyncpg.InvalidAuthorizationSpecificationError,
+    }
+    # The last where the server's good-bye was read and its end has not come yet.
+    breaks = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg.InternalClientError)
+    front: AsyncpgPool
+
+    def _open(self, url: str, settings: dict[str, Any]) -> None:
+        self.front = AsyncpgPool(Maker(of_url(url, {})), pool=settings, address=address_of(url))
+        self._use_pool_of(self.front)
+
+    def borrow(self) -> Any:
+        async def acquire() -> Any:
+            return await self.front.acquire()
+
+        return self.loop.do(acquire)
+
+    def give_back(self, conn: Any) -> None:
+        self.loop.do(lambda: self.front.release(conn))
+
+    def use(self, conn: Any) -> int:
+        return int(self.loop.do(lambda: conn.fetchval("SELECT pg_backend_pid()")))
+
+    def break_off(self, conn: Any) -> None:
+        async def end() -> None:
+            conn.terminate()
+
+        self.loop.do(end)
+
+    def soil(self, conn: Any) -> None:
+        async def begin() -> None:
+            _tasks.add(task := asyncio.ensure_future(_ended(conn.execute("SELECT pg_sleep(60)"))))
+            task.add_done_callback(_tasks.discard)
+            await asyncio.sleep(0)
+
+        self.loop.do(begin)
+
+
+async def _ended(running: Any) -> None:
+    with suppress(*Asyncpg.breaks):
+        await running
 
 
 class AsyncAlchemy(InALoop, Alchemy):

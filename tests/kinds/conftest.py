@@ -11,7 +11,7 @@ from poolmgr.control import agent
 from poolmgr.pools import registry
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests import pools, servers
-from tests.kinds.async_subjects import AsyncAlchemy, AsyncPostgres, AsyncRedis
+from tests.kinds.async_subjects import AsyncAlchemy, Asyncpg, AsyncPostgres, AsyncRedis
 from tests.kinds.broker_subject import Broker
 from tests.kinds.halves import Tasks, Threads
 from tests.kinds.subjects import DATABASE, Alchemy, Postgres, Redis, Subject
@@ -36,6 +36,7 @@ ALONE: dict[str, type[Subject]] = {
     "redis-asyncio": AsyncRedis,
     "sqlalchemy": Alchemy,
     "sqlalchemy-asyncio": AsyncAlchemy,
+    "asyncpg": Asyncpg,
 }
 TARGETS: dict[str, type[Subject]] = {
     "redis-target": RedisTarget,

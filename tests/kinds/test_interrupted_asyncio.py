@@ -12,6 +12,9 @@ import pytest
 from sqlalchemy.util import greenlet_spawn
 
 from poolmgr.exceptions import CheckoutError
+from poolmgr.targets.asyncpg.arguments import of_url
+from poolmgr.targets.asyncpg.making import Maker
+from poolmgr.targets.asyncpg.pool import AsyncpgPool
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
 from poolmgr.targets.sqlalchemy import create_async_engine
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
@@ -64,6 +67,24 @@ class OnAlchemy:
         await conn.driver_connection.execute("BEGIN")
 
 
+class OnAsyncpg:
+    def __init__(self, url: str) -> None:
+        self.front = AsyncpgPool(Maker(of_url(url, {})), pool=SETTINGS)
+        self.pool = self.front.managed
+
+    async def borrow(self) -> Any:
+        return await self.front.acquire()
+
+    async def give_back(self, conn: Any) -> None:
+        await self.front.release(conn)
+
+    async def break_off(self, conn: Any) -> None:
+        conn.terminate()
+
+    async def soil(self, conn: Any) -> None:
+        await conn.execute("SET work_mem = '1MB'; BEGIN")
+
+
 async def use(subject: Any) -> None:
     """As the sync kinds are used."""
     one, two = await subject.borrow(), await subject.borrow()
@@ -102,13 +123,16 @@ async def comes_right(subject: Any, step: int) -> None:
     await asyncio.to_thread(subject.pool.close)
 
 
-@pytest.fixture(params=["redis", "asyncpg", "psycopg"])
+@pytest.fixture(params=["redis", "asyncpg", "sqlalchemy+asyncpg", "sqlalchemy+psycopg"])
 def make(request: Any, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterator[Callable[[], Any]]:
     if request.param == "redis":
         yield partial(OnRedis, redis_server.url(DATABASE))
         return
     url = pools.emptied(postgres.create_database("kinds"))
-    yield partial(OnAlchemy, url.replace("postgresql://", f"postgresql+{request.param}://"))
+    if request.param == "asyncpg":
+        yield partial(OnAsyncpg, url)
+    else:
+        yield partial(OnAlchemy, url.replace("postgresql://", f"{request.param}://".replace("sqlalchemy", "postgresql")))
     pools.emptied(url)
 
 

@@ -386,26 +386,30 @@ class Cancelled:
 
     def run(self, coroutine: Any) -> None:
         loop = asyncio.new_event_loop()
-
-        async def main() -> None:
-            task = asyncio.ensure_future(coroutine)
-            real = loop.call_soon
-
-            def counted(callback: Any, *args: Any, **kwargs: Any) -> Any:
-                if getattr(callback, "__self__", None) is task:
-                    self.steps += 1
-                    if self.steps == self.at:
-                        task.cancel()
-                return real(callback, *args, **kwargs)
-
-            loop.call_soon = counted  # type: ignore[method-assign]
-            with suppress(asyncio.CancelledError):
-                await task
-
         try:
-            loop.run_until_complete(main())
+            loop.run_until_complete(self.within(coroutine))
         finally:
             loop.close()
+
+    async def within(self, coroutine: Any) -> None:
+        """In the running loop."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(coroutine)
+        real = loop.call_soon
+
+        def counted(callback: Any, *args: Any, **kwargs: Any) -> Any:
+            if getattr(callback, "__self__", None) is task:
+                self.steps += 1
+                if self.steps == self.at:
+                    task.cancel()
+            return real(callback, *args, **kwargs)
+
+        loop.call_soon = counted  # type: ignore[method-assign]
+        try:
+            with suppress(asyncio.CancelledError):
+                await task
+        finally:
+            loop.call_soon = real  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("waits", [False, True])

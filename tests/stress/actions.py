@@ -14,7 +14,7 @@ from django.db import Error, connections, transaction
 
 import poolmgr
 from poolmgr.exceptions import ModeError
-from poolmgr.targets.postgresql.pinning import reasons
+from poolmgr.pools.sql.pinning import reasons
 
 ALIAS = "stressed"
 

@@ -3,7 +3,7 @@
 import pytest
 from psycopg import sql
 
-from poolmgr.targets.postgresql.pinning import BEGINS, reasons
+from poolmgr.pools.sql.pinning import BEGINS, reasons
 
 
 @pytest.mark.parametrize(

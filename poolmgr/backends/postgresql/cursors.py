@@ -14,7 +14,7 @@ from psycopg import InterfaceError
 from psycopg.pq import TransactionStatus
 
 from poolmgr.pools.forks import attend, here
-from poolmgr.targets.postgresql.pinning import BEGINS, reasons
+from poolmgr.pools.sql.pinning import BEGINS, reasons
 from poolmgr.targets.postgresql.session import SessionEntry
 
 #: The reason of a pin that ends when the cursor is closed.

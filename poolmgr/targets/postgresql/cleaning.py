@@ -7,6 +7,7 @@ from time import monotonic
 
 from psycopg.pq import TransactionStatus
 
+from poolmgr.pools.sql.pinning import EXTENDS, INDELIBLE
 from poolmgr.secrets import scrub_unread
 from poolmgr.targets.postgresql import housekeeping
 from poolmgr.targets.postgresql.configuring import configure, prepare
@@ -16,12 +17,13 @@ from poolmgr.targets.postgresql.liveness import PATIENCE, ask
 from poolmgr.targets.postgresql.parting import is_busy
 from poolmgr.targets.postgresql.preparing import expect_idle
 from poolmgr.targets.postgresql.replacing import is_old, replace
-from poolmgr.targets.postgresql.session import EXTENDS, INDELIBLE
+from poolmgr.targets.postgresql.session import SPOILT
 from poolmgr.targets.postgresql.state import PoolState
 from poolmgr.targets.postgresql.work import in_worker
 
 logger = logging.getLogger("poolmgr.pool")
 
+_BEYOND_CLEANING = INDELIBLE | {SPOILT}
 _OPEN = frozenset({TransactionStatus.INTRANS, TransactionStatus.INERROR})
 
 
@@ -45,7 +47,7 @@ def put_away(state: PoolState, conn: PooledConnection) -> None:
     elif conn.is_entangled:
         logger.warning("pool %r: a connection came back in the middle of a psycopg block and is closed", state.target)
         _dispose(state, conn)
-    elif not entry.pins.isdisjoint(INDELIBLE):
+    elif not entry.pins.isdisjoint(_BEYOND_CLEANING):
         _dispose(state, conn)
     else:
         if not conn.autocommit:

@@ -14,20 +14,10 @@ from poolmgr.metrics.health import Verdict
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.endings import ended_after
 from poolmgr.pools.looking import Look
+from poolmgr.pools.sql import figures
 from poolmgr.targets.postgresql.liveness import PATIENCE, NoAnswer, break_off, validate
 from poolmgr.targets.postgresql.parameters import connection_parameters
 from poolmgr.targets.postgresql.parting import part
-
-# Other users' rows hide their backend_type; a user and a database mark what takes one of max_connections.
-_FIGURES = """
-SELECT array(SELECT pid FROM pg_stat_activity WHERE datid IS NOT NULL AND usesysid IS NOT NULL),
-       current_setting('max_connections')::int,
-       coalesce(current_setting('superuser_reserved_connections', true)::int, 0)
-         + coalesce(current_setting('reserved_connections', true)::int, 0),
-       current_setting('server_version'),
-       array(SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user
-               AND application_name LIKE 'poolmgr:%' AND backend_start < now() - make_interval(secs => {age}))
-"""
 
 
 def look(target: str, look: Look, query: Callable[[], str], deadline: float, silence: float) -> None:
@@ -42,11 +32,7 @@ def look(target: str, look: Look, query: Callable[[], str], deadline: float, sil
         look.query_time = perf_counter() - began
         left = max(0.0, deadline - monotonic())
         with ended_after(left, lambda: break_off(connection)), connection.cursor(row_factory=tuple_row) as cursor:
-            row: Any = cursor.execute(_FIGURES.format(age=silence)).fetchone()
-    look.ids, look.most, look.reserved, version, look.names = row
-    look.version = f"PostgreSQL {version}"
-    # The probe's own connection is gone by the time that anybody reads this.
-    look.used = len(look.ids) - 1
+            figures.fill(look, cursor.execute(figures.asking(silence)).fetchone() or ())
 
 
 def _parameters(target: str, timeout: float) -> dict[str, Any]:

@@ -6,13 +6,8 @@ from typing import Any
 
 from poolmgr.pools.entry import Entry
 
-#: The pin of whoever made an extension, whose types the pool's other connections don't know yet.
-EXTENDS = "new extension"
-#: Pins whose traces no DISCARD ALL removes: such a connection is replaced.
-LIBRARY, SEED, DBLINK = "LOAD", "random seed", "dblink"
 #: The pin of what must not be used again, such as what a cancel is on its way to.
 SPOILT = "closed by its borrower"
-INDELIBLE = frozenset({LIBRARY, SEED, DBLINK, SPOILT})
 
 
 class SessionEntry(Entry):

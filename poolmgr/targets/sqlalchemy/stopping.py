@@ -7,27 +7,21 @@ the process would stand still.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable
 from contextlib import suppress
-from threading import Event, Thread
-from time import monotonic, sleep
+from functools import partial
+from time import monotonic
 from typing import Any
 
 from psycopg import pq
 
-from poolmgr.pools.cancelling import AGAIN, Cancel, walk
-from poolmgr.pools.core.leaving import PATIENCE
+from poolmgr.pools.cancelling import Cancel, walk
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.sockets import Ear, hang_up
+from poolmgr.pools.stopping import AwaitedStop, Stop, break_off
 from poolmgr.targets.sqlalchemy.sockets import fileno_of
-
-logger = logging.getLogger("poolmgr.pool")
 
 #: libpq's words for a statement that runs, or whose results nobody has read, and for a connection that is no more.
 _ACTIVE, _GONE = pq.TransactionStatus.ACTIVE, pq.TransactionStatus.UNKNOWN
-#: Called with a deadline on the monotonic clock, once or again, in a thread that may wait; the connection may be closed.
-Stop = Callable[[float], object]
 
 
 def stop_of(driver_s: Any, used: bool, at_work: bool = False) -> Stop | None:
@@ -41,7 +35,7 @@ def stop_of(driver_s: Any, used: bool, at_work: bool = False) -> Stop | None:
             status = driver_s.pgconn.transaction_status
             return _Psycopg(driver_s) if status == _ACTIVE or (at_work and status != _GONE) else None
         if hasattr(driver_s, "get_server_pid"):
-            return _Asyncpg(driver_s) if used and not driver_s.is_closed() else None
+            return _asyncpg_s(driver_s) if used and not driver_s.is_closed() else None
     return None
 
 
@@ -73,27 +67,16 @@ def sever(record: Any, at_once: bool) -> None:
     driver_s = record.driver_connection
     stop, fileno = stop_of(driver_s, used=True, at_work=True), fileno_of(driver_s)
     if stop is not None:
-        stopped = record.stopped = Event()
-        Thread(target=_break_off, args=[stop, driver_s, stopped], name="poolmgr-deadline", daemon=True).start()
+        record.stopped = break_off(stop, partial(_hang_up, driver_s))
         if not at_once:
             return
     if fileno >= 0:
         hang_up(fileno)
 
 
-def _break_off(stop: Stop, driver_s: Any, stopped: Event) -> None:
-    deadline, pause = monotonic() + PATIENCE, AGAIN
-    try:
-        stop(deadline)
-    finally:
-        if (fileno := fileno_of(driver_s)) >= 0:  # else it was closed meanwhile
-            hang_up(fileno)
-        stopped.set()
-    # Nothing is heard on it any more, such as whether that came before its statement.
-    while monotonic() + pause < deadline:
-        sleep(pause)
-        stop(deadline)
-        pause *= 2
+def _hang_up(driver_s: Any) -> None:
+    if (fileno := fileno_of(driver_s)) >= 0:  # else it was closed meanwhile
+        hang_up(fileno)
 
 
 class _Psycopg:
@@ -106,22 +89,14 @@ class _Psycopg:
         walk(self._cancel.send(deadline))
 
 
-class _Asyncpg:
-    """asyncpg's own request, in a loop of its own: the connection's may be closed, or at something else."""
+def _asyncpg_s(driver_s: Any) -> Stop:
+    """asyncpg's own request, by a key that outlives the connection."""
+    protocol = driver_s._protocol
+    key = {"backend_pid": protocol.backend_pid, "backend_secret": protocol.backend_secret}
+    return AwaitedStop(partial(_send, addr=driver_s._addr, params=driver_s._params, **key))
 
-    def __init__(self, driver_s: Any) -> None:
-        self._where = {"addr": driver_s._addr, "params": driver_s._params}
-        protocol = driver_s._protocol
-        self._key = {"backend_pid": protocol.backend_pid, "backend_secret": protocol.backend_secret}
 
-    def __call__(self, deadline: float) -> None:
-        try:
-            asyncio.run(self._send(deadline - monotonic()))
-        except Exception as ex:
-            logger.info("a statement could not be cancelled: %s", type(ex).__name__)
+async def _send(**where: Any) -> None:
+    from asyncpg.connect_utils import _cancel  # of a library that is there where a connection of it is
 
-    async def _send(self, seconds: float) -> None:
-        from asyncpg.connect_utils import _cancel  # of a library that is there where a connection of it is
-
-        async with asyncio.timeout(max(0.0, seconds)):
-            await _cancel(loop=asyncio.get_running_loop(), **self._where, **self._key)
+    await _cancel(loop=asyncio.get_running_loop(), **where)

@@ -7,7 +7,7 @@ from typing import Any, get_origin
 
 import psycopg
 
-from poolmgr.targets.postgresql.pinning import BEGINS, reasons
+from poolmgr.pools.sql.pinning import BEGINS, reasons
 
 #: Of psycopg's generators, those that run what a borrower asks for; the statement is their first argument.
 RUNS = frozenset({"_execute_gen", "_executemany_gen_no_pipeline", "_executemany_gen_pipeline", "_stream_send_gen"})

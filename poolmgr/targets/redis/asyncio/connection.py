@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import select
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from os import dup
 from threading import Lock
 from time import monotonic
 from typing import Any
 
 from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.core.slot import Slot
-from poolmgr.pools.sockets import Ear, hang_up, watch
+from poolmgr.pools.sockets import Ear, first_byte, hang_up, has_hung_up, watch
 from poolmgr.targets.redis.library import redis
 from poolmgr.targets.redis.traffic import Traffic
 
@@ -23,7 +20,6 @@ from poolmgr.targets.redis.traffic import Traffic
 _LINGER = 0.5
 #: The first byte of what a server of RESP3 sends unasked.
 _PUSH = b">"
-_HUNG_UP = select.POLLHUP | select.POLLERR | select.POLLNVAL | getattr(select, "POLLRDHUP", 0)
 
 
 def _broken(timeout: int) -> bool:
@@ -156,7 +152,9 @@ class AsyncTracked:
         if read := bytes(reader._buffer[:1]):
             return read != _PUSH
         try:
-            return _has_hung_up(self.fileno(), plain=self._writer.get_extra_info("ssl_object") is None)
+            fileno, plain = self.fileno(), self._writer.get_extra_info("ssl_object") is None
+            # TLS speaks of its own accord.
+            return has_hung_up(fileno) or (plain and first_byte(fileno) not in (_PUSH, None))
         except (OSError, ValueError, AttributeError):  # closed meanwhile
             return True
 
@@ -237,26 +235,6 @@ class AsyncTracked:
         self.let_go()
         if (ear := self.take_ear()) is not None:
             ear.close()
-
-
-def _has_hung_up(fileno: int, plain: bool) -> bool:
-    poller = select.poll()
-    poller.register(fileno, select.POLLIN | _HUNG_UP)
-    found = poller.poll(0)
-    if not found:
-        return False
-    if found[0][1] & _HUNG_UP:
-        return True
-    # TLS speaks of its own accord.
-    return plain and _first_byte(fileno) not in (_PUSH, None)
-
-
-def _first_byte(fileno: int) -> bytes | None:
-    with socket.socket(fileno=dup(fileno)) as copy:
-        try:
-            return copy.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return None
 
 
 async def _heard(ear: Ear, seconds: float) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from poolmgr.pools.aio.bridge import Bridge, LoopBusy
 from poolmgr.pools.aio.forgotten import is_suspended, users_of
+from poolmgr.pools.aio.making import Making
 from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.sockets import say_good_bye
@@ -38,7 +39,7 @@ class AsyncRecordDriver(RecordDriver):
         return self._first.in_turn(self._connect, timeout)
 
     def _connect(self, timeout: float) -> Any:
-        making = _Making(self._make, self.let_go)
+        making = Making(partial(greenlet_spawn, self._make), self.let_go)
         try:
             return self._bridge.run(making.make, timeout)
         except BaseException as ex:
@@ -146,27 +147,3 @@ def end(driver_s: Any) -> None:
         driver_s.terminate() if pgconn is None else pgconn.finish()
     if fileno >= 0 and fileno == fileno_of(driver_s):
         say_good_bye(fileno)
-
-
-class _Making:
-    """A connect that may be given up when it has just succeeded: then it is let go of by whoever sees that."""
-
-    def __init__(self, make: Callable[[], Any], let_go: Callable[[Any], None]) -> None:
-        self._make, self._let_go = make, let_go
-        self._made: list[Any] = []
-        self._given_up = False
-
-    async def make(self) -> Any:
-        self._made.append(await greenlet_spawn(self._make))
-        if self._given_up:
-            self._let_go_of_it()
-            raise asyncio.CancelledError
-        return self._made.pop()
-
-    def give_up(self) -> None:
-        self._given_up = True
-        self._let_go_of_it()
-
-    def _let_go_of_it(self) -> None:
-        with suppress(IndexError):
-            self._let_go(self._made.pop())

@@ -12,11 +12,15 @@ from typing import Any
 
 from psycopg import sql
 
-from poolmgr.targets.postgresql.session import DBLINK, EXTENDS, LIBRARY, SEED
-from poolmgr.targets.postgresql.skeleton import skeleton
+from poolmgr.pools.sql.skeleton import skeleton
 
 #: What marks the statements that begin a transaction. It pins nothing, since libpq tells when it is over.
 BEGINS = "transaction"
+#: Of whoever made an extension, whose types the pool's other connections don't know yet.
+EXTENDS = "new extension"
+#: What leaves traces that no DISCARD ALL removes: such a connection is replaced.
+LIBRARY, SEED, DBLINK = "LOAD", "random seed", "dblink"
+INDELIBLE = frozenset({LIBRARY, SEED, DBLINK})
 
 _FIRST_WORDS = {
     "set": "SET",

@@ -1,0 +1,1 @@
+"""What the kinds share that speak to PostgreSQL, by whatever library."""

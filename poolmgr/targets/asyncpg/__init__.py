@@ -1,0 +1,1 @@
+"""asyncpg: pools for event loops, with what pgvector needs."""

@@ -1,0 +1,39 @@
+"""What a borrower has in their hands: asyncpg's own stand-in for a connection of a pool, dead after the release."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asyncpg.pool import PoolConnectionProxy
+
+from poolmgr.pools.core.slot import Slot
+from poolmgr.targets.asyncpg.connection import Tracked
+
+
+class Lent(PoolConnectionProxy):  # type: ignore[misc]
+    """Of one checkout, whose ``epoch`` of the slot it is. ``front`` is the pool that it was acquired from."""
+
+    __slots__ = ("__weakref__", "_epoch", "_front")
+
+    def __init__(self, slot: Slot, front: Any) -> None:
+        self._epoch = slot.epoch
+        self._front = front
+        super().__init__(slot, slot.conn)
+
+    def __del__(self) -> None:
+        # Dropped: it is taken back when nobody refers to the connection, as a transaction of its does.
+        if (con := self._con) is not None:
+            con._top_xact = None
+
+    def terminate(self) -> None:
+        """asyncpg's."""
+        con: Tracked | None = self._con
+        if con is not None:
+            con.expect_its_loop()
+            con.terminate()
+
+    def end(self) -> Tracked:
+        """Be over, for whoever has it still."""
+        con: Tracked = self._detach()
+        con.end_checkout()
+        return con
