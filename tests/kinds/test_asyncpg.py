@@ -786,8 +786,8 @@ def test_declaration_that_is_wrong_is_told_by_its_key(declare: Callable[..., str
 
 
 def test_password_is_in_no_error(url: str) -> None:  # P13
-    planted = url.replace(f":{urlsplit(url).password}@", f":{PLANTED}@")
-    pool = AsyncpgPool(Maker(of_url(planted, {})), pool={"connection_timeout": 2})
+    maker = Maker(of_url(url.replace(f":{urlsplit(url).password}@", f":{PLANTED}@"), {}))
+    pool = AsyncpgPool(maker, pool={"connection_timeout": 2})
     with pytest.raises(exceptions.AuthenticationFailed) as caught:
         asyncio.run(_pid_of(pool))
     assert not disclosures(caught.value, PLANTED)

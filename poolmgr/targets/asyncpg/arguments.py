@@ -11,7 +11,7 @@ from django.db import connections
 
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.identity import application_name
-from poolmgr.secrets import HIDDEN, hide, shown
+from poolmgr.secrets import HIDDEN, Secret, hide, shown
 from poolmgr.targets.asyncpg.library import asyncpg
 
 #: What is ours to say, or the URL's.
@@ -48,8 +48,8 @@ def expect_options(options: Mapping[str, Any], where: str) -> None:
 def of_url(url: str, options: Mapping[str, Any]) -> Arguments:
     """Those of a server that a URL names."""
     hide(given := dict(options))
-    named = "application_name" in parse_qs(urlsplit(url).query)
-    return lambda: {**given, "dsn": str(url), "server_settings": _settings(given, {}, named)}
+    secret, named = Secret(url), "application_name" in parse_qs(urlsplit(url).query)
+    return lambda: {**given, "dsn": str(secret), "server_settings": _settings(given, {}, named)}
 
 
 def of_alias(alias: str, options: Mapping[str, Any]) -> Arguments:
