@@ -100,6 +100,13 @@ POOLMGR = {
             "URL": env.sqlalchemy_url("REPORTS_DATABASE_URL", otherwise="DATABASE_URL"),
             "POOL": {"max_size": 2, "connection_timeout": 5},
         },
+        # The same documents by asyncpg, for what awaits.
+        "vectors": {
+            "KIND": "asyncpg",
+            "DATABASE": "default",
+            "VECTOR": True,
+            "POOL": {"max_size": 4, "connection_timeout": 5},
+        },
         **(CELERY_TARGETS if REDIS_URL else {}),
     },
 }

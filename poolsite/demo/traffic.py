@@ -17,7 +17,7 @@ from .processes import stop_on_signals
 from .reader import read_figures
 
 FIRST = ("file", "thread", "socket", "string", "date", "process", "module", "error")
-THROUGH = ("orm", "sqlalchemy")
+THROUGH = ("orm", "sqlalchemy", "asyncpg")
 MOST_WORDS = 2_000
 REPORT_EVERY = 60
 VISITORS = 3

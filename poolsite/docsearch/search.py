@@ -8,18 +8,17 @@ from typing import cast
 from django.conf import settings
 from django.core.cache import cache
 
-import poolmgr
 from poolmgr.exceptions import CheckoutError, ModeError
 
 from .embedding import embedder
 from .models import Document
-from .ways import WAYS, Walked, walk
+from .ways import WAYS, Held, Walked, walk
 
 LONGEST_QUERY = 200
 DEFAULT_LIMIT = 10
 HIGHEST_LIMIT = 50
-BOTH = "both"
-THROUGH = (*WAYS, BOTH)
+ALL = "all"
+THROUGH = (*WAYS, ALL)
 #: Seconds for which the vector of a query is kept.
 _KEPT = 600
 
@@ -61,17 +60,19 @@ def parse_through(given: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What each way found and took; of ``target``, their pool, this process has ``held`` connections, ``most`` at most."""
+    """What each way found and took."""
 
     walked: tuple[Walked, ...]
     embed_ms: float
-    target: str
-    held: int
-    most: int
 
     @property
     def documents(self) -> list[Document]:
         return self.walked[0].documents
+
+    @property
+    def pools(self) -> list[Held]:
+        """Those that they went by, as the last who did has left them."""
+        return list({way.pool.target: way.pool for way in self.walked}.values())
 
     @property
     def agree(self) -> bool:
@@ -96,7 +97,7 @@ def search(query: Query) -> Answer:
     started = time.perf_counter()
     vector = _vector(query.text)
     embed_ms = (time.perf_counter() - started) * 1000
-    ways = WAYS if query.through == BOTH else (query.through,)
+    ways = WAYS if query.through == ALL else (query.through,)
     try:
         walked = tuple(walk(way, vector, query.limit) for way in ways)
     except CheckoutError as error:
@@ -104,5 +105,4 @@ def search(query: Query) -> Answer:
         raise Unavailable("No connection to the documents could be had in time. Try again in a moment.") from error
     except ModeError as error:
         raise Unavailable("The documents' pool is in statement mode, which SQLAlchemy can't use.") from error
-    pool = poolmgr.pool()
-    return Answer(walked, embed_ms, pool.target, pool.load().held, pool.spec.max_size)
+    return Answer(walked, embed_ms)

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_safe
 
 from .models import Document
 from .search import (
-    BOTH,
+    ALL,
     DEFAULT_LIMIT,
     HIGHEST_LIMIT,
     LONGEST_QUERY,
@@ -23,7 +23,7 @@ from .search import (
 from .ways import WAYS, Walked
 
 EXAMPLES = ("temporary directory", "parse a date", "wait for a process", "thread pool", "compress data")
-CHOICES = (*((name, way.label) for name, way in WAYS.items()), (BOTH, "Both"))
+CHOICES = (*((name, way.label) for name, way in WAYS.items()), (ALL, "All"))
 #: Seconds.
 RETRY_AFTER = "5"
 
@@ -76,7 +76,6 @@ def _as_json(query: Query, answer: Answer) -> dict[str, Any]:
     return {
         "query": query.text,
         "embed_ms": round(answer.embed_ms, 3),
-        "pool": {"target": answer.target, "held": answer.held, "max_size": answer.most},
         "ways": [_way(walked) for walked in answer.walked],
         "results": [_result(document) for document in answer.documents],
     }
@@ -88,6 +87,7 @@ def _way(walked: Walked) -> dict[str, Any]:
         "checkout_ms": round(walked.checkout_ms, 3),
         "query_ms": round(walked.query_ms, 3),
         "server_process": walked.server_process,
+        "pool": {"target": walked.pool.target, "held": walked.pool.held, "max_size": walked.pool.most},
     }
 
 

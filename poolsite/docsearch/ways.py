@@ -1,4 +1,4 @@
-"""Two ways to the nearest documents, Django's ORM and SQLAlchemy's Core, on the connections of one managed pool."""
+"""Three ways to the nearest documents: Django's ORM and SQLAlchemy's Core, on one managed pool, and asyncpg, which awaits."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,17 +11,32 @@ from pgvector.sqlalchemy import VECTOR
 from sqlalchemy import column, select, table
 
 import poolmgr
+import poolmgr.aio
 from poolmgr.targets.sqlalchemy import engine
 
 from .embedding import DIMENSIONS
+from .looping import awaited
 from .models import Document
+
+#: What ``POOLMGR["TARGETS"]`` declares for asyncpg.
+VECTORS = "vectors"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Of a pool, this process has ``held`` connections, ``most`` at most."""
+
+    target: str
+    held: int
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
 class Walked:
     """What one way found, nearest first, and what it took; each document has its ``similarity``.
 
-    ``server_process`` is the number of the process at the server that answered: the connection, whoever borrowed it.
+    ``server_process`` is the number of the process at the server that answered: the connection, whoever borrowed it, which
+    is of ``pool``.
     """
 
     through: str
@@ -30,6 +45,7 @@ class Walked:
     checkout_ms: float
     query_ms: float
     server_process: int
+    pool: Held
 
 
 def _orm(vector: list[float], limit: int) -> tuple[list[Document], float, int]:
@@ -66,13 +82,43 @@ def _document(row: Sequence[Any]) -> Document:
     return document
 
 
+_NEAREST = (
+    f"SELECT {', '.join(_READ)}, 1 - (embedding <=> $1) FROM {Document._meta.db_table} ORDER BY embedding <=> $1 LIMIT $2"
+)
+
+
+def _asyncpg(vector: list[float], limit: int) -> tuple[list[Document], float, int]:
+    with poolmgr.released():
+        rows, checked_out, server_process = awaited(_nearest(vector, limit))
+    return [_document(row) for row in rows], checked_out, server_process
+
+
+async def _nearest(vector: list[float], limit: int) -> tuple[list[Any], float, int]:
+    async with poolmgr.aio.pool(VECTORS).acquire() as conn:
+        checked_out = time.perf_counter()
+        return await conn.fetch(_NEAREST, vector, limit), checked_out, conn.get_server_pid()
+
+
+async def _of_this_loop() -> Any:
+    return poolmgr.aio.pool(VECTORS).managed
+
+
+def _held(pool: Any) -> Held:
+    return Held(pool.target, pool.load().held, pool.spec.max_size)
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     label: str
     walk: Callable[[list[float], int], tuple[list[Document], float, int]]
+    pool: Callable[[], Any] = poolmgr.pool
 
 
-WAYS = {"orm": Way("Django's ORM", _orm), "sqlalchemy": Way("SQLAlchemy", _sqlalchemy)}
+WAYS = {
+    "orm": Way("Django's ORM", _orm),
+    "sqlalchemy": Way("SQLAlchemy", _sqlalchemy),
+    "asyncpg": Way("asyncpg", _asyncpg, lambda: awaited(_of_this_loop())),
+}
 
 
 def walk(through: str, vector: list[float], limit: int) -> Walked:
@@ -81,4 +127,4 @@ def walk(through: str, vector: list[float], limit: int) -> Walked:
     documents, checked_out, server_process = way.walk(vector, limit)
     done = time.perf_counter()
     checkout_ms, query_ms = (checked_out - started) * 1000, (done - checked_out) * 1000
-    return Walked(through, way.label, documents, checkout_ms, query_ms, server_process)
+    return Walked(through, way.label, documents, checkout_ms, query_ms, server_process, _held(way.pool()))

@@ -11,6 +11,7 @@ import poolmgr
 from poolsite import environment as env
 from poolsite.docsearch import loading
 from poolsite.docsearch.standard_library import docstrings
+from poolsite.docsearch.ways import VECTORS
 from poolsite.reports.engine import TARGET
 from tests.waiting import until
 
@@ -30,7 +31,8 @@ def site(page: Page, settings: Any, postgres: Any, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(loading, "docstrings", lambda: iter(chosen))
     monkeypatch.setenv("THING", str(postgres.url(connection.settings_dict["NAME"])))
     declared = {"KIND": "sqlalchemy", "URL": env.sqlalchemy_url("THING", "THING"), "POOL": {"connection_timeout": 0.5}}
-    settings.POOLMGR = {**settings.POOLMGR, "TARGETS": {TARGET: declared}}
+    vectors = {"KIND": "asyncpg", "DATABASE": "default", "VECTOR": True}
+    settings.POOLMGR = {**settings.POOLMGR, "TARGETS": {TARGET: declared, VECTORS: vectors}}
     loading.load_documents()
     return page
 
@@ -40,7 +42,7 @@ def site(page: Page, settings: Any, postgres: Any, monkeypatch: pytest.MonkeyPat
 def test_pages_fit_and_can_be_read(site: Page, scheme: str, width: int) -> None:
     site.size(width)
     site.colours(scheme)
-    for path in ("/?through=sqlalchemy", "/?q=temporary+directory&through=both", "/?q=&through=both", "/reports/"):
+    for path in ("/?through=sqlalchemy", "/?q=temporary+directory&through=all", "/?q=&through=all", "/reports/"):
         site.open(path)
         _looks_right(site, path, width)
     site.one(".order button").click()
@@ -78,7 +80,7 @@ def test_the_switch_needs_no_script_and_stays_for_the_next_question(site: Page) 
 
 
 def test_a_question_that_is_refused_keeps_the_way(site: Page) -> None:
-    site.open("/?q=%20&through=both")
+    site.open("/?q=%20&through=all")
     assert "Your question is empty" in site.text("#q-error")
-    assert site.one(".choices [aria-current]").text == "Both"
-    assert site.one("[name=through]").get_attribute("value") == "both"
+    assert site.one(".choices [aria-current]").text == "All"
+    assert site.one("[name=through]").get_attribute("value") == "all"

@@ -12,6 +12,7 @@ from poolsite.docsearch.embedding import DIMENSIONS
 from poolsite.docsearch.models import Document
 from poolsite.docsearch.search import Query, search
 from poolsite.docsearch.standard_library import docstrings
+from poolsite.docsearch.ways import VECTORS, WAYS
 
 pytestmark = pytest.mark.django_db
 
@@ -97,7 +98,7 @@ class TestPages:
         assert way["checkout_ms"] >= 0
         assert way["query_ms"] > 0
         assert way["server_process"] == connection.connection.info.backend_pid
-        assert found["pool"]["target"] == "default"
+        assert way["pool"]["target"] == "default"
         assert {"name", "kind", "signature", "similarity", "text", "url"} == set(found["results"][0])
 
     @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ class TestPages:
     def test_page_refuses_a_way_that_there_is_not(self, client):
         page = client.get("/", {"through": "raw"})
         assert page.status_code == 400
-        assert "Allowed: orm, sqlalchemy, both." in page.content.decode()
+        assert "Allowed: orm, sqlalchemy, asyncpg, all." in page.content.decode()
 
     def test_what_visitors_type_is_escaped(self, client):
         odd = '"><script>alert(1)</script>'
@@ -171,36 +172,45 @@ class TestPages:
 
 @pytest.mark.django_db(transaction=True)
 class TestWays:
-    """The ORM and SQLAlchemy on one pool. Each must see what the other does: the documents are committed."""
+    """The ORM and SQLAlchemy on one pool, asyncpg on its own. Each must see what the others do: the documents are committed."""
 
     @pytest.fixture(autouse=True)
-    def loaded(self, few, small_pool):
+    def loaded(self, few, small_pool, settings):
         small_pool("session", max_size=1)
+        declared = {"KIND": "asyncpg", "DATABASE": "default", "VECTOR": True, "POOL": {"connection_timeout": 5}}
+        settings.POOLMGR = {**settings.POOLMGR, "TARGETS": {VECTORS: declared}}
         loading.load_documents()
         connection.close()
 
     @pytest.mark.parametrize("text", ["temporary directory", "make a queue", "日本語", "%s %(x)s"])
-    def test_both_find_the_same(self, text):
-        one, other = (search(Query(text, 10, through)) for through in ("orm", "sqlalchemy"))
+    def test_all_find_the_same(self, text):
+        one, *others = (search(Query(text, 10, through)) for through in WAYS)
         assert len(one.documents) == 10
-        for name in ("pk", "name", "kind", "signature", "line", "text", "summary", "url", "digest", "similarity"):
-            assert [getattr(each, name) for each in one.documents] == [getattr(each, name) for each in other.documents]
-        assert all(each.get_deferred_fields() == {"embedding"} for each in (*one.documents, *other.documents))
-        assert search(Query(text, 10, "both")).agree
+        for other in others:
+            for name in ("pk", "name", "kind", "signature", "line", "text", "summary", "url", "digest", "similarity"):
+                found = [getattr(each, name) for each in other.documents]
+                assert found == [getattr(each, name) for each in one.documents]
+            assert all(each.get_deferred_fields() == {"embedding"} for each in (*one.documents, *other.documents))
+        assert search(Query(text, 10, "all")).agree
 
     def test_an_answer_knows_when_they_differ(self):
-        answer = search(Query("temporary directory", 3, "both"))
+        answer = search(Query("temporary directory", 3, "all"))
         answer.walked[1].documents.reverse()
         assert not answer.agree
 
     @pytest.mark.parametrize("mode", ["session", "transaction"])
-    def test_both_in_one_request_need_one_connection(self, client, small_pool, mode):
+    def test_all_in_one_request_need_one_connection_of_each_pool(self, client, small_pool, mode):
         small_pool(mode, max_size=1)
-        found = client.get("/api/search", {"q": "queue", "through": "both"}).json()
-        orm, other = found["ways"]
-        assert [orm["through"], other["through"]] == ["orm", "sqlalchemy"]
+        found = client.get("/api/search", {"q": "queue", "through": "all"}).json()
+        orm, other, third = found["ways"]
+        assert [each["through"] for each in found["ways"]] == ["orm", "sqlalchemy", "asyncpg"]
         assert orm["server_process"] == other["server_process"]
-        assert found["pool"] == {"target": "default", "held": 1, "max_size": 1}
+        assert orm["pool"] == other["pool"] == {"target": "default", "held": 1, "max_size": 1}
+        assert third["pool"] == {"target": VECTORS, "held": 1, "max_size": 10}
+
+    def test_asyncpg_keeps_its_connection_from_request_to_request(self, client):
+        found = [client.get("/api/search", {"q": "queue", "through": "asyncpg"}).json() for _ in range(3)]
+        assert len({each["ways"][0]["server_process"] for each in found}) == 1
 
     def test_what_sqlalchemy_borrowed_is_back_for_the_orm(self, client):
         pid = client.get("/api/search", {"q": "queue", "through": "sqlalchemy"}).json()["ways"][0]["server_process"]
@@ -226,15 +236,15 @@ class TestWays:
             assert "docsearch_embedding" in "".join(line for [line] in cursor.fetchall())
 
     def test_the_page_switches_and_says_what_each_took(self, client):
-        page = client.get("/", {"q": "queue", "through": "both"}).content.decode()
-        assert "Both found the same, in the same order." in page
-        assert page.count("<dt>Server process</dt>") == 2
-        assert '<a href="?q=queue&amp;through=both" aria-current="true">Both</a>' in page
-        assert '<input type="hidden" name="through" value="both">' in page
+        page = client.get("/", {"q": "queue", "through": "all"}).content.decode()
+        assert "All found the same, in the same order." in page
+        assert page.count("<dt>Server process</dt>") == 3
+        assert '<a href="?q=queue&amp;through=all" aria-current="true">All</a>' in page
+        assert '<input type="hidden" name="through" value="all">' in page
         assert '<a href="?q=queue&amp;through=orm">' in page
         assert '<input type="hidden" name="through"' not in client.get("/", {"q": "queue"}).content.decode()
 
-    @pytest.mark.parametrize("through", ["orm", "sqlalchemy", "both"])
+    @pytest.mark.parametrize("through", ["orm", "sqlalchemy", "all"])
     def test_an_exhausted_pool_is_said_without_its_innards(self, client, small_pool, through):  # P9
         pool = small_pool("session", max_size=1, connection_timeout=0.2)
         held = pool.checkout()
@@ -256,7 +266,7 @@ class TestWays:
         page = client.get("/", {"q": "queue", "through": "sqlalchemy"})
         assert page.status_code == 503
         assert "in statement mode" in page.content.decode()
-        answer = client.get("/api/search", {"q": "queue", "through": "both"})
+        answer = client.get("/api/search", {"q": "queue", "through": "all"})
         assert answer.status_code == 503
         assert "in statement mode" in answer.json()["error"]
         assert client.get("/api/search", {"q": "queue"}).status_code == 200

@@ -126,7 +126,7 @@ def test_a_site_without_redis_lacks_nothing_but_speed(environment, tmp_path):  #
         assert (page.status, page.url) == (200, f"{address}/reports/words/")
         assert ">temporary</a>" in page.text
         assert read_figures(browser, threading.Event()) == ""
-        found = browser.get("/api/search?q=temporary+directory&through=both").json()
+        found = browser.get("/api/search?q=temporary+directory&through=all").json()
         assert found["results"]
         assert browser.get(f"/reports/words/{uuid.uuid4()}/").status == 404
         assert browser.get("/admin/login/").status == 200
