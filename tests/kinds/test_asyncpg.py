@@ -1,9 +1,12 @@
-"""What is alone of asyncpg's pools: what a borrower leaves, statements that are prepared, hooks, vectors, loops, cancelling."""
+"""What is alone of asyncpg's pools: what is left, what is prepared, hooks, vectors, loops, cancelling, declarations."""
 
 import asyncio
 import gc
 import os
+import pickle
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -24,6 +27,7 @@ from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.desired import Desired
 from poolmgr.targets.asyncpg.arguments import of_url
+from poolmgr.targets.asyncpg.errors import ERRORS
 from poolmgr.targets.asyncpg.kind import ASYNCPG
 from poolmgr.targets.asyncpg.making import Maker
 from poolmgr.targets.asyncpg.pool import AsyncpgPool
@@ -259,6 +263,20 @@ def test_open_transaction_is_rolled_back_and_told_of(make: Make) -> None:  # P2
         assert await pool.fetchval("SELECT count(*) FROM kept") == 0
         async with pool.acquire() as conn, conn.transaction():
             assert not await conn.fetchval("SELECT count(*) FROM pg_prepared_xacts")
+
+    asyncio.run(main())
+
+
+@pytest.mark.filterwarnings("error::asyncpg.InterfaceWarning")
+def test_warning_that_is_an_error_costs_no_place(make: Make) -> None:  # P4
+    pool = make()
+
+    async def main() -> None:
+        conn = await pool.acquire()
+        await conn.add_listener("news", lambda *args: None)
+        with pytest.raises(asyncpg.InterfaceWarning):
+            await pool.release(conn)
+        assert await pool.fetchval("SELECT count(*) FROM pg_listening_channels()") == 0
 
     asyncio.run(main())
 
@@ -545,6 +563,19 @@ def test_close_waits_for_borrowers_until_its_deadline_and_breaks_off_the_rest(ma
     asyncio.run(main())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="what the kernel knows of silence")
+def test_silent_host_is_not_believed_for_ever(make: Make) -> None:  # P8
+    pool = make()
+
+    async def main() -> None:
+        async with pool.acquire() as conn:
+            with socket.socket(fileno=os.dup(conn._con.fileno())) as copy:
+                assert copy.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                assert 0 < copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 30_000
+
+    asyncio.run(main())
+
+
 def test_statement_in_use_when_the_lease_ends_is_stopped(make: Make, look: Look) -> None:  # P6
     pool = make()
 
@@ -783,6 +814,18 @@ def test_declaration_that_is_wrong_is_told_by_its_key(declare: Callable[..., str
     assert sentence in str(caught.value)
     assert not disclosures(caught.value, "planted")
     assert sentence in " ".join(each.msg for each in run_checks() if each.id == "poolmgr.E008")
+
+
+def test_what_the_settings_say_of_the_server_is_told_at_once(url: str) -> None:  # P9
+    pool = AsyncpgPool(Maker(of_url("postgresql://localhost/name?sslmode=maybe", {})), pool={"connection_timeout": 60})
+    with pytest.raises(asyncpg.ClientConfigurationError, match="sslmode"):
+        asyncio.run(_pid_of(pool))
+
+
+@pytest.mark.parametrize("cls", ERRORS.values(), ids=lambda cls: cls.__name__)
+def test_errors_can_be_sent_to_another_process(cls: type[Exception]) -> None:
+    error: Any = pickle.loads(pickle.dumps(cls("no connection", "vectors")))
+    assert (type(error), str(error), error.target) == (cls, "no connection", "vectors")
 
 
 def test_password_is_in_no_error(url: str) -> None:  # P13

@@ -21,7 +21,7 @@ _SHARED = frozenset(
     {
         *("service", "servicefile", "passfile", "target_session_attrs", "krbsrvname", "gsslib", "options"),
         *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation"),
-        *("ssl_min_protocol_version", "ssl_max_protocol_version", "application_name", "client_encoding"),
+        *("ssl_min_protocol_version", "ssl_max_protocol_version", "application_name"),
     }
 )
 #: What Django and psycopg read, of which asyncpg has other ways, and how libpq bounds silence.
@@ -29,7 +29,7 @@ _OTHERS = frozenset(
     {
         *("pool", "assume_role", "isolation_level", "server_side_binding", "cursor_factory", "row_factory"),
         *("prepare_threshold", "context", "autocommit", "connect_timeout", "keepalives", "keepalives_idle"),
-        *("keepalives_interval", "keepalives_count", "tcp_user_timeout", "fallback_application_name"),
+        *("keepalives_interval", "keepalives_count", "tcp_user_timeout", "fallback_application_name", "client_encoding"),
     }
 )
 Arguments = Callable[[], dict[str, Any]]

@@ -28,7 +28,8 @@ _SPARES_STATEMENTS = frozenset(
 
 def is_worth_it(conn: Tracked, target: str) -> bool:
     """Whether anything but another connection helps."""
-    if not conn.left.isdisjoint(BEYOND_CLEANING):
+    if lasting := conn.left & BEYOND_CLEANING:
+        logger.info("pool %r: a connection is closed, since its borrower has left what stays: %s", target, *lasting)
         return False
     if conn.is_at_work and not conn._protocol._is_cancelling():
         logger.warning("pool %r: a connection came back in the middle of a statement and is closed", target)

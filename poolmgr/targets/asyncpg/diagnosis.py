@@ -23,8 +23,9 @@ _OF_THE_SERVER = (OSError, NoAnswer, asyncpg.PostgresError, asyncpg.InterfaceErr
 
 
 def is_of_the_server(error: BaseException) -> bool:
-    """Whether asyncpg or the system tell of a server that can't be reached or refuses; else the site's own code failed."""
-    return isinstance(error, _OF_THE_SERVER)
+    """Whether asyncpg or the system tell of a server that can't be reached or refuses; else the site's own code, or what it
+    says of the server, is wrong."""
+    return isinstance(error, _OF_THE_SERVER) and not isinstance(error, asyncpg.ClientConfigurationError)
 
 
 def diagnose(error: BaseException) -> Diagnosis:

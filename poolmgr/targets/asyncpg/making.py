@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from poolmgr.pools.sockets import bound_silence
 from poolmgr.targets.asyncpg.arguments import Arguments
 from poolmgr.targets.asyncpg.connection import Tracked
 from poolmgr.targets.asyncpg.library import asyncpg
@@ -34,6 +35,7 @@ class Maker:
         """A connection that is ready to use, within so many seconds. Raises asyncpg's errors and the site's own."""
         conn: Tracked = await asyncpg.connect(**self._arguments(), connection_class=Tracked, timeout=seconds)
         try:
+            bound_silence(conn.fileno())
             await self._take_role(conn)
             if self._vectors is not None:
                 await self._vectors.register(conn)

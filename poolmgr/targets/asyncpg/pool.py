@@ -92,8 +92,12 @@ class AsyncpgPool:
             connection.end()
             return
         conn.expect_its_loop()
-        connection.end()
         pool: LoopPool = slot.pool
+        try:
+            connection.end()
+        except BaseException:  # a warning of asyncpg's that the site has made an error
+            pool.put_back(slot, False, epoch)
+            raise
         if conn.is_closed():
             pool.put_back(slot, False, epoch)
         elif conn.is_as_it_was:

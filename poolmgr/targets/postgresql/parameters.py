@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from poolmgr.identity import application_name
+from poolmgr.pools.sockets import KEEPALIVES_COUNT, KEEPALIVES_IDLE, KEEPALIVES_INTERVAL, TCP_USER_TIMEOUT
 from poolmgr.secrets import scrub
 
 
@@ -25,7 +26,8 @@ def default_parameters(given: dict[str, Any], connection_timeout: float) -> dict
     """
     defaults: dict[str, Any] = {"connect_timeout": max(2, min(10, int(connection_timeout + 0.999)))}
     if sys.platform == "linux":
-        defaults |= {"keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+        defaults |= {"keepalives_idle": KEEPALIVES_IDLE, "keepalives_interval": KEEPALIVES_INTERVAL}
+        defaults |= {"keepalives_count": KEEPALIVES_COUNT, "tcp_user_timeout": TCP_USER_TIMEOUT}
     return {**defaults, **given}
 
 
