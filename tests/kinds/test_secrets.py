@@ -99,16 +99,19 @@ def accounts(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterato
         console.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
-@pytest.fixture(params=["cache", "django-redis", "redis", "redis-asyncio", "sqlalchemy", "sqlalchemy-asyncio"])
+@pytest.fixture(params=["cache", "django-redis", "redis", "redis-asyncio", "sqlalchemy", "sqlalchemy-asyncio", "asyncpg"])
 def place(request: pytest.FixtureRequest, accounts: tuple[str, str], settings: Any) -> Iterator[Place]:
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
     agent.stop()
     of_redis, of_postgresql = accounts
-    loop = Loop() if request.param.endswith("asyncio") else None
+    loop = Loop() if request.param.endswith(("asyncio", "asyncpg")) else None
     if request.param in CACHES:
         made = _cache(settings, *CACHES[request.param], of_redis)
     elif request.param.startswith("redis"):
         made = Place("planted", of_redis, partial(_declare, settings, "redis"), **(_redis_of(loop) if loop else REDIS))
+    elif loop is not None and request.param == "asyncpg":
+        url = of_postgresql.replace("+psycopg:", ":")
+        made = Place("planted", url, partial(_declare, settings, "asyncpg"), **_asyncpg_of(loop))
     elif loop is not None:
         url = of_postgresql.replace("+psycopg:", "+asyncpg:")
         made = Place("planted", url, partial(_declare, settings, "sqlalchemy"), **_sqlalchemy_of(loop))
@@ -213,6 +216,18 @@ def _sqlalchemy_of(loop: Loop) -> dict[str, Callable[..., Any]]:
         "ask": lambda conn: loop.do(lambda: conn.exec_driver_sql("SELECT 1")),
         "give_back": lambda conn: loop.do(conn.close),
         "recover": lambda conn: loop.do(conn.rollback),
+    }
+
+
+def _asyncpg_of(loop: Loop) -> dict[str, Callable[..., Any]]:
+    async def hold() -> Any:
+        return await poolmgr.aio.pool("planted").acquire()
+
+    return {
+        "use": lambda: loop.do(lambda: poolmgr.aio.pool("planted").fetchval("SELECT 1")),
+        "hold": lambda: loop.do(hold),
+        "ask": lambda conn: loop.do(lambda: conn.fetchval("SELECT 1")),
+        "give_back": lambda conn: loop.do(lambda: poolmgr.aio.pool("planted").release(conn)),
     }
 
 

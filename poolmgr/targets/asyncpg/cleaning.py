@@ -54,7 +54,7 @@ async def clean(conn: Tracked, target: str, configure: Any, seconds: float) -> b
 
 async def _clean(conn: Tracked, configure: Any) -> None:
     if conn._protocol._is_cancelling():
-        await conn._protocol._wait_for_cancellation(None)
+        await conn._protocol._wait_for_cancellation()
     conn._check_open()
     wishes = []
     if conn._protocol.is_in_transaction():

@@ -80,12 +80,12 @@ class AsyncpgPool:
         seconds or ``timeout``; where that fails, another connection is opened as it is wanted. Raises ``InterfaceError`` for
         what was not acquired from this pool, or is of another loop.
         """
-        if not isinstance(connection, Lent) or connection._front is not self:
+        if not isinstance(connection, Lent) or connection.front is not self:
             raise asyncpg.InterfaceError(f"{connection!r} was not acquired from this pool")
         conn = connection._con
         if conn is None:
             return
-        slot, epoch = connection._holder, connection._epoch
+        slot, epoch = connection.slot, connection.epoch
         if not here:
             attend()
         if slot.epoch != epoch:  # the pool took it back
@@ -134,7 +134,7 @@ class AsyncpgPool:
         return lent
 
     async def _set_up(self, setup: Setup, lent: Lent, seconds: float, asked: float) -> None:
-        slot, epoch = lent._holder, lent._epoch
+        slot, epoch = lent.slot, lent.epoch
         try:
             async with asyncio.timeout(max(0.001, asked + seconds - monotonic())):
                 await setup(lent)

@@ -11,19 +11,29 @@ from poolmgr.targets.asyncpg.connection import Tracked
 
 
 class Lent(PoolConnectionProxy):  # type: ignore[misc]
-    """Of one checkout, whose ``epoch`` of the slot it is. ``front`` is the pool that it was acquired from."""
+    """Of one checkout, whose ``epoch`` of the ``slot`` it is. ``front`` is the pool that it was acquired from."""
 
-    __slots__ = ("__weakref__", "_epoch", "_front")
+    __slots__ = ("__weakref__", "epoch", "front", "slot")
 
     def __init__(self, slot: Slot, front: Any) -> None:
-        self._epoch = slot.epoch
-        self._front = front
-        super().__init__(slot, slot.conn)
+        self.slot = slot
+        self.epoch = slot.epoch
+        self.front = front
+        self._con = slot.conn
+        slot.conn._set_proxy(self)
 
     def __del__(self) -> None:
         # Dropped: it is taken back when nobody refers to the connection, as a transaction of its does.
         if (con := self._con) is not None:
             con._top_xact = None
+
+    @property
+    def _holder(self) -> Lent:
+        """asyncpg's, before 0.32, which it tells of an end."""
+        return self
+
+    def _release_on_close(self) -> None:
+        """The pool finds out by itself."""
 
     def terminate(self) -> None:
         """asyncpg's."""
