@@ -215,6 +215,22 @@ def test_how_a_borrower_has_types_read_is_nobody_else_s(make: Make) -> None:  # 
     asyncio.run(main())
 
 
+def test_statement_prepared_by_a_name_is_in_nobody_else_s_way(make: Make) -> None:  # P2
+    pool = make()
+
+    async def main() -> None:
+        kept = []
+        for number in range(2):
+            async with pool.acquire() as conn:
+                prepared = await conn.prepare(f"SELECT {number}", name="theirs")
+                kept.clear()  # the one before is dropped only now
+                await conn.fetch("SELECT 'something else'")
+                assert await prepared.fetchval() == number
+                kept.append(prepared)
+
+    asyncio.run(main())
+
+
 def test_types_that_asyncpg_has_to_ask_for_leave_nothing_behind(make: Make) -> None:
     pool = make()
 
@@ -295,6 +311,8 @@ def test_what_was_released_is_over_for_who_keeps_it(make: Make) -> None:  # P3
             for use in uses:
                 with pytest.raises(asyncpg.InterfaceError, match="released back"):
                     await use()
+            with pytest.raises(asyncpg.InterfaceError, match="released back"):
+                conn.terminate()
             await pool.release(conn)  # a second time, which does nothing
             assert await other.fetchval("SELECT 1") == 1
         assert repr(conn).startswith("<Lent [released]")

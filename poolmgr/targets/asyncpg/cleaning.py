@@ -8,14 +8,14 @@ from typing import Any
 
 from poolmgr.pools.sql.pinning import EXTENDS, INDELIBLE
 from poolmgr.secrets import scrub_unread
-from poolmgr.targets.asyncpg.connection import CODEC, Tracked
+from poolmgr.targets.asyncpg.connection import CODEC, NAMED, Tracked
 
 logger = logging.getLogger("poolmgr.pool")
 
 #: The longest that a cleaning may take where a borrower doesn't say, in seconds.
 PATIENCE = 5.0
 #: What no cleaning removes: such a connection is closed, and another opened as it is wanted.
-BEYOND_CLEANING = INDELIBLE | {CODEC}
+BEYOND_CLEANING = INDELIBLE | {CODEC, NAMED}
 #: What ``DISCARD ALL`` does, but for what asyncpg has prepared, which it may keep, and for plans, which are nobody's.
 _WIPE = """
 CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all();

@@ -25,8 +25,9 @@ from poolmgr.pools.sql.pinning import BEGINS, reasons
 from poolmgr.pools.stopping import AwaitedStop, Stop, break_off
 from poolmgr.targets.asyncpg.library import asyncpg
 
-#: How types are read and written, which only asyncpg's own code can undo.
-CODEC = "type codec"
+#: How types are read and written, and a statement that asyncpg closes whenever its borrower drops it, whoever has prepared
+#: another by the same name: only another connection undoes these.
+CODEC, NAMED = "type codec", "statement prepared by a name"
 #: Seconds that a borrower's own ``close()`` may take where they don't say.
 _PATIENCE = 5.0
 #: How the server begins to say that it ends a connection, and how it has.
@@ -122,6 +123,8 @@ class Tracked(asyncpg.Connection):  # type: ignore[misc]
     def _get_statement(self, query: str, *args: Any, **kwargs: Any) -> Awaitable[Any]:
         # All but the simplest way leads here, cursors and what is prepared too.
         self._note(query)
+        if isinstance(kwargs.get("named"), str):
+            self.left |= {NAMED}
         return super()._get_statement(query, *args, **kwargs)  # type: ignore[no-any-return]
 
     async def _copy_out(self, copy_stmt: str, *args: Any) -> str:

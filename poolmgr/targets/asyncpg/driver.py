@@ -37,7 +37,7 @@ class AsyncpgDriver:
         self._bridge = bridge
 
     def connect(self, timeout: float) -> Tracked:
-        making = Making(partial(self._make, timeout), self.let_go)
+        making = Making(partial(self._make, timeout), Tracked.let_go_unheard)
         try:
             return self._bridge.run(making.make, timeout)  # type: ignore[no-any-return]
         except BaseException as ex:

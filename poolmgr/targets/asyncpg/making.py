@@ -45,7 +45,7 @@ class Maker:
                 self._init_leaves = bool(conn.left)
                 conn.begin()
         except BaseException:
-            conn.let_go()
+            conn.let_go_unheard()
             raise
         return conn
 

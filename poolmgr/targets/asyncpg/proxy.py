@@ -37,10 +37,9 @@ class Lent(PoolConnectionProxy):  # type: ignore[misc]
 
     def terminate(self) -> None:
         """asyncpg's."""
-        con: Tracked | None = self._con
-        if con is not None:
-            con.expect_its_loop()
-            con.terminate()
+        if self._con is not None:
+            self._con.expect_its_loop()
+        super().terminate()
 
     def end(self) -> Tracked:
         """Be over, for whoever has it still."""
