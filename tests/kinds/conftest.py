@@ -19,6 +19,7 @@ from tests.kinds.target_subjects import (
     AlchemyTarget,
     AsyncAlchemyTarget,
     AsyncLent,
+    AsyncpgTarget,
     AsyncRedisTarget,
     Lent,
     RedisTarget,
@@ -43,6 +44,7 @@ TARGETS: dict[str, type[Subject]] = {
     "redis-asyncio-target": AsyncRedisTarget,
     "sqlalchemy-target": AlchemyTarget,
     "sqlalchemy-asyncio-target": AsyncAlchemyTarget,
+    "asyncpg-target": AsyncpgTarget,
     "sqlalchemy-lent": Lent,
     "sqlalchemy-lent-asyncio": AsyncLent,
 }

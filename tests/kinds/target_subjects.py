@@ -7,12 +7,16 @@ from sqlalchemy.util import greenlet_spawn
 
 from poolmgr.pools import registry
 from poolmgr.pools.groups.group import Group
+from poolmgr.targets.asyncpg.arguments import of_url
+from poolmgr.targets.asyncpg.finding import address_of
+from poolmgr.targets.asyncpg.making import Maker
+from poolmgr.targets.asyncpg.pool import AsyncpgPool
 from poolmgr.targets.postgresql.kind import POSTGRESQL
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
 from poolmgr.targets.redis.pool import ManagedConnectionPool
 from poolmgr.targets.sqlalchemy import async_engine, create_async_engine, create_engine, engine
 from tests import pools
-from tests.kinds.async_subjects import AsyncAlchemy, AsyncRedis, InALoop
+from tests.kinds.async_subjects import AsyncAlchemy, Asyncpg, AsyncRedis, InALoop
 from tests.kinds.subjects import Alchemy, Redis, Subject
 
 TARGET = "kinds"
@@ -58,6 +62,12 @@ class AsyncAlchemyTarget(OfATarget, AsyncAlchemy):
     def _join(self, url: str, settings: dict[str, Any]) -> None:
         self.engine = create_async_engine(TARGET, self._dialect_s(url), pool=settings)
         self._use_pool_of(self.engine.pool)
+
+
+class AsyncpgTarget(OfATarget, Asyncpg):
+    def _join(self, url: str, settings: dict[str, Any]) -> None:
+        self.front = AsyncpgPool(Maker(of_url(url, {})), target=TARGET, pool=settings, address=address_of(url))
+        self._use_pool_of(self.front)
 
 
 class Lent(OfATarget, Alchemy):

@@ -15,8 +15,12 @@ from redis.asyncio import Redis as Client
 
 from poolmgr.exceptions import CheckoutError
 from poolmgr.pools.desired import Desired
+from poolmgr.targets.asyncpg.arguments import of_url
+from poolmgr.targets.asyncpg.making import Maker
+from poolmgr.targets.asyncpg.pool import AsyncpgPool
 from poolmgr.targets.postgresql.asyncio.pool import AsyncPool
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
+from tests.kinds.async_subjects import Asyncpg
 from tests.kinds.subjects import Postgres, Redis, Subject
 from tests.waiting import when
 
@@ -194,7 +198,39 @@ class PostgresStorm(Storm):
                 conn.execute("SELECT pg_sleep(0.002)")
 
 
-STORMS: dict[str, type[Any]] = {"redis": RedisStorm, "postgresql": PostgresStorm}
+class AsyncpgStorm(Storm):
+    broken = Asyncpg.breaks
+
+    def __init__(self, subject: Asyncpg, settings: dict[str, Any]) -> None:
+        super().__init__(subject)
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # of transactions that are left open
+        self.pool = AsyncpgPool(Maker(of_url(subject.url, {})), pool={"min_size": 0, **settings})
+        self.managed = self.pool.managed
+        self.uses = [self.transaction, self.statement]
+
+    async def statement(self) -> None:
+        self.compare(await self.pool.fetchval("SELECT $1::text", said := str(random.random())), said)
+
+    async def transaction(self) -> None:
+        async with self.pool.acquire() as conn:
+            with self.alone(conn.get_server_pid()):
+                async with conn.transaction():
+                    said = str(random.random())
+                    asked = await conn.fetchval("SELECT $1 || current_setting('theirs.name', true)", said)
+                    self.compare(asked, said, None)
+                if random.random() < 0.1:
+                    await conn.execute("SET theirs.name = 'left'")
+                if random.random() < 0.05:
+                    await conn.execute("BEGIN")
+                if random.random() < 0.02:
+                    await conn.close()
+                if random.random() < 0.05:
+                    straying = asyncio.create_task(conn.execute("SELECT pg_sleep(1)"))
+                    straying.add_done_callback(lambda task: task.cancelled() or task.exception())
+                    await asyncio.sleep(0)
+
+
+STORMS: dict[str, type[Any]] = {"redis": RedisStorm, "postgresql": PostgresStorm, "asyncpg": AsyncpgStorm}
 
 
 @pytest.mark.parametrize("validation", ["socket", "query"])

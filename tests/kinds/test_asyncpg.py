@@ -32,8 +32,9 @@ from poolmgr.targets.asyncpg.kind import ASYNCPG
 from poolmgr.targets.asyncpg.making import Maker
 from poolmgr.targets.asyncpg.pool import AsyncpgPool
 from tests.disclosure import disclosures
+from tests.forking import in_child
 from tests.kinds.test_postgresql_asyncio import Cancelled
-from tests.waiting import until
+from tests.waiting import until, when
 
 Make = Callable[..., AsyncpgPool]
 Look = Callable[[str], set[Any]]
@@ -74,14 +75,6 @@ def make(url: str, look: Look) -> Iterator[Make]:
 
     yield one
     until(lambda: not look(SESSIONS), "the connections of loops that ended to go")
-
-
-async def _when(condition: Callable[[], Any], what: str = "the condition") -> Any:
-    """`until()` for a task."""
-    async with asyncio.timeout(10):
-        while not (answer := condition()):
-            await asyncio.sleep(0.005)
-    return answer
 
 
 # -- what is left -----------------------------------------------------------------------------------------------------
@@ -343,7 +336,7 @@ def test_connection_that_comes_back_in_the_middle_of_a_statement_is_stopped_and_
         for sleep in ("execute", "fetch"):
             conn = await pool.acquire()
             running = asyncio.ensure_future(getattr(conn, sleep)("SELECT pg_sleep(60)"))
-            await _when(lambda: look(AT_WORK))
+            await when(lambda: look(AT_WORK))
             await pool.release(conn)
             with suppress(asyncpg.PostgresError, asyncpg.InterfaceError):
                 await running
@@ -471,19 +464,17 @@ def test_forked_child_has_connections_of_its_own(make: Make, look: Look) -> None
     loop = asyncio.new_event_loop()
     conn = loop.run_until_complete(pool._acquire(None))
     mine = loop.run_until_complete(conn.fetchval(PID))
-    if not (child := os.fork()):
+
+    def child() -> str:
+        refused = "used"
         try:
-            refused = False
-            try:
-                asyncio.run(_use(conn))
-            except asyncpg.InterfaceError:
-                refused = True
-            asyncio.run(pool.release(conn))
-            its_own = asyncio.run(_pid_of(pool))
-            os._exit(0 if refused and its_own != mine else 1)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            asyncio.run(_use(conn))
+        except asyncpg.InterfaceError:
+            refused = "refused"
+        asyncio.run(pool.release(conn))
+        return f"{refused} {asyncio.run(_pid_of(pool)) != mine}"
+
+    assert in_child(child) == "refused True"
     assert loop.run_until_complete(conn.fetchval(PID)) == mine
     loop.run_until_complete(pool.release(conn))
     loop.run_until_complete(loop.shutdown_asyncgens())
@@ -514,7 +505,7 @@ def test_task_that_is_cancelled_at_whichever_step_loses_no_connection(
         managed = pool.managed
         cancelled = Cancelled(at)
         await cancelled.within(use())
-        await _when(lambda: managed.load()[1:] == (0, 0) and len(managed.idle) == managed.places, f"{managed!r}")
+        await when(lambda: managed.load()[1:] == (0, 0) and len(managed.idle) == managed.places, f"{managed!r}")
         assert await pool.fetchval("SHOW work_mem") != "77MB"
         assert (managed.snapshot().reclaimed, managed.snapshot().left_behind) == (0, 0)
         return cancelled.steps >= at
@@ -554,7 +545,7 @@ def test_frozen_server_keeps_nobody_beyond_the_deadline(make: Make) -> None:  # 
             async with asyncio.timeout(4):
                 await pool.release(conn, timeout=0.3)
                 assert await pool.fetchval(PID) != frozen
-                await _when(lambda: pool.managed.snapshot().left_behind == 1)
+                await when(lambda: pool.managed.snapshot().left_behind == 1)
         finally:
             os.kill(frozen, signal.SIGCONT)
 
@@ -567,7 +558,7 @@ def test_close_waits_for_borrowers_until_its_deadline_and_breaks_off_the_rest(ma
     async def main() -> None:
         conn, other = await pool.acquire(), await pool.acquire()
         closing = asyncio.create_task(pool.close(timeout=0.5))
-        await _when(pool.is_closing)
+        await when(pool.is_closing)
         assert await conn.fetchval("SELECT 1") == 1
         await pool.release(conn)
         running = asyncio.ensure_future(other.execute("SELECT pg_sleep(60)"))
@@ -575,7 +566,7 @@ def test_close_waits_for_borrowers_until_its_deadline_and_breaks_off_the_rest(ma
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
             await running
         await pool.release(other)
-        await _when(lambda: not look(SESSIONS))
+        await when(lambda: not look(SESSIONS))
         assert await pool.fetchval("SELECT 1") == 1  # which opens another
 
     asyncio.run(main())
@@ -600,13 +591,13 @@ def test_statement_in_use_when_the_lease_ends_is_stopped(make: Make, look: Look)
     async def main() -> None:
         conn = await pool.acquire()
         running = asyncio.ensure_future(conn.execute("SELECT pg_sleep(60)"))
-        await _when(lambda: look(AT_WORK))
+        await when(lambda: look(AT_WORK))
         now = asyncio.get_running_loop().time()
         pool.managed.limit(Allowance(1, lapses=now + 0.1, ends=now + 0.2))
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
             await asyncio.wait_for(running, 5)
         await pool.release(conn)
-        await _when(lambda: not look(SESSIONS))
+        await when(lambda: not look(SESSIONS))
 
     asyncio.run(main())
 
@@ -624,7 +615,7 @@ def test_statement_of_a_task_that_ended_is_stopped(make: Make, look: Look) -> No
         pool.managed.leave()
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
             await kept[0]
-        await _when(lambda: not look(SESSIONS))
+        await when(lambda: not look(SESSIONS))
 
     asyncio.run(main())
 
@@ -636,7 +627,7 @@ def test_idle_connection_that_the_server_closed_is_never_handed_out(make: Make, 
         for wait in (False, True):
             first = await pool.fetchval(PID)
             look(f"SELECT pg_terminate_backend({first})")
-            await _when(lambda gone=first: gone not in look(SESSIONS))
+            await when(lambda gone=first: gone not in look(SESSIONS))
             if wait:
                 await asyncio.sleep(0.05)  # the loop reads of it
             assert await pool.fetchval(PID) != first

@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from poolmgr.exceptions import InvalidSpec
 from poolmgr.pools import declaring
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import scrub
@@ -20,10 +19,7 @@ def targets() -> tuple[str, ...]:
 
 def bootstrap(target: str) -> PoolSpec | None:
     """The settings of a pool before any profile; None where they are wrong, which the system checks report."""
-    try:
-        return declaring.bootstrap(declaring.declared(ASYNCPG)[target], ASYNCPG)
-    except InvalidSpec:
-        return None
+    return declaring.bootstrap_of(target, ASYNCPG)
 
 
 def address(target: str) -> str:
