@@ -6,7 +6,6 @@ The names of asyncpg's that are overridden or asked here are its own inside; the
 from __future__ import annotations
 
 import asyncio
-from asyncio import _get_running_loop
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -18,6 +17,7 @@ from weakref import ref
 from asyncpg.connect_utils import _cancel
 from asyncpg.protocol.protocol import PreparedStatementState
 
+from poolmgr.pools.aio.bridge import running_loop
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.sockets import Ear, first_byte, hang_up, has_hung_up, say_good_bye
@@ -95,7 +95,7 @@ class Tracked(asyncpg.Connection):  # type: ignore[misc]
 
     def expect_its_loop(self) -> None:
         """Raises ``InterfaceError`` in another loop or thread, and in a forked child: asyncpg's code would crash there."""
-        if _get_running_loop() is not self._loop or not here:
+        if running_loop() is not self._loop or not here:
             if not here:
                 attend()
             raise asyncpg.InterfaceError(

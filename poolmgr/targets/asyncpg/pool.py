@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from time import monotonic
 from typing import Any
 
-from poolmgr.pools.aio.bridge import Bridge
+from poolmgr.pools.aio.bridge import Bridge, running_loop
 from poolmgr.pools.aio.perloop import PerLoop
 from poolmgr.pools.aio.pool import LoopPool
 from poolmgr.pools.core.slot import Slot
@@ -126,7 +126,7 @@ class AsyncpgPool:
     async def _acquire(self, timeout: float | None) -> Lent:
         asked = monotonic()
         pool = self._loops.last
-        if pool is None or pool.retired or pool.loop is not asyncio.get_running_loop():
+        if pool is None or pool.retired or pool.loop is not running_loop():
             pool = self._loops.here()
         lent = Lent(await pool.acheckout(timeout), self)
         if self._setup is not None:
