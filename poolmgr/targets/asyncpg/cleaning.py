@@ -8,7 +8,7 @@ from typing import Any
 
 from poolmgr.pools.sql.pinning import EXTENDS, INDELIBLE
 from poolmgr.secrets import scrub_unread
-from poolmgr.targets.asyncpg.connection import CODEC, NAMED, Tracked
+from poolmgr.targets.asyncpg.noting import CODEC, NAMED, Noting
 
 logger = logging.getLogger("poolmgr.pool")
 
@@ -26,7 +26,7 @@ _SPARES_STATEMENTS = frozenset(
 )
 
 
-def is_worth_it(conn: Tracked, target: str) -> bool:
+def is_worth_it(conn: Noting, target: str) -> bool:
     """Whether anything but another connection helps."""
     if lasting := conn.left & BEYOND_CLEANING:
         logger.info("pool %r: a connection is closed, since its borrower has left what stays: %s", target, *lasting)
@@ -37,7 +37,7 @@ def is_worth_it(conn: Tracked, target: str) -> bool:
     return True
 
 
-async def clean(conn: Tracked, target: str, configure: Any, seconds: float) -> bool:
+async def clean(conn: Noting, target: str, configure: Any, seconds: float) -> bool:
     """Wipe every trace of the last borrower, within so many seconds; whether that succeeded. Of no use else.
 
     ``configure`` makes it again what the site has made it, where a wipe undoes that.
@@ -52,7 +52,7 @@ async def clean(conn: Tracked, target: str, configure: Any, seconds: float) -> b
     return True
 
 
-async def _clean(conn: Tracked, configure: Any) -> None:
+async def _clean(conn: Noting, configure: Any) -> None:
     if conn._protocol._is_cancelling():
         await conn._protocol._wait_for_cancellation()
     conn._check_open()
@@ -75,7 +75,7 @@ async def _clean(conn: Tracked, configure: Any) -> None:
     conn.begin()
 
 
-def _tell_of_transaction(conn: Tracked) -> None:
+def _tell_of_transaction(conn: Noting) -> None:
     # As asyncpg does, unless its own block is about to end it.
     if conn._top_xact is None or not conn._top_xact._managed:
         conn._loop.call_exception_handler({"message": f"Resetting connection with an active transaction {conn!r}"})

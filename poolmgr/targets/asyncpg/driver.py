@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 from poolmgr.exceptions import CheckoutError
-from poolmgr.pools.aio.bridge import Bridge, LoopBusy
+from poolmgr.pools.aio.bridge import Bridge
 from poolmgr.pools.aio.forgotten import is_suspended, users_of
 from poolmgr.pools.aio.making import Making
 from poolmgr.pools.core.driver import NoAnswer, Refused
@@ -53,7 +53,7 @@ class AsyncpgDriver:
     def close(self, conn: Tracked, deadline: float) -> bool:
         if self._bridge.is_open and not conn.parted:
             # In the middle of a statement asyncpg's own would have to wait.
-            with suppress(LoopBusy, Exception):
+            with suppress(Exception):
                 self._bridge.run(partial(_close, conn, deadline), max(0.1, deadline - monotonic()))
         conn.part_from_outside()
         if not self._bridge.tell(conn.let_go):
