@@ -25,7 +25,18 @@ from benchmarks import servers
 from benchmarks.report import Measurement
 from poolsite.demo.processes import stop_on_signals
 
-NAMES = ("cost", "hold", "spike", "contention", "search", "sharing", "caches", "engines", "async_engines", "asyncpg_pools")
+NAMES = (
+    "cost",
+    "hold",
+    "spike",
+    "contention",
+    "search",
+    "sharing",
+    "caches",
+    "engines",
+    "async_engines",
+    "asyncpg_pools",
+)
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PACKAGES = (
     "Django",

@@ -7,7 +7,9 @@ from .browser import Browser
 from .reader import read_figures
 
 VISITORS = 2
-PATHS = tuple(f"/api/search?q=thread+pool&limit=3&through={through}" for through in ("orm", "sqlalchemy", "asyncpg", "all"))
+PATHS = tuple(
+    f"/api/search?q=thread+pool&limit=3&through={through}" for through in ("orm", "sqlalchemy", "asyncpg", "all")
+)
 
 
 class Load:

@@ -39,7 +39,7 @@ class MainJob:
         yield "PostgreSQL and Redis start", self.start_servers
         yield "the database is migrated, the documents are loaded", self.prepare
         yield "web, console, Celery worker and beat start, the site answers", self.start_processes
-        yield "a search answers through ORM, SQLAlchemy and asyncpg alike, as page and JSON; a bad one is refused", self.search
+        yield "a search answers alike through ORM, SQLAlchemy and asyncpg, as page and JSON", self.search
         yield "dashboard and admin refuse strangers and users who are not staff", self.refuse
         yield "dashboard and admin load for the operator", self.log_in
         yield "every process reports its pools", self.meet_the_fleet

@@ -82,9 +82,8 @@ def _document(row: Sequence[Any]) -> Document:
     return document
 
 
-_NEAREST = (
-    f"SELECT {', '.join(_READ)}, 1 - (embedding <=> $1) FROM {Document._meta.db_table} ORDER BY embedding <=> $1 LIMIT $2"
-)
+_COLUMNS_AND_TABLE = f"{', '.join(_READ)}, 1 - (embedding <=> $1) FROM {Document._meta.db_table}"
+_NEAREST = f"SELECT {_COLUMNS_AND_TABLE} ORDER BY embedding <=> $1 LIMIT $2"
 
 
 def _asyncpg(vector: list[float], limit: int) -> tuple[list[Document], float, int]:

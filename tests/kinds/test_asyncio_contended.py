@@ -203,7 +203,9 @@ class AsyncpgStorm(Storm):
 
     def __init__(self, subject: Asyncpg, settings: dict[str, Any]) -> None:
         super().__init__(subject)
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # of transactions that are left open
+        asyncio.get_running_loop().set_exception_handler(
+            lambda loop, context: None
+        )  # of transactions that are left open
         self.pool = AsyncpgPool(Maker(of_url(subject.url, {})), pool={"min_size": 0, **settings})
         self.managed = self.pool.managed
         self.uses = [self.transaction, self.statement]

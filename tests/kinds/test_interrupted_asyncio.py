@@ -132,7 +132,9 @@ def make(request: Any, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) 
     if request.param == "asyncpg":
         yield partial(OnAsyncpg, url)
     else:
-        yield partial(OnAlchemy, url.replace("postgresql://", f"{request.param}://".replace("sqlalchemy", "postgresql")))
+        yield partial(
+            OnAlchemy, url.replace("postgresql://", f"{request.param}://".replace("sqlalchemy", "postgresql"))
+        )
     pools.emptied(url)
 
 

@@ -99,7 +99,9 @@ def accounts(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterato
         console.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
-@pytest.fixture(params=["cache", "django-redis", "redis", "redis-asyncio", "sqlalchemy", "sqlalchemy-asyncio", "asyncpg"])
+@pytest.fixture(
+    params=["cache", "django-redis", "redis", "redis-asyncio", "sqlalchemy", "sqlalchemy-asyncio", "asyncpg"]
+)
 def place(request: pytest.FixtureRequest, accounts: tuple[str, str], settings: Any) -> Iterator[Place]:
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
     agent.stop()

@@ -29,7 +29,13 @@ _OTHERS = frozenset(
     {
         *("pool", "assume_role", "isolation_level", "server_side_binding", "cursor_factory", "row_factory"),
         *("prepare_threshold", "context", "autocommit", "connect_timeout", "keepalives", "keepalives_idle"),
-        *("keepalives_interval", "keepalives_count", "tcp_user_timeout", "fallback_application_name", "client_encoding"),
+        *(
+            "keepalives_interval",
+            "keepalives_count",
+            "tcp_user_timeout",
+            "fallback_application_name",
+            "client_encoding",
+        ),
     }
 )
 Arguments = Callable[[], dict[str, Any]]

@@ -51,10 +51,11 @@ class AsyncpgDriver:
         slot.has_news = conn.news(slot.has_news)
 
     def close(self, conn: Tracked, deadline: float) -> bool:
-        if self._bridge.is_open and not conn.parted:
-            # In the middle of a statement asyncpg's own would have to wait.
+        # In the middle of a statement asyncpg's own would have to wait. A loop that is late leaves time to hear the end.
+        if self._bridge.is_open and not (conn.parted or conn.is_closed() or conn.is_at_work):
+            seconds = max(0.05, (deadline - monotonic()) / 2)
             with suppress(Exception):
-                self._bridge.run(partial(_close, conn, deadline), max(0.1, deadline - monotonic()))
+                self._bridge.run(partial(conn.close, timeout=seconds), seconds)
         conn.part_from_outside()
         if not self._bridge.tell(conn.let_go):
             conn.let_go()
@@ -123,11 +124,6 @@ async def ask(conn: Tracked, query: str, seconds: float) -> None:
         raise Refused from ex
     finally:
         conn.left = frozenset()
-
-
-async def _close(conn: Tracked, deadline: float) -> None:
-    if not (conn.is_closed() or conn.is_at_work):
-        await conn.close(timeout=max(0.05, deadline - monotonic()))
 
 
 async def _validate(conn: Tracked, query: str) -> None:
