@@ -552,6 +552,25 @@ def test_frozen_server_keeps_nobody_beyond_the_deadline(make: Make) -> None:  # 
     asyncio.run(main())
 
 
+def test_connection_that_asyncpg_itself_aborts_keeps_its_place_until_the_server_s_process_is_gone(make: Make) -> None:  # P6
+    pool = make(connection_timeout=2.0)
+
+    async def main() -> None:
+        conn = await pool.acquire()
+        frozen = await conn.fetchval(PID)
+        os.kill(frozen, signal.SIGSTOP)
+        try:
+            with pytest.raises(UnicodeEncodeError):
+                await conn.execute("SELECT '\ud800'")
+            await pool.release(conn)
+            assert await pool.fetchval(PID) != frozen
+            assert pool.managed.snapshot().left_behind == 1
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+
+    asyncio.run(main())
+
+
 def test_close_waits_for_borrowers_until_its_deadline_and_breaks_off_the_rest(make: Make, look: Look) -> None:  # P8
     pool = make(max_size=2)
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from threading import Event, Lock
 from typing import Any
+from weakref import ref
 
 from asyncpg.connect_utils import _cancel
 
@@ -39,6 +40,8 @@ class Tracked(Noting):
         self._ear: Ear | None = None
         self._ear_lock = Lock()
         super().__init__(*args)
+        # What asyncpg finds wrong with the conversation it aborts without a word to the connection.
+        self._protocol.abort = partial(_abort, ref(self), ref(self._protocol))
 
     def _drop_global_statement_cache(self) -> None:
         for each in self._of_its_pool():
@@ -156,6 +159,13 @@ class Tracked(Noting):
         self.let_go()
         if (ear := self.take_ear()) is not None:
             ear.close()
+
+
+def _abort(of: ref[Tracked], protocol: ref[Any]) -> None:
+    if (conn := of()) is not None:
+        conn._prick_up()
+    if (its := protocol()) is not None:
+        type(its).abort(its)
 
 
 def _fileno_of(transport: Any) -> int:

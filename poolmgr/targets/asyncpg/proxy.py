@@ -19,7 +19,7 @@ class Lent(PoolConnectionProxy):  # type: ignore[misc]
         self.slot = slot
         self.epoch = slot.epoch
         self.front = front
-        self._con = slot.conn
+        self._con = slot.conn  # type: ignore[misc]
         slot.conn._set_proxy(self)
 
     def __del__(self) -> None:
