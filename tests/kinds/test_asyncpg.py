@@ -313,6 +313,22 @@ def test_what_was_released_is_over_for_who_keeps_it(make: Make) -> None:  # P3
     asyncio.run(main())
 
 
+def test_call_that_begins_only_after_the_release_reaches_nobody_s_connection(make: Make, look: Look) -> None:  # P3
+    pool = make()
+
+    async def main() -> None:
+        async with pool.acquire() as conn:
+            late = [asyncio.ensure_future(conn.execute("SELECT pg_sleep(60)")), asyncio.ensure_future(conn.close())]
+        async with pool.acquire() as other:
+            await asyncio.sleep(0)
+            assert await other.fetchval("SELECT 1") == 1
+        for each in late:
+            with pytest.raises(asyncpg.InterfaceError, match="released back"):
+                await each
+
+    asyncio.run(main())
+
+
 def test_what_is_not_the_pool_s_is_not_taken(make: Make, url: str) -> None:
     pool = make()
 
@@ -552,7 +568,7 @@ def test_frozen_server_keeps_nobody_beyond_the_deadline(make: Make) -> None:  # 
     asyncio.run(main())
 
 
-def test_connection_that_asyncpg_itself_aborts_keeps_its_place_until_the_server_s_process_is_gone(make: Make) -> None:  # P6
+def test_connection_that_asyncpg_aborts_keeps_its_place_until_the_server_s_process_is_gone(make: Make) -> None:  # P6
     pool = make(connection_timeout=2.0)
 
     async def main() -> None:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from asyncpg.pool import PoolConnectionProxy
 
 from poolmgr.pools.core.slot import Slot
 from poolmgr.targets.asyncpg.connection import Tracked
+from poolmgr.targets.asyncpg.library import asyncpg
+
+
+def _looking_when_it_begins(name: str) -> Any:
+    """A method of the connection's that is awaited: asyncpg's looks whether it is over when it is called, not when it begins."""
+    theirs = getattr(PoolConnectionProxy, name)
+
+    async def call(self: Lent, *args: Any, **kwargs: Any) -> Any:
+        return await theirs(self, *args, **kwargs)
+
+    call.__name__, call.__doc__ = name, theirs.__doc__
+    return call
 
 
 class Lent(PoolConnectionProxy):  # type: ignore[misc]
@@ -46,3 +59,8 @@ class Lent(PoolConnectionProxy):  # type: ignore[misc]
         con: Tracked = self._detach()
         con.end_checkout()
         return con
+
+
+for _name in dir(asyncpg.Connection):
+    if not _name.startswith("_") and inspect.iscoroutinefunction(getattr(asyncpg.Connection, _name)):
+        setattr(Lent, _name, _looking_when_it_begins(_name))
