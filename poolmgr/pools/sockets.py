@@ -21,6 +21,8 @@ _LONGEST = 5.0
 #: Seconds of silence after which the kernel asks a host, and between two such questions; how many may go unanswered; and the
 #: milliseconds for which what was sent may be.
 KEEPALIVES_IDLE, KEEPALIVES_INTERVAL, KEEPALIVES_COUNT, TCP_USER_TIMEOUT = 30, 5, 3, 20_000
+#: Seconds after which what runs is stopped again for the first time: the first request may have come before its statement.
+_SOON = 0.05
 
 
 def hang_up(fileno: int) -> None:
@@ -148,10 +150,12 @@ class Ear:
         return gone
 
     def _hears(self, deadline: float) -> bool:
+        pause = _SOON
         while self.stop is not None and monotonic() < deadline:
             self.stop(deadline)
-            if _hears_the_end(self._sock, min(deadline, monotonic() + AGAIN)):
+            if _hears_the_end(self._sock, min(deadline, monotonic() + pause)):
                 return True
+            pause = min(2 * pause, AGAIN)
         return _hears_the_end(self._sock, deadline)
 
     def _insist(self) -> None:
