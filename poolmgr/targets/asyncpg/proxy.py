@@ -13,7 +13,7 @@ from poolmgr.targets.asyncpg.library import asyncpg
 
 
 def _looking_when_it_begins(name: str) -> Any:
-    """A method of the connection's that is awaited: asyncpg's looks whether it is over when it is called, not when it begins."""
+    """A method that is awaited. asyncpg's looks whether the checkout is over when it is called, and not when it begins."""
     theirs = getattr(PoolConnectionProxy, name)
 
     async def call(self: Lent, *args: Any, **kwargs: Any) -> Any:
