@@ -58,6 +58,8 @@ def test_pages_fit_and_can_be_read(site: Page, scheme: str, width: int) -> None:
 
 def _looks_right(site: Page, path: str, width: int) -> None:
     assert site.run("return document.documentElement.scrollWidth") <= width, path
+    cut = "return [...document.querySelectorAll('.choices')].filter(each => each.scrollWidth > each.clientWidth).length"
+    assert site.run(cut) == 0, path
     assert site.run(OF_THE_WHOLE_PAGE) == [], path
     complaints = [each for each in site.complaints() if " 400 (" not in each]
     assert complaints == [], path
