@@ -27,6 +27,17 @@ COUNT = "SELECT count(*) FROM generate_series(1, 10000000000)"
 STUBBORN = (
     "DO $$ BEGIN BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END; PERFORM pg_sleep(60); END $$"
 )
+#: No cancel ends it before a second after the first is over.
+LASTING = """
+DO $$ DECLARE ends timestamptz;
+BEGIN LOOP
+    BEGIN PERFORM pg_sleep(60);
+    EXCEPTION WHEN query_canceled THEN
+        ends := coalesce(ends, clock_timestamp() + interval '1 s');
+        IF clock_timestamp() > ends THEN RAISE; END IF;
+    END;
+END LOOP; END $$
+"""
 
 
 class Psycopg(Alchemy):
@@ -124,7 +135,7 @@ def test_statement_that_outlasts_the_patience_for_its_place_is_stopped(  # P6
 
     def borrow_and_end() -> None:
         held.append(alchemy.borrow())
-        alchemy.begin(held[0], STUBBORN)
+        alchemy.begin(held[0], LASTING)
 
     in_thread(borrow_and_end)
     until(running)
