@@ -12,6 +12,7 @@ import pytest
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 
 from . import servers as running
+from .bouncer import Bouncer
 
 pytest_plugins = ["tests.rules"]
 
@@ -67,6 +68,24 @@ def make_redis() -> Iterator[Callable[[], EmbeddedRedis]]:
     yield make
     for server in made:
         server.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def make_bouncer(request: pytest.FixtureRequest, postgres: EmbeddedPostgres) -> Iterator[Callable[..., Bouncer]]:
+    """Start a PgBouncer for a module: make_bouncer({"app": "pool_size=3"}, max_client_conn=5)."""
+    directory = running.scratch_directory()
+    module = request.module.__name__.rpartition(".")[2]
+    made: list[Bouncer] = []
+
+    def make(databases: dict[str, str] | None = None, **settings: object) -> Bouncer:
+        url = str(postgres.create_database(f"{module}_{len(made)}"))
+        made.append(Bouncer(directory / f"bouncer{len(made)}", url, databases, **settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop()
     shutil.rmtree(directory, ignore_errors=True)
 
 

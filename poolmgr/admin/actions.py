@@ -48,6 +48,8 @@ def duplicate(site: _Site, request: HttpRequest, selected: _Profiles) -> HttpRes
     for profile in selected:
         try:
             made = profiles.duplicate_for_role(profile, role, request.user.get_username())
+        except ValueError as refused:
+            site.message_user(request, f"{profile.target}: {refused}", messages.ERROR)
         except IntegrityError:
             said = _("%(target)s has a profile for the role %(role)s already; edit that one.")
             name = dict(PoolProfile.Role.choices)[role]

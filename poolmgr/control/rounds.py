@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Event, Lock, Thread
 from time import monotonic, time
 
@@ -15,12 +16,13 @@ from poolmgr.control.access import control_alias, control_database
 from poolmgr.control.deadline import deadline
 from poolmgr.control.following.follower import Follower
 from poolmgr.control.following.orders import Orders
+from poolmgr.control.leading import Leading
 from poolmgr.control.sharing.tender import Tender
-from poolmgr.control.store import StoreDown, get_store
+from poolmgr.control.store import FleetStore, StoreDown, get_store
 from poolmgr.control.store.base import Heard
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.identity import host, process_uid, role, short_name
-from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.pools import registry
 from poolmgr.pools.port import Pool
 from poolmgr.version import __version__
@@ -49,6 +51,7 @@ class Agent:
         self._orders = Orders(self.uid, self._store.wake)
         self._follower = Follower(self.uid, self._role, self._orders)
         self._tender = Tender(self.uid, self._call)
+        self._leading = Leading(self.uid)
         self._store_error = ""
         self._store_lost = 0.0
         self._has_row = False
@@ -135,6 +138,7 @@ class Agent:
         if self._beats_in_rows:
             self._has_row = True
             self._rows.beat(self._report())
+            self._lead(self._rows)
         elif self._has_row:
             # Back at Redis: a row that only grew old would be taken for a process that died.
             self._rows.forget(self.uid)
@@ -147,6 +151,7 @@ class Agent:
             return
         try:
             self._store.beat(self._report())
+            self._lead(self._store)
         except StoreDown as error:
             if not self._store_error:
                 self._store_lost = time()
@@ -161,9 +166,16 @@ class Agent:
                     self._follower.due = 0.0
             self._store_error, self._store_lost = "", 0.0
 
+    def _lead(self, store: FleetStore) -> None:
+        """After the report, so that the next one, which follows soon, has what was found where this process leads now."""
+        if self._follower.informed and self._leading.turn(store):
+            soon = monotonic() + _GLANCE
+            self._beat_due = min(self._beat_due, soon)
+            if store is self._rows:
+                self._follower.due = min(self._follower.due, soon)
+
     def _report(self) -> ProcessBeat:
-        pools = registry.pools()
-        told = (*self._follower.problems, self._store_error, self._tender.problem, *(pool.problem for pool in pools))
+        told = (*self._follower.problems, self._store_error, self._tender.problem, self._leading.problem)
         return ProcessBeat(
             uid=self.uid,
             host=host(),
@@ -173,7 +185,7 @@ class Agent:
             at=time(),
             version=__version__,
             name=short_name(),
-            pools=tuple(pool.snapshot() for pool in pools),
+            pools=tuple(_told(pool) for pool in registry.pools()),
             acks=self._orders.recent(),
             control_lost=lost.since if (lost := reach.known_outage(control_alias())) else 0.0,
             store_lost=self._store_lost,
@@ -210,14 +222,23 @@ class Agent:
     def _say_goodbye(self) -> None:
         if self._store.pushes:
             with _whatever_happens():
+                self._leading.give_up(self._store)
+            with _whatever_happens():
                 self._store.forget(self.uid)
         if not self._quiet:
             with _whatever_happens(), control_database() as alias, deadline(alias, _FAREWELL):
                 if self._has_row:
                     with _whatever_happens():
+                        self._leading.give_up(self._rows)
+                    with _whatever_happens():
                         self._rows.forget(self.uid)
                 self._tender.give_back()
         self._store.close()
+
+
+def _told(pool: Pool) -> PoolSnapshot:
+    told = pool.snapshot()
+    return replace(told, problem=pool.problem) if pool.problem else told
 
 
 @contextmanager

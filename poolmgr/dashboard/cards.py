@@ -87,6 +87,7 @@ class Card:
     pending: int
     waiting: str
     times: tuple[Times, ...]
+    means: tuple[tuple[str, Figure], ...]
     oldest: Figure
     holders: tuple[HolderLine, ...]
     pins: tuple[tuple[str, str], ...]
@@ -128,12 +129,13 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
         sentence=sentence,
         paused=_paused(stopped, len(pools)),
         all_paused=0 < len(pools) == stopped,
-        tiles=_tiles(view),
+        tiles=_tiles(view, kind),
         segments=_segments(view),
         bar_text=_bar_text(view),
         pending=view.pending,
         waiting=number(view.pending),
-        times=(_times(_("Wait time"), view.wait), _times(_("Use time"), view.use)),
+        times=() if kind.elsewhere else (_times(_("Wait time"), view.wait), _times(_("Use time"), view.use)),
+        means=_means(view) if kind.elsewhere else (),
         oldest=timed(view.oldest_checkout) if view.used else Figure(DASH, _("nothing is checked out")),
         holders=_holders(view.target, fleet, kind),
         pins=tuple((reason, number(count)) for reason, count in sorted(view.pins.items(), key=lambda pin: -pin[1])),
@@ -177,9 +179,13 @@ def _paused(stopped: int, pools: int) -> str:
     return _("paused") if stopped == pools else _("%(n)s of %(all)s paused") % {"n": stopped, "all": pools}
 
 
-def _tiles(view: TargetView) -> tuple[Tile, ...]:
-    p95 = view.wait.quantile(0.95)
+def _tiles(view: TargetView, kind: Kind) -> tuple[Tile, ...]:
     full = view.used >= view.capacity > 0
+    if kind.elsewhere:
+        mean = duration(view.means.get("wait"))
+        told = [Tile(_("Mean wait"), mean, "", _("of the last minute; %(kind)s tells no more") % {"kind": kind.label})]
+    else:
+        told = [_wait(view), _timeouts(view)]
     return (
         Tile(
             _("In use"),
@@ -195,14 +201,22 @@ def _tiles(view: TargetView) -> tuple[Tile, ...]:
             _("requests that wait for a connection now"),
             "warning" if view.pending else "",
         ),
-        Tile(_("Wait p95"), duration(p95), "", _("95 of 100 checkouts of the last minute waited less")),
-        Tile(
-            _("Timeouts"),
-            number(view.timeouts),
-            _("last minute"),
-            _("checkouts that got no connection in time"),
-            "critical" if view.timeouts else "",
-        ),
+        *told,
+    )
+
+
+def _wait(view: TargetView) -> Tile:
+    p95 = view.wait.quantile(0.95)
+    return Tile(_("Wait p95"), duration(p95), "", _("95 of 100 checkouts of the last minute waited less"))
+
+
+def _timeouts(view: TargetView) -> Tile:
+    return Tile(
+        _("Timeouts"),
+        number(view.timeouts),
+        _("last minute"),
+        _("checkouts that got no connection in time"),
+        "critical" if view.timeouts else "",
     )
 
 
@@ -237,6 +251,14 @@ def _times(label: str, spread: Distribution) -> Times:
     said = ngettext("%(n)s in the last minute", "%(n)s in the last minute", count) % {"n": number(count)}
     p50, p95, p99 = (timed(spread.quantile(q)) for q in (0.5, 0.95, 0.99))
     return Times(label, p50, p95, p99, said)
+
+
+def _means(view: TargetView) -> tuple[tuple[str, Figure], ...]:
+    """Of a server that tells no more."""
+    return (
+        (_("Mean wait time"), timed(view.means.get("wait"))),
+        (_("Mean transaction"), timed(view.means.get("use"))),
+    )
 
 
 def _holders(target: str, fleet: Fleet, kind: Kind) -> tuple[HolderLine, ...]:

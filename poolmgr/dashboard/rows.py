@@ -9,10 +9,11 @@ from django.utils.translation import ngettext
 
 from poolmgr.conf import conf
 from poolmgr.control.reporting.fleet import Fleet
-from poolmgr.dashboard.present import Figure, ago, duration, number, timed
+from poolmgr.dashboard.present import DASH, Figure, ago, duration, number, timed
 from poolmgr.dashboard.wanted import Wanted, settings_label
 from poolmgr.metrics.health import verdict_of
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
+from poolmgr.targets.known import kind_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,13 @@ def _row(beat: ProcessBeat, pool: PoolSnapshot, fleet: Fleet, expected: tuple[st
         limited=_limited(pool),
         wait=timed(pool.recent_wait_time.quantile(0.95)),
         oldest=timed(pool.oldest_checkout if pool.used else None),
-        timeouts=number(pool.recent_timeouts),
+        timeouts=DASH if kind_named(pool.kind).elsewhere else number(pool.recent_timeouts),
         settings=settings_label(pool.profile, pool.revision),
         drift=_drift((pool.profile, pool.revision), expected),
         beat=ago(age),
         late=late,
         up=duration(fleet.at - beat.started),
-        problems=beat.problems,
+        problems=(*beat.problems, *((pool.problem,) if pool.problem else ())),
     )
 
 

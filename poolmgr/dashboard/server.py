@@ -19,7 +19,8 @@ class ServerLine:
     """The state of the server, as far as anybody looked. ``old`` means that no recent check says so.
 
     ``message`` is empty where the figures, or the verdict above them, say it already. The figures are ``known`` of a server
-    that counts its connections; one that ``let_in`` the check took so long, and one that was ``asked`` so long to answer.
+    that counts its connections, and those of the fleet where they are ``counted``; one that ``let_in`` the check took so
+    long, and one that was ``asked`` so long to answer.
     """
 
     state: str
@@ -33,6 +34,7 @@ class ServerLine:
     width_others: str = "0%"
     x_others: str = "0%"
     known: bool = False
+    counted: bool = False
     let_in: bool = False
     asked: bool = False
     connect: Figure = _NONE
@@ -63,6 +65,7 @@ def server_line(view: TargetView, known: bool = True) -> ServerLine:
         x_others=share(ours, max(room, used)),
         width_others=share(max(0, used - ours), max(room, used)),
         known=known,
+        counted=check.ours is not None,
         let_in=check.connect_time is not None,
         asked=check.query_time is not None,
         connect=timed(check.connect_time),

@@ -7,10 +7,12 @@ would fall whenever one restarts, which ``rate()`` takes for a reset of the whol
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.metrics.histogram import BOUNDS, Distribution
 from poolmgr.metrics.snapshot import PoolSnapshot
+from poolmgr.targets.known import kind_named
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _STATES = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
@@ -59,9 +61,21 @@ def render(fleet: Fleet, control_up: bool = True) -> str:
         for beat in fleet.processes
         for pool in beat.pools
     )
-    return "\n".join(
-        [*_connections(pools), *_figures(pools), *_distributions(pools), *_targets(fleet), *_control(control_up), ""]
+    sections = (
+        _connections(pools),
+        _figures(pools),
+        _distributions(_told(pools)),
+        _means(pools),
+        _targets(fleet),
+        _control(control_up),
+        ("",),
     )
+    return "\n".join(chain.from_iterable(sections))
+
+
+def _told(pools: _Pools) -> _Pools:
+    """Those whose every checkout is counted and timed; a server that keeps its own pools tells less."""
+    return tuple((labels, pool) for labels, pool in pools if not kind_named(pool.kind).elsewhere)
 
 
 def _connections(pools: _Pools) -> Iterator[str]:
@@ -75,7 +89,8 @@ def _figures(pools: _Pools) -> Iterator[str]:
     for kind, figures in (("gauge", _GAUGES), ("counter", _COUNTERS)):
         for name, text, read in figures:
             yield from _head(name, kind, text)
-            yield from (_line(_PREFIX + name, labels, read(pool)) for labels, pool in pools)
+            of = pools if kind == "gauge" else _told(pools)
+            yield from (_line(_PREFIX + name, labels, read(pool)) for labels, pool in of)
     yield from _head("pins_total", "counter", "Returns of connections that session state had pinned, by reason.")
     for labels, pool in pools:
         for reason, number in sorted(pool.pins.items()):
@@ -92,6 +107,16 @@ def _distributions(pools: _Pools) -> Iterator[str]:
                 yield _line(_PREFIX + name + "_bucket", (*labels, ("le", bound)), below)
             yield _line(_PREFIX + name + "_sum", labels, seen.total)
             yield _line(_PREFIX + name + "_count", labels, seen.count)
+
+
+def _means(pools: _Pools) -> Iterator[str]:
+    for name, text in (("wait", "From asking for a connection to getting it"), ("use", "Of a transaction")):
+        yield from _head(
+            f"{name}_time_mean_seconds", "gauge", f"{text}: the mean of the last minute, where no more is told."
+        )
+        for labels, pool in pools:
+            if name in pool.recent_means:
+                yield _line(f"{_PREFIX}{name}_time_mean_seconds", labels, pool.recent_means[name])
 
 
 def _targets(fleet: Fleet) -> Iterator[str]:

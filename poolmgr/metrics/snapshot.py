@@ -79,8 +79,10 @@ class PoolSnapshot:
     recent_timeouts: int = 0
     recent_refused: int = 0
     recent_checkouts: int = 0
+    recent_means: dict[str, float] = field(default_factory=dict)  # "wait", "use": seconds, where no quantiles are told
     last_error: str = ""  # of the last failed connect, while none has succeeded since
     last_error_at: float = 0.0
+    problem: str = ""  # what keeps it from doing as its settings say
 
     @property
     def size(self) -> int:

@@ -42,6 +42,14 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Lead',
+            fields=[
+                ('target', models.CharField(max_length=200, primary_key=True, serialize=False)),
+                ('process', models.CharField(max_length=64)),
+                ('until', models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
             name='Lease',
             fields=[
                 ('uid', models.CharField(max_length=64, primary_key=True, serialize=False)),

@@ -2,6 +2,7 @@
 
 from poolmgr.models.command import Acknowledgement, Command
 from poolmgr.models.event import Event
+from poolmgr.models.lead import Lead
 from poolmgr.models.lease import Lease, Ledger
 from poolmgr.models.process import Process
 from poolmgr.models.profile import PoolProfile
@@ -13,6 +14,7 @@ __all__ = [
     "Command",
     "Event",
     "HealthCheck",
+    "Lead",
     "Lease",
     "Ledger",
     "PoolProfile",

@@ -16,6 +16,8 @@ from poolmgr.pools.spec import FIELDS, POOL_MODES, VALIDATIONS, PoolSpec
 from poolmgr.targets.known import likely_kind_of
 
 _D = PoolSpec()
+#: Of what one process manages for all, whatever its role.
+ONE_PROFILE = "It is managed by whichever process leads, whatever its role: leave this at “any role”."
 
 
 class PoolProfile(models.Model):
@@ -190,4 +192,5 @@ class PoolProfile(models.Model):
     def _errors(self) -> dict[str, str]:
         known = {name: value for name, value in self.values().items() if value is not None}
         kind = likely_kind_of(self.target)
-        return kind.errors_in({**kind.defaults.to_dict(), **known})
+        found = kind.errors_in({**kind.defaults.to_dict(), **known})
+        return {**found, "role": ONE_PROFILE} if kind.elsewhere and self.role else found

@@ -10,6 +10,10 @@ from poolmgr.pools.queries import select_error
 from poolmgr.pools.spec import FIELDS, PoolSpec, errors_in, make_spec, plainly
 
 
+def _no_limits(values: Mapping[str, Any]) -> dict[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """Pure data, without the library: the process that shows the admin may not have it.
@@ -27,6 +31,9 @@ class Kind:
     ``end`` is what a server calls its end of a connection, of which it tells a number. ``prefix`` begins the names
     of those of its targets that aren't declared by name.
     ``query_error`` says what is wrong with a validation query, or nothing.
+    ``limits`` says, of all values of a profile, which the kind can't have as they are, each with a sentence.
+    ``elsewhere`` says that the pools are a server's own, which keeps to a budget by itself: one process of the fleet leads,
+    and manages them for all by ``handing.manager()``. What it tells of times are means.
     ``joins`` says that the pools are the library's own, and that its module ``joining`` is told when Django is ready.
     """
 
@@ -43,6 +50,8 @@ class Kind:
     defaults: PoolSpec = field(default_factory=PoolSpec)
     declares: Mapping[str, tuple[Callable[[Any], bool], str]] = field(default_factory=dict)
     query_error: Callable[[Any], str] = select_error
+    limits: Callable[[Mapping[str, Any]], dict[str, str]] = _no_limits
+    elsewhere: bool = False
     joins: bool = False
 
     def __post_init__(self) -> None:
@@ -55,7 +64,8 @@ class Kind:
 
     def errors_in(self, values: Mapping[str, Any]) -> dict[str, str]:
         """What is wrong with ``values`` (all of ``FIELDS``): each field's name with a sentence; empty when all is well."""
-        return {**errors_in(values, self.query_error), **self.refusals(values)}
+        found = {**errors_in(values, self.query_error), **self.refusals(values)}
+        return {**{name: why for name, why in self.limits(values).items() if name not in found}, **found}
 
     def refusals(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Of what the kind refuses and ``values`` have otherwise than it stays: each field's name with the sentence."""

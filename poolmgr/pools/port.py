@@ -46,10 +46,14 @@ class Pool(Protocol):
     target: str
     bootstrap: PoolSpec
     desired: Desired
-    spec: PoolSpec
     opened: bool
     retired: bool
-    problem: str
+
+    @property
+    def spec(self) -> PoolSpec: ...
+
+    @property
+    def problem(self) -> str: ...
 
     @property
     def address(self) -> str: ...
@@ -99,6 +103,20 @@ class Pool(Protocol):
 
     def snapshot(self) -> PoolSnapshot:
         """What it looks like now."""
+
+
+class Led(Pool, Protocol):
+    """What manages pools that are a server's own, in the one process of the fleet that leads.
+
+    It keeps the law of the port: what it is asked it notes, and has the server do it in threads of its own. ``desired`` is
+    what it was asked, and its snapshot tells what the server was seen to have.
+    """
+
+    def lead(self, until: float) -> None:
+        """Act until then, on the monotonic clock; nothing is done before the first call."""
+
+    def settle(self, timeout: float) -> str:
+        """Wait until the last pause or resume is so; "" or a sentence on what keeps it from that. Blocks."""
 
 
 class Peers(Protocol):

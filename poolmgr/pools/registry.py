@@ -104,16 +104,22 @@ def get_or_make(target: str, make: Callable[[], Pool]) -> Pool:
             wanted = _state.desired.get(target)
             # Here, where nothing newer can come between.
             pool.begin(wanted, _allowance(target, (wanted or pool.desired).spec), _state.retired.pop(target, None))
-        first, _state.started = not _state.started, True
     if pool is made and wanted is not None:
         logger.info("pool %r begins with %s revision %s", target, wanted.profile, wanted.revision)
     # Whoever finds a pool that another thread has just made must not find it closed still.
     if not pool.retired:
         pool.open()
+    begin()
+    return pool
+
+
+def begin() -> None:
+    """Have what starts with a process's first pool start now, once; also where its pools are all a server's own."""
+    with _held():
+        first, _state.started = not _state.started, True
     if first:
         for callback in _on_start:
             callback()
-    return pool
 
 
 def set_desired(desired: Mapping[str, Desired]) -> dict[str, Plan]:

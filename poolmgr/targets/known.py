@@ -15,6 +15,7 @@ from poolmgr.exceptions import ConfigurationError
 from poolmgr.pools.declaring import error_in, missing_library
 from poolmgr.pools.kinds import Kind
 from poolmgr.pools.looking import Prober
+from poolmgr.pools.port import Pool
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import shown
 from poolmgr.targets.kinds import KINDS
@@ -68,6 +69,18 @@ def denied(command: str, target: str, kind: str = "") -> str:
     """Why ``command`` can't be given to a target, as a sentence; empty where it can. ``kind`` is its pool's, if known."""
     of = kind_named(kind) if kind else likely_kind_of(target)
     return of.denies.get(command, "")
+
+
+def led_targets() -> tuple[str, ...]:
+    """Those whose pools are a server's own, which one process of the fleet manages for all."""
+    return tuple(target for kind in KINDS if kind.elsewhere for target in _finding(kind).targets())
+
+
+def manager(target: str) -> Pool:
+    """What manages such a target, for the process that leads. Raises ``ConfigurationError``."""
+    handing = _handing(target)
+    handing.expect(target)
+    return cast(Pool, handing.manager(target))
 
 
 def join() -> None:

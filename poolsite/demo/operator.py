@@ -53,7 +53,8 @@ class Operator:
         rows = re.findall(r'<th scope="row"><a href="[^"]*">([^<]*)</a></th><td>([^<]*)</td>', page.text)
         kinds = {kind.label: kind for kind in KINDS}
         found = {unescape(target): kinds[unescape(label)] for target, label in rows}
-        missing = [label for label, kind in kinds.items() if kind not in found.values()]
+        # What is a server's own, such as a PgBouncer, is not on every machine.
+        missing = [label for label, kind in kinds.items() if kind not in found.values() and not kind.elsewhere]
         expect(not missing, f"the demo has no target of the kind {' and '.join(missing)}: there are {', '.join(found)}")
         return found
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.control.store.base import FleetStore, Heard
@@ -66,6 +67,45 @@ def test_silent_process_is_dead_and_swept_once(store: FleetStore) -> None:
     wait_for(lambda: not store.processes(), 5)
     assert store.sweep() == ("a",)
     assert store.sweep() == ()
+
+
+def test_one_process_leads_a_target_until_its_lead_is_over(store: FleetStore) -> None:
+    assert store.lead("bouncer", "a", 0.8)
+    assert not store.lead("bouncer", "b", 0.8)
+    assert store.lead("other", "b", 0.8)  # each target by itself
+    assert store.lead("bouncer", "a", 0.8)
+    began = time.monotonic()
+    assert wait_for(lambda: store.lead("bouncer", "b", 0.8), 5)
+    assert time.monotonic() - began > 0.3
+    assert not store.lead("bouncer", "a", 0.8)
+
+
+def test_a_lead_that_is_given_up_is_anybody_s_and_nobody_gives_up_another_s(store: FleetStore) -> None:
+    assert store.lead("bouncer", "a", 0.9)
+    store.give_up_lead("bouncer", "b")
+    assert not store.lead("bouncer", "b", 0.9)
+    store.give_up_lead("bouncer", "a")
+    assert store.lead("bouncer", "b", 0.9)
+
+
+def test_of_many_that_want_the_lead_at_once_one_gets_it(store: FleetStore) -> None:
+    got: list[str] = []
+    ready = threading.Barrier(8)
+
+    def want(uid: str) -> None:
+        try:
+            ready.wait(10)
+            if store.lead("bouncer", uid, 0.9):
+                got.append(uid)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=want, args=(f"p{number}",)) for number in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(10)
+    assert len(got) == 1
 
 
 def test_wake_ends_the_wait(store: FleetStore) -> None:

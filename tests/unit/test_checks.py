@@ -86,6 +86,7 @@ def test_a_wrong_value_is_told_with_its_key_and_what_is_allowed(
 
 
 URL = "redis://:secret@127.0.0.1:1/0"
+CONSOLE = "postgresql://boss:secret@h:6432/pgbouncer"
 
 
 @pytest.mark.parametrize(
@@ -167,6 +168,35 @@ def test_a_target_that_is_declared_wrong_is_told_with_its_name_and_what_is_allow
             "['vectors']['POOL']: max_size: 0 is not between 1 and",
         ),
         (
+            {"KIND": "pgbouncer", "URL": URL, "DATABASES": ["app"]},
+            "not shown, but must be the URL of the console, such as",
+        ),
+        ({"KIND": "pgbouncer", "URL": CONSOLE}, "['DATABASES'] is missing, but must be a list of PgBouncer's names"),
+        (
+            {"KIND": "pgbouncer", "URL": CONSOLE, "DATABASES": ["app", "app"]},
+            "['DATABASES'] is a value that is not shown, but must be a list of PgBouncer's names of databases, each once",
+        ),
+        (
+            {"KIND": "pgbouncer", "URL": CONSOLE, "DATABASES": ["app; KILL app"]},
+            "['DATABASES'] is a value that is not shown, but must be a list of PgBouncer's names of databases",
+        ),
+        (
+            {"KIND": "pgbouncer", "URL": f"{CONSOLE}?secret=1", "DATABASES": ["app"]},
+            "['URL'] is a value that is not shown, but must be a URL that libpq can read",
+        ),
+        (
+            {"KIND": "pgbouncer", "URL": CONSOLE, "DATABASES": ["app"], "OTHER_URLS": [CONSOLE]},
+            "['OTHER_URLS'][0] leads to h:6432, as POOLMGR['TARGETS']['vectors']['URL'] does",
+        ),
+        (
+            {"KIND": "pgbouncer", "URL": CONSOLE, "DATABASES": ["app"], "POOL": {"max_waiting": 3}},
+            "POOL']: max_waiting: PgBouncer can't bound who waits",
+        ),
+        (
+            {"KIND": "pgbouncer", "URL": CONSOLE, "DATABASES": ["app"], "POOL": {"idle_timeout": 0.5}},
+            "POOL']: idle_timeout: 0.5 is not a whole number of seconds, and PgBouncer knows no others",
+        ),
+        (
             {"KIND": "redis", "URL": URL, "POOL": {"pool_mode": "statement"}},
             "POOL']: pool_mode: A Redis connection goes back",
         ),
@@ -184,6 +214,18 @@ def test_a_target_that_its_kind_does_not_allow_is_told_with_the_key_and_what_is_
     with pytest.raises(ConfigurationError) as caught:
         poolmgr.pool("vectors")
     assert str(caught.value) == found.msg
+
+
+def test_two_targets_on_one_pgbouncer_are_told(settings: Any) -> None:
+    mine = {"KIND": "pgbouncer", "URL": CONSOLE, "DATABASES": ["app"]}
+    same = {"KIND": "pgbouncer", "URL": "postgresql://other@h:6432", "DATABASES": ["reports"]}
+    settings.POOLMGR = {"AGENT": False, "TARGETS": {"mine": mine, "same": same}}
+    [found] = checks.check_targets()
+    assert found.id == "poolmgr.E008"
+    assert found.msg == (
+        "POOLMGR['TARGETS']['same']['URL'] leads to h:6432, as POOLMGR['TARGETS']['mine'] does; settings are those of a whole"
+        " PgBouncer: name all of its databases in one target"
+    )
 
 
 def test_a_target_that_is_declared_well_passes_the_checks(settings: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import connections
 from django.db.models import Max
 
 from poolmgr.control.access import control_alias, control_transaction
@@ -11,11 +12,13 @@ from poolmgr.control.editing.room import server_room_warning
 from poolmgr.control.editing.transacting import statement_warning
 from poolmgr.control.events import record
 from poolmgr.control.push import notify_after_commit
+from poolmgr.control.reporting.beats import read_beats
 from poolmgr.exceptions import EditedMeanwhile, InvalidSpec
 from poolmgr.models import Event, PoolProfile, ProfileRevision
+from poolmgr.models.profile import ONE_PROFILE
 from poolmgr.pools.spec import FIELDS, plainly
 from poolmgr.secrets import scrub
-from poolmgr.targets.known import bootstrap_spec, known_targets, likely_kind_of
+from poolmgr.targets.known import bootstrap_spec, known_targets, led_targets, likely_kind_of
 
 __all__ = [
     "bootstrap_profiles",
@@ -73,7 +76,7 @@ def save_profile(
 
 def warnings(profile: PoolProfile) -> tuple[str, ...]:
     """What an author should know of an enabled profile that was just saved: sentences with their figures."""
-    transacts = profile.pool_mode == "statement" and profile.target in known_targets()
+    transacts = profile.pool_mode == "statement" and profile.target in connections.settings
     mode = statement_warning(profile.target) if transacts else ""
     return tuple(filter(None, (mode, server_room_warning(profile))))
 
@@ -111,8 +114,8 @@ def restore(revision: ProfileRevision, author: str) -> PoolProfile:
 def bootstrap_profiles() -> list[PoolProfile]:
     """An unsaved profile for each target without any row, with the settings that rule it now."""
     rows = set(PoolProfile.objects.using(control_alias()).values_list("target", flat=True))
-    specs = {alias: bootstrap_spec(alias) for alias in known_targets() if alias not in rows}
-    return [PoolProfile(target=alias, **spec.to_dict()) for alias, spec in specs.items() if spec is not None]
+    targets = [alias for alias in known_targets() if alias not in rows and bootstrap_spec(alias) is not None]
+    return [PoolProfile(target=alias, **in_force(alias)) for alias in targets]
 
 
 def in_force(target: str) -> dict[str, Any]:
@@ -121,7 +124,15 @@ def in_force(target: str) -> dict[str, Any]:
     if (profile := rows.first()) is not None:
         return profile.values()
     spec = bootstrap_spec(target) if target in known_targets() else None
-    return (spec or likely_kind_of(target).defaults).to_dict()
+    return {**(spec or likely_kind_of(target).defaults).to_dict(), **_found_at(target)}
+
+
+def _found_at(target: str) -> dict[str, Any]:
+    """Of a server that keeps its own pools, the settings that it has beside those that are written down here."""
+    if target not in led_targets():
+        return {}
+    told = [pool.settings for beat in read_beats().processes for pool in beat.pools if pool.target == target]
+    return {name: value for each in told for name, value in each.items() if name in FIELDS}
 
 
 def duplicate_for_role(profile: PoolProfile, role: str, author: str) -> PoolProfile:
@@ -129,6 +140,8 @@ def duplicate_for_role(profile: PoolProfile, role: str, author: str) -> PoolProf
 
     Raises ``ValueError`` for an unknown role, ``django.db.IntegrityError`` when that role has a profile already.
     """
+    if role and likely_kind_of(profile.target).elsewhere:
+        raise ValueError(ONE_PROFILE)
     if role not in PoolProfile.Role.values:
         raise ValueError(f"{role!r} is not one of {', '.join(PoolProfile.Role.values)}")
     copy = PoolProfile(target=profile.target, role=role, enabled=profile.enabled, **profile.values())

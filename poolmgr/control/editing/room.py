@@ -12,7 +12,7 @@ from poolmgr.control.reporting.health import check_target
 from poolmgr.control.sharing.share import FLOOR
 from poolmgr.metrics.health import over_budget
 from poolmgr.models import HealthCheck, PoolProfile
-from poolmgr.targets.known import known_targets
+from poolmgr.targets.known import known_targets, likely_kind_of
 
 #: A stored check this old says too little of the server's present load.
 _FRESH = timedelta(minutes=5)
@@ -24,8 +24,10 @@ def server_room_warning(profile: PoolProfile) -> str:
     """Sentences with the figures, when all processes together could open more than the server leaves free, or than the
     profile's budget; else "".
 
-    Nothing is said of the server when it does not tell.
+    Nothing is said of the server when it does not tell, nor of one that keeps its own pools, and to a budget by itself.
     """
+    if likely_kind_of(profile.target).elsewhere:
+        return ""
     followers, rest = _processes(profile)
     unkept = over_budget(profile.budget, followers, FLOOR)
     said = (f"{unkept}; raise it or run fewer." if unkept else "", _of_the_server(profile, followers, rest))

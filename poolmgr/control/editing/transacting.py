@@ -13,6 +13,8 @@ from django.db import connections, router
 
 def what_transacts(target: str) -> tuple[str, ...]:
     """What the settings tell, as sentences without their full stop; code that calls ``atomic()`` they can't tell of."""
+    if target not in connections.settings:  # a PgBouncer, behind which there may be anything
+        return ()
     found = []
     if not connections[target].settings_dict["AUTOCOMMIT"]:
         found.append("AUTOCOMMIT is off, so that every query fails")

@@ -34,6 +34,7 @@ class Follower:
         self._wishes = Wishes()
         self._error = ""
         self.failure: Exception | None = None  # what the last turn failed with
+        self.informed = False  # whether what is wanted has been read, or can't be for want of tables
         self.due = 0.0  # on the monotonic clock
 
     @property
@@ -78,6 +79,7 @@ class Follower:
         # Always, and not only on a change: a pool's settings may have been changed by hand in this process.
         registry.set_desired(found.desired)
         self._wishes = found
+        self.informed = True
 
     def _fail(self, error: Exception) -> None:
         sentence = sentence_of(error)

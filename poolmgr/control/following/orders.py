@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from threading import Lock, Thread
 from time import time
+from typing import cast
 
 from django.db.models import Max, Q, QuerySet
 from django.db.models.functions import Now
@@ -15,13 +16,15 @@ from poolmgr.control.access import control_alias
 from poolmgr.metrics.snapshot import Ack
 from poolmgr.models import Acknowledgement, Command
 from poolmgr.pools import registry
-from poolmgr.pools.port import Pool
-from poolmgr.targets.known import denied
+from poolmgr.pools.port import Led, Pool
+from poolmgr.targets.known import denied, kind_named
 
 log = logging.getLogger("poolmgr.agent")
 
 #: Seconds that a recycle may take to open the new connections; what is in use then is replaced as it returns.
 RECYCLE_TIME = 30.0
+#: Seconds that a server may take to pause or resume what is its own.
+SETTLE_TIME = 10.0
 #: How many acknowledgements the heartbeat repeats.
 _SHOWN = 10
 
@@ -73,6 +76,8 @@ class Orders:
         log.info("%s, ordered by %s", command, command.author or "nobody in particular")
         if sentence := denied(command.kind, command.target, pool.kind):  # a row that no page of ours has made
             self._say(command, Acknowledgement.State.FAILED, sentence)
+        elif kind_named(pool.kind).elsewhere and command.kind != Command.Kind.RECYCLE:
+            self._have_it_done(command, cast(Led, pool))
         elif command.kind == Command.Kind.PAUSE:
             pool.pause()
             self._say(command, Acknowledgement.State.DONE, "paused")
@@ -86,6 +91,21 @@ class Orders:
             Thread(
                 target=self._recycle, args=(command, pool), name=f"poolmgr-recycle-{command.pk}", daemon=True
             ).start()
+
+    def _have_it_done(self, command: Command, pool: Led) -> None:
+        """Pause or resume what is a server's own: it is done when the server says so."""
+        if command.kind == Command.Kind.RESUME and _was_done(command):
+            return  # by whoever led before; a pause since is somebody else's
+        (pool.pause if command.kind == Command.Kind.PAUSE else pool.resume)()
+        self._say(command, Acknowledgement.State.RUNNING, "")
+        Thread(target=self._settle, args=(command, pool), name=f"poolmgr-hold-{command.pk}", daemon=True).start()
+
+    def _settle(self, command: Command, pool: Led) -> None:
+        failed = pool.settle(SETTLE_TIME)
+        done = "paused" if command.kind == Command.Kind.PAUSE else "open"
+        state = Acknowledgement.State.FAILED if failed else Acknowledgement.State.DONE
+        self._say(command, state, failed or done)
+        self._on_change()
 
     def _recycle(self, command: Command, pool: Pool) -> None:
         try:
@@ -124,6 +144,11 @@ class Orders:
             with self._lock:
                 if self._unsaved.get(pk) is ack:
                     del self._unsaved[pk]
+
+
+def _was_done(command: Command) -> bool:
+    answers = Acknowledgement.objects.using(control_alias())
+    return answers.filter(command=command, state=Acknowledgement.State.DONE).exists()
 
 
 def _write(pk: int, uid: str, ack: Ack) -> None:

@@ -42,6 +42,7 @@ class TargetView:
     ``capacity`` is what all processes may open now, ``max_size`` the largest of a single one. ``applied`` counts the
     processes that follow the newest settings, and all of them. ``paused`` is true when any process is. ``pins`` counts,
     by reason, the returns of connections that session state had tied to their borrower, since the pools were made.
+    ``means`` are of the last minute, "wait" and "use" in seconds, of a server that tells no quantiles.
     ``of_pools`` is the verdict on the pools alone, ``verdict`` the worse of it and of the last health check, unless that
     is not ``health_fresh``.
     """
@@ -70,6 +71,7 @@ class TargetView:
     health_fresh: bool
     paused: bool
     pins: dict[str, int]
+    means: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,8 @@ def _view(target: str, beats: Beats, profiles: Profiles | None, health: Checked 
     owners = [(beat, pool) for beat in beats.processes for pool in beat.pools if pool.target == target]
     pools = [pool for _, pool in owners]
     current = sum(_is_current(pool, beat.role, profiles, pools) for beat, pool in owners)
-    figures = _sum(pools, current, tuple(dict.fromkeys(problem for beat, _ in owners for problem in beat.problems)))
+    problems = dict.fromkeys(each for beat, pool in owners for each in (*beat.problems, pool.problem) if each)
+    figures = _sum(pools, current, tuple(problems))
     of_pools = judge(figures) if pools else Verdict("unknown", NOBODY if beats.store else UNREAD)
     interval = min((pool.settings.get("health_check_interval", _CHECKED) for pool in pools), default=_CHECKED)
     fresh = health is not None and health.is_fresh(interval, timezone.now())
@@ -173,6 +176,7 @@ def _view(target: str, beats: Beats, profiles: Profiles | None, health: Checked 
         last_health=health,
         health_fresh=fresh,
         paused=bool(figures.paused),
+        means={name: value for pool in pools for name, value in pool.recent_means.items()},
         pins=dict(sum((Counter(pool.pins) for pool in pools), Counter())),
     )
 

@@ -174,6 +174,7 @@ def _view_as_dict(view: TargetView) -> dict[str, Any]:
         "message": view.of_pools.sentence,
         **{name: getattr(view, name) for name in figures},
         **times,
+        **{f"{name}_mean": seconds for name, seconds in view.means.items()},
         "applied": {"current": view.applied[0], "of": view.applied[1]},
         "profiles": list(view.profiles),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from time import monotonic, sleep
 
@@ -19,7 +19,8 @@ from poolmgr.exceptions import ServerDown, ServerFull
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.targets.known import bootstrap_spec, known_targets
+from poolmgr.pools.port import Pool
+from poolmgr.targets.known import bootstrap_spec, kind_named, known_targets, led_targets
 
 log = logging.getLogger("poolmgr.agent")
 
@@ -37,7 +38,7 @@ class Tender:
 
     def __init__(self, uid: str, call: Callable[[frozenset[str]], bool]) -> None:
         length = conf().PROCESS_TTL
-        self._budget = Budget(uid, RowLedger(timedelta(seconds=length)), length, call)
+        self._budget = Budget(uid, RowLedger(timedelta(seconds=length)), length, call, _Leased())
         self._settled = False
         self._ledger_is_there = True
         self._not_before = 0.0
@@ -114,6 +115,17 @@ class Tender:
         self._budget.give_back()
 
 
+class _Leased:
+    """Those of this process's pools that a lease may limit: a server keeps its own to a budget by itself."""
+
+    def holders(self) -> tuple[Pool, ...]:
+        return tuple(pool for pool in registry.holders() if not kind_named(pool.kind).elsewhere)
+
+    def set_limits(self, limits: Mapping[str, Allowance]) -> None:
+        registry.set_limits(limits)
+
+
 def _budgeted_by_settings() -> set[str]:
-    specs = {target: bootstrap_spec(target) for target in known_targets()}
+    led = led_targets()
+    specs = {target: bootstrap_spec(target) for target in known_targets() if target not in led}
     return {target for target, spec in specs.items() if spec is not None and spec.budget}

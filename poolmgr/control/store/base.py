@@ -42,6 +42,12 @@ class FleetStore(Protocol):
     def sweep(self) -> tuple[str, ...]:
         """Clear away processes that died without a word; each uid is returned to one caller only."""
 
+    def lead(self, target: str, uid: str, seconds: float) -> bool:
+        """Take or keep the lead of a target for ``seconds``, unless another process has it; whether ``uid`` has it now."""
+
+    def give_up_lead(self, target: str, uid: str) -> None:
+        """Leave it to whoever asks next; nothing where another process has it."""
+
     def note(self, name: str, text: str, seconds: float) -> None:
         """Keep a short text for ``seconds``, where the store outlives the control database."""
 

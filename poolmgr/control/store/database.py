@@ -12,12 +12,12 @@ from django.db.models.functions import Cast, Length, Now
 from django.db.utils import Error as DatabaseError
 
 from poolmgr.conf import conf
-from poolmgr.control.access import control_alias, sentence_of
+from poolmgr.control.access import control_alias, from_now, sentence_of
 from poolmgr.control.store.base import Heard, StoreDown
 from poolmgr.control.store.reading import MAX_BYTES, MAX_NAMES, Reading, read_beats, refusal_of
 from poolmgr.metrics.decoding import Unreadable
 from poolmgr.metrics.snapshot import ProcessBeat
-from poolmgr.models import Process
+from poolmgr.models import Lead, Process
 
 
 class DatabaseStore:
@@ -67,6 +67,22 @@ class DatabaseStore:
             # Of two sweepers at once only one deletes the row, and says so.
             return tuple(uid for uid in dead if _rows().filter(_dead(), uid=uid).delete()[0])
 
+    def lead(self, target: str, uid: str, seconds: float) -> bool:
+        until = from_now(timedelta(seconds=seconds))
+        # A time far in the future was set by hand: it would be nobody's for as long.
+        free = Q(process=uid) | Q(until__lte=Now()) | Q(until__gt=Now() + timedelta(seconds=conf().PROCESS_TTL))
+        with _or_down():
+            if _leads().filter(free, target=target).update(process=uid, until=until):
+                return True
+            if _leads().filter(target=target).exists():
+                return False
+            _leads().bulk_create([Lead(target=target, process=uid, until=until)], ignore_conflicts=True)
+            return _leads().filter(target=target, process=uid).exists()
+
+    def give_up_lead(self, target: str, uid: str) -> None:
+        with _or_down():
+            _leads().filter(target=target, process=uid).delete()
+
     def note(self, name: str, text: str, seconds: float) -> None:
         """Nothing: notes are for whoever can't read rows."""
 
@@ -94,6 +110,10 @@ class DatabaseStore:
 
 def _rows() -> QuerySet[Process]:
     return Process.objects.using(control_alias())
+
+
+def _leads() -> QuerySet[Lead]:
+    return Lead.objects.using(control_alias())
 
 
 def _dead() -> Q:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event
 from time import monotonic
@@ -43,6 +43,7 @@ class RedisStore:
         client: Any = _client(url := Secret(url))
         prefix = "{" + conf().NAMESPACE + "}:"  # braces: all keys in one slot of a cluster
         self._beat_key = prefix + "beat:"
+        self._lead_key = prefix + "lead:"
         self._note_key = prefix + "note:"
         self._index = prefix + "processes"
         self._changed = prefix + "changed"
@@ -93,6 +94,35 @@ class RedisStore:
                 pipe.srem(self._index, uid)
             removed = pipe.execute()
         return tuple(uid.decode(errors="replace") for uid, gone in zip(dead, removed, strict=True) if gone)
+
+    def lead(self, target: str, uid: str, seconds: float) -> bool:
+        key, milliseconds = self._lead_key + target, max(1, int(seconds * 1000))
+        with self._or_down():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.set(key, uid, px=milliseconds, nx=True)
+            pipe.get(key)
+            taken, leader = pipe.execute()
+            if taken or leader != uid.encode():
+                return bool(taken)
+            return self._if_led_by(uid, key, lambda found: found.pexpire(key, milliseconds))
+
+    def give_up_lead(self, target: str, uid: str) -> None:
+        key = self._lead_key + target
+        with self._or_down():
+            self._if_led_by(uid, key, lambda found: found.delete(key))
+
+    def _if_led_by(self, uid: str, key: str, act: Callable[[Any], object]) -> bool:
+        """Whether it is led so still, and ``act`` was done before anybody else could take it."""
+        with self._client.pipeline() as pipe:
+            pipe.watch(key)
+            if pipe.get(key) != uid.encode():
+                return False
+            pipe.multi()
+            act(pipe)
+            try:
+                return bool(pipe.execute()[0])
+            except redis.WatchError:
+                return False
 
     def note(self, name: str, text: str, seconds: float) -> None:
         with self._or_down():

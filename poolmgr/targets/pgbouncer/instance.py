@@ -1,0 +1,251 @@
+"""One PgBouncer process: a thread that looks at its console each round, and has it do what was asked of the pool."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from math import inf
+from threading import Event, Thread
+from time import monotonic
+from typing import Protocol
+
+import psycopg
+
+from poolmgr.exceptions import CheckoutError
+from poolmgr.metrics.history import STEP, WINDOW
+from poolmgr.targets.pgbouncer.console import PATIENCE, Console, carry_out, diagnose
+from poolmgr.targets.pgbouncer.consoles import Place
+from poolmgr.targets.pgbouncer.picture import Picture, Sums, look
+from poolmgr.targets.pgbouncer.words import same, statement
+
+logger = logging.getLogger("poolmgr.pool")
+
+#: Seconds that a PAUSE is waited for, whose answer comes with the end of the last transaction; it holds from the beginning.
+_ANSWER = 0.5
+#: Seconds between two lists of who holds what, where there are many clients.
+_RARELY = 15.0
+
+
+class Asks(Protocol):
+    """Who asks things of an instance; wishes are numbered."""
+
+    target: str
+    databases: tuple[str, ...]
+
+    def wishes(self) -> tuple[int, Mapping[str, str]]:
+        """The settings that it should have."""
+
+    def holds(self) -> tuple[int, bool | None]:
+        """Whether it should be paused; None leaves it as it is."""
+
+    def may_act(self) -> bool:
+        """Whether this process leads still."""
+
+
+class Instance:
+    """What it found is read from any thread; its own writes."""
+
+    def __init__(self, asks: Asks, place: Place, interval: float) -> None:
+        self.address, self.url = place.address, place.url
+        self._asks, self._interval = asks, interval
+        self._console = Console(place.url, asks.target)
+        self._stop, self._due = Event(), Event()
+        self._listed = -inf
+        self._began = monotonic()
+        self._thread = Thread(target=self._run, name=f"poolmgr-pgbouncer-{place.address}", daemon=True)
+        #: The last that was seen, None while the console does not answer; and why not.
+        self.picture: Picture | None = None
+        self.error = ""
+        self.error_at = 0.0
+        #: What was asked of it that it does not do, in sentences.
+        self.problems: tuple[str, ...] = ()
+        #: The numbers of the last wish for settings and for a pause that were seen to be so.
+        self.followed = self.held = -1
+        # What was set and did not come to be so, with what the console said.
+        self._vain: dict[tuple[str, str], str] = {}
+        self._past: deque[tuple[float, Sums]] = deque()
+        self._confused = ""
+        #: The number of a wish for a pause that was refused, and why; it is not asked again.
+        self.refused = (-1, "")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def hurry(self) -> None:
+        """Something was asked: begin the next round now."""
+        self._due.set()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._due.set()
+
+    def join(self, timeout: float) -> None:
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    @property
+    def silence(self) -> str:
+        """Why nothing is known of it now, or ""."""
+        if self.error:
+            return self.error
+        seen = self.picture
+        late = monotonic() - (seen.at if seen else self._began)
+        # A thread that waits for a name to be resolved tells nothing.
+        return "its console does not answer" if late > self._interval + 2 * PATIENCE else ""
+
+    # -- in the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._due.clear()
+                if self._asks.may_act():
+                    self._round()
+                self._due.wait(self._interval)
+        finally:
+            self._console.close()
+
+    def _round(self) -> None:
+        try:
+            with self._console.within():
+                seen = self._look()
+                seen = self._follow(seen)
+            seen = self._hold(seen)
+        except CheckoutError as error:
+            self._fail(str(error))
+        except Exception:  # a version that answers otherwise must not end the thread
+            logger.exception(
+                "pool %r: the console of PgBouncer at %s was not understood", self._asks.target, self.address
+            )
+            self._fail("the console's answer was not understood; see the log")
+        else:
+            if self.error:
+                logger.info("pool %r: PgBouncer at %s answers again", self._asks.target, self.address)
+            self._note(seen)
+            self.picture, self.error = seen, ""
+
+    def _look(self) -> Picture:
+        now = monotonic()
+        lists = now - self._listed >= _RARELY
+        seen = look(self._console, self._asks.databases, now, lists)
+        if lists:
+            self._listed = now
+        last = self.picture
+        return seen if seen.listed or last is None else replace(seen, holders=last.holders, pids=last.pids)
+
+    def _fail(self, sentence: str) -> None:
+        if sentence != self.error:
+            logger.warning("pool %r: PgBouncer at %s: %s", self._asks.target, self.address, sentence)
+        self.picture, self.error, self.error_at = None, sentence, monotonic()
+        # It may be another one when it answers again, which counts anew.
+        self._vain.clear()
+        self.problems = ()
+        self._past.clear()
+        self.refused = (-1, "")
+
+    def _follow(self, seen: Picture) -> Picture:
+        """Set what differs, as a RELOAD or a restart makes it, and read it back."""
+        number, wanted = self._asks.wishes()
+        differing = {
+            name: value
+            for name, value in wanted.items()
+            if not same(value, seen.config.get(name)) and (name, value) not in self._vain
+        }
+        if differing and self._asks.may_act():
+            answers = {name: self._set(name, value) for name, value in differing.items()}
+            before, seen = seen, self._look()
+            for name, value in differing.items():
+                if not same(value, seen.config.get(name)):
+                    self._vain[name, value] = answers[name]
+            told = ", ".join(f"{name} {before.config.get(name)} → {value}" for name, value in differing.items())
+            logger.info("pool %r: PgBouncer at %s: set %s", self._asks.target, self.address, told)
+        self.problems = (*self._kept(seen, wanted), *_problems(self.address, seen, wanted))
+        self.followed = number
+        return seen
+
+    def _set(self, name: str, value: str) -> str:
+        """What the console says against it."""
+        try:
+            self._console.order(statement(name, value))
+        except psycopg.errors.ProtocolViolation as error:
+            return diagnose(error).sentence
+        return ""
+
+    def _kept(self, seen: Picture, wanted: Mapping[str, str]) -> list[str]:
+        """What it has otherwise than it was told to; a SET may be answered and do nothing."""
+        return [
+            f"PgBouncer at {self.address} keeps {name} at {seen.config.get(name) or 'nothing'}, which was set to"
+            f" {value or 'nothing'}" + (f": {said}" if (said := self._vain.get((name, value))) else "")
+            for name, value in wanted.items()
+            if not same(value, seen.config.get(name))
+        ]
+
+    def _hold(self, seen: Picture) -> Picture:
+        number, wanted = self._asks.holds()
+        # A resume is given once: whoever pauses by the console later has a reason. A pause holds until its resume.
+        asked = wanted is not None and (wanted or self.held != number)
+        if (
+            asked
+            and (differing := _held_otherwise(seen, wanted))
+            and self.refused[0] != number
+            and self._asks.may_act()
+        ):
+            self._order("PAUSE" if wanted else "RESUME", differing, number)
+            with self._console.within():
+                seen = self._look()
+        if not wanted:
+            self._confused = ""
+        told = self.refused[1] if self.refused[0] == number else ""
+        self.problems += tuple(f"PgBouncer at {self.address} {each}" for each in (self._confused, told) if each)
+        if not asked or not _held_otherwise(seen, wanted):
+            self.held = number
+        return seen
+
+    def _order(self, command: str, databases: list[str], number: int) -> None:
+        try:
+            for name in databases:
+                tag = carry_out(self.url, self._asks.target, command, name, _ANSWER)
+                if tag and tag != command:
+                    self._confused = _CONFUSED.format(tag=tag)
+        except CheckoutError as error:
+            self.refused = (number, f"did not {command}: {error}")
+
+    def recent(self) -> Sums:
+        """What came in about the last minute."""
+        seen, past = self.picture, list(self._past)
+        return seen.sums.since(past[0][1]) if seen and past else Sums()
+
+    def _note(self, seen: Picture) -> None:
+        if not self._past or seen.at - self._past[-1][0] >= STEP:
+            self._past.append((seen.at, seen.sums))
+        while len(self._past) > 1 and seen.at - self._past[1][0] >= WINDOW:
+            self._past.popleft()
+
+
+_CONFUSED = (
+    "answers {tag} to a PAUSE, as it does for ever after somebody's WAIT_CLOSE: new transactions wait, but whether the last"
+    " one has ended it can't tell until it is restarted"
+)
+
+
+def _held_otherwise(seen: Picture, wanted: bool | None) -> list[str]:
+    return [each.name for each in seen.databases if each.there and each.paused is not wanted]
+
+
+def _problems(address: str, seen: Picture, wanted: Mapping[str, str]) -> list[str]:
+    found = []
+    for each in seen.databases:
+        if not each.there:
+            found.append(f"PgBouncer at {address} has no database {each.name!r}")
+        elif each.disabled:
+            found.append(f"PgBouncer at {address} has {each.name!r} disabled: ENABLE {each.name} on its console")
+        elif each.paused and not seen.paused:
+            found.append(f"PgBouncer at {address} has {each.name!r} paused, and others not")
+        found += [
+            f"PgBouncer at {address} has {name} {value} for {each.name!r} alone, by its file, and SET does not reach that"
+            for name, value in each.own.items()
+            if name in wanted and wanted[name] != value
+        ]
+    return found

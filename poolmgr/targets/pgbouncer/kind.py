@@ -1,0 +1,105 @@
+"""What a PgBouncer honours of our words, and what it knows no word for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from poolmgr.pools.kinds import Kind
+from poolmgr.pools.spec import PoolSpec, plainly
+
+_URL = re.compile(r"postgres(ql)?://", re.IGNORECASE)
+#: Of a database as PgBouncer's file has it; its console would need what stands outside of these quoted.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$-]{0,62}")
+_SECONDS = ("connection_timeout", "idle_timeout", "max_lifetime", "validate_after_idle")
+
+
+def is_url(value: Any) -> bool:
+    """Whether it begins as libpq's URLs do; the rest is for libpq to say."""
+    return isinstance(value, str) and _URL.match(value) is not None
+
+
+def _are_urls(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(map(is_url, value)))
+
+
+def _are_names(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and 0 < len(value) == len({*map(str, value)})
+        and all(isinstance(each, str) and _NAME.fullmatch(each) and each != "pgbouncer" for each in value)
+    )
+
+
+def _not_whole(values: Mapping[str, Any]) -> dict[str, str]:
+    """What PgBouncer would cut: it counts in whole seconds."""
+    return {
+        name: f"{plainly(value)} is not a whole number of seconds, and PgBouncer knows no others"
+        for name in _SECONDS
+        if isinstance(value := values[name], float) and not value.is_integer()
+    }
+
+
+PGBOUNCER = Kind(
+    name="pgbouncer",
+    label="PgBouncer",
+    package="poolmgr.targets.pgbouncer",
+    unit="clients",
+    end="server process",
+    elsewhere=True,
+    joins=True,
+    refuses={
+        "max_waiting": "PgBouncer can't bound who waits; its max_client_conn bounds clients.",
+        "reconnect_timeout": "PgBouncer tries again for ever, every server_login_retry seconds.",
+        "keepalive_interval": "PgBouncer sends nothing on idle connections; its tcp_keepalive has the system do so.",
+        "leak_threshold": "PgBouncer knows nobody's stack; who holds a connection is listed with its address.",
+    },
+    helps={
+        "pool_mode": (
+            "When a client's connection goes back: PgBouncer's pool_mode, “session”, “transaction” or “statement”."
+            " Default session. Live: it holds for connected clients from their next statement on."
+        ),
+        "min_size": (
+            "Server connections kept warm for each database and user: min_pool_size. Default 0. Raise it when bursts wait"
+            " for connects. Live."
+        ),
+        "max_size": (
+            "The most server connections for each database and user: default_pool_size. Default 20. Lowering closes those"
+            " above it as they become idle. A pool_size of a database's own in pgbouncer.ini stands. Live."
+        ),
+        "budget": (
+            "The most server connections of all databases and instances together, shared out evenly as max_db_connections;"
+            " 0 sets no limit. Default 0. Live."
+        ),
+        "connection_timeout": (
+            "Whole seconds that a client waits for a server connection before PgBouncer drops it: query_wait_timeout."
+            " Default 120. Live."
+        ),
+        "idle_timeout": (
+            "Whole seconds after which an unused server connection is closed, server_idle_timeout; 0 keeps it."
+            " Default 600. Live."
+        ),
+        "max_lifetime": (
+            "Whole seconds after which an unused server connection is replaced: server_lifetime. 0 sets 30 days, since"
+            " PgBouncer's own 0 would use each connection once. Default 3600. Live."
+        ),
+        "validation": (
+            "How a server connection is checked before it is handed out: “socket” sees that the server hung up, “query” also"
+            " runs the validation query every time (server_check_delay 0), “off” asks the server nothing."
+            " Default socket. Live."
+        ),
+        "validation_query": "One plain SELECT: server_check_query. Default SELECT 1. Live.",
+        "validate_after_idle": (
+            "A server connection unused for this many whole seconds gets the validation query before it is handed out:"
+            " server_check_delay. 0 never. Default 30. Live."
+        ),
+    },
+    defaults=PoolSpec(min_size=0, max_size=20, connection_timeout=120.0),
+    declares={
+        "URL": (is_url, "the URL of the console, such as postgresql://user@host:6432/pgbouncer"),
+        "DATABASES": (_are_names, "a list of PgBouncer's names of databases, each once, such as ['app']"),
+        "OTHER_URLS": (_are_urls, "a list of the consoles of the other processes, each by an address of its own"),
+    },
+    limits=_not_whole,
+)

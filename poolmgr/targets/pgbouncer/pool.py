@@ -1,0 +1,215 @@
+"""BouncerPool: the port on a PgBouncer, whose pools are in none of our processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from threading import Lock
+from time import monotonic, sleep
+
+from poolmgr.conf import Declared, conf
+from poolmgr.exceptions import CheckoutError
+from poolmgr.metrics.snapshot import PoolSnapshot
+from poolmgr.pools import declaring, registry
+from poolmgr.pools.allowance import Allowance
+from poolmgr.pools.desired import Desired
+from poolmgr.pools.plan import Plan, plan
+from poolmgr.pools.port import Load, Pool, Recycled
+from poolmgr.pools.spec import PoolSpec
+from poolmgr.targets.pgbouncer import view
+from poolmgr.targets.pgbouncer.consoles import databases, places
+from poolmgr.targets.pgbouncer.instance import Instance
+from poolmgr.targets.pgbouncer.kind import PGBOUNCER
+from poolmgr.targets.pgbouncer.recycling import Recycling
+from poolmgr.targets.pgbouncer.words import settings_for
+
+#: Seconds between two looks whether what was asked is so, and whether old connections are there still.
+_LOOK, _RECYCLED = 0.02, 0.1
+
+
+class BouncerPool:
+    """Wishes are noted and numbered here; the threads of the instances have them come true, and read them back.
+
+    Of the bootstrap settings those count that are written down: a PgBouncer that has none of ours is only looked at.
+    It does nothing before ``lead()``.
+    """
+
+    kind = PGBOUNCER.name
+    is_limited = False
+
+    def __init__(self, each: Declared) -> None:
+        self.target = each.target
+        self.bootstrap = declaring.bootstrap(each, PGBOUNCER)
+        self.desired = self.in_force = Desired(self.bootstrap)
+        self.opened = self.retired = False
+        self.generation = 1
+        self._written = frozenset(each.pool)
+        self.databases = databases(each)
+        self._until = 0.0
+        self._lock = Lock()
+        self._wish = self._hold = 0
+        self._paused: bool | None = None
+        found = places(each)
+        self.parts = len(found) * len(self.databases)
+        self._wanted = self._settings(self.desired)
+        self.address = ", ".join(place.address for place in found)
+        self.instances = tuple(Instance(self, place, conf().HEARTBEAT_INTERVAL) for place in found)
+        registry.born(self)
+
+    @property
+    def spec(self) -> PoolSpec:
+        return self.desired.spec
+
+    @property
+    def problem(self) -> str:
+        """What it was asked and does not do, in sentences without the last full stop."""
+        found = [each for instance in self.instances for each in instance.problems]
+        if 0 < self.spec.budget < self.parts:
+            found.append(
+                f"the budget of {self.spec.budget} is less than one connection for each of {self.parts} databases and"
+                f" instances of {self.target!r}, which each may have one"
+            )
+        return ". ".join(dict.fromkeys(found))
+
+    @property
+    def paused(self) -> bool:
+        pictures = [each.picture for each in self.instances]
+        return all(seen is not None and seen.paused for seen in pictures)
+
+    # -- who leads ----------------------------------------------------------------------------------------------------
+
+    def lead(self, until: float) -> None:
+        """This process manages it until then, on the monotonic clock, unless it is told again."""
+        begins, self._until = not self.may_act(), until
+        if begins:
+            self._hurry()
+
+    def may_act(self) -> bool:
+        return not self.retired and monotonic() < self._until
+
+    # -- the port -----------------------------------------------------------------------------------------------------
+
+    def begin(self, desired: Desired | None, allowance: Allowance | None, predecessor: Pool | None) -> None:
+        if desired is not None:
+            self.desired, self._wanted = desired, self._settings(desired)
+
+    def open(self) -> None:
+        with self._lock:
+            if self.opened or self.retired:
+                return
+            self.opened = True
+        for each in self.instances:
+            each.start()
+
+    def retire(self) -> None:
+        self.retired = True
+        for each in self.instances:
+            each.stop()
+
+    def close(self, timeout: float = 5.0) -> None:
+        self.retire()
+        deadline = monotonic() + timeout
+        for each in self.instances:
+            each.join(max(0.0, deadline - monotonic()))
+
+    def disown(self) -> None:
+        self.retired = True
+        self._lock = Lock()
+
+    def apply(self, desired: Desired) -> Plan:
+        with self._lock:
+            made = plan(self.spec, desired.spec)
+            if desired == self.desired:
+                return made
+            self.desired = desired
+            self._wanted = self._settings(desired)
+            self._wish += 1
+        self._hurry()
+        return made
+
+    def limit(self, allowance: Allowance | None) -> None:
+        """Nothing: PgBouncer keeps to the budget by itself."""
+
+    def load(self) -> Load:
+        seen = [each.picture for each in self.instances if each.picture and not self.retired]
+        used = sum(each.used for each in seen)
+        return Load(used + sum(each.idle + each.opening for each in seen), used, sum(each.pending for each in seen))
+
+    def pause(self) -> None:
+        self._ask(True)
+
+    def resume(self) -> None:
+        self._ask(False)
+
+    def settle(self, timeout: float) -> str:
+        """Wait until the last pause or resume is so; "" or a sentence on what keeps it from that. Blocks."""
+        asked = monotonic()
+        while late := [each for each in self.instances if each.held != self._hold]:
+            failed = [why for each in late if (why := self._failure(each, asked))]
+            if failed or self.retired or monotonic() - asked >= timeout:
+                return "; ".join(failed) or f"PgBouncer did not do so within {timeout:g} s"
+            sleep(_LOOK)
+        return ""
+
+    def _failure(self, each: Instance, since: float) -> str:
+        number, refused = each.refused
+        why = refused if number == self._hold else each.error if each.error_at >= since else ""
+        return f"PgBouncer at {each.address}: {why}" if why else ""
+
+    def recycle(self, timeout: float = 30.0) -> Recycled:
+        deadline = monotonic() + timeout
+        self.generation += 1
+        under_way = [(each, Recycling(each.url, self.target, self.databases)) for each in self.instances]
+        failed: dict[str, str] = {}
+        old = self._count(under_way, Recycling.begin, failed)
+        try:
+            while (left := self._count(under_way, Recycling.left, failed)) and monotonic() < deadline:
+                sleep(_RECYCLED)
+        finally:
+            for _, recycling in under_way:
+                recycling.close()
+        self._hurry()
+        return Recycled(old - left, left, "; ".join(f"PgBouncer at {place}: {why}" for place, why in failed.items()))
+
+    def _count(
+        self, under_way: list[tuple[Instance, Recycling]], how: Callable[[Recycling], int], failed: dict[str, str]
+    ) -> int:
+        """The sum over those that have not failed so far, and why others did."""
+        found = 0
+        for instance, recycling in under_way:
+            if instance.address not in failed:
+                try:
+                    found += how(recycling)
+                except CheckoutError as error:
+                    failed[instance.address] = str(error)
+        return found
+
+    def snapshot(self) -> PoolSnapshot:
+        if all(each.followed == self._wish for each in self.instances):
+            self.in_force = self.desired
+        return view.snapshot(self)
+
+    # -- what the instances ask ---------------------------------------------------------------------------------------
+
+    def wishes(self) -> tuple[int, Mapping[str, str]]:
+        with self._lock:
+            return self._wish, self._wanted
+
+    def holds(self) -> tuple[int, bool | None]:
+        with self._lock:
+            return self._hold, self._paused
+
+    def _ask(self, paused: bool) -> None:
+        with self._lock:
+            # A pause that holds already is no new wish; a resume always is: somebody else may have paused.
+            if not (paused and self._paused):
+                self._hold += 1
+            self._paused = paused
+        self._hurry()
+
+    def _settings(self, desired: Desired) -> dict[str, str]:
+        fields = PGBOUNCER.honours if desired.revision else self._written
+        return settings_for(desired.spec, fields, self.parts)
+
+    def _hurry(self) -> None:
+        for each in self.instances:
+            each.hurry()

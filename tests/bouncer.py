@@ -1,0 +1,132 @@
+"""A real PgBouncer in front of a test's database, under an ordinary account, since it refuses to run as root."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+from psycopg.rows import dict_row
+
+from poolsite.demo import account
+from poolsite.demo.ports import HOST, free_port
+from poolsite.demo.processes import Child
+from tests.waiting import until
+
+PROGRAM = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
+#: Who may do everything on the console, who may only look, and who may not even that.
+ADMIN, ONLOOKER, STRANGER = "boss", "looker", "stranger"
+PASSWORD = "bouncer-password"
+
+
+class Bouncer:
+    """`databases` are its names for the one database behind; `settings` go into its file."""
+
+    def __init__(self, directory: Path, url: str, databases: dict[str, str] | None = None, **settings: object) -> None:
+        assert PROGRAM, "these tests need PgBouncer: apt-get install pgbouncer"
+        self.behind = urlsplit(url)
+        self.port = free_port()
+        self.databases = databases or {"app": "", "other": ""}
+        self.directory = directory
+        directory.mkdir(mode=0o755)
+        self.users, self.ini = directory / "users.txt", directory / "pgbouncer.ini"
+        people = [(name, PASSWORD) for name in (ADMIN, ONLOOKER, STRANGER)]
+        # In plain text, as SCRAM towards the server needs it.
+        people.append((self.behind.username or "", unquote(self.behind.password or "")))
+        self._write(self.users, "".join(f'"{name}" "{password}"\n' for name, password in people))
+        self.write(**settings)
+        self._child: Child | None = None
+        self.start()
+
+    # -- the process --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        assert PROGRAM
+        own = account.popen_arguments(account.unprivileged())
+        command = [PROGRAM, str(self.ini)]
+        self._child = Child("PgBouncer", command, log=self.directory.with_suffix(".log"), account=own, cwd=Path("/"))
+        until(self._answers, "PgBouncer to answer")
+
+    def stop(self) -> None:
+        if self._child is not None:
+            self.thaw()
+            self._child.stop()
+            self._child = None
+
+    def freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def write(self, **settings: object) -> None:
+        """Its file, which it reads when it starts and at RELOAD."""
+        got = self.behind
+        lines = ["[databases]"]
+        lines += [
+            f"{name} = host={HOST} port={got.port} dbname={got.path[1:]} {more}"
+            for name, more in self.databases.items()
+        ]
+        given = {
+            "listen_addr": HOST,
+            "listen_port": self.port,
+            "unix_socket_dir": "",
+            "auth_type": "scram-sha-256",
+            "auth_file": self.users,
+            "admin_users": ADMIN,
+            "stats_users": ONLOOKER,
+            "pool_mode": "transaction",
+            "max_client_conn": 100,
+            "ignore_startup_parameters": "extra_float_digits,options",
+            **settings,
+        }
+        lines += ["[pgbouncer]", *(f"{name} = {value}" for name, value in given.items())]
+        self._write(self.ini, "\n".join(lines) + "\n")
+
+    # -- its console, and what is behind it ---------------------------------------------------------------------------
+
+    def console_url(self, user: str = ADMIN, password: str = PASSWORD, port: int = 0) -> str:
+        return f"postgresql://{user}:{password}@{HOST}:{port or self.port}/pgbouncer"
+
+    def url(self, database: str = "app") -> str:
+        return f"postgresql://{self.behind.username}:{self.behind.password}@{HOST}:{self.port}/{database}"
+
+    def console(self, statement: str) -> list[dict[str, Any]]:
+        """What the console answers."""
+        with psycopg.connect(
+            self.console_url(), autocommit=True, row_factory=dict_row, connect_timeout=5
+        ) as connection:
+            cursor = connection.execute(statement)  # type: ignore[call-overload]
+            return cursor.fetchall() if cursor.description else []
+
+    def setting(self, name: str) -> str:
+        return next(str(row["value"]) for row in self.console("SHOW CONFIG") if row["key"] == name)
+
+    def consoles(self) -> int:
+        """How many connections to the console there are, this one's not counted."""
+        return sum(row["database"] == "pgbouncer" for row in self.console("SHOW CLIENTS")) - 1
+
+    def client(self, database: str = "app", **more: Any) -> Any:
+        return psycopg.connect(self.url(database), prepare_threshold=None, **more)
+
+    def _answers(self) -> bool:
+        assert self._child
+        if self._child.wait(0):
+            raise self._child.failed("see below.")
+        try:
+            psycopg.connect(self.console_url(), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._child
+        os.kill(self._child.pid, number)
+
+    def _write(self, path: Path, text: str) -> None:
+        path.write_text(text)
+        path.chmod(0o600)
+        if (entry := account.unprivileged()) is not None:
+            os.chown(path, entry.pw_uid, entry.pw_gid)
