@@ -49,7 +49,7 @@ def duplicate(site: _Site, request: HttpRequest, selected: _Profiles) -> HttpRes
         try:
             made = profiles.duplicate_for_role(profile, role, request.user.get_username())
         except ValueError as refused:
-            site.message_user(request, f"{profile.target}: {refused}", messages.ERROR)
+            site.message_user(request, f"“{profile.target}”: {refused}", messages.ERROR)
         except IntegrityError:
             said = _("%(target)s has a profile for the role %(role)s already; edit that one.")
             name = dict(PoolProfile.Role.choices)[role]

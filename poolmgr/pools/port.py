@@ -112,6 +112,10 @@ class Led(Pool, Protocol):
     what it was asked, and its snapshot tells what the server was seen to have.
     """
 
+    @property
+    def keeps_paused(self) -> bool:
+        """Whether it was told to pause, and pauses again whatever ends that."""
+
     def lead(self, until: float) -> None:
         """Act until then, on the monotonic clock; nothing is done before the first call."""
 

@@ -277,13 +277,14 @@ def test_holders_are_listed_now_and_then_where_there_are_many(
 ) -> None:
     monkeypatch.setattr(picture, "MANY", -1)
     with bouncer.client() as client:
-        client.execute("SELECT 1")
+        pid = client.execute("SELECT pg_backend_pid()").fetchone()[0]
         pool = manage(bouncer)
         assert len(seen(pool).holders) == 1
         last = pool.instances[0].picture
         until(lambda: pool.instances[0].picture is not last, "another round")
         found = pool.snapshot()
-        assert (len(found.holders), len(found.backend_pids), found.used) == (1, 1, 1)
+        assert ([each.backend_pid for each in found.holders], found.used) == ([pid], 1)
+        assert pid in found.backend_pids
 
 
 def test_one_connection_looks_on_however_many_rounds_there_are(
@@ -465,6 +466,7 @@ def test_who_waits_for_longer_than_connection_timeout_is_told_so_by_pgbouncer(
 ) -> None:  # P8
     pool = manage(bouncer)
     follow(pool, pool_mode="transaction", max_size=1, connection_timeout=1)
+    until(lambda: len(bouncer.console("SHOW SERVERS")) <= 1, "what other tests left to be closed")
     with bouncer.client() as busy:
         late = bouncer.client()
         busy.execute("SELECT 1")

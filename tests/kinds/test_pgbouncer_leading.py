@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 
+from poolmgr.control import agent
 from poolmgr.control.commanding import commands
 from poolmgr.control.editing import profiles
 from poolmgr.control.reporting.fleet import read_fleet
@@ -48,6 +49,7 @@ def fleet(
     if request.param == "redis":
         poolmgr["REDIS_URL"] = redis_server.url()
     settings.POOLMGR = {**poolmgr, "AGENT": False}
+    agent.stop()  # this process's own may have started while the database was made
     made = TestFleet(postgres, poolmgr)
     made.start(2, TEST_THREADS="1")
     yield made
@@ -132,6 +134,7 @@ def test_while_redis_is_away_rows_say_who_leads(
     declared = {"KIND": "pgbouncer", "URL": bouncer.console_url(), "DATABASES": ["app"]}
     poolmgr = {**_intervals(), "REDIS_URL": server.url(), "TARGETS": {TARGET: declared}}
     settings.POOLMGR = {**poolmgr, "AGENT": False}
+    agent.stop()  # this process's own may have started while the database was made
     fleet = TestFleet(postgres, poolmgr)
     try:
         fleet.start(2, TEST_THREADS="1")

@@ -1,6 +1,7 @@
 """What an operator sees of a PgBouncer: its form, its card, its figures, and what becomes of commands."""
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import inf
@@ -110,7 +111,7 @@ def test_a_profile_for_one_role_is_refused_whichever_way_it_comes(operator: Clie
     profiles.save_profile(profile, "ann")
     action = {"action": "duplicate", "_selected_action": profile.pk, "confirmed": "yes", "role": "web"}
     page = operator.post("/admin/poolmgr/poolprofile/", action, follow=True).content.decode()
-    assert "bouncer: It is managed by whichever process leads" in page
+    assert "“bouncer”: It is managed by whichever process leads" in page
     assert PoolProfile.objects.count() == 1
 
 
@@ -185,14 +186,15 @@ def test_a_health_check_warns_of_a_client_that_waits_for_long(bouncer: Bouncer, 
     led.pause()
     assert led.settle(10) == ""
     with bouncer.client(autocommit=True) as client:
-        client.pgconn.send_query(b"SELECT 1")
+        waiting = threading.Thread(target=lambda: client.execute("SELECT 1"))
+        waiting.start()
         message = until(
             lambda: "has waited for" in (found := check_target(TARGET)).message and found.message, "the warning"
         )
         assert message.startswith("A client has waited for ")
         led.resume()
         assert led.settle(10) == ""
-        client.pgconn.get_result()
+        waiting.join(10)
 
 
 def test_a_pgbouncer_that_takes_no_more_clients_is_critical(
@@ -239,6 +241,21 @@ def test_a_command_that_pgbouncer_refuses_has_failed_with_its_sentence(settings:
     # It is not blind for that.
     assert not pool.snapshot().last_error
     assert "did not PAUSE" in pool.problem
+
+
+def test_a_resume_that_another_has_done_ends_what_this_one_keeps_paused(led: BouncerPool) -> None:
+    orders = Orders("me", lambda: None)
+    carry_out("pause", orders)
+    with control_database():
+        # For a moment two may lead, each by another store.
+        command = commands.send("resume", TARGET, "ann")
+        Acknowledgement.objects.create(command=command, process="other", state="done")
+        assert orders.carry_out(orders_for("me"))
+    assert led.settle(10) == ""
+    until(lambda: not led.paused, "the resume")
+    first = led.instances[0].picture
+    until(lambda: led.instances[0].picture is not first, "another round")
+    assert not led.paused
 
 
 def test_whoever_leads_next_keeps_a_pause_and_does_not_end_another_s(led: BouncerPool, bouncer: Bouncer) -> None:

@@ -94,7 +94,7 @@ class Orders:
 
     def _have_it_done(self, command: Command, pool: Led) -> None:
         """Pause or resume what is a server's own: it is done when the server says so."""
-        if command.kind == Command.Kind.RESUME and _was_done(command):
+        if command.kind == Command.Kind.RESUME and not pool.keeps_paused and _was_done(command):
             return  # by whoever led before; a pause since is somebody else's
         (pool.pause if command.kind == Command.Kind.PAUSE else pool.resume)()
         self._say(command, Acknowledgement.State.RUNNING, "")

@@ -75,6 +75,10 @@ class BouncerPool:
         pictures = [each.picture for each in self.instances]
         return all(seen is not None and seen.paused for seen in pictures)
 
+    @property
+    def keeps_paused(self) -> bool:
+        return bool(self._paused)
+
     # -- who leads ----------------------------------------------------------------------------------------------------
 
     def lead(self, until: float) -> None:
