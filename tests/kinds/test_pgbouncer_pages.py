@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import inf
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -208,11 +209,31 @@ def test_a_pgbouncer_that_takes_no_more_clients_is_critical(
         assert "client" in check.message
 
 
+def test_a_frozen_pgbouncer_keeps_nobody_waiting_past_a_deadline(led: BouncerPool, bouncer: Bouncer) -> None:  # P8
+    orders = Orders("me", lambda: None)
+    bouncer.freeze()
+    try:
+        check = check_target(TARGET, timeout=0.5)
+        assert check.state == "critical"
+        assert "does not answer" in check.message
+        began = monotonic()
+        led.snapshot(), led.load(), led.apply(led.desired), led.paused
+        assert monotonic() - began < 0.5
+        assert carry_out("recycle", orders).state == "failed"
+        said = carry_out("pause", orders)
+        assert (said.state, "does not answer" in said.message) == ("failed", True)
+    finally:
+        bouncer.thaw()
+    # What was asked holds, and comes true when it can.
+    until(lambda: led.paused, "the pause", timeout=15)
+    assert carry_out("resume", orders).state == "done"
+
+
 def carry_out(kind: str, orders: Orders) -> Acknowledgement:
     with control_database():
         command = commands.send(kind, TARGET, "ann")
         assert orders.carry_out(orders_for("me"))
-        until(lambda: _said(command, orders), "the answer")
+        until(lambda: _said(command, orders), "the answer", timeout=20)
         return Acknowledgement.objects.get(command=command)
 
 
