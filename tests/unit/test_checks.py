@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from psycopg.conninfo import conninfo_to_dict
 
 import poolmgr
 from poolmgr import checks
+from poolmgr.conf import Declared
 from poolmgr.exceptions import ConfigurationError
+from poolmgr.targets.pgbouncer.consoles import places
 
 Configure = Callable[..., None]
 
@@ -189,6 +192,10 @@ def test_a_target_that_is_declared_wrong_is_told_with_its_name_and_what_is_allow
             "['OTHER_URLS'][0] leads to h:6432, as POOLMGR['TARGETS']['vectors']['URL'] does",
         ),
         (
+            {"KIND": "pgbouncer", "URL": "postgresql://boss:secret@h,i/pgbouncer", "DATABASES": ["app"]},
+            "['URL'] names several hosts; the consoles of others stand in OTHER_URLS",
+        ),
+        (
             {"KIND": "pgbouncer", "URL": CONSOLE, "DATABASES": ["app"], "POOL": {"max_waiting": 3}},
             "POOL']: max_waiting: PgBouncer can't bound who waits",
         ),
@@ -214,6 +221,20 @@ def test_a_target_that_its_kind_does_not_allow_is_told_with_the_key_and_what_is_
     with pytest.raises(ConfigurationError) as caught:
         poolmgr.pool("vectors")
     assert str(caught.value) == found.msg
+
+
+@pytest.mark.parametrize(
+    ("url", "told", "needed"),
+    [
+        ("postgresql://boss@h", "h:6432", {"host": "h", "port": "6432", "dbname": "pgbouncer", "user": "boss"}),
+        ("postgresql://boss@h:7/console", "h:7", {"host": "h", "port": "7", "dbname": "console", "user": "boss"}),
+        ("postgresql:///?host=/run/one", "/run/one:6432", {"host": "/run/one", "port": "6432", "dbname": "pgbouncer"}),
+    ],
+)
+def test_what_the_url_of_a_console_leaves_out_is_pgbouncer_s_own(url: str, told: str, needed: dict[str, str]) -> None:
+    [place] = places(Declared("bouncer", "pgbouncer", url, rest={"DATABASES": ["app"]}))
+    assert place.address == told
+    assert conninfo_to_dict(place.url) == needed
 
 
 def test_two_targets_on_one_pgbouncer_are_told(settings: Any) -> None:

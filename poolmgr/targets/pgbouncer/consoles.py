@@ -29,6 +29,8 @@ def places(each: Declared) -> tuple[Place, ...]:
         place = _place(url, where)
         if place is None:
             raise ConfigurationError(f"{where} is {HIDDEN}, but must be a URL that libpq can read")
+        if "," in place.address:
+            raise ConfigurationError(f"{where} names several hosts; the consoles of others stand in OTHER_URLS")
         if (other := found.get(place.address)) is not None:
             raise ConfigurationError(f"{where} leads to {place.address}, as {other.where} does")
         found[place.address] = place
@@ -41,9 +43,10 @@ def _place(url: str, where: str) -> Place | None:
     except psycopg.Error:  # whose words quote the URL
         return None
     host = got.get("hostaddr") or got.get("host") or "local socket"
-    # Its console is a database of this name, whatever the URL leaves out.
-    whole = Secret(make_conninfo(url, dbname=got.get("dbname") or "pgbouncer"))
-    return Place(whole, scrub(f"{host}:{got.get('port') or 6432}"), where)
+    # Its console is a database of this name, at PgBouncer's own port and not at libpq's, where the URL leaves them out.
+    port = got.get("port") or "6432"
+    whole = Secret(make_conninfo(url, dbname=got.get("dbname") or "pgbouncer", port=port))
+    return Place(whole, scrub(f"{host}:{port}"), where)
 
 
 def databases(each: Declared) -> tuple[str, ...]:
