@@ -110,9 +110,8 @@ class Instance:
     def _round(self) -> None:
         try:
             with self._console.within():
-                seen = self._look()
-                seen = self._follow(seen)
-            seen = self._hold(seen)
+                seen, followed, kept = self._follow(self._look())
+            seen, held, refused = self._hold(seen)
         except CheckoutError as error:
             self._fail(str(error))
         except Exception:  # a version that answers otherwise must not end the thread
@@ -124,7 +123,11 @@ class Instance:
             if self.error:
                 logger.info("pool %r: PgBouncer at %s answers again", self._asks.target, self.address)
             self._note(seen)
+            # What was asked counts as done, or as refused, when all that is to be said of it can be read.
+            told = tuple(f"PgBouncer at {self.address} {each}" for each in (self._confused, refused[1]) if each)
+            self.problems = (*kept, *told)
             self.picture, self.error = seen, ""
+            self.followed, self.held, self.refused = followed, held, refused
 
     def _look(self) -> Picture:
         now = monotonic()
@@ -145,8 +148,8 @@ class Instance:
         self._past.clear()
         self.refused = (-1, "")
 
-    def _follow(self, seen: Picture) -> Picture:
-        """Set what differs, as a RELOAD or a restart makes it, and read it back."""
+    def _follow(self, seen: Picture) -> tuple[Picture, int, list[str]]:
+        """Set what differs, as a RELOAD or a restart makes it, and read it back: the wish's number, and what is not so."""
         number, wanted = self._asks.wishes()
         differing = {
             name: value
@@ -161,9 +164,7 @@ class Instance:
                     self._vain[name, value] = answers[name]
             told = ", ".join(f"{name} {before.config.get(name)} → {value}" for name, value in differing.items())
             logger.info("pool %r: PgBouncer at %s: set %s", self._asks.target, self.address, told)
-        self.problems = (*self._kept(seen, wanted), *_problems(self.address, seen, wanted))
-        self.followed = number
-        return seen
+        return seen, number, [*self._kept(seen, wanted), *_problems(self.address, seen, wanted)]
 
     def _set(self, name: str, value: str) -> str:
         """What the console says against it."""
@@ -182,35 +183,33 @@ class Instance:
             if not same(value, seen.config.get(name))
         ]
 
-    def _hold(self, seen: Picture) -> Picture:
+    def _hold(self, seen: Picture) -> tuple[Picture, int, tuple[int, str]]:
+        """Pause or resume where that was asked: the number of the wish that is so, and of one that is refused, and why."""
         number, wanted = self._asks.holds()
+        refused = self.refused if self.refused[0] == number else (-1, "")
         # A resume is given once: whoever pauses by the console later has a reason. A pause holds until its resume.
         asked = wanted is not None and (wanted or self.held != number)
-        if (
-            asked
-            and (differing := _held_otherwise(seen, wanted))
-            and self.refused[0] != number
-            and self._asks.may_act()
-        ):
-            self._order("PAUSE" if wanted else "RESUME", differing, number)
+        differing = _held_otherwise(seen, wanted) if asked else []
+        if differing and not refused[1] and self._asks.may_act():
+            if why := self._order("PAUSE" if wanted else "RESUME", differing):
+                refused = (number, why)
             with self._console.within():
                 seen = self._look()
+            differing = _held_otherwise(seen, wanted)
         if not wanted:
             self._confused = ""
-        told = self.refused[1] if self.refused[0] == number else ""
-        self.problems += tuple(f"PgBouncer at {self.address} {each}" for each in (self._confused, told) if each)
-        if not asked or not _held_otherwise(seen, wanted):
-            self.held = number
-        return seen
+        return seen, self.held if differing else number, refused
 
-    def _order(self, command: str, databases: list[str], number: int) -> None:
+    def _order(self, command: str, databases: list[str]) -> str:
+        """Why it was refused, or ""."""
         try:
             for name in databases:
                 tag = carry_out(self.url, self._asks.target, command, name, _ANSWER)
                 if tag and tag != command:
                     self._confused = _CONFUSED.format(tag=tag)
         except CheckoutError as error:
-            self.refused = (number, f"did not {command}: {error}")
+            return f"did not {command}: {error}"
+        return ""
 
     def recent(self) -> Sums:
         """What came in about the last minute."""
