@@ -33,9 +33,10 @@ def shared(make_bouncer: Callable[..., Bouncer]) -> Bouncer:
 
 @pytest.fixture
 def bouncer(shared: Bouncer) -> Bouncer:
-    for row in shared.console("SHOW DATABASES"):
-        if row["paused"]:
-            shared.console(f"RESUME {row['name']}")
+    for name in shared.databases:
+        # Also what other tests left behind it, which would fill a small pool. Killed, a database is paused.
+        shared.console(f"KILL {name}")
+        shared.console(f"RESUME {name}")
     shared.console("RELOAD")
     return shared
 
