@@ -25,7 +25,6 @@ class Bouncer:
     """`databases` are its names for the one database behind; `settings` go into its file."""
 
     def __init__(self, directory: Path, url: str, databases: dict[str, str] | None = None, **settings: object) -> None:
-        assert PROGRAM, "these tests need PgBouncer: apt-get install pgbouncer"
         self.behind = urlsplit(url)
         self.port = free_port()
         self.databases = databases or {"app": "", "other": ""}

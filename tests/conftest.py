@@ -12,7 +12,7 @@ import pytest
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 
 from . import servers as running
-from .bouncer import Bouncer
+from .bouncer import PROGRAM, Bouncer
 
 pytest_plugins = ["tests.rules"]
 
@@ -74,6 +74,8 @@ def make_redis() -> Iterator[Callable[[], EmbeddedRedis]]:
 @pytest.fixture(scope="module")
 def make_bouncer(request: pytest.FixtureRequest, postgres: EmbeddedPostgres) -> Iterator[Callable[..., Bouncer]]:
     """Start a PgBouncer for a module: make_bouncer({"app": "pool_size=3"}, max_client_conn=5)."""
+    if PROGRAM is None:
+        pytest.skip("needs PgBouncer: apt install pgbouncer")
     directory = running.scratch_directory()
     module = request.module.__name__.rpartition(".")[2]
     made: list[Bouncer] = []
