@@ -15,7 +15,15 @@ from poolsite.demo.ports import HOST, free_port
 from poolsite.demo.processes import Child
 from tests.waiting import until
 
-PROGRAM = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
+_CACHE = Path(__file__).resolve().parent.parent / ".cache"
+_FOUND = {
+    "system": shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer"),
+    # As `.ci/newer-pgbouncer` unpacks it.
+    "newer": shutil.which("/opt/pgbouncer-newer/pgbouncer") or shutil.which(str(_CACHE / "pgbouncer-newer/pgbouncer")),
+}
+#: Those that there are on this machine: the path of each by its name. A test that needs one has the first, with `long` also
+#: the others; with the mark `every_pgbouncer` it has them all.
+PROGRAMS = {name: path for name, path in _FOUND.items() if path}
 #: Who may do everything on the console, who may only look, and who may not even that.
 ADMIN, ONLOOKER, STRANGER = "boss", "looker", "stranger"
 PASSWORD = "bouncer-password"
@@ -24,7 +32,10 @@ PASSWORD = "bouncer-password"
 class Bouncer:
     """`databases` are its names for the one database behind; `settings` go into its file."""
 
-    def __init__(self, directory: Path, url: str, databases: dict[str, str] | None = None, **settings: object) -> None:
+    def __init__(
+        self, program: str, directory: Path, url: str, databases: dict[str, str] | None = None, **settings: object
+    ) -> None:
+        self.program = program
         self.behind = urlsplit(url)
         self.port = free_port()
         self.databases = databases or {"app": "", "other": ""}
@@ -34,7 +45,7 @@ class Bouncer:
         people = [(name, PASSWORD) for name in (ADMIN, ONLOOKER, STRANGER)]
         # In plain text, as SCRAM towards the server needs it.
         people.append((self.behind.username or "", unquote(self.behind.password or "")))
-        self._write(self.users, "".join(f'"{name}" "{password}"\n' for name, password in people))
+        self.put(self.users, "".join(f'"{name}" "{password}"\n' for name, password in people))
         self.write(**settings)
         self._child: Child | None = None
         self.start()
@@ -42,16 +53,17 @@ class Bouncer:
     # -- the process --------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        assert PROGRAM
         own = account.popen_arguments(account.unprivileged())
-        command = [PROGRAM, str(self.ini)]
+        command = [self.program, str(self.ini)]
         self._child = Child("PgBouncer", command, log=self.directory.with_suffix(".log"), account=own, cwd=Path("/"))
         until(self._answers, "PgBouncer to answer")
+        self._started = self.version
 
     def stop(self) -> None:
         if self._child is not None:
             self.thaw()
-            self._child.stop()
+            # After SIGTERM it waits, from version 1.23 on, for its clients to leave.
+            self._child.stop(signal.SIGTERM if self._started < (1, 23) else signal.SIGQUIT)
             self._child = None
 
     def freeze(self) -> None:
@@ -82,7 +94,14 @@ class Bouncer:
             **settings,
         }
         lines += ["[pgbouncer]", *(f"{name} = {value}" for name, value in given.items())]
-        self._write(self.ini, "\n".join(lines) + "\n")
+        self.put(self.ini, "\n".join(lines) + "\n")
+
+    def put(self, path: Path, text: str) -> None:
+        """A file of its own, which its account may read."""
+        path.write_text(text)
+        path.chmod(0o600)
+        if (entry := account.unprivileged()) is not None:
+            os.chown(path, entry.pw_uid, entry.pw_gid)
 
     # -- its console, and what is behind it ---------------------------------------------------------------------------
 
@@ -102,6 +121,12 @@ class Bouncer:
 
     def setting(self, name: str) -> str:
         return next(str(row["value"]) for row in self.console("SHOW CONFIG") if row["key"] == name)
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Such as (1, 18, 0)."""
+        told = str(self.console("SHOW VERSION")[0]["version"])
+        return tuple(int(part) for part in told.split()[1].split("."))
 
     def consoles(self) -> int:
         """How many connections to the console there are, this one's not counted."""
@@ -123,9 +148,3 @@ class Bouncer:
     def _signal(self, number: signal.Signals) -> None:
         assert self._child
         os.kill(self._child.pid, number)
-
-    def _write(self, path: Path, text: str) -> None:
-        path.write_text(text)
-        path.chmod(0o600)
-        if (entry := account.unprivileged()) is not None:
-            os.chown(path, entry.pw_uid, entry.pw_gid)

@@ -12,7 +12,7 @@ import pytest
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 
 from . import servers as running
-from .bouncer import PROGRAM, Bouncer
+from .bouncer import PROGRAMS, Bouncer
 
 pytest_plugins = ["tests.rules"]
 
@@ -71,18 +71,36 @@ def make_redis() -> Iterator[Callable[[], EmbeddedRedis]]:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "bouncer_program" in metafunc.fixturenames:
+        dear = () if metafunc.definition.get_closest_marker("every_pgbouncer") else (pytest.mark.long,)
+        given = [
+            pytest.param(path, id=name, marks=dear if n else ()) for n, (name, path) in enumerate(PROGRAMS.items())
+        ]
+        metafunc.parametrize("bouncer_program", given or [pytest.param("", id="none")], indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
-def make_bouncer(request: pytest.FixtureRequest, postgres: EmbeddedPostgres) -> Iterator[Callable[..., Bouncer]]:
-    """Start a PgBouncer for a module: make_bouncer({"app": "pool_size=3"}, max_client_conn=5)."""
-    if PROGRAM is None:
+def bouncer_program(request: pytest.FixtureRequest) -> str:
+    """The path of a PgBouncer, of the system's or of one that is unpacked beside it."""
+    if not request.param:
         pytest.skip("needs PgBouncer: apt install pgbouncer")
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def make_bouncer(
+    request: pytest.FixtureRequest, bouncer_program: str, postgres: EmbeddedPostgres
+) -> Iterator[Callable[..., Bouncer]]:
+    """Start a PgBouncer for a module: make_bouncer({"app": "pool_size=3"}, max_client_conn=5)."""
     directory = running.scratch_directory()
     module = request.module.__name__.rpartition(".")[2]
+    name = next(name for name, path in PROGRAMS.items() if path == bouncer_program)
     made: list[Bouncer] = []
 
     def make(databases: dict[str, str] | None = None, **settings: object) -> Bouncer:
-        url = str(postgres.create_database(f"{module}_{len(made)}"))
-        made.append(Bouncer(directory / f"bouncer{len(made)}", url, databases, **settings))
+        url = str(postgres.create_database(f"{module}_{name}_{len(made)}"))
+        made.append(Bouncer(bouncer_program, directory / f"bouncer{len(made)}", url, databases, **settings))
         return made[-1]
 
     yield make
