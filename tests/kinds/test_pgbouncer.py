@@ -12,15 +12,13 @@ import psycopg
 import pytest
 
 from poolmgr.conf import Declared
-from poolmgr.exceptions import AuthenticationFailed
 from poolmgr.metrics.health import verdict_of
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired
 from poolmgr.targets.pgbouncer import picture
-from poolmgr.targets.pgbouncer.console import Console
 from poolmgr.targets.pgbouncer.kind import PGBOUNCER
 from poolmgr.targets.pgbouncer.pool import BouncerPool
-from tests.bouncer import ADMIN, ONLOOKER, PASSWORD, STRANGER, Bouncer
+from tests.bouncer import ONLOOKER, Bouncer
 from tests.proxy import Proxy
 from tests.waiting import until
 
@@ -71,6 +69,7 @@ def follow(pool: BouncerPool, **values: Any) -> None:
     until(lambda: pool.snapshot().revision == revision, "the profile to be in force")
 
 
+@pytest.mark.every_pgbouncer
 def test_a_pgbouncer_that_has_no_settings_of_ours_is_only_looked_at(
     bouncer: Bouncer, manage: Callable[..., BouncerPool]
 ) -> None:
@@ -99,6 +98,7 @@ def test_of_the_settings_that_are_written_down_those_alone_are_set(
     assert seen(pool).max_size == 7
 
 
+@pytest.mark.every_pgbouncer
 def test_a_profile_is_set_word_for_word_and_told_as_in_force_when_it_was_read_back(
     bouncer: Bouncer, manage: Callable[..., BouncerPool]
 ) -> None:  # P5
@@ -177,6 +177,7 @@ def test_a_database_that_it_does_not_have_is_told(bouncer: Bouncer, manage: Call
     assert pool.problem == f"PgBouncer at {pool.address} has no database 'missing'"
 
 
+@pytest.mark.every_pgbouncer
 def test_clients_are_holders_and_who_waits_is_pending(bouncer: Bouncer, manage: Callable[..., BouncerPool]) -> None:
     pool = manage(bouncer, pool={"max_size": 1})
     until(lambda: bouncer.setting("default_pool_size") == "1", "the setting to be in force")
@@ -199,9 +200,12 @@ def test_clients_are_holders_and_who_waits_is_pending(bouncer: Bouncer, manage: 
     second.close()
     found = until(lambda: (now := pool.snapshot()).checkouts > 1 and not now.used and now, "it to be counted")
     assert found.recent_means["use"] > 0
+    # How many had a wait is counted from version 1.23 on.
+    assert ("wait" in found.recent_means) == (bouncer.version >= (1, 23))
     assert found.wait_time.count == 0  # no quantiles are made up
 
 
+@pytest.mark.every_pgbouncer
 def test_a_pause_holds_new_transactions_and_a_resume_serves_them(
     bouncer: Bouncer, manage: Callable[..., BouncerPool]
 ) -> None:
@@ -240,6 +244,30 @@ def test_a_pause_is_given_again_when_somebody_else_resumes_and_a_resume_is_given
     assert [row["paused"] for row in _ours(bouncer)] == [1, 0]
 
 
+@pytest.mark.every_pgbouncer
+def test_a_pause_of_the_whole_by_somebodys_console_is_told_where_it_can_be_seen(
+    bouncer: Bouncer, manage: Callable[..., BouncerPool]
+) -> None:
+    pool = manage(bouncer)
+    seen(pool)
+    bouncer.console("PAUSE")
+    try:
+        if bouncer.version >= (1, 19):
+            until(lambda: pool.problem, "it to be told")
+            told = "is paused as a whole, by its console: RESUME there ends that"
+            assert pool.problem == f"PgBouncer at {pool.address} {told}"
+        else:  # which has no list that says so
+            last = pool.instances[0].picture
+            until(lambda: pool.instances[0].picture is not last, "another round")
+            assert pool.problem == ""
+        # Its databases are not.
+        assert not pool.paused
+    finally:
+        bouncer.console("RESUME")
+    until(lambda: not pool.problem, "it to be over")
+
+
+@pytest.mark.every_pgbouncer
 def test_a_recycle_replaces_server_connections_and_fails_nobody(
     bouncer: Bouncer, manage: Callable[..., BouncerPool]
 ) -> None:
@@ -300,38 +328,7 @@ def test_one_connection_looks_on_however_many_rounds_there_are(
     assert bouncer.consoles() == 1
 
 
-@pytest.mark.parametrize(
-    ("user", "password", "cls", "told"),
-    [
-        (STRANGER, PASSWORD, AuthenticationFailed, "does not let this user into its console: name it in admin_users"),
-        (ADMIN, "wrong", AuthenticationFailed, "refuses the password, or has no such user in its auth_file"),
-        ("nobody", PASSWORD, AuthenticationFailed, "no such user"),
-    ],
-)
-def test_who_is_not_let_in_gets_the_sentence_that_helps(
-    user: str, password: str, cls: type[Exception], told: str, bouncer: Bouncer, manage: Callable[..., BouncerPool]
-) -> None:  # P9, P13
-    url = bouncer.console_url(user, password)
-    console = Console(url, "bouncer")
-    with pytest.raises(cls) as caught, console.within():
-        console.open()
-    assert told in str(caught.value)
-    assert password not in str(caught.value) + repr(caught.value.__cause__) + repr(caught.value.__context__)
-    found = seen(manage(bouncer, url))
-    assert told in found.last_error
-    assert verdict_of(found).state == "critical"
-
-
-def test_a_user_whom_only_auth_query_knows_is_told_where_to_put_it(
-    make_bouncer: Callable[..., Bouncer], manage: Callable[..., BouncerPool]
-) -> None:  # P8, P9
-    # Version 1.18 leaves such a user waiting for ever, others refuse.
-    query = "SELECT usename, passwd FROM pg_shadow WHERE usename=$1"
-    bouncer = make_bouncer({"app": ""}, auth_user="looked_up", auth_query=query)
-    found = seen(manage(bouncer, bouncer.console_url("elsewhere")))
-    assert "auth_file" in found.last_error
-
-
+@pytest.mark.every_pgbouncer
 def test_who_may_only_look_shows_all_and_tells_why_nothing_is_set(
     bouncer: Bouncer, manage: Callable[..., BouncerPool]
 ) -> None:  # P9

@@ -192,6 +192,10 @@ def test_a_target_that_is_declared_wrong_is_told_with_its_name_and_what_is_allow
             "['OTHER_URLS'][0] leads to h:6432, as POOLMGR['TARGETS']['vectors']['URL'] does",
         ),
         (
+            {"KIND": "pgbouncer", "URL": "postgresql://boss:secret@h/app", "DATABASES": ["app"]},
+            "['URL'] leads to the database 'app', and the console's is 'pgbouncer'",
+        ),
+        (
             {"KIND": "pgbouncer", "URL": "postgresql://boss:secret@h,i/pgbouncer", "DATABASES": ["app"]},
             "['URL'] names several hosts; the consoles of others stand in OTHER_URLS",
         ),
@@ -227,7 +231,7 @@ def test_a_target_that_its_kind_does_not_allow_is_told_with_the_key_and_what_is_
     ("url", "told", "needed"),
     [
         ("postgresql://boss@h", "h:6432", {"host": "h", "port": "6432", "dbname": "pgbouncer", "user": "boss"}),
-        ("postgresql://boss@h:7/console", "h:7", {"host": "h", "port": "7", "dbname": "console", "user": "boss"}),
+        ("postgresql://boss@h:7/pgbouncer", "h:7", {"host": "h", "port": "7", "dbname": "pgbouncer", "user": "boss"}),
         ("postgresql:///?host=/run/one", "/run/one:6432", {"host": "/run/one", "port": "6432", "dbname": "pgbouncer"}),
     ],
 )

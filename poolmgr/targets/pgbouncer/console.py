@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
@@ -41,11 +42,29 @@ _WORDS = Words(
     ),
     (
         AuthenticationFailed,
+        "PgBouncer can't ask auth_query for the console's user: put that user into its auth_file",
+        # What it says of its own login to the server, with which it would ask.
+        r"bouncer config error|server login|password authentication failed for user",
+    ),
+    (
+        AuthenticationFailed,
         "PgBouncer refuses the password, or has no such user in its auth_file",
         r"SASL authentication failed|password authentication failed",
     ),
+    (AuthenticationFailed, "PgBouncer asks for a password, and the URL has none", r"no password supplied"),
+    (
+        AuthenticationFailed,
+        "PgBouncer's auth_hba_file lets nobody into the console from here as this user",
+        r"login rejected|no authentication method",
+    ),
+    (
+        AuthenticationFailed,
+        "no PgBouncer answers there, but a server that has no such console",
+        r"database \S+ does not exist|unrecognized configuration parameter",
+    ),
     (ServerFull, "PgBouncer takes no more clients: raise its max_client_conn", r"no more connections allowed"),
 )
+_UNKNOWN = re.compile("invalid command", re.IGNORECASE)
 _SILENT = Diagnosis(
     ServerDown,
     "PgBouncer's console does not answer; where its user is known by auth_query only, put that user into auth_file, since"
@@ -98,6 +117,15 @@ class Console:
     def rows(self, what: str) -> list[dict[str, Any]]:
         """What SHOW answers. Columns differ by version: read them by name."""
         return self._open().execute(f"SHOW {what}").fetchall()
+
+    def rows_if_known(self, what: str) -> list[dict[str, Any]]:
+        """The same, and nothing from a version that has no such list."""
+        try:
+            return self.rows(what)
+        except psycopg.errors.ProtocolViolation as error:
+            if _UNKNOWN.search(str(error)):
+                return []
+            raise
 
     def order(self, command: str) -> str:
         """Have it carry out a command; the tag that it answers with. Raises psycopg's error where it refuses."""

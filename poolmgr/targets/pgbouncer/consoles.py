@@ -9,7 +9,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from poolmgr.conf import Declared
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.secrets import HIDDEN, Secret, scrub
+from poolmgr.secrets import HIDDEN, Secret, scrub, shown
+
+#: The name of the database that a console is.
+CONSOLE = "pgbouncer"
 
 
 class Place(NamedTuple):
@@ -18,6 +21,7 @@ class Place(NamedTuple):
     url: str
     address: str
     where: str
+    database: str
 
 
 def places(each: Declared) -> tuple[Place, ...]:
@@ -29,6 +33,10 @@ def places(each: Declared) -> tuple[Place, ...]:
         place = _place(url, where)
         if place is None:
             raise ConfigurationError(f"{where} is {HIDDEN}, but must be a URL that libpq can read")
+        if place.database != CONSOLE:
+            raise ConfigurationError(
+                f"{where} leads to the database {shown(place.database)}, and the console's is {CONSOLE!r}"
+            )
         if "," in place.address:
             raise ConfigurationError(f"{where} names several hosts; the consoles of others stand in OTHER_URLS")
         if (other := found.get(place.address)) is not None:
@@ -43,10 +51,11 @@ def _place(url: str, where: str) -> Place | None:
     except psycopg.Error:  # whose words quote the URL
         return None
     host = got.get("hostaddr") or got.get("host") or "local socket"
-    # Its console is a database of this name, at PgBouncer's own port and not at libpq's, where the URL leaves them out.
+    # At PgBouncer's own port and not at libpq's, where the URL leaves it out.
     port = got.get("port") or "6432"
-    whole = Secret(make_conninfo(url, dbname=got.get("dbname") or "pgbouncer", port=port))
-    return Place(whole, scrub(f"{host}:{port}"), where)
+    database = str(got.get("dbname") or CONSOLE)
+    whole = Secret(make_conninfo(url, dbname=database, port=port))
+    return Place(whole, scrub(f"{host}:{port}"), where, database)
 
 
 def databases(each: Declared) -> tuple[str, ...]:

@@ -235,6 +235,8 @@ def _held_otherwise(seen: Picture, wanted: bool | None) -> list[str]:
 
 def _problems(address: str, seen: Picture, wanted: Mapping[str, str]) -> list[str]:
     found = []
+    if seen.halted:
+        found.append(f"PgBouncer at {address} is {seen.halted} as a whole, by its console: RESUME there ends that")
     for each in seen.databases:
         if not each.there:
             found.append(f"PgBouncer at {address} has no database {each.name!r}")

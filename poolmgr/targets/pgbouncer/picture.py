@@ -66,6 +66,7 @@ class Picture:
     holders: tuple[Holder, ...] = ()
     pids: tuple[int, ...] = ()
     listed: bool = True  # whether anybody asked for the two before
+    halted: str = ""  # what somebody did to all of it on a console: "paused" or "suspended"; unknown below version 1.19
 
     @property
     def paused(self) -> bool:
@@ -95,7 +96,12 @@ def look(console: Console, names: Collection[str], now: float, holders: bool) ->
         holders=found,
         pids=pids,
         listed=listed,
+        halted=_halted(console.rows_if_known("STATE")),
     )
+
+
+def _halted(rows: list[dict[str, Any]]) -> str:
+    return next((str(row["key"]) for row in rows if row["key"] != "active" and row["value"] == "yes"), "")
 
 
 def _databases(rows: list[dict[str, Any]], names: Collection[str], config: Mapping[str, str]) -> tuple[Database, ...]:
@@ -112,6 +118,7 @@ def _database(name: str, row: dict[str, Any] | None, config: Mapping[str, str]) 
         ("min_pool_size", "min_pool_size"),
         ("max_connections", "max_db_connections"),
         ("pool_mode", "pool_mode"),
+        ("server_lifetime", "server_lifetime"),  # from version 1.24 on
     ):
         value = _text(row.get(column))
         if value and setting in config and value != config[setting]:

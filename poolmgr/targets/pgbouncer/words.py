@@ -10,6 +10,8 @@ from poolmgr.pools.spec import PoolSpec
 #: PgBouncer's server_lifetime 0 means that a connection is used once; the longest that a profile may ask for is never enough
 #: to matter.
 _FOR_EVER = 30 * 86_400
+#: The check that PgBouncer has from version 1.25 on where it was told of none: a statement with nothing in it.
+_EMPTY = "<empty>"
 
 
 def settings_for(spec: PoolSpec, fields: Collection[str], parts: int) -> dict[str, str]:
@@ -62,7 +64,8 @@ def fields_of(config: Mapping[str, str], parts: int) -> dict[str, Any]:
         found["validation"] = "off"
     elif delay is not None:
         found |= {"validation": "socket", "validate_after_idle": float(delay)} if delay else {"validation": "query"}
-        found["validation_query"] = config["server_check_query"]
+        if config["server_check_query"] != _EMPTY:
+            found["validation_query"] = config["server_check_query"]
     return found
 
 
