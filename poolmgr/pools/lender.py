@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+from weakref import ref
 
 from poolmgr.pools.spec import PoolSpec
 
@@ -41,20 +42,39 @@ class TaskLender(Protocol):
     async def checkout(self, timeout: float | None = None) -> TaskLoan:
         """A live connection in autocommit mode. Raises a ``CheckoutError``."""
 
+    def at_once(self) -> TaskLoan | None:
+        """The same without waiting for anything, if that is possible."""
+
     def give_back(self, conn: Any) -> None:
         """Take it back, in whatever state, without waiting. Idempotent."""
 
 
+class Greeting(NamedTuple):
+    """What a library has prepared on the driver's side of a session: how values are read, and who is told of notices.
+
+    ``lasts`` is whether that is all: what else it sets ends with the loan, and the session must be greeted again.
+    """
+
+    adapters: Any = None
+    notices: tuple[Any, ...] = ()
+    notifications: tuple[Any, ...] = ()
+    lasts: bool = False
+
+
 class TaskLoan(Protocol):
-    """A connection in the hands of a task; it knows its ``lender``."""
+    """A connection in the hands of a task; it knows its ``lender``. ``session`` leads to what each loan of it is over."""
 
     lender: TaskLender
+    session: ref[Any]
 
-    def begin_loan(self, adapters: Any, is_kept_by: Callable[[Any], bool]) -> None:
-        """Have it begin transactions by itself, and read and write values by ``adapters``; None for the driver's own.
+    def begin_loan(self, greeting: Greeting, is_kept_by: Callable[[Any], bool]) -> None:
+        """Have it begin transactions by itself, and be as ``greeting`` has it; without adapters, as the driver has them.
 
         Once its task has ended, ``is_kept_by`` says of an object that refers to it whether somebody may go on with it.
         """
+
+    def greet(self, hook: Callable[[], object]) -> Greeting:
+        """Have ``hook`` prepare it for the library; what a later loan of the same session may begin with instead."""
 
     def read(self, work: Callable[[], object]) -> None:
         """Have ``work`` ask the server, which only reads, whatever it asks with."""

@@ -5,11 +5,14 @@ import gc
 import os
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 import pytest
 import sqlalchemy
 from django.contrib.auth.models import Group
 from django.db import connection
+from psycopg import IsolationLevel
+from psycopg.adapt import Loader
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
@@ -139,6 +142,90 @@ def test_what_a_connect_listener_sets_is_there_for_each_borrower_and_not_for_dja
         asyncio.run(main())
         assert query("SHOW application_name") != [("listener",)]
         connection.close()
+
+
+def test_connect_is_told_once_for_each_physical_connection(lent_pool: Small, engine: Any) -> None:
+    pool, told = lent_pool("transaction"), list[Any]()
+    event.listen(engine.sync_engine, "connect", lambda connection, record: told.append(record))
+
+    async def twice() -> None:
+        for _ in range(2):
+            async with engine.connect() as conn:
+                await conn.execute(text("SELECT 1"))
+
+    asyncio.run(twice())
+    asyncio.run(twice())
+    assert len(told) == 1
+    pool.recycle()
+    asyncio.run(twice())
+    assert len(told) == 2
+
+
+class Shouting(Loader):
+    """Reads what it is given in capitals, to be told from what psycopg reads."""
+
+    def load(self, data: Any) -> str:
+        return bytes(data).decode().upper()
+
+
+def test_what_a_listener_registers_is_there_at_each_loan_and_what_a_borrower_does_at_no_other(
+    lent_pool: Small, engine: Any
+) -> None:  # P2
+    lent_pool("transaction")
+    heard: list[Any] = []
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def register(connection: Any, record: Any) -> None:
+        record.driver_connection.adapters.register_loader("text", Shouting)
+        record.driver_connection.add_notice_handler(lambda notice: heard.append(notice.message_primary))
+
+    async def main(register_more: bool) -> tuple[Any, ...]:
+        async with engine.connect() as conn:
+            if register_more:
+                driver_s = (await conn.get_raw_connection()).driver_connection
+                driver_s.adapters.register_loader("name", Shouting)
+                driver_s.add_notice_handler(lambda notice: heard.append("a borrower's"))
+            await conn.execute(text("DO $$BEGIN RAISE NOTICE 'heard'; END$$"))
+            return tuple((await conn.execute(text("SELECT 'said'::text, 'named'::name"))).one())
+
+    assert asyncio.run(main(True)) == ("SAID", "NAMED")
+    assert asyncio.run(main(False)) == ("SAID", "named")
+    assert asyncio.run(main(False)) == ("SAID", "named")
+    assert heard == ["heard", "a borrower's", "heard", "heard"]
+
+
+def test_what_a_listener_sets_in_python_alone_is_there_at_each_loan(lent_pool: Small, engine: Any) -> None:  # P2
+    pool = lent_pool("transaction")
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_level(connection: Any, record: Any) -> None:
+        connection.set_isolation_level(IsolationLevel.SERIALIZABLE)
+
+    async def level(of: Any) -> Any:
+        async with of.connect() as conn:
+            return await conn.scalar(text("SHOW transaction_isolation"))
+
+    other = async_engine("default", echo=False)
+    for _ in range(2):
+        assert asyncio.run(level(engine)) == "serializable"
+        assert asyncio.run(level(other)) == "read committed"
+    assert pool.snapshot().created == 1
+
+
+def test_pool_objects_that_were_disposed_of_are_not_kept_by_the_connections(lent_pool: Small, engine: Any) -> None:
+    lent_pool("transaction")
+
+    async def main() -> Any:
+        async with engine.connect():
+            pass
+        old = ref(engine.pool)
+        await engine.dispose()
+        async with engine.connect():
+            pass
+        return old
+
+    old = asyncio.run(main())
+    until(lambda: gc.collect() is not None and old() is None, "the old pool object to be collected")
 
 
 def test_all_share_max_size_and_holders(lent_pool: Small, engine: Any) -> None:  # P6 P9

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
+from types import FunctionType, NoneType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -19,6 +20,7 @@ from psycopg.waiting import wait_async
 
 from poolmgr.pools.aio.bridge import running_loop
 from poolmgr.pools.forks import attend, here
+from poolmgr.pools.lender import Greeting
 from poolmgr.pools.sockets import hang_up
 from poolmgr.targets.postgresql.asyncio.cursors import CURSOR, RUNS, SERVER_CURSOR, looking
 from poolmgr.targets.postgresql.connection import PooledConnection
@@ -31,6 +33,19 @@ if TYPE_CHECKING:
 
 #: Seconds for which a task that was cancelled waits for its statement to be.
 _STOPS_WITHIN = 1.0
+#: Values of such types don't change.
+_SHARED = (NoneType, bool, int, bytes, FunctionType)
+#: Of its attributes, those that change as it is used, and those that a greeting has.
+_PASSING = {
+    "_adapters",
+    "_begin_statement",
+    "_notice_handlers",
+    "_notify_handlers",
+    "_pipeline",
+    "looked_at",
+    "said",
+    "_waits",
+}
 _OVER = "this connection went back to the pool; take another"
 
 
@@ -40,6 +55,19 @@ def _nothing() -> Any:
     gone = pq.PGconn.connect_start(b"host=/nowhere")
     gone.finish()
     return gone
+
+
+@cache
+def _as_made() -> tuple[dict[str, Any], list[tuple[str, type[Any]]]]:
+    """What psycopg gives a new connection: what all may share, and what each needs of its own.
+
+    Its own ``__init__`` takes as long as the rest of a checkout.
+    """
+    given = vars(psycopg.AsyncConnection(_nothing()))
+    for ours in ("pgconn", "_prepared", "cursor_factory", "server_cursor_factory"):
+        del given[ours]
+    shared = {name: value for name, value in given.items() if isinstance(value, _SHARED)}
+    return shared, [(name, type(value)) for name, value in given.items() if name not in shared]
 
 
 class TaskConnection(psycopg.AsyncConnection[Any]):
@@ -53,18 +81,27 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
     is_kept_by: Callable[[Any], bool] = staticmethod(lambda user: type(user).__module__ != "builtins")
 
     def __init__(self, lent: PooledConnection, managed: ManagedPool, pool: Any) -> None:
-        pgconn = lent.pgconn
+        shared, own = _as_made()
+        attributes = vars(self)
+        attributes.update(shared)
+        for name, kind in own:
+            attributes[name] = kind()
+        self.pgconn = pgconn = lent.pgconn
         self._handlers = pgconn.notice_handler, pgconn.notify_handler
-        super().__init__(pgconn)
+        me: Any = ref(self)
+        pgconn.notice_handler = partial(psycopg.AsyncConnection._notice_handler, me)
+        pgconn.notify_handler = partial(psycopg.AsyncConnection._notify_handler, me)
         self._lent = lent
+        self.session = ref(lent)
         self._managed = managed
         self._entry = entry = lent.entry
         self._epoch = entry.epoch
-        entry.loan = ref(self)
+        entry.loan = me
         self._prepared = lent._prepared  # of the session, whoever uses it
         self._autocommit = True
         # As the settings have it.
-        self._isolation_level, self._read_only, self._deferrable = lent.isolation_level, lent.read_only, lent.deferrable
+        self._isolation_level, self._read_only = lent._isolation_level, lent._read_only
+        self._deferrable = lent._deferrable
         self._pool = self.lender = pool
         self._template = pool.adapters
         self._cursor_class, self._server_cursor_class = CURSOR, SERVER_CURSOR
@@ -170,11 +207,26 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
 
     # -- what the pool and other libraries do -------------------------------------------------------------------------
 
-    def begin_loan(self, adapters: Any, is_kept_by: Callable[[Any], bool]) -> None:
+    def begin_loan(self, greeting: Greeting, is_kept_by: Callable[[Any], bool]) -> None:
         """As ``pools.lender.TaskLoan`` has it."""
         self.is_kept_by = is_kept_by
         self._autocommit = False
-        self._template = adapters or self._template
+        self._template = greeting.adapters or self._template
+        self._notice_handlers += greeting.notices
+        self._notify_handlers += greeting.notifications
+
+    def greet(self, hook: Callable[[], object]) -> Greeting:
+        """As ``pools.lender.TaskLoan`` has it."""
+        before, pins = self._settings(), set(self._entry.pins)
+        hook()
+        lasts = self._entry.pins <= pins and self._settings() == before
+        # Copies: what this borrower registers from now on is theirs alone.
+        adapters = AdaptersMap(self.adapters)
+        return Greeting(adapters, (*self._notice_handlers,), (*self._notify_handlers,), lasts)
+
+    def _settings(self) -> dict[str, Any]:
+        """What may be set on it in Python."""
+        return {name: value for name, value in vars(self).items() if name not in _PASSING}
 
     def read(self, work: Callable[[], object]) -> None:
         """As ``pools.lender.TaskLoan`` has it."""

@@ -18,25 +18,40 @@ from poolmgr.targets.postgresql.lending import discard, failed
 from poolmgr.targets.postgresql.managed import ManagedPool
 
 
-async def checkout(managed: ManagedPool, timeout: float | None) -> PooledConnection:
-    """``ManagedPool.checkout()`` for a task of the running loop. Cancelled at whichever step, it takes nothing along."""
+def at_once(managed: ManagedPool) -> PooledConnection | None:
+    """One that is idle and needs no question, if there is one; for a task of the running loop."""
     if not here:
         attend()
     asked = monotonic()
-    owner: Any = asyncio.current_task() or owner_function()()
+    if asked >= managed.lapses or managed.check is not None:
+        return None
+    conn = _idle(managed, asked, trusted=True)
+    if conn is not None and conn.entry.has_news(0) and (fault := validation.look(managed, conn, asked)):
+        if fault == validation.DOUBTFUL:
+            managed.put_back(conn, waits=False)
+        else:
+            discard(managed, conn, fault)
+        return None
+    if conn is not None:
+        managed.wait_time.add(monotonic() - asked)
+    return conn
+
+
+async def checkout(managed: ManagedPool, timeout: float | None) -> PooledConnection:
+    """``ManagedPool.checkout()`` for a task of the running loop. Cancelled at whichever step, it takes nothing along."""
+    if (conn := at_once(managed)) is not None:
+        return conn
+    asked = monotonic()
     if asked >= managed.lapses:
         # Before anybody is served: this process may have been frozen for longer than its lease.
         leasing.lapse(managed)
-    elif (conn := _idle(managed, owner, asked)) is not None:
-        entry = conn.entry
-        looks_well = asked - entry.idle_since < managed.trusted and not entry.has_news(0)
-        if looks_well or not await _is_unfit(managed, conn, asked, timeout):
-            managed.wait_time.add(monotonic() - asked)
-            return conn
+    elif (conn := _idle(managed, asked)) is not None and not await _is_unfit(managed, conn, asked, timeout):
+        managed.wait_time.add(monotonic() - asked)
+        return conn
     seconds = managed.spec.connection_timeout if timeout is None else timeout
     deadline = asked + seconds
     while True:
-        conn = await _next(managed, owner, max(0.001, deadline - monotonic()), seconds)
+        conn = await _next(managed, max(0.001, deadline - monotonic()), seconds)
         now = monotonic()
         fault = await _is_unfit(managed, conn, now, deadline - now)
         if not fault:
@@ -48,12 +63,18 @@ async def checkout(managed: ManagedPool, timeout: float | None) -> PooledConnect
             await asyncio.sleep(max(0.0, min(RETRY_WHILE_WAITED, deadline - monotonic())))
 
 
-def _idle(managed: ManagedPool, owner: Any, now: float) -> PooledConnection | None:
+def _owner() -> Any:
+    return asyncio.current_task() or owner_function()()
+
+
+def _idle(managed: ManagedPool, now: float, *, trusted: bool = False) -> PooledConnection | None:
+    """One that is idle; ``trusted`` only if it was used a moment ago."""
     pool = managed.pool
     if not pool._pool:
         return None
+    owner = _owner()
     with managed._lock:
-        if not pool._pool or pool.paused:
+        if not pool._pool or pool.paused or (trusted and now - pool._pool[-1].entry.idle_since >= managed.trusted):
             return None
         conn = pool._pool.pop()
         conn.entry.owner = owner
@@ -63,10 +84,10 @@ def _idle(managed: ManagedPool, owner: Any, now: float) -> PooledConnection | No
     return conn
 
 
-async def _next(managed: ManagedPool, owner: Any, left: float, timeout: float) -> PooledConnection:
+async def _next(managed: ManagedPool, left: float, timeout: float) -> PooledConnection:
     """The next connection that is to be had. Whoever stops waiting leaves the queue and takes nothing along."""
     pool = managed.pool
-    place = Awaited(owner)
+    place = Awaited(_owner())
     error = None
     try:
         pool.begin_request()

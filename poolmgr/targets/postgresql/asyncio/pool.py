@@ -57,6 +57,12 @@ class AsyncPool:
         managed = self.managed
         return TaskConnection(await lending.checkout(managed, timeout), managed, self)
 
+    def at_once(self) -> TaskConnection | None:
+        """As ``checkout()``, if one is idle that needs no question to its server, otherwise None; to be called in a task."""
+        managed = self.managed
+        lent = lending.at_once(managed)
+        return None if lent is None else TaskConnection(lent, managed, self)
+
     def give_back(self, conn: TaskConnection) -> None:
         """Take a connection back, in whatever state, without waiting; in the event loop that has used it. Idempotent."""
         if not here:

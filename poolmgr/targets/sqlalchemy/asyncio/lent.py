@@ -1,13 +1,14 @@
 """An asyncio engine on the connections that Django has already: tasks, threads and Django share one pool.
 
-psycopg's connection for asyncio is made for the one loan, over a connection of the pool's. So each loan is a connect to
-SQLAlchemy, which costs the server nothing, and nothing that a borrower sets on it outlives the loan.
+psycopg's connection for asyncio is made for the one loan, over a connection of the pool's, and nothing that a borrower sets
+on it outlives the loan. What SQLAlchemy has prepared on one is there again at the next loan of the same session.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from django.db import DEFAULT_DB_ALIAS
 from sqlalchemy.engine import AdaptedConnection
@@ -16,11 +17,12 @@ from sqlalchemy.ext import asyncio as theirs
 from poolmgr.exceptions import CheckoutError
 from poolmgr.pools.aio.forgotten import is_suspended, users_of
 from poolmgr.pools.forks import on_fork
-from poolmgr.pools.lender import TaskLender
+from poolmgr.pools.lender import Greeting, TaskLender
 from poolmgr.targets.sqlalchemy.aliases import Engines, lender_of, url_of
+from poolmgr.targets.sqlalchemy.asyncio.adapting import adapted
 from poolmgr.targets.sqlalchemy.asyncio.driver import may_go_on
 from poolmgr.targets.sqlalchemy.asyncio.first import First
-from poolmgr.targets.sqlalchemy.asyncio.greenlets import await_only
+from poolmgr.targets.sqlalchemy.asyncio.greenlets import await_only, in_greenlet
 from poolmgr.targets.sqlalchemy.lent import (
     PoolWithoutConnections,
     expect_transactions,
@@ -46,6 +48,8 @@ class AsyncLentPool(PoolWithoutConnections):
         self._alias = alias
         self._first = _first or First()
         self._found: TaskLender | None = None
+        # SQLAlchemy's, one for each session of the alias's pool.
+        self._records: dict[ref[Any], Any] = {}
         super().__init__(cast(Any, self._hand), **kw)
         _all.add(self)
 
@@ -58,67 +62,114 @@ class AsyncLentPool(PoolWithoutConnections):
 
     def _do_get(self) -> Any:
         if self._first.is_over:
-            return self._connected()
+            return self._lent()
         first, well = await_only(self._first.turn()), False
         try:
-            made = self._connected()
+            made = self._lent()
             well = True
         finally:
             if first:
                 self._first.ended(well)
         return made
 
-    def _connected(self) -> Any:
-        """A record with what it was handed. Where a listener fails or is cancelled, SQLAlchemy 2.0 forgets that."""
-        made = new_record(self)
+    def _lent(self) -> Any:
+        """A record with a connection, which SQLAlchemy takes for the one that it has made of the record."""
+        handed = self._connect()
         try:
-            made.get_connection()
+            conn = self._driver_s(handed)
+            record = self._records.get(conn.session)
+            # One whose borrower has never returned it is theirs.
+            if record is None or record.fairy_ref is not None:
+                record = self._new_record(conn.session)
+            conn.begin_loan(record.greeting, _is_kept_by)
+            if record.greeting.lasts:
+                record.dbapi_connection = handed
+            else:
+                self._greet(record, handed, conn)
         except BaseException:
-            if (handed := made.__dict__.get("handed")) is not None:
-                self._close_connection(handed, terminate=True)
+            self._close_connection(handed, terminate=True)
             raise
-        del made.handed
-        return made
+        return record
 
-    def _do_return_conn(self, returned: Any) -> None:
-        if returned._is_hard_or_soft_invalidated() and returned.dbapi_connection is not None:
-            self._end(returned.dbapi_connection)
-        returned.close()
+    def _new_record(self, session: Any) -> Any:
+        for each in [*self._records]:
+            if each() is None:  # its session is over
+                self._records.pop(each, None)
+        record = self._records[session] = new_record(self)
+        record.greeting = self._as_at_first()
+        return record
+
+    def _as_at_first(self) -> Greeting:
+        return Greeting(cast(Any, self._dialect)._psycopg_adapters_map)
+
+    def _greet(self, record: Any, handed: Any, conn: Any) -> None:
+        """Have SQLAlchemy connect: it is handed what is there, and tells those who listen for connects."""
+        record.dbapi_connection, record.handed = None, handed
+        greeting = conn.greet(record.get_connection)
+        if greeting.lasts:
+            record.greeting = greeting
+
+    def _hand(self, record: Any) -> Any:
+        """What SQLAlchemy takes for a connect; in a borrower's hands it is one, in the place of a connection that broke."""
+        if (handed := record.__dict__.pop("handed", None)) is not None:
+            return handed
+        handed = self._connect()
+        conn = self._driver_s(handed)
+        conn.begin_loan(self._as_at_first(), _is_kept_by)
+        # The record is that loan's alone: what has prepared one session is not on the other.
+        for session, each in [*self._records.items()]:
+            if each is record:
+                self._records.pop(session, None)
+        return handed
+
+    def _do_return_conn(self, record: Any) -> None:
+        handed = record.dbapi_connection
+        if handed is None:
+            return  # closed, and given back by that; or detached, and given back when it is closed
+        if record._is_hard_or_soft_invalidated():
+            self._end(handed)
+            record.close()
+            return
+        record.dbapi_connection = None
+        self._give_back(handed)
 
     def _close_connection(self, connection: Any, *, terminate: bool = False) -> None:
         # The same for one that is detached, and for one that the garbage collector finds: it waits for nothing.
         if terminate:
             self._end(connection)
-        driver_s = self._driver_s(connection)
-        driver_s.lender.give_back(driver_s)
+        self._give_back(connection)
 
-    def _end(self, connection: Any) -> None:
-        self._driver_s(connection).end()
+    def _give_back(self, handed: Any) -> None:
+        conn = self._driver_s(handed)
+        conn.lender.give_back(conn)
 
-    def _driver_s(self, connection: Any) -> Any:
-        return self._dialect.get_driver_connection(connection)
+    def _end(self, handed: Any) -> None:
+        self._driver_s(handed).end()
 
-    def _hand(self, to: Any) -> Any:
-        """What SQLAlchemy takes for a connect, of a record."""
-        dbapi = cast(Any, self._dialect).loaded_dbapi
-        to.handed = dbapi.connect(async_creator_fn=self._borrow)
-        return to.handed
+    def _driver_s(self, handed: Any) -> Any:
+        return self._dialect.get_driver_connection(handed)
 
-    async def _borrow(self) -> Any:
+    def _connect(self) -> Any:
+        """A connection of the alias's pool, adapted as SQLAlchemy adapts one that it has made."""
         lender = self.lender
         expect_transactions(lender.spec, self._alias)
-        failed = None
-        try:
-            conn = await lender.checkout()
-        except CheckoutError as ex:
-            failed = ours(ex)
-        if failed is not None:
-            raise failed
-        conn.begin_loan(cast(Any, self._dialect)._psycopg_adapters_map, _is_kept_by)
-        return conn
+        driver = cast(Any, self._dialect).loaded_dbapi
+        # Where none is awaited, SQLAlchemy's code doesn't leave its greenlet, which takes as long as all the rest.
+        if in_greenlet() and (conn := lender.at_once()) is not None:
+            return adapted(driver, conn)
+        return driver.connect(async_creator_fn=partial(_borrow, lender))
 
     def _handed_down(self) -> dict[str, Any]:
         return {"_first": self._first}
+
+
+async def _borrow(lender: TaskLender) -> Any:
+    failed = None
+    try:
+        return await lender.checkout()
+    except CheckoutError as ex:
+        failed = ours(ex)
+    raise failed
 
 
 def _is_kept_by(user: Any) -> bool:
