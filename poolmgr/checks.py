@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 
+from poolmgr.backends.async_postgresql import requirement
 from poolmgr.backends.postgresql.making import expect_names
 from poolmgr.conf import conf
 from poolmgr.control.editing.transacting import what_transacts
@@ -26,7 +27,7 @@ from poolmgr.targets.redis.kind import REDIS
 
 #: Where PgBouncer listens unless told otherwise; nothing else in the settings tells it from a PostgreSQL.
 PGBOUNCER_PORT = "6432"
-ENGINES = ("poolmgr.backends.postgresql", "poolmgr.backends.postgis")
+ENGINES = ("poolmgr.backends.postgresql", "poolmgr.backends.postgis", requirement.ENGINE)
 
 
 def _pooled() -> dict[str, dict[str, Any]]:
@@ -61,9 +62,24 @@ def check_databases(**kwargs: Any) -> list[CheckMessage]:
         except ConfigurationError as ex:
             found.append(Error(str(ex), hint="Correct the pool's settings.", id="poolmgr.E002"))
             continue
+        if got["ENGINE"] == requirement.ENGINE:
+            found += _check_half_for_tasks(alias)
         if options.get("pool", True) is not False:
             found += _check_database(alias, got, spec)
     return found
+
+
+def _check_half_for_tasks(alias: str) -> Iterator[CheckMessage]:
+    if missing := requirement.what_is_missing():
+        hint = "Install what it needs in every process of the site, or use the ENGINE poolmgr.backends.postgresql."
+        yield Error(f"DATABASES[{alias!r}]: {missing}.", hint=hint, id="poolmgr.E006")
+    elif not apps.is_installed(requirement.APP):
+        yield Error(
+            f"DATABASES[{alias!r}]['ENGINE'] is {requirement.ENGINE!r}, but {requirement.APP!r} is not in INSTALLED_APPS:"
+            " models have no async_objects, and nobody gives a task's connection back at the end of a request.",
+            hint=f"Add {requirement.APP!r} to INSTALLED_APPS.",
+            id="poolmgr.E009",
+        )
 
 
 def _check_database(alias: str, got: dict[str, Any], spec: PoolSpec) -> Iterator[CheckMessage]:

@@ -59,23 +59,7 @@ class PoolOfAlias(native.DatabaseWrapper):
         return self._mode or ("session" if managed is None else managed.spec.pool_mode)
 
     def _find_pool(self) -> ManagedPool | None:
-        without = self.settings_dict["OPTIONS"].get("pool", True) is False
-        if without or self.alias == NO_DB_ALIAS or registry.abstains():
-            return None
-        found = registry.get(self.alias)
-        if found is not None and found.address != address(self.settings_dict):
-            if self.settings_dict is not connections.settings.get(self.alias):
-                return None  # another database under a borrowed alias
-            registry.close(self.alias)
-        made = registry.get_or_make(self.alias, self._make_pool)
-        return made if isinstance(made, ManagedPool) else None
-
-    def _make_pool(self) -> ManagedPool:
-        try:
-            return make_pool(type(self)(self.settings_dict, self.alias))
-        except Exception as ex:
-            disarm(ex)  # the frames below hold the settings
-            raise
+        return find_pool(type(self), self.settings_dict, self.alias)
 
     def check_settings(self) -> None:
         """As Django's, before each connect and pool; raises ``ConfigurationError`` too, for a URL in the place of a name."""
@@ -90,3 +74,27 @@ class PoolOfAlias(native.DatabaseWrapper):
         """
         if not sys._getframe(1).f_globals.get("__name__", "").startswith("celery."):
             registry.close(self.alias)
+
+
+def find_pool(wrapper_class: Any, settings_dict: dict[str, Any], alias: str) -> ManagedPool | None:
+    """A database's pool in this process, made where there is none by a ``wrapper_class`` of its own.
+
+    None where the settings or the process want none.
+    """
+    if settings_dict["OPTIONS"].get("pool", True) is False or alias == NO_DB_ALIAS or registry.abstains():
+        return None
+    found = registry.get(alias)
+    if found is not None and found.address != address(settings_dict):
+        if settings_dict is not connections.settings.get(alias):
+            return None  # another database under a borrowed alias
+        registry.close(alias)
+
+    def make() -> ManagedPool:
+        try:
+            return make_pool(wrapper_class(settings_dict, alias))
+        except Exception as ex:
+            disarm(ex)  # the frames below hold the settings
+            raise
+
+    made = registry.get_or_make(alias, make)
+    return made if isinstance(made, ManagedPool) else None

@@ -40,10 +40,10 @@ _IDLE = int(TransactionStatus.IDLE)
 #: BEGIN: who ignores the error must not go on outside of the transaction.
 _BROKEN = int(TransactionStatus.UNKNOWN)
 #: A server-side cursor that nobody can use any more, and what a block of pinned() has hidden, are for the pool to clean.
-_FORGOTTEN = frozenset({HELD, PINNED})
+FORGOTTEN = frozenset({HELD, PINNED})
 
 
-class _ErrorWrapper(DatabaseErrorWrapper):
+class SparesOurs(DatabaseErrorWrapper):
     """Django's, which makes its own errors of the driver's. Ours are both already, and say more."""
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
@@ -86,7 +86,7 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
 
     @cached_property
     def wrap_database_errors(self) -> DatabaseErrorWrapper:
-        return _ErrorWrapper(self)
+        return SparesOurs(self)
 
     # -- checkout -----------------------------------------------------------------------------------------------------
 
@@ -180,6 +180,17 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
         self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = False
         self._direct = self._uses_prepared = True
 
+    def meet(self, conn: Any) -> None:
+        """In a thread of the pool's: have Django greet a connection that another, a task, has checked out."""
+        self.connection, self.autocommit, self._keeps = conn, True, True
+        try:
+            greet(self, conn, conn.entry, super().connect)
+            if not self.autocommit:  # as Django begins where AUTOCOMMIT is False
+                self.commit()
+                self.set_autocommit(True)
+        finally:
+            self.connection = None
+
     def _begin_without_autocommit(self) -> None:
         self._busy += 1
         try:
@@ -222,7 +233,7 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
         ):
             return
         entry = conn.entry
-        if entry.cursors > len(entry.late) or (entry.pins and not entry.pins <= _FORGOTTEN):
+        if entry.cursors > len(entry.late) or (entry.pins and not entry.pins <= FORGOTTEN):
             return
         status = conn.pgconn.transaction_status
         if status == _IDLE or (status == _BROKEN and not entry.begun):

@@ -11,6 +11,7 @@ from poolmgr.backends.postgresql.patches import is_guarded
 from poolmgr.exceptions import ModeError
 from poolmgr.pools import registry
 from poolmgr.pools.forks import attend, here
+from poolmgr.targets.postgresql.managed import ManagedPool
 
 
 class Transactions(native.DatabaseWrapper):
@@ -92,11 +93,17 @@ class Transactions(native.DatabaseWrapper):
 
         Whoever is exempt works as in transaction mode.
         """
-        if self._unpooled or is_exempt():
-            return
-        if (managed := self.managed_pool) is not None:
-            managed.count(refused=1)
-        raise ModeError(
-            f"{what} is refused on database {self.alias!r}: its pool_mode is statement, which allows no transaction of"
-            " several statements; use pool_mode transaction, or poolmgr.unpooled()"
-        )
+        if not self._unpooled:
+            refuse(what, self.alias, self.managed_pool)
+
+
+def refuse(what: str, alias: str, managed: ManagedPool | None) -> None:
+    """In statement mode: raises ``ModeError``, and counts it, unless whoever asks is exempt."""
+    if is_exempt():
+        return
+    if managed is not None:
+        managed.count(refused=1)
+    raise ModeError(
+        f"{what} is refused on database {alias!r}: its pool_mode is statement, which allows no transaction of"
+        " several statements; use pool_mode transaction, or poolmgr.unpooled()"
+    )

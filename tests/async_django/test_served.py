@@ -1,0 +1,28 @@
+"""Async views on the backend with a half for tasks, as ASGI servers serve them to clients that hang up half-way."""
+
+from pathlib import Path
+
+import pytest
+
+from poolsite.demo.servers import EmbeddedPostgres
+from tests.async_django.served import MAX_SIZE, SERVERS, site
+from tests.waiting import until
+
+KINDS = ["asks", "writes", "transacts", "streams", "streams-in-a-transaction", "waits", "sleeps", "fails"]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_what_views_of_tasks_hold_comes_back_also_when_clients_hang_up(  # P2 P3 P4 P6
+    postgres: EmbeddedPostgres, tmp_path: Path, server: str
+) -> None:
+    url = str(postgres.create_database("async_django"))
+    with site(server, "tasks", url, tmp_path / "log") as it:
+        for mode in ("session", "transaction"):
+            it.figures(f"mode={mode}")
+            it.serve(KINDS, turns=6)
+            until(it.is_quiet, lambda: f"all to be back: {it.figures()}", timeout=5.0)
+            seen = it.figures()
+            assert seen["size"] <= MAX_SIZE
+            assert (seen["reclaimed"], seen["left_behind"]) == (0, 0), seen
+        # Who waits for a model holds nothing: more of them than there are connections, all at once.
+        it.serve(["streams"], turns=4 * MAX_SIZE)

@@ -1,0 +1,26 @@
+"""Django's own asynchronous methods, which query in threads, as ASGI servers serve them to clients that hang up half-way."""
+
+from pathlib import Path
+
+import pytest
+
+from poolsite.demo.servers import EmbeddedPostgres
+from tests.async_django.served import MAX_SIZE, SERVERS, site
+from tests.waiting import until
+
+KINDS = ["asks", "writes", "transacts", "streams", "waits", "sleeps", "fails"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", SERVERS)
+def test_what_django_s_own_methods_hold_comes_back_also_when_clients_hang_up(  # P2 P3 P4 P6
+    postgres: EmbeddedPostgres, tmp_path: Path, server: str
+) -> None:
+    url = str(postgres.create_database("async_django"))
+    with site(server, "threads", url, tmp_path / "log") as it:
+        for mode in ("session", "transaction"):
+            it.figures(f"mode={mode}")
+            it.serve(KINDS, turns=6)
+            until(it.is_quiet, lambda: f"all to be back: {it.figures()}", timeout=5.0)
+            assert it.figures()["size"] <= MAX_SIZE
+            assert it.figures()["left_behind"] == 0
