@@ -94,8 +94,8 @@ def prune() -> int:
     """Delete what is older than its retention; how many rows went. Raises ``django.db.Error``."""
     alias, now = control_alias(), timezone.now()
     old = now - timedelta(seconds=conf().SAMPLE_RETENTION)
-    # The last pause or resume of a target holds, however old it is.
-    holds = Command.objects.using(alias).exclude(kind=Command.Kind.RECYCLE).order_by()
+    # The last pause, resume or kill of a target holds, however old it is.
+    holds = Command.objects.using(alias).filter(kind__in=Command.HOLDS).order_by()
     last = list(holds.values("target", "process").annotate(last=Max("id")).values_list("last", flat=True))
     gone = (
         Sample.objects.using(alias).filter(at__lt=old),

@@ -21,6 +21,8 @@ from poolmgr.lookon.policy import content_security_policy
 
 VIEW = "poolmgr.view_poolprofile"
 CHANGE = "poolmgr.change_poolprofile"
+#: What cuts clients off takes both.
+CUT_OFF = "poolmgr.cut_off_clients"
 
 #: Seconds for which a page waits for the databases, altogether.
 _PATIENCE = 5.0
@@ -30,6 +32,10 @@ View = Callable[[HttpRequest], HttpResponse]
 
 def may_act(request: HttpRequest) -> bool:
     return request.user.has_perm(CHANGE)
+
+
+def may_cut_off(request: HttpRequest) -> bool:
+    return may_act(request) and request.user.has_perm(CUT_OFF)
 
 
 def may_read(request: HttpRequest, model: str) -> bool:
@@ -93,9 +99,19 @@ def _refusal(request: HttpRequest, permission: str) -> HttpResponse | None:
     if not (user.is_active and user.is_staff):
         reason = _("This page is for staff. Ask an administrator for the staff status.")
     elif not user.has_perm(permission):
-        reason = _("Your account lacks the permission “%(name)s”. Ask an administrator for it.") % {"name": permission}
+        return lacking(request, permission)
     else:
         return None
+    return _denied(request, reason)
+
+
+def lacking(request: HttpRequest, permission: str) -> HttpResponse:
+    """The page for whoever has not this permission."""
+    said = _("Your account lacks the permission “%(name)s”. Ask an administrator for it.")
+    return _denied(request, said % {"name": permission})
+
+
+def _denied(request: HttpRequest, reason: str) -> HttpResponse:
     context = {**frame(request), "title": _("Not allowed"), "reason": reason}
     return show(request, "poolmgr/denied.html", context, status=403)
 

@@ -1,4 +1,4 @@
-"""Recycle, pause and resume from the dashboard: asked on one page, ordered by POST."""
+"""Commands from the dashboard: asked on one page, ordered by POST."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from django.views.decorators.http import require_POST, require_safe
 from poolmgr.control.commanding import commands
 from poolmgr.control.editing.profiles import known_targets
 from poolmgr.control.reporting.fleet import Fleet, read_fleet
-from poolmgr.dashboard.access import CHANGE, may_read, staff_only
+from poolmgr.dashboard.access import CHANGE, CUT_OFF, lacking, may_cut_off, may_read, staff_only
 from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.present import number
 from poolmgr.models import Command
 from poolmgr.targets.known import denied
+
+_DANGEROUS = frozenset({Command.Kind.PAUSE, Command.Kind.KILL, Command.Kind.DISABLE})
 
 
 class _Refused(Exception):
@@ -54,13 +56,15 @@ def confirm(request: HttpRequest) -> HttpResponse:
         order = _order(request.GET, read_fleet())
     except _Refused as refusal:
         return _refuse(request, refusal)
+    if order.kind in Command.CUTS and not may_cut_off(request):
+        return lacking(request, CUT_OFF)
     question, button = _words(order)
     context = {
         **frame(request),
         "title": question,
         "order": order,
         "button": button,
-        "danger": order.kind == Command.Kind.PAUSE,
+        "danger": order.kind in _DANGEROUS,
     }
     return show(request, "poolmgr/confirm.html", context)
 
@@ -73,6 +77,8 @@ def command(request: HttpRequest) -> HttpResponse:
         order = _order(request.POST, read_fleet())
     except _Refused as refusal:
         return _refuse(request, refusal)
+    if order.kind in Command.CUTS and not may_cut_off(request):
+        return lacking(request, CUT_OFF)
     sent = commands.send(order.kind, order.target, request.user.get_username(), order.process)
     said = _("Sent: %(kind)s “%(target)s” in %(scope)s.")
     if may_read(request, "command"):
@@ -107,9 +113,12 @@ def _order(data: QueryDict, fleet: Fleet) -> Order:
 
 def _words(order: Order) -> tuple[str, str]:
     """The question and the button."""
-    name = {"target": order.target}
-    if order.kind == Command.Kind.RECYCLE:
-        return _("Recycle “%(target)s”?") % name, _("Recycle")
-    if order.kind == Command.Kind.PAUSE:
-        return _("Pause “%(target)s”?") % name, _("Pause")
-    return _("Resume “%(target)s”?") % name, _("Resume")
+    question, button = {
+        Command.Kind.RECYCLE: (_("Recycle “%(target)s”?"), _("Recycle")),
+        Command.Kind.PAUSE: (_("Pause “%(target)s”?"), _("Pause")),
+        Command.Kind.RESUME: (_("Resume “%(target)s”?"), _("Resume")),
+        Command.Kind.KILL: (_("Kill “%(target)s”?"), _("Kill")),
+        Command.Kind.DISABLE: (_("Disable “%(target)s”?"), _("Disable")),
+        Command.Kind.ENABLE: (_("Enable “%(target)s”?"), _("Enable")),
+    }[Command.Kind(order.kind)]
+    return question % {"target": order.target}, button

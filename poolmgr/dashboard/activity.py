@@ -56,10 +56,10 @@ def command_lines(fleet: Fleet, limit: int = 8) -> tuple[CommandLine, ...]:
 
 def _overruled(command: Command, newer: tuple[Command, ...]) -> bool:
     """A pause or a resume counts only until the next one: a process that had not seen it yet never will."""
-    if command.kind == Command.Kind.RECYCLE:
+    if command.kind not in Command.HOLDS:
         return False
     return any(
-        each.kind != Command.Kind.RECYCLE and each.target == command.target and each.process in ("", command.process)
+        each.kind in Command.HOLDS and each.target == command.target and each.process in ("", command.process)
         for each in newer
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -14,6 +15,7 @@ from poolmgr.dashboard.server import ServerLine, server_line
 from poolmgr.dashboard.wanted import Source, Wanted
 from poolmgr.metrics.histogram import Distribution
 from poolmgr.metrics.snapshot import PoolSnapshot
+from poolmgr.models import Command
 from poolmgr.pools.kinds import Kind
 from poolmgr.targets.known import kind_named, known_targets
 
@@ -69,7 +71,7 @@ class Card:
     ``gone`` is one that only a profile names: nobody can act on it. Without ``known`` nobody can tell which settings
     it should have, and what the last check of its server found. ``silent``
     says that its sums hold what a silent process reported last. ``denied`` are the commands that its kind makes no sense of,
-    each with the sentence that says why.
+    each with the sentence that says why; ``cuts`` are those that cut clients off, with their labels.
     """
 
     target: str
@@ -94,6 +96,8 @@ class Card:
     server: ServerLine
     modes: str
     denied: dict[str, str]
+    cuts: tuple[tuple[str, str], ...]
+    killed: bool
     sources: tuple[Source, ...]
     known: bool
     silent: bool
@@ -142,6 +146,12 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
         server=server_line(view, wanted.known),
         modes=", ".join(sorted({pool.pool_mode for pool in pools})) if "pool_mode" in kind.honours else "",
         denied=dict(kind.denies),
+        cuts=tuple(
+            (each.value, str(capfirst(each.label)))
+            for each in Command.Kind
+            if each in Command.CUTS and each in kind.commands
+        ),
+        killed=stopped > 0 and view.target in wanted.killed,
         sources=wanted.profiles(view.target) if gone else wanted.sources(view.target),
         known=wanted.known,
         silent=any(row.late for row in rows),

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from poolmgr.control.reporting.fleet import TargetView
-from poolmgr.dashboard.access import VIEW, may_act, may_read, staff_only
+from poolmgr.dashboard.access import VIEW, may_act, may_cut_off, may_read, staff_only
 from poolmgr.dashboard.cards import cards
 from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.headline import headline, notes
@@ -72,6 +72,7 @@ def _figures(request: HttpRequest) -> dict[str, Any]:
         "events": picture.events,
         "at": datetime.fromtimestamp(seen.at, tz=timezone.get_current_timezone()),
         "may_act": picture.outage is None and may_act(request),
+        "may_cut_off": picture.outage is None and may_cut_off(request),
     }
 
 

@@ -8,8 +8,10 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext as _
 
 from poolmgr.conf import ROLES
+from poolmgr.control.commanding import commands
 from poolmgr.control.desired import follow, label, read_profiles
 from poolmgr.models import PoolProfile
+from poolmgr.targets.known import led_targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Wanted:
     def __init__(self, known: bool = True) -> None:
         self.known = known
         self._rows = read_profiles() if known else ()
+        #: Targets whose last order that holds was to kill them.
+        self.killed = commands.killed() if known and led_targets() else frozenset()
         self._by_role = {role: follow(self._rows, role) for role in ROLES}
 
     def settings(self, target: str, role: str) -> tuple[str, int] | None:

@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
             name='Command',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('recycle', 'recycle'), ('pause', 'pause'), ('resume', 'resume')], max_length=10)),
+                ('kind', models.CharField(choices=[('recycle', 'recycle'), ('pause', 'pause'), ('resume', 'resume'), ('kill', 'kill'), ('disable', 'disable'), ('enable', 'enable')], max_length=10)),
                 ('target', models.CharField(max_length=200)),
                 ('process', models.CharField(blank=True, help_text='Empty for all processes.', max_length=64)),
                 ('author', models.CharField(blank=True, max_length=254)),
@@ -25,6 +25,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-id'],
+                'permissions': [('cut_off_clients', 'Can kill, disable and enable databases of a PgBouncer')],
             },
         ),
         migrations.CreateModel(

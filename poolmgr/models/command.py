@@ -14,6 +14,7 @@ class Command(models.Model):
 
     A process carries it out once, until ``expires_at``; ``pause`` holds until ``resume``. A ``process`` of ``ROLLING``
     means one process after another, each through a command of its own; no process takes it for itself.
+    What cuts clients off is carried out once in the whole fleet; after ``kill`` the target is paused until ``resume``.
     """
 
     ROLLING = "rolling"
@@ -22,6 +23,14 @@ class Command(models.Model):
         RECYCLE = "recycle", _("recycle")
         PAUSE = "pause", _("pause")
         RESUME = "resume", _("resume")
+        KILL = "kill", _("kill")
+        DISABLE = "disable", _("disable")
+        ENABLE = "enable", _("enable")
+
+    #: The last of these of a target holds: it is paused or open.
+    HOLDS = frozenset({Kind.PAUSE, Kind.RESUME, Kind.KILL})
+    #: These need a permission of their own.
+    CUTS = frozenset({Kind.KILL, Kind.DISABLE, Kind.ENABLE})
 
     kind = models.CharField(max_length=10, choices=Kind.choices)
     target = models.CharField(max_length=200)
@@ -32,6 +41,7 @@ class Command(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        permissions = [("cut_off_clients", "Can kill, disable and enable databases of a PgBouncer")]
 
     def __str__(self) -> str:
         if self.process == self.ROLLING:

@@ -9,6 +9,9 @@ from typing import Any
 from poolmgr.pools.queries import select_error
 from poolmgr.pools.spec import FIELDS, PoolSpec, errors_in, make_spec, plainly
 
+#: The commands that a target of every kind may be given.
+COMMANDS = ("recycle", "pause", "resume")
+
 
 def _no_limits(values: Mapping[str, Any]) -> dict[str, str]:
     return {}
@@ -23,8 +26,9 @@ class Kind:
     module that must be importable to the extra that installs it. ``unit`` is what the server counts, in the plural.
 
     ``refuses`` maps a setting that the kind can't honour to the sentence for whoever sets it; it keeps its default.
-    ``denies`` maps a command, ``pause``, ``resume`` or ``recycle``, that makes no sense for the kind to the sentence for
-    whoever gives it. ``helps`` has the help texts that differ from those of PostgreSQL; ``defaults`` the values that do.
+    ``commands`` are those that its targets may be given; ``denies`` maps one of ``COMMANDS`` that makes no sense for the
+    kind to the sentence for whoever gives it. ``helps`` has the help texts that differ from those of PostgreSQL;
+    ``defaults`` the values that do.
     ``declares`` maps each key that a target of this kind may have in ``POOLMGR["TARGETS"]``, beside ``KIND`` and ``POOL``,
     to what tells whether a value fits (None where the key is missing), and what is allowed, in words. Of a kind without any
     nothing can be declared.
@@ -45,6 +49,7 @@ class Kind:
     prefix: str = ""
     libraries: Mapping[str, str] = field(default_factory=dict)
     refuses: Mapping[str, str] = field(default_factory=dict)
+    commands: tuple[str, ...] = COMMANDS
     denies: Mapping[str, str] = field(default_factory=dict)
     helps: Mapping[str, str] = field(default_factory=dict)
     defaults: PoolSpec = field(default_factory=PoolSpec)

@@ -122,6 +122,9 @@ class Led(Pool, Protocol):
     def settle(self, timeout: float) -> str:
         """Wait until the last pause or resume is so; "" or a sentence on what keeps it from that. Blocks."""
 
+    def cut_off(self, command: str) -> str:
+        """Kill, disable or enable what it manages, now and once; "" or a sentence on what kept it from that. Blocks."""
+
 
 class Peers(Protocol):
     """What a member of a group says to the group, and asks of it; never with a lock of its own held, but for ``stir()``."""

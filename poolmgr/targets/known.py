@@ -68,6 +68,8 @@ def kind_named(name: str) -> Kind:
 def denied(command: str, target: str, kind: str = "") -> str:
     """Why ``command`` can't be given to a target, as a sentence; empty where it can. ``kind`` is its pool's, if known."""
     of = kind_named(kind) if kind else likely_kind_of(target)
+    if command not in of.commands:
+        return f"A target of kind {of.label} knows no {command}; it knows {', '.join(of.commands)}."
     return of.denies.get(command, "")
 
 

@@ -163,7 +163,10 @@ def test_commands_are_orders_by_post_alone(operator: User) -> None:
 @pytest.mark.parametrize(
     ("order", "reason"),
     [
-        ({"kind": "explode", "target": "default"}, "“explode” is no command; there are recycle, pause, resume."),
+        (
+            {"kind": "explode", "target": "default"},
+            "“explode” is no command; there are recycle, pause, resume, kill, disable, enable.",
+        ),
         ({"kind": "pause", "target": "nowhere"}, "There is no target “nowhere”."),
         ({"kind": "pause", "target": "default", "process": "gone"}, "That process is gone"),
         ({}, "is no command"),

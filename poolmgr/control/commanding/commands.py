@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from django.db.models import Max
+
 from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, control_transaction, from_now
 from poolmgr.control.events import record
@@ -29,7 +31,7 @@ class Progress:
 
 
 def send(kind: str, target: str, author: str, process: str = "") -> Command:
-    """Order ``kind`` (recycle, pause or resume) for a target: in all processes, or in the one with the uid ``process``.
+    """Order ``kind`` (one of ``Command.Kind``) for a target: in all processes, or in the one with the uid ``process``.
 
     Raises ``ValueError`` for an unknown kind, ``Denied`` for what the target's kind makes no sense of, and
     ``django.db.Error``.
@@ -86,6 +88,13 @@ def _concerned(command: Command) -> set[str]:
         and beat.started < late
         and any(pool.target == command.target for pool in beat.pools)
     }
+
+
+def killed() -> frozenset[str]:
+    """Targets of which the last order that holds is a kill. Raises ``django.db.Error``."""
+    rows = Command.objects.using(control_alias())
+    holds = rows.filter(kind__in=Command.HOLDS).order_by().values("target").annotate(last=Max("id"))
+    return frozenset(rows.filter(pk__in=holds.values("last"), kind=Command.Kind.KILL).values_list("target", flat=True))
 
 
 def recent(target: str | None = None, limit: int = 10) -> tuple[Command, ...]:

@@ -9,10 +9,11 @@ from threading import Lock, Thread
 from time import time
 from typing import cast
 
+from django.db import Error
 from django.db.models import Max, Q, QuerySet
 from django.db.models.functions import Now
 
-from poolmgr.control.access import control_alias
+from poolmgr.control.access import control_alias, control_transaction
 from poolmgr.metrics.snapshot import Ack
 from poolmgr.models import Acknowledgement, Command
 from poolmgr.pools import registry
@@ -25,20 +26,31 @@ log = logging.getLogger("poolmgr.agent")
 RECYCLE_TIME = 30.0
 #: Seconds that a server may take to pause or resume what is its own.
 SETTLE_TIME = 10.0
+_DONE = {
+    "kill": "killed, and paused until it is resumed",
+    "disable": "disabled",
+    "enable": "enabled",
+}
 #: How many acknowledgements the heartbeat repeats.
 _SHOWN = 10
 
 
 def orders_for(uid: str) -> tuple[Command, ...]:
-    """What a process should do, oldest first: recycles until they expire, the last pause or resume however old.
+    """What a process should do, oldest first: until it expires, or the last that pauses or resumes however old.
 
-    A pause holds until its resume, so that a process that starts meanwhile keeps it too.
+    A pause holds until its resume, so that a process that starts meanwhile keeps it too, and so does a kill.
     Raises ``django.db.Error``.
     """
     mine: QuerySet[Command] = Command.objects.using(control_alias()).filter(process__in=["", uid])
-    holds = mine.filter(kind__in=[Command.Kind.PAUSE, Command.Kind.RESUME]).order_by()
-    last = list(holds.values("target").annotate(last=Max("id")).values_list("last", flat=True))
-    return tuple(mine.filter(Q(kind=Command.Kind.RECYCLE, expires_at__gt=Now()) | Q(id__in=last)).order_by("id"))
+    last = list(
+        mine.filter(kind__in=Command.HOLDS)
+        .order_by()
+        .values("target")
+        .annotate(last=Max("id"))
+        .values_list("last", flat=True)
+    )
+    passing = ~Q(kind__in=Command.HOLDS) & Q(expires_at__gt=Now())
+    return tuple(mine.filter(passing | Q(id__in=last)).order_by("id"))
 
 
 class Orders:
@@ -69,13 +81,15 @@ class Orders:
         if command.pk not in self._begun:
             return True
         # A pool that was made anew while a pause holds.
-        again = command.kind == Command.Kind.PAUSE and not pool.paused
+        again = command.kind in (Command.Kind.PAUSE, Command.Kind.KILL) and not pool.paused
         return again and not denied(command.kind, command.target, pool.kind)
 
     def _carry_out(self, command: Command, pool: Pool) -> None:
         log.info("%s, ordered by %s", command, command.author or "nobody in particular")
         if sentence := denied(command.kind, command.target, pool.kind):  # a row that no page of ours has made
             self._say(command, Acknowledgement.State.FAILED, sentence)
+        elif command.kind in Command.CUTS:
+            self._cut_off(command, cast(Led, pool))
         elif kind_named(pool.kind).elsewhere and command.kind != Command.Kind.RECYCLE:
             self._have_it_done(command, cast(Led, pool))
         elif command.kind == Command.Kind.PAUSE:
@@ -99,6 +113,31 @@ class Orders:
         (pool.pause if command.kind == Command.Kind.PAUSE else pool.resume)()
         self._say(command, Acknowledgement.State.RUNNING, "")
         Thread(target=self._settle, args=(command, pool), name=f"poolmgr-hold-{command.pk}", daemon=True).start()
+
+    def _cut_off(self, command: Command, pool: Led) -> None:
+        """Once in the whole fleet, and never late: who has come back since is not cut off again. A kill pauses beyond it."""
+        try:
+            is_mine = _claim(command, self._uid)
+        except Error:
+            self._begun.discard(command.pk)
+            raise
+        if is_mine:
+            self._say(command, Acknowledgement.State.RUNNING, "")
+            Thread(target=self._cut, args=(command, pool), name=f"poolmgr-cut-{command.pk}", daemon=True).start()
+        elif command.kind == Command.Kind.KILL:
+            pool.pause()
+
+    def _cut(self, command: Command, pool: Led) -> None:
+        try:
+            failed = pool.cut_off(command.kind)
+        except Exception as error:  # whatever it is, the operator must hear of it
+            log.exception("%s failed", command)
+            failed = f"{type(error).__name__}; see the log"
+        if command.kind == Command.Kind.KILL:
+            pool.pause()  # as it is by now; so it stays through a restart
+        state = Acknowledgement.State.FAILED if failed else Acknowledgement.State.DONE
+        self._say(command, state, failed or _DONE[command.kind])
+        self._on_change()
 
     def _settle(self, command: Command, pool: Led) -> None:
         failed = pool.settle(SETTLE_TIME)
@@ -144,6 +183,18 @@ class Orders:
             with self._lock:
                 if self._unsaved.get(pk) is ack:
                     del self._unsaved[pk]
+
+
+def _claim(command: Command, uid: str) -> bool:
+    """Whether this process is the one to carry it out, which it writes down before it does. Raises ``django.db.Error``."""
+    with control_transaction() as alias:
+        # Two who lead for a moment, each by another store, ask one after the other.
+        rows = Command.objects.using(alias).select_for_update().filter(pk=command.pk, expires_at__gt=Now())
+        answers = Acknowledgement.objects.using(alias).filter(command=command)
+        if rows.first() is None or answers.exists():
+            return False
+        answers.create(command=command, process=uid, state=Acknowledgement.State.RUNNING)
+    return True
 
 
 def _was_done(command: Command) -> bool:

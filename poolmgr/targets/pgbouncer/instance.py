@@ -241,7 +241,9 @@ def _problems(address: str, seen: Picture, wanted: Mapping[str, str]) -> list[st
         if not each.there:
             found.append(f"PgBouncer at {address} has no database {each.name!r}")
         elif each.disabled:
-            found.append(f"PgBouncer at {address} has {each.name!r} disabled: ENABLE {each.name} on its console")
+            found.append(
+                f"PgBouncer at {address} has {each.name!r} disabled, and refuses its new clients until it is enabled"
+            )
         elif each.paused and not seen.paused:
             found.append(f"PgBouncer at {address} has {each.name!r} paused, and others not")
         found += [

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from poolmgr.pools.kinds import Kind
+from poolmgr.pools.kinds import COMMANDS, Kind
 from poolmgr.pools.spec import PoolSpec, plainly
 
 _URL = re.compile(r"postgres(ql)?://", re.IGNORECASE)
@@ -49,6 +49,7 @@ PGBOUNCER = Kind(
     end="server process",
     elsewhere=True,
     joins=True,
+    commands=(*COMMANDS, "kill", "disable", "enable"),
     refuses={
         "max_waiting": "PgBouncer can't bound who waits; its max_client_conn bounds clients.",
         "reconnect_timeout": "PgBouncer tries again for ever, every server_login_retry seconds.",

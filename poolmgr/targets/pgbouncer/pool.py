@@ -17,6 +17,7 @@ from poolmgr.pools.port import Load, Pool, Recycled
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.pgbouncer import view
 from poolmgr.targets.pgbouncer.consoles import databases, places
+from poolmgr.targets.pgbouncer.cutting import cut_off
 from poolmgr.targets.pgbouncer.instance import Instance
 from poolmgr.targets.pgbouncer.kind import PGBOUNCER
 from poolmgr.targets.pgbouncer.recycling import Recycling
@@ -158,6 +159,16 @@ class BouncerPool:
         number, refused = each.refused
         why = refused if number == self._hold else each.error if each.error_at >= since else ""
         return f"PgBouncer at {each.address}: {why}" if why else ""
+
+    def cut_off(self, command: str) -> str:
+        failed = []
+        for each in self.instances:
+            try:
+                cut_off(each.url, self.target, command, self.databases, self.may_act)
+            except CheckoutError as error:
+                failed.append(f"PgBouncer at {each.address}: {error}")
+        self._hurry()
+        return "; ".join(failed)
 
     def recycle(self, timeout: float = 30.0) -> Recycled:
         deadline = monotonic() + timeout
