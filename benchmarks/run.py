@@ -36,6 +36,9 @@ NAMES = (
     "engines",
     "async_engines",
     "asyncpg_pools",
+    "async_psycopg",
+    "retrieval",
+    "console",
 )
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PACKAGES = (

@@ -39,13 +39,14 @@ class PgBouncer:
     def __init__(self, directory: Path, url: str, sizes: tuple[int, ...]) -> None:
         got = urlsplit(url)
         self.port = free_port()
-        self._login = f"{got.username}:{got.password}"
+        self._user, self._login = got.username or "", f"{got.username}:{got.password}"
         directory.mkdir(mode=0o755)
         users, ini = directory / "users.txt", directory / "pgbouncer.ini"
         # In plain text, as SCRAM towards the server needs it.
         users.write_text(f'"{got.username}" "{unquote(got.password or "")}"\n')
         lines = [f"size{size} = host={HOST} port={got.port} dbname={got.path[1:]} pool_size={size}" for size in sizes]
-        ini.write_text("\n".join(["[databases]", *lines, "[pgbouncer]", *_settings(self.port, users)]) + "\n")
+        lines = ["[databases]", *lines, "[pgbouncer]", *_settings(self.port, users, self._user)]
+        ini.write_text("\n".join(lines) + "\n")
         entry = account.unprivileged()
         for path in (users, ini):
             path.chmod(0o600)
@@ -59,6 +60,9 @@ class PgBouncer:
 
     def for_size(self, size: int) -> str:
         return f"postgresql://{self._login}@{HOST}:{self.port}/size{size}"
+
+    def console_url(self) -> str:
+        return f"postgresql://{self._login}@{HOST}:{self.port}/pgbouncer"
 
     def stop(self) -> None:
         self._child.stop()
@@ -75,13 +79,14 @@ class PgBouncer:
         raise self._child.failed("see below.")
 
 
-def _settings(port: int, users: Path) -> list[str]:
+def _settings(port: int, users: Path, admin: str) -> list[str]:
     return [
         f"listen_addr = {HOST}",
         f"listen_port = {port}",
         "unix_socket_dir =",
         "auth_type = scram-sha-256",
         f"auth_file = {users}",
+        f"admin_users = {admin}",
         "pool_mode = transaction",
         "max_client_conn = 1000",
         "ignore_startup_parameters = extra_float_digits,options",

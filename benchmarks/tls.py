@@ -1,8 +1,10 @@
-"""A PostgreSQL that speaks TLS, from the machine's own packages: the wheel's server can't."""
+"""PostgreSQL over TLS, which the wheel's server can't: one from the machine's packages, and a front before the wheel's."""
 
 import os
 import shutil
+import socket
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,6 +29,35 @@ def find_programs() -> Path | None:
     return None
 
 
+class TlsFront:
+    """Speaks TLS before the server at the port ``to`` and passes on what is said: a process of its own. It needs openssl."""
+
+    def __init__(self, to: int, directory: Path) -> None:
+        directory.mkdir(mode=0o700)
+        self.port = free_port()
+        key, certificate = directory / "front.key", directory / "front.crt"
+        subprocess.run(_certifying(key, certificate), check=True, capture_output=True)
+        command = [sys.executable, "-m", "benchmarks.front", str(self.port), str(to), str(certificate), str(key)]
+        self._child = Child("the front for TLS", command, log=directory / "log")
+        for _ in range(100):
+            try:
+                socket.create_connection((HOST, self.port), 2).close()
+                return
+            except OSError:
+                if self._child.wait(0.05):
+                    break
+        raise self._child.failed("see below.")
+
+    def stop(self) -> None:
+        self._child.stop()
+
+
+def _certifying(key: Path, certificate: Path) -> list[str]:
+    """The command that makes a key and its self-signed certificate."""
+    command = ["openssl", "req", "-new", "-x509", "-nodes", "-subj", f"/CN={HOST}"]
+    return [*command, "-keyout", str(key), "-out", str(certificate)]
+
+
 class TlsPostgres:
     """A server that admits clients over TLS with SCRAM only, and its self-signed certificate."""
 
@@ -41,9 +72,8 @@ class TlsPostgres:
             os.chown(password_file, entry.pw_uid, entry.pw_gid)
         data, self.port = directory / "data", free_port()
         self._run(programs / "initdb", "-D", data, "-U", "tls", "--pwfile", password_file, "-A", "scram-sha-256", "-N")
-        name = f"/CN={HOST}"
         key, certificate = data / "server.key", data / "server.crt"
-        self._run("openssl", "req", "-new", "-x509", "-nodes", "-subj", name, "-keyout", key, "-out", certificate)
+        self._run(*_certifying(key, certificate))
         self._run("chmod", "600", key)
         (data / "pg_hba.conf").write_text(f"hostssl all all {HOST}/32 scram-sha-256\n")
         settings = {"ssl": "on", "listen_addresses": HOST, "port": self.port, "unix_socket_directories": ""}

@@ -177,7 +177,7 @@ def _client(row: dict[str, Any]) -> str:
 def _moment(text: Any) -> datetime:
     """PgBouncer adds the name of its time zone, which may mean anything; all are in the same."""
     try:
-        return datetime.strptime(str(text)[:19], "%Y-%m-%d %H:%M:%S")
+        return datetime.fromisoformat(str(text)[:19])
     except ValueError:
         return datetime.min
 

@@ -1,0 +1,76 @@
+"""What a look at a PgBouncer costs the process that leads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from time import perf_counter, process_time
+from typing import Any, NamedTuple
+
+import psycopg
+
+from benchmarks.report import Measurement, Target, median, percentile
+from poolmgr.targets.pgbouncer.consoles import Place
+from poolmgr.targets.pgbouncer.instance import Instance
+
+#: How many clients PgBouncer has while it is looked at, each idle, and how long a round may take.
+CLIENTS, LIMIT = (0, 100, 400), 5.0
+DATABASES = ("size4", "size8", "size10")
+
+
+class _Leader(NamedTuple):
+    """What a pool asks of its instances: settings that are so already, as in nearly every round."""
+
+    wanted: Mapping[str, str]
+    target: str = "bench-console"
+    databases: tuple[str, ...] = DATABASES
+
+    def wishes(self) -> tuple[int, Mapping[str, str]]:
+        return 0, self.wanted
+
+    def holds(self) -> tuple[int, bool | None]:
+        return 0, None
+
+    def may_act(self) -> bool:
+        return True
+
+
+def measure(world: Any) -> Measurement:
+    rounds = 50 if world.quick else 500
+    report = Measurement(
+        "What a look at PgBouncer's console costs",
+        f"Milliseconds of a round of the process that leads: settings, pools, databases, sums and holders of"
+        f" {len(DATABASES)} databases over one connection, compared with what is wanted; {rounds} rounds.",
+        ["clients", "round p50", "p99", "its CPU"],
+    )
+    if world.bouncer is None:
+        report.notes.append("Not measured, since this machine has no PgBouncer.")
+        return report
+    for clients in CLIENTS:
+        taken, cpu = _rounds(world.bouncer, clients, rounds)
+        report.rows.append([clients, median(taken), percentile(taken, 99), cpu])
+        report.targets.append(Target(f"a round beside {clients} clients, p50", median(taken), LIMIT, unit=" ms"))
+    return report
+
+
+def _rounds(bouncer: Any, clients: int, rounds: int) -> tuple[list[float], float]:
+    """Milliseconds of each round, and of this process's CPU in the mean one."""
+    url = bouncer.console_url()
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as console, ExitStack() as stack:
+        config = {str(row[0]): str(row[1]) for row in console.execute("SHOW CONFIG")}
+        for number in range(clients):
+            at = bouncer.for_size((4, 8, 10)[number % 3])
+            stack.enter_context(psycopg.connect(at, autocommit=True, prepare_threshold=None))
+        wanted = {name: config[name] for name in ("default_pool_size", "pool_mode", "query_wait_timeout")}
+        instance = Instance(_Leader(wanted), Place(url, "the run's own", "here"), 3600.0)
+        try:
+            instance._round()  # connects
+            before, taken = process_time(), []
+            for _ in range(rounds):
+                began = perf_counter()
+                instance._round()
+                taken.append((perf_counter() - began) * 1e3)
+                assert not instance.error, instance.error
+            return taken, (process_time() - before) / rounds * 1e3
+        finally:
+            instance._console.close()
