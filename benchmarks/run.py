@@ -1,6 +1,7 @@
 """All measurements, side by side on one machine: python -m benchmarks.run [--quick] [--json] [--only NAME].
 
-A full run takes about ten minutes and writes RESULTS.md beside this file.
+A full run takes about a quarter of an hour and writes RESULTS.md beside this file. A run that measures ``scaling`` and
+``thousand``, and isn't quick, puts their figures into docs/scaling.md.
 """
 
 from __future__ import annotations
@@ -39,8 +40,13 @@ NAMES = (
     "async_psycopg",
     "retrieval",
     "console",
+    "scaling",
+    "thousand",
 )
 RESULTS = Path(__file__).with_name("RESULTS.md")
+#: A document that shows figures, between two marks, and those that it shows.
+DOCUMENT, SHOWN = Path(__file__).parents[1] / "docs" / "scaling.md", ("scaling", "thousand")
+BEGINS, ENDS = "<!-- figures: scripts/bench writes them -->", "<!-- end of figures -->"
 PACKAGES = (
     "Django",
     "psycopg",
@@ -72,6 +78,8 @@ def main() -> None:
         print(_markdown(about, found))
     if whole:
         RESULTS.write_text(_markdown(about, found))
+    if not given.quick and found.keys() >= {*SHOWN}:
+        _show(DOCUMENT, about, [found[name] for name in SHOWN])
 
 
 class World:
@@ -154,6 +162,18 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _show(document: Path, about: dict[str, str], found: list[Measurement]) -> None:
+    """Put the figures into a document, in the place of those that it has."""
+    before, _, rest = document.read_text().partition(BEGINS)
+    _, ends, after = rest.partition(ENDS)
+    if not ends:
+        raise SystemExit(f"{document} has no place for figures, from {BEGINS} to {ENDS}")
+    servers = f"PostgreSQL {about['PostgreSQL']}, PgBouncer {about['PgBouncer']}"
+    origin = f"Of {about['date']}, by `{about['command']}`: {about['processor']}; {servers}."
+    figures = "\n\n".join([BEGINS, origin, *(each.markdown() for each in found), ENDS])
+    document.write_text(before + figures + after)
 
 
 def _markdown(about: dict[str, str], found: dict[str, Measurement]) -> str:
