@@ -5,108 +5,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from time import monotonic, sleep
-from typing import Any, NamedTuple
+from typing import Any
 
-import psycopg
-from psycopg import sql
-
-from benchmarks.contenders import OURS, address
-from benchmarks.crowd import LOOK, Crowd, Request, Sampled, Watcher, clients, sessions_of
+from benchmarks.crowd import LOOK, Request, Sampled
 from benchmarks.report import Measurement, Target, percentile
 from benchmarks.site import THREADS, WORK
-from poolsite.demo.postgres import ROLE
-from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
-from tests.bouncer import PROGRAM, Bouncer
-
-#: Seconds that a request waits for a connection, and that pass between two bursts of a process.
-PATIENCE, PACE = 3.0, 1.0
-EMPTY = "empty"
-
-
-@dataclass(frozen=True)
-class Scale:
-    """``server`` is the server's max_connections, ``room`` what the site is to have of it, ``clients`` what PgBouncer admits,
-    ``budget`` what of that the pools are to have. The rest are seconds."""
-
-    processes: int
-    server: int
-    room: int
-    clients: int
-    budget: int
-    warm: float = 3.0
-    steady: float = 4.0
-    coming: float = 1.0
-    together: float = 2.0
-    going: float = 1.5
-    after: float = 1.0
-
-
-FULL = Scale(processes=40, server=60, room=45, clients=400, budget=300)
-QUICK = Scale(10, 20, 12, 100, 75, warm=1.0, steady=1.5, coming=0.4, together=0.8, going=0.4, after=0.4)
-
-
-@dataclass(frozen=True)
-class Way:
-    """``batches`` is in how many parts a deploy replaces the processes."""
-
-    label: str
-    budget: bool = False
-    bouncer: bool = False
-    batches: int = 1
-
-
-WAYS = (
-    Way("neither"),
-    Way("**a budget**", budget=True),
-    Way("**a budget, deployed in quarters**", budget=True, batches=4),
-    Way("PgBouncer", bouncer=True),
-    Way("**a budget and PgBouncer**", budget=True, bouncer=True),
-)
-
-
-class Phase(NamedTuple):
-    began: float
-    ended: float
-
-
-class Found(NamedTuple):
-    """What one run of a way saw. Samples are of server connections, and of PgBouncer's clients."""
-
-    steady: Phase
-    deploy: Phase
-    requests: list[Request]
-    connections: list[Sampled]
-    clients: list[Sampled]
-
-
-def measure(world: Any) -> Measurement:
-    scale = QUICK if world.quick else FULL
-    ways = [way for way in WAYS if PROGRAM or not way.bouncer]
-    report = Measurement("Many processes, few connections", _about(scale), COLUMNS)
-    with ExitStack() as stack:
-        servers = _Servers(stack, world.directory / "scaling", scale)
-        found = {way: servers.run(way) for way in ways}
-    for words, which in (("steady", "steady"), ("a deploy", "deploy")):
-        report.rows.append([f"*{_words(words, scale)}*"] + [""] * (len(COLUMNS) - 1))
-        for way in ways:
-            report.rows.append([way.label, *_row(found[way], getattr(found[way], which))])
-    _judge(report, scale, found)
-    if not PROGRAM:
-        report.notes.append("Without PgBouncer, since this machine has none.")
-    return report
-
+from benchmarks.ways import FULL, PACE, QUICK, WAYS, Found, Phase, Scale, Servers, Way
+from tests.bouncer import PROGRAM
 
 COLUMNS = [
-    "",
-    "served a second",
-    "wait p50 ms",
-    "wait p99 ms",
-    "failed",
-    "server connections, most",
-    "PgBouncer's clients, most",
+    *("", "served a second", "wait p50 ms", "wait p99 ms", "failed"),
+    *("server connections, most", "PgBouncer's clients, most"),
 ]
 
 
@@ -116,9 +25,10 @@ def _about(scale: Scale) -> str:
         f" which the site is to have {scale.room}: as the pools' budget; as PgBouncer's `default_pool_size`, where it admits"
         f" {scale.clients} clients; or as both, where the pools have a budget of {scale.budget} of those. Requests come to"
         f" each process in bursts of 1 to {THREADS}, one in {PACE:g} s in the mean, whether or not those before are served;"
-        f" each has a query of {WORK * 1e3:g} ms. *Wait*: what a request took beyond that. *Failed*: those that got an error, of all."
-        f" *Most*: at any instant of those looked at, {1 / LOOK:.0f} a second. A deploy makes as many new processes, to"
-        f" which half of the traffic goes, and {scale.together:g} s later ends the old ones; in quarters, a quarter at a time."
+        f" each has a query of {WORK * 1e3:g} ms. *Wait*: what a request took beyond that. *Failed*: those that got an error,"
+        f" of all. *Most*: at any instant of those looked at, {1 / LOOK:.0f} a second. A deploy makes as many new processes,"
+        f" to which half of the traffic goes, and {scale.together:g} s later ends the old ones; in quarters, a quarter at a"
+        " time."
     )
 
 
@@ -128,87 +38,21 @@ def _words(words: str, scale: Scale) -> str:
     return f"a deploy: {2 * scale.processes} for a while, {scale.processes + scale.processes // 4} in quarters"
 
 
-class _Servers:
-    """One PostgreSQL with few connections and one Redis; a database and a PgBouncer for each way."""
-
-    def __init__(self, stack: ExitStack, directory: Path, scale: Scale) -> None:
-        directory.mkdir(mode=0o711)
-        self._directory, self._scale = directory, scale
-        settings = {"max_connections": scale.server, "shared_buffers": "64MB", "fsync": "off"}
-        self._postgres = EmbeddedPostgres(directory / "postgres", settings=settings).start()
-        stack.callback(self._postgres.destroy)
-        self._redis = stack.enter_context(EmbeddedRedis(directory / "redis"))
-        self._runs = 0
-        made = Crowd(directory / "made", self._database(self._postgres.create_database(EMPTY)), {"AGENT": False})
-        try:
-            made.migrate()
-        finally:
-            made.kill()
-
-    def run(self, way: Way) -> Found:
-        self._runs += 1
-        name = f"site{self._runs}"
-        with psycopg.connect(self._postgres.superuser_url(), autocommit=True) as connection:
-            made = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
-            connection.execute(made.format(*map(sql.Identifier, (name, EMPTY, ROLE))))
-        with ExitStack() as stack:
-            url, poolmgr = self._postgres.url(name), {"NAMESPACE": name, "REDIS_URL": self._redis.url()}
-            console = ""
-            if way.bouncer:
-                bouncer = self._bouncer(way, url)
-                stack.callback(bouncer.stop)
-                url, console = bouncer.url(), bouncer.console_url()
-                if way.budget:
-                    pool = {"max_size": self._scale.room, "budget": self._scale.room, "connection_timeout": PATIENCE}
-                    poolmgr["TARGETS"] = {
-                        "bouncer": {"KIND": "pgbouncer", "URL": console, "DATABASES": ["app"], "POOL": pool}
-                    }
-            crowd = Crowd(self._directory / name, self._database(url, way), poolmgr)
-            stack.callback(crowd.kill)
-            return self._watch(way, crowd, console)
-
-    def _bouncer(self, way: Way, url: str) -> Bouncer:
-        # Where we manage it, its size is ours to set.
-        size = {} if way.budget else {"default_pool_size": self._scale.room}
-        directory = self._directory / f"pgbouncer{self._runs}"
-        return Bouncer(directory, url, {"app": ""}, max_client_conn=self._scale.clients, **size)
-
-    def _database(self, url: str, way: Way = WAYS[0]) -> dict[str, Any]:
-        pool: dict[str, Any] = {"min_size": 1, "max_size": THREADS, "connection_timeout": PATIENCE}
-        if way.budget:
-            pool["budget"] = self._scale.budget if way.bouncer else self._scale.room
-        return {**address(url), "ENGINE": OURS, "OPTIONS": {"pool": pool}}
-
-    def _watch(self, way: Way, crowd: Crowd, console: str) -> Found:
-        watchers = [Watcher(self._postgres.superuser_url(), sessions_of(ROLE))]
-        if console:
-            watchers.append(Watcher(console, clients))
-        try:
-            steady, deploy = _through(way, crowd, self._scale)
-            requests = crowd.leave()
-        finally:
-            seen = [each.stop() for each in watchers]
-        return Found(steady, deploy, requests, seen[0], seen[1] if console else [])
-
-
-def _through(way: Way, crowd: Crowd, scale: Scale) -> tuple[Phase, Phase]:
-    """A steady time and a deploy."""
-    crowd.pace.seconds = PACE
-    crowd.fork(scale.processes, scale.coming)
-    sleep(scale.warm)
-    began = monotonic()
-    sleep(scale.steady)
-    deploying = monotonic()
-    some = scale.processes // way.batches
-    for _ in range(way.batches):
-        # The traffic stays what it was.
-        crowd.pace.seconds = PACE * (scale.processes + some) / scale.processes
-        crowd.fork(some, scale.coming / way.batches)
-        sleep(scale.together / way.batches)
-        crowd.end(some, scale.going / way.batches)
-        crowd.pace.seconds = PACE
-    sleep(scale.after)
-    return Phase(began, deploying), Phase(deploying, monotonic())
+def measure(world: Any) -> Measurement:
+    scale = QUICK if world.quick else FULL
+    ways = [way for way in WAYS if PROGRAM or not way.bouncer]
+    report = Measurement("Many processes, few connections", _about(scale), COLUMNS)
+    with ExitStack() as stack:
+        servers = Servers(stack, world.directory / "scaling", scale)
+        found = {way: servers.run(way) for way in ways}
+    for words, which in (("steady", "steady"), ("a deploy", "deploy")):
+        report.rows.append([f"*{_words(words, scale)}*"] + [""] * (len(COLUMNS) - 1))
+        for way in ways:
+            report.rows.append([way.label, *_row(found[way], getattr(found[way], which))])
+    _judge(report, scale, found)
+    if not PROGRAM:
+        report.notes.append("Without PgBouncer, since this machine has none.")
+    return report
 
 
 def _row(found: Found, phase: Phase) -> list[Any]:
