@@ -78,9 +78,25 @@ def emptied(url: str) -> str:
 
     What an interrupt or a cancellation has lost in the middle of a connect ends when the garbage is collected.
     """
-    gc.collect()
-    until(lambda: not backends(url), lambda: f"the end of the sessions {backends(url)} that a test has left")
+
+    def is_empty() -> bool:
+        if not backends(url):
+            return True
+        # Again each time: whoever refers to it may have ended only now.
+        gc.collect()
+        return False
+
+    until(is_empty, lambda: f"the end of the sessions that a test has left: {_sessions(url)}")
     return url
+
+
+def _sessions(url: str) -> list[Any]:
+    with psycopg.connect(url, autocommit=True, application_name=ONLOOKER) as connection:
+        return connection.execute(
+            "SELECT pid, client_port, state, wait_event, query, now() - backend_start FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name <> %s",
+            [ONLOOKER],
+        ).fetchall()
 
 
 def kill_backends(url: str) -> None:

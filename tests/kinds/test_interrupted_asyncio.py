@@ -1,7 +1,6 @@
 """An exception that comes between any two steps of an event loop's own thread, as one out of a signal handler may."""
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -136,8 +135,6 @@ def make(request: Any, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) 
         yield partial(
             OnAlchemy, url.replace("postgresql://", f"{request.param}://".replace("sqlalchemy", "postgresql"))
         )
-    # A driver that was interrupted while it connected has its session until it is collected.
-    gc.collect()
     pools.emptied(url)
 
 
