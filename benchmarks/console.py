@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import psycopg
 
 from benchmarks.report import Measurement, Target, median, percentile
-from poolmgr.targets.pgbouncer.consoles import Place
+from poolmgr.conf import Declared
+from poolmgr.targets.pgbouncer.consoles import places
 from poolmgr.targets.pgbouncer.instance import Instance
 
 #: How many clients PgBouncer has while it is looked at, each idle, and how long a round may take.
@@ -62,7 +63,8 @@ def _rounds(bouncer: Any, clients: int, rounds: int) -> tuple[list[float], float
             at = bouncer.for_size((4, 8, 10)[number % 3])
             stack.enter_context(psycopg.connect(at, autocommit=True, prepare_threshold=None))
         wanted = {name: config[name] for name in ("default_pool_size", "pool_mode", "query_wait_timeout")}
-        instance = Instance(_Leader(wanted), Place(url, "the run's own", "here"), 3600.0)
+        [place] = places(Declared("bench-console", "pgbouncer", url, rest={"DATABASES": DATABASES}))
+        instance = Instance(_Leader(wanted), place, 3600.0)
         try:
             instance._round()  # connects
             before, taken = process_time(), []

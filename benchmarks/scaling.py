@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks.crowd import LOOK, Request, Sampled
 from benchmarks.report import Measurement, Target, percentile
+from benchmarks.servers import find_pgbouncer
 from benchmarks.site import THREADS, WORK
 from benchmarks.ways import FULL, PACE, QUICK, WAYS, Found, Phase, Scale, Servers, Way
-from tests.bouncer import PROGRAM
 
 COLUMNS = [
     *("", "served a second", "wait p50 ms", "wait p99 ms", "failed"),
@@ -40,7 +40,7 @@ def _words(words: str, scale: Scale) -> str:
 
 def measure(world: Any) -> Measurement:
     scale = QUICK if world.quick else FULL
-    ways = [way for way in WAYS if PROGRAM or not way.bouncer]
+    ways = [way for way in WAYS if find_pgbouncer() or not way.bouncer]
     report = Measurement("Many processes, few connections", _about(scale), COLUMNS)
     with ExitStack() as stack:
         servers = Servers(stack, world.directory / "scaling", scale)
@@ -50,7 +50,7 @@ def measure(world: Any) -> Measurement:
         for way in ways:
             report.rows.append([way.label, *_row(found[way], getattr(found[way], which))])
     _judge(report, scale, found)
-    if not PROGRAM:
+    if not find_pgbouncer():
         report.notes.append("Without PgBouncer, since this machine has none.")
     return report
 

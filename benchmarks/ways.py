@@ -13,6 +13,7 @@ from psycopg import sql
 
 from benchmarks.contenders import OURS, address
 from benchmarks.crowd import Crowd, Request, Sampled, Watcher, clients, sessions_of
+from benchmarks.servers import find_pgbouncer
 from benchmarks.site import THREADS
 from poolsite.demo.postgres import ROLE
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
@@ -121,8 +122,9 @@ class Servers:
     def _bouncer(self, way: Way, url: str) -> Bouncer:
         # Where we manage it, its size is ours to set.
         size = {} if way.budget else {"default_pool_size": self._scale.room}
-        directory = self._directory / f"pgbouncer{self._runs}"
-        return Bouncer(directory, url, {"app": ""}, max_client_conn=self._scale.clients, **size)
+        directory, program = self._directory / f"pgbouncer{self._runs}", find_pgbouncer()
+        assert program
+        return Bouncer(program, directory, url, {"app": ""}, max_client_conn=self._scale.clients, **size)
 
     def _database(self, url: str, way: Way = WAYS[0]) -> dict[str, Any]:
         pool: dict[str, Any] = {"min_size": 1, "max_size": THREADS, "connection_timeout": PATIENCE}
