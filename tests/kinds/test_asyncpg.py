@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ from poolmgr.targets.asyncpg.errors import ERRORS
 from poolmgr.targets.asyncpg.kind import ASYNCPG
 from poolmgr.targets.asyncpg.making import Maker
 from poolmgr.targets.asyncpg.pool import AsyncpgPool
+from poolsite.demo.ports import free_port
 from tests.disclosure import disclosures
 from tests.forking import in_child
 from tests.kinds.test_postgresql_asyncio import Cancelled
@@ -318,8 +320,22 @@ def test_call_that_begins_only_after_the_release_reaches_nobody_s_connection(mak
 
     async def main() -> None:
         async with pool.acquire() as conn:
-            late = [asyncio.ensure_future(conn.execute("SELECT pg_sleep(60)")), asyncio.ensure_future(conn.close())]
-        async with pool.acquire() as other:
+            prepared = await conn.prepare("SELECT pg_sleep(60)")
+            async with conn.transaction():
+                cursor = await conn.cursor("SELECT pg_sleep(60)")
+                rows = aiter(prepared.cursor())
+            begun = conn.transaction()
+            await begun.start()
+            calls = (
+                *(conn.execute("SELECT pg_sleep(60)"), conn.close(), conn.transaction().start(), begun.commit()),
+                *(begun.rollback(), prepared.fetch(), prepared.fetchval(), prepared.explain(analyze=True)),
+                *(prepared.executemany([()]), cursor.fetch(1), cursor.fetchrow(), cursor.forward(1), anext(rows)),
+            )
+            late = [asyncio.ensure_future(each) for each in calls]
+            begun._managed = True  # of which asyncpg tells nobody
+        async with pool.acquire() as other, other.transaction():
+            await asyncio.sleep(0)
+            assert await other.fetchval("SELECT 1") == 1
             await asyncio.sleep(0)
             assert await other.fetchval("SELECT 1") == 1
         for each in late:
@@ -336,7 +352,7 @@ def test_what_is_not_the_pool_s_is_not_taken(make: Make, url: str) -> None:
         theirs = await asyncpg.connect(url)
         async with make().acquire() as of_another:
             for each in (theirs, of_another, None):
-                with pytest.raises(asyncpg.InterfaceError, match="not acquired from this pool"):
+                with pytest.raises(asyncpg.InterfaceError, match="not a member of this pool"):
                     await pool.release(each)
         await theirs.close()
 
@@ -372,6 +388,57 @@ def test_connection_that_was_dropped_comes_back(make: Make) -> None:  # P4
         gc.collect()
         assert await pool.fetchval("SELECT 1") == 1
         assert pool.managed.snapshot().reclaimed == 1
+
+    asyncio.run(main())
+
+
+ENDS = {
+    "close": lambda conn: conn.close(),
+    "terminate": lambda conn: _terminated(conn),
+    "abort": lambda conn: _refused(conn.execute("SELECT '\ud800'"), UnicodeEncodeError),
+    "killed": lambda conn: _refused(conn.execute(f"SELECT pg_terminate_backend({PID[7:]})"), asyncpg.PostgresError),
+}
+
+
+async def _terminated(conn: Any) -> None:
+    conn.terminate()
+
+
+async def _refused(running: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await running
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_place_of_what_its_borrower_has_closed_is_free_at_once(make: Make, end: str) -> None:  # P4
+    pool = make()
+
+    async def main() -> None:
+        conn = await pool.acquire()
+        first = await conn.fetchval(PID)
+        await ENDS[end](conn)
+        async with pool.acquire() as other:
+            assert await other.fetchval(PID) != first
+            await pool.release(conn)  # which has no effect
+            assert await other.fetchval("SELECT 1") == 1
+            assert (pool.managed.snapshot().used, len(pool.managed.living)) == (1, 1)
+
+    asyncio.run(main())
+
+
+async def _collect() -> None:
+    gc.collect()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_pool_that_nobody_has_any_more_leaves_no_session_behind(make: Make, look: Look, elsewhere: bool) -> None:  # P4
+    async def main() -> None:
+        await make().fetchval("SELECT 1")
+        assert look(SESSIONS)
+        collect = partial(asyncio.to_thread, gc.collect) if elsewhere else _collect
+        with pytest.warns(ResourceWarning, match="unclosed connection"):
+            await collect()
+        await when(lambda: not look(SESSIONS), "the session to end")
 
     asyncio.run(main())
 
@@ -864,6 +931,18 @@ def test_what_the_settings_say_of_the_server_is_told_at_once(url: str) -> None: 
     pool = AsyncpgPool(Maker(of_url("postgresql://localhost/name?sslmode=maybe", {})), pool={"connection_timeout": 60})
     with pytest.raises(asyncpg.ClientConfigurationError, match="sslmode"):
         asyncio.run(_pid_of(pool))
+
+
+def test_deadline_that_comes_while_the_server_is_away_is_a_timeout_as_asyncpg_s_is() -> None:  # P8 P9
+    pool = AsyncpgPool(Maker(of_url(f"postgresql://nobody@127.0.0.1:{free_port()}/name", {})))
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError) as caught:
+            await pool.acquire(timeout=0.2)
+        assert isinstance(caught.value, exceptions.ServerDown)
+        assert isinstance(caught.value, ConnectionError)
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("cls", ERRORS.values(), ids=lambda cls: cls.__name__)

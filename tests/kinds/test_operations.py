@@ -93,6 +93,39 @@ def test_recycle_replaces_every_connection_idle_and_used(any_subject: Subject) -
     assert any_subject.pool.snapshot().generation == 2
 
 
+@pytest.mark.long
+def test_recycle_waits_for_what_began_to_connect_before_it_and_replaces_that_too(subject: Subject, ask: Ask) -> None:
+    pool = subject.open(subject.through_proxy, max_size=1, connection_timeout=8).pool
+    subject.proxy.freeze()
+    served = ask(subject)
+    until(lambda: pool.snapshot().opening)
+    before, done = pool.snapshot().generation, []
+    thread = threading.Thread(target=lambda: done.append(pool.recycle(20)))
+    thread.start()
+    until(lambda: pool.snapshot().generation > before)
+    thread.join(0.6)
+    assert not done
+    subject.proxy.thaw()
+    until(lambda: served)
+    first = subject.use(served[0])
+    assert not done
+    subject.give_back(served[0])
+    thread.join()
+    assert (done[0].remaining, done[0].failed) == (0, "")
+    with subject.borrowed() as conn:
+        assert subject.use(conn) != first
+
+
+@pytest.mark.parametrize("subject", ["redis-asyncio", "sqlalchemy-asyncio", "asyncpg"], indirect=True)
+def test_pool_that_retires_waits_for_no_connect(subject: Subject, ask: Ask) -> None:  # P8
+    pool = subject.open(subject.through_proxy, connection_timeout=60).pool
+    subject.proxy.freeze()
+    ask(subject)
+    until(lambda: pool.snapshot().opening)
+    pool.retire()
+    until(lambda: not pool.load().held, "the connect to be given up")
+
+
 @pytest.mark.parametrize("size", [1, 3])
 def test_recycle_under_load_fails_nobody_and_never_exceeds_max_size(any_subject: Subject, size: int) -> None:  # P6
     any_subject.open(max_size=size)

@@ -21,8 +21,9 @@ class Peer:
     tests: tuple[str, ...]
     #: Where its package is in its sources.
     folder: str = "."
+    #: Variables of its environment and arguments of pytest. In both {redis} is a Redis's port, {postgresql} a database's URL
+    #: from the user on, and {host}, {port} and {user} are its parts.
     environment: dict[str, str] = field(default_factory=dict)
-    #: Arguments of pytest, in which {redis} is a Redis's port and {postgresql} a database's URL from the user on.
     arguments: tuple[str, ...] = ()
     #: Addresses that the suite takes for a Redis's or a Sentinel's.
     redis_ports: tuple[int, ...] = ()
@@ -95,6 +96,19 @@ PEERS = {
             "test/engine/test_transaction.py",
         ),
         arguments=("--dburi=postgresql+psycopg://{postgresql}", "--timeout=60"),
+        on_postgresql=True,
+    ),
+    "asyncpg": Peer(
+        project="asyncpg",
+        repository="https://github.com/MagicStack/asyncpg",
+        needs=(),
+        ours="ours_asyncpg",
+        # Its package is compiled: that of the environment is looked at, and not the sources beside the tests.
+        folder="tests",
+        tests=("tests/test_pool.py",),
+        # A server that it takes as it is, so that it starts none.
+        environment={"PYTHONSAFEPATH": "1", "PGHOST": "{host}", "PGPORT": "{port}", "PGUSER": "{user}"},
+        arguments=("--timeout=60",),
         on_postgresql=True,
     ),
 }

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import redis
@@ -32,6 +33,12 @@ class Servers:
     sentinel: int = 0
     postgresql: str = ""
     passwords: str = ""
+
+    def put_into(self, text: str) -> str:
+        """A peer's argument or variable, with what it names."""
+        at = urlsplit(f"//{self.postgresql}")
+        named = {"host": at.hostname, "port": at.port, "user": at.username}
+        return text.format(redis=self.redis, postgresql=self.postgresql, **named)
 
 
 @contextmanager

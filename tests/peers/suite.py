@@ -51,7 +51,7 @@ class Suite:
                 [
                     *[self.python, "-m", "pytest", "-q", "--tb=native", "-p", "no:cacheprovider"],
                     *[word for plugin in plugins for word in ("-p", plugin)],
-                    *[each.format(redis=running.redis, postgresql=running.postgresql) for each in self.peer.arguments],
+                    *map(running.put_into, self.peer.arguments),
                     *tests,
                 ],
                 cwd=self.sources,
@@ -83,7 +83,7 @@ class Suite:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "PG", "PYTEST_"))}
         return {
             **kept,
-            **self.peer.environment,
+            **{name: running.put_into(value) for name, value in self.peer.environment.items()},
             "PGPASSFILE": running.passwords,
             "PYTHONPATH": os.pathsep.join([str(self.sources / self.peer.folder), str(path)]),
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -30,6 +30,7 @@ class Bridge:
         self.loop = loop
         self.ends = False
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._connects: set[asyncio.Task[Any]] | None = set()  # None once there are to be no more
 
     @property
     def is_open(self) -> bool:
@@ -55,7 +56,22 @@ class Bridge:
         Raises what it raises, ``TimeoutError`` when it took longer than so many seconds, and ``LoopBusy``, also where the
         loop was so late that the time is over. While the loop is blocked this waits longer.
         """
-        call = _Call(self, begin, seconds)
+        return self._run(_Call(self, begin, seconds))
+
+    def connect(self, begin: Callable[[], Coroutine[Any, Any, Any]], seconds: float) -> Any:
+        """The same, until ``end_connects()``; then it raises ``LoopBusy`` at once."""
+        return self._run(_Call(self, begin, seconds, connects=True))
+
+    def end_connects(self) -> None:
+        """Have what connects cancelled, and nothing connect any more. From any thread, without waiting."""
+        self.tell(self._end_connects)
+
+    def _end_connects(self) -> None:
+        under_way, self._connects = self._connects, None
+        for task in under_way or ():
+            task.cancel()
+
+    def _run(self, call: _Call) -> Any:
         if not self.tell(call.look):
             raise LoopBusy("the event loop is closed")
         while not call.done.wait(_LOOK):
@@ -80,17 +96,26 @@ class Bridge:
             for task in late:
                 task.cancel()
 
-    def note(self, task: asyncio.Task[Any]) -> None:
+    def begins(self, connects: bool) -> bool:
+        """Whether something may begin."""
+        return not (self.ends or (connects and self._connects is None))
+
+    def note(self, task: asyncio.Task[Any], connects: bool) -> None:
         """One that has begun."""
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        for tasks in (self._under_way, self._connects if connects else None):
+            if tasks is not None:
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
 
 
 class _Call:
     """It keeps nothing of what it calls once that has begun: the pool counts who refers to a connection."""
 
-    def __init__(self, bridge: Bridge, begin: Callable[[], Coroutine[Any, Any, Any]], seconds: float) -> None:
+    def __init__(
+        self, bridge: Bridge, begin: Callable[[], Coroutine[Any, Any, Any]], seconds: float, *, connects: bool = False
+    ) -> None:
         self._bridge = bridge
+        self._connects = connects
         self._begin = deque([begin])  # from which one of two threads gets it
         self.deadline = monotonic() + seconds
         self._ends_late = self._is_over = False
@@ -126,8 +151,8 @@ class _Call:
     def _start(self, begin: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         if (left := self.deadline - monotonic()) <= 0:
             raise LoopBusy("the event loop came to it too late")
-        if self._bridge.ends:
-            raise LoopBusy("the event loop ends")
+        if not self._bridge.begins(self._connects):
+            raise LoopBusy("the event loop, or the pool, ends")
         loop = asyncio.get_running_loop()
         coroutine = begin()
         try:
@@ -136,7 +161,7 @@ class _Call:
             coroutine.close()
             raise
         self._task = task
-        self._bridge.note(task)
+        self._bridge.note(task, self._connects)
         task.add_done_callback(self._finished)
         self._ends = loop.call_later(left, self._end, task)
 

@@ -188,6 +188,11 @@ class LoopPool(CorePool):
             except StopIteration:
                 pass  # it has begun
 
+    def retire(self) -> None:
+        """As the core does; what connects just now is cancelled."""
+        super().retire()
+        self.bridge.end_connects()
+
     def leave(self) -> None:
         """Retire, and part from what is used too: in the loop as it ends, or in any thread once it is closed."""
         self.retire()

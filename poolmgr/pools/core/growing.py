@@ -50,7 +50,16 @@ def _connect(state: State, began: float) -> None:
         slot = open_slot(state, began)
     except Exception:  # which is noted
         return
-    admit(state, slot)
+    if _is_outdated(state, slot):
+        renew(state, slot)
+    else:
+        admit(state, slot)
+
+
+def _is_outdated(state: State, slot: Slot) -> bool:
+    """Whether fresh ones were asked for while it connected, and nobody waits who is better off with it."""
+    with state.lock:
+        return slot.generation != state.generation and not state.waiting
 
 
 def admit(state: State, slot: Slot) -> None:

@@ -183,7 +183,8 @@ def _lose(state: State, slot: Slot, error: Exception) -> None:
 
 def recycle(state: State, timeout: float) -> Recycled:
     """Replace what is idle now and what is used as it returns, for up to ``timeout`` seconds."""
-    deadline = monotonic() + timeout
+    began = monotonic()
+    deadline = began + timeout
     with state.lock:
         state.generation += 1
         generation, before = state.generation, state.counts["renewed"]
@@ -197,7 +198,8 @@ def recycle(state: State, timeout: float) -> Recycled:
                 why = state.driver.diagnose(error).sentence
                 return Recycled(state.counts["renewed"] - before, _count(state, is_left), why)
         with state.changed:
-            left = _count(state, is_left) + state.renewing
+            # What connects since before that is one more in a moment.
+            left = _count(state, is_left) + state.renewing + sum(since <= began for since in state.connecting)
             seconds = deadline - monotonic()
             if not left or seconds <= 0 or state.retired:
                 return Recycled(state.counts["renewed"] - before, left)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -111,6 +112,20 @@ class Tracked(Noting):
     def _cleanup(self) -> None:
         self._prick_up()
         super()._cleanup()
+        self._free_its_place()
+
+    def __del__(self) -> None:
+        # Of a pool that nobody has any more; by whichever thread collects the garbage.
+        if here and not self.parted and not self.is_closed():
+            warnings.warn(f"unclosed connection {self!r}", ResourceWarning, stacklevel=1)
+            with suppress(RuntimeError):  # the loop is closed, and its transports with it
+                self._loop.call_soon_threadsafe(type(self._protocol).abort, self._protocol)
+
+    def _free_its_place(self) -> None:
+        """What its borrower has closed, or has lost, is over with that: they need not say so, nor drop it."""
+        slot = self.slot
+        if slot is not None and self._proxy is not None:
+            slot.pool.put_back(slot, False, slot.epoch)
 
     def _prick_up(self) -> None:
         """Called whenever it is about to be closed, the first time with its socket."""
@@ -164,6 +179,7 @@ class Tracked(Noting):
 def _abort(of: ref[Tracked], protocol: ref[Any]) -> None:
     if (conn := of()) is not None:
         conn._prick_up()
+        conn._free_its_place()
     if (its := protocol()) is not None:
         type(its).abort(its)
 

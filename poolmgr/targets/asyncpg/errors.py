@@ -26,8 +26,8 @@ class PoolClosed(shared.PoolClosed, asyncpg.InterfaceError):  # type: ignore[mis
     detail = hint = None
 
 
-class ServerDown(shared.ServerDown, asyncpg.CannotConnectNowError, ConnectionError):  # type: ignore[misc]
-    """The server can't be reached."""
+class ServerDown(shared.ServerDown, asyncpg.CannotConnectNowError, ConnectionError, TimeoutError):  # type: ignore[misc]
+    """The server can't be reached before the deadline."""
 
 
 class ServerFull(shared.ServerFull, asyncpg.TooManyConnectionsError):  # type: ignore[misc]

@@ -33,7 +33,7 @@ class Maker:
 
     async def __call__(self, seconds: float) -> Tracked:
         """A connection that is ready to use, within so many seconds. Raises asyncpg's errors and the site's own."""
-        conn: Tracked = await asyncpg.connect(**self._arguments(), connection_class=Tracked, timeout=seconds)
+        conn = await self._connect(seconds)
         try:
             bound_silence(conn.fileno())
             await self._take_role(conn)
@@ -42,12 +42,16 @@ class Maker:
             conn.begin()
             if self._init is not None:
                 await self._init(conn)
+                conn._check_open()  # whatever it has done
                 self._init_leaves = bool(conn.left)
                 conn.begin()
         except BaseException:
             conn.let_go_unheard()
             raise
         return conn
+
+    async def _connect(self, seconds: float) -> Tracked:
+        return await asyncpg.connect(**self._arguments(), connection_class=Tracked, timeout=seconds)  # type: ignore[no-any-return]
 
     async def configure(self, conn: Tracked) -> None:
         """Make it again what a wipe has undone: how types are read stays."""

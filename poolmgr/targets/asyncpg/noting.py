@@ -16,6 +16,7 @@ from poolmgr.pools.aio.bridge import running_loop
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.sql.pinning import BEGINS, reasons
 from poolmgr.targets.asyncpg.library import asyncpg
+from poolmgr.targets.asyncpg.resources import of_its_checkout
 
 #: How types are read and written, and a statement that asyncpg closes whenever its borrower drops it, whoever has prepared
 #: another by the same name: only another connection undoes these.
@@ -129,6 +130,20 @@ class Noting(asyncpg.Connection):  # type: ignore[misc]
         """The same."""
         self.left |= {CODEC}
         await super().set_builtin_type_codec(*args, **kwargs)
+
+    # -- what it hands out --------------------------------------------------------------------------------------------
+
+    def transaction(self, **kwargs: Any) -> Any:
+        """asyncpg's."""
+        return of_its_checkout(super().transaction(**kwargs))
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        """asyncpg's."""
+        return of_its_checkout(super().cursor(*args, **kwargs))
+
+    async def prepare(self, *args: Any, **kwargs: Any) -> Any:
+        """asyncpg's."""
+        return of_its_checkout(await super().prepare(*args, **kwargs))
 
     # -- between two borrowers ----------------------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ class AsyncpgPool:
         what was not acquired from this pool, or is of another loop.
         """
         if not isinstance(connection, Lent) or connection.front is not self:
-            raise asyncpg.InterfaceError(f"{connection!r} was not acquired from this pool")
+            raise asyncpg.InterfaceError(f"{connection!r} is not a member of this pool")
         conn = connection._con
         if conn is None:
             return

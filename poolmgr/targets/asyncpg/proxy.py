@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any
 
 from asyncpg.pool import PoolConnectionProxy
@@ -10,17 +11,7 @@ from asyncpg.pool import PoolConnectionProxy
 from poolmgr.pools.core.slot import Slot
 from poolmgr.targets.asyncpg.connection import Tracked
 from poolmgr.targets.asyncpg.library import asyncpg
-
-
-def _looking_when_it_begins(name: str) -> Any:
-    """A method that is awaited. asyncpg's looks whether the checkout is over when it is called, and not when it begins."""
-    theirs = getattr(PoolConnectionProxy, name)
-
-    async def call(self: Lent, *args: Any, **kwargs: Any) -> Any:
-        return await theirs(self, *args, **kwargs)
-
-    call.__name__, call.__doc__ = name, theirs.__doc__
-    return call
+from poolmgr.targets.asyncpg.resources import looking_when_it_begins
 
 
 class Lent(PoolConnectionProxy):  # type: ignore[misc]
@@ -54,6 +45,11 @@ class Lent(PoolConnectionProxy):  # type: ignore[misc]
             self._con.expect_its_loop()
         super().terminate()
 
+    def _look(self, name: str) -> None:
+        """Raises asyncpg's error once it is over."""
+        if self._con is None:
+            getattr(PoolConnectionProxy, name)(self)
+
     def end(self) -> Tracked:
         """Be over, for whoever has it still."""
         con: Tracked = self._detach()
@@ -63,4 +59,5 @@ class Lent(PoolConnectionProxy):  # type: ignore[misc]
 
 for _name in dir(asyncpg.Connection):
     if not _name.startswith("_") and inspect.iscoroutinefunction(getattr(asyncpg.Connection, _name)):
-        setattr(Lent, _name, _looking_when_it_begins(_name))
+        _theirs = getattr(PoolConnectionProxy, _name)
+        setattr(Lent, _name, looking_when_it_begins(_theirs, partial(Lent._look, name=_name)))

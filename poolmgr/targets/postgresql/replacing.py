@@ -26,7 +26,8 @@ def is_old(pool: ElasticPool, entry: SessionEntry) -> bool:
 
 def recycle(state: PoolState, timeout: float) -> Recycled:
     """Replace what is idle now and what is used as it returns, for up to ``timeout`` seconds."""
-    pool, deadline = state.pool, monotonic() + timeout
+    pool, began = state.pool, monotonic()
+    deadline = began + timeout
     with pool._lock:
         pool.generation += 1
         generation = pool.generation
@@ -40,7 +41,8 @@ def recycle(state: PoolState, timeout: float) -> Recycled:
             if error := replace(state, conn):
                 return Recycled(state.counts["renewed"] - before, _count(state, is_left), diagnose(error).sentence)
         with state.changed:
-            left = _count(state, is_left) + state.replacing
+            # What connects since before that is one more in a moment.
+            left = _count(state, is_left) + state.replacing + sum(since <= began for since in pool.connecting)
             seconds = deadline - monotonic()
             if not left or seconds <= 0 or state.retired:
                 return Recycled(state.counts["renewed"] - before, left)

@@ -34,7 +34,7 @@ class AsyncRedisDriver:
     def connect(self, timeout: float) -> Any:
         conn = self.front.make_connection()
         try:
-            self._bridge.run(partial(conn.connect_within, timeout), timeout)
+            self._bridge.connect(partial(conn.connect_within, timeout), timeout)
         except BaseException as ex:
             self.close(conn, monotonic())
             if isinstance(ex, TimeoutError):

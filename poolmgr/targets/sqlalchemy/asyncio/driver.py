@@ -41,7 +41,7 @@ class AsyncRecordDriver(RecordDriver):
     def _connect(self, timeout: float) -> Any:
         making = Making(partial(greenlet_spawn, self._make), self.let_go)
         try:
-            return self._bridge.run(making.make, timeout)
+            return self._bridge.connect(making.make, timeout)
         except BaseException as ex:
             making.give_up()
             if isinstance(ex, TimeoutError):
