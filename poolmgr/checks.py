@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,6 +17,7 @@ from poolmgr.conf import conf
 from poolmgr.control.editing.transacting import what_transacts
 from poolmgr.control.store import get_store
 from poolmgr.exceptions import ConfigurationError, MissingLibrary
+from poolmgr.poolers import check_pooler
 from poolmgr.pools.declaring import missing_library
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import shown
@@ -25,8 +26,6 @@ from poolmgr.targets.postgresql.options import from_options
 from poolmgr.targets.redis import finding
 from poolmgr.targets.redis.kind import REDIS
 
-#: Where PgBouncer listens unless told otherwise; nothing else in the settings tells it from a PostgreSQL.
-PGBOUNCER_PORT = "6432"
 ENGINES = ("poolmgr.backends.postgresql", "poolmgr.backends.postgis", requirement.ENGINE)
 
 
@@ -46,7 +45,8 @@ def check_setting(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register()
-def check_databases(**kwargs: Any) -> list[CheckMessage]:
+def check_databases(databases: Iterable[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """``databases`` are those that may be connected to, as ``check --database`` and ``migrate`` have it."""
     found: list[CheckMessage] = []
     for alias, got in _pooled().items():
         options = got["OPTIONS"]
@@ -66,6 +66,7 @@ def check_databases(**kwargs: Any) -> list[CheckMessage]:
             found += _check_half_for_tasks(alias)
         if options.get("pool", True) is not False:
             found += _check_database(alias, got, spec)
+            found += check_pooler(alias, got, spec, alias in (databases or ()))
     return found
 
 
@@ -97,13 +98,6 @@ def _check_database(alias: str, got: dict[str, Any], spec: PoolSpec) -> Iterator
             hint="Turn ATOMIC_REQUESTS off and use atomic() where it is needed, or use pool_mode session.",
             id="poolmgr.W002",
         )
-    if str(got["PORT"]) == PGBOUNCER_PORT and (reason := _unfit_for_pgbouncer(got)):
-        yield Warning(
-            f"DATABASES[{alias!r}] seems to lead to a PgBouncer (port {PGBOUNCER_PORT}): {reason}",
-            hint="Set DISABLE_SERVER_SIDE_CURSORS to True and leave prepare_threshold out, or silence this where"
-            " PgBouncer pools by session, or by transaction from version 1.21 with max_prepared_statements.",
-            id="poolmgr.W004",
-        )
 
 
 def _check_age(alias: str, got: dict[str, Any]) -> Iterator[CheckMessage]:
@@ -120,14 +114,6 @@ def _check_age(alias: str, got: dict[str, Any]) -> Iterator[CheckMessage]:
             hint="Remove it; set max_lifetime in the pool's profile instead.",
             id="poolmgr.W001",
         )
-
-
-def _unfit_for_pgbouncer(got: dict[str, Any]) -> str:
-    if got["OPTIONS"].get("prepare_threshold") is not None:
-        return "prepare_threshold makes prepared statements, which a transaction-mode PgBouncer may not find again."
-    if not got.get("DISABLE_SERVER_SIDE_CURSORS"):
-        return "iterator() opens server-side cursors, which a transaction-mode PgBouncer loses between two fetches."
-    return ""
 
 
 @register()

@@ -121,7 +121,9 @@ class HealthCheckAdmin(ReadOnlyAdmin):
     list_filter = ("state", "target")
     search_fields = ("message", "target")
     date_hierarchy = "at"
-    fields = ("target", "at", "state_shown", "message", "connect", "query", "server", "ours", "server_version")
+    fields = (
+        "target", "at", "state_shown", "message", "connect", "query", "server", "ours", "behind_pooler", "server_version",
+    )  # fmt: skip
     readonly_fields = fields
 
     @admin.display(description=gettext_lazy("at"), ordering="at")

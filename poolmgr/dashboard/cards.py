@@ -141,7 +141,7 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
         times=() if kind.elsewhere else (_times(_("Wait time"), view.wait), _times(_("Use time"), view.use)),
         means=_means(view) if kind.elsewhere else (),
         oldest=timed(view.oldest_checkout) if view.used else Figure(DASH, _("nothing is checked out")),
-        holders=_holders(view.target, fleet, kind),
+        holders=_holders(view, fleet, kind),
         pins=tuple((reason, number(count)) for reason, count in sorted(view.pins.items(), key=lambda pin: -pin[1])),
         server=server_line(view, wanted.known),
         modes=", ".join(sorted({pool.pool_mode for pool in pools})) if "pool_mode" in kind.honours else "",
@@ -271,12 +271,14 @@ def _means(view: TargetView) -> tuple[tuple[str, Figure], ...]:
     )
 
 
-def _holders(target: str, fleet: Fleet, kind: Kind) -> tuple[HolderLine, ...]:
+def _holders(view: TargetView, fleet: Fleet, kind: Kind) -> tuple[HolderLine, ...]:
+    # What some drivers were told behind a pooler is no process, or a stranger's.
+    ends = not (view.last_health and view.last_health.behind_pooler)
     found = [
         (holder, beat)
         for beat in fleet.processes
         for pool in beat.pools
-        if pool.target == target
+        if pool.target == view.target
         for holder in pool.holders
     ]
     found.sort(key=lambda pair: -pair[0].seconds)
@@ -285,7 +287,7 @@ def _holders(target: str, fleet: Fleet, kind: Kind) -> tuple[HolderLine, ...]:
             process=f"{beat.host}:{beat.pid}",
             thread=each.thread,
             seconds=timed(each.seconds),
-            end=f"{kind.end} {each.backend_pid}" if each.backend_pid else "",
+            end=f"{kind.end} {each.backend_pid}" if each.backend_pid and ends else "",
             pinned=each.pinned,
         )
         for each, beat in found[:_HOLDERS]

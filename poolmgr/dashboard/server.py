@@ -70,8 +70,12 @@ def server_line(view: TargetView, known: bool = True) -> ServerLine:
         asked=check.query_time is not None,
         connect=timed(check.connect_time),
         query=timed(check.query_time),
-        version=check.server_version,
+        version=told_version(check.server_version, check.behind_pooler),
     )
+
+
+def told_version(version: str, behind_pooler: bool) -> str:
+    return _("%(version)s behind a pooler") % {"version": version} if behind_pooler else version
 
 
 def _message(check: Checked, known: bool, said: str) -> str:

@@ -171,6 +171,12 @@ def _real(value: Any) -> float:
     return float(value)
 
 
+def _yes_or_no(value: Any) -> bool:
+    if type(value) is not bool:
+        raise Unreadable("is neither true nor false")
+    return value
+
+
 def _scalar(value: Any) -> Any:
     if type(value) is bool:
         return value
@@ -181,4 +187,11 @@ def _scalar(value: Any) -> Any:
     raise Unreadable("is neither a text nor a number")
 
 
-_PLAIN: dict[Any, _Reader] = {str: _text, int: _whole, float: _real, Any: _scalar, tuple[int, ...]: _wholes}
+_PLAIN: dict[Any, _Reader] = {
+    str: _text,
+    int: _whole,
+    float: _real,
+    bool: _yes_or_no,
+    Any: _scalar,
+    tuple[int, ...]: _wholes,
+}

@@ -49,6 +49,7 @@ class Checked:
     server_max: int | None = None
     server_reserved: int | None = None
     ours: int | None = None
+    behind_pooler: bool = False
     server_version: str = ""
 
     def is_fresh(self, interval: float, now: datetime) -> bool:

@@ -58,6 +58,7 @@ class PoolSnapshot:
     oldest_checkout: float = 0.0
     holders: tuple[Holder, ...] = ()
     backend_pids: tuple[int, ...] = ()
+    behind_pooler: bool = False  # its connections lead to a pooler's, whose server connections it doesn't know
     checkouts: int = 0
     timeouts: int = 0
     checkout_errors: int = 0

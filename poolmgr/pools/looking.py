@@ -16,7 +16,8 @@ class Look:
     ``used`` of ``most`` connections are taken at the server, ``reserved`` are kept from us. ``ids`` are those of the server's
     ends of connections, as snapshots have them; ``names`` those that sessions of ours go by which are older than a process
     may be silent. ``version`` has the product's name, such as ``PostgreSQL 18.4``. ``connected`` is set
-    when the server has let us in.
+    when the server has let us in. ``behind_pooler`` is, where another program is in between whose connections these are;
+    ``named`` are those that a process of ours has used last.
     """
 
     address: str
@@ -29,6 +30,8 @@ class Look:
     version: str = ""
     ids: Sequence[int] = ()
     names: Sequence[str] = ()
+    behind_pooler: bool = False
+    named: int = 0
     verdicts: list[Verdict] = field(default_factory=list)
 
 

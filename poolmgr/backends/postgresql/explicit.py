@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import psycopg
 from django.db.backends.postgresql import base as native
 from psycopg.pq import TransactionStatus
 
 from poolmgr.backends.postgresql.cursors import HELD
-from poolmgr.exceptions import ReleaseError
+from poolmgr.exceptions import ModeError, ReleaseError
 from poolmgr.pools.forks import attend, here
+from poolmgr.secrets import disarm
+from poolmgr.targets.postgresql.managed import ManagedPool
+from poolmgr.targets.postgresql.pooler import is_shared
 from poolmgr.targets.postgresql.session import SessionEntry
 
 PINNED = "pinned()"
 #: The pin of what the site's own subclass sets for each cursor, such as a tenant's schema: it can set it again.
 OWN = "set by the database wrapper"
 _HIDDEN = frozenset({PINNED, OWN, HELD})
+_SHARED = (
+    "pinned() is refused on database {!r}: the pooler before its server gives the server connection to others between two"
+    " statements; use atomic(), or have the pooler pool by session"
+)
+_UNKNOWN = (
+    "pinned() is refused on database {!r}: whether the pooler before its server gives the server connection to others"
+    " between two statements could not be told"
+)
 #: No transaction is open: a connection that broke has none either.
 _FREE = (TransactionStatus.IDLE, TransactionStatus.UNKNOWN)
 
@@ -28,15 +41,21 @@ class ExplicitWays(native.DatabaseWrapper):
     _direct: bool
     _unpooled: int
     _pinned: int
+    _managed: ManagedPool | None
+    _uses_prepared: bool
 
     @contextmanager
     def pinned(self) -> Iterator[None]:
         """Keep one connection for the block, for session state that can't be seen; it is cleaned when it goes back.
 
         That is at the end of the block, unless something that can be seen needs it longer, such as a ``SET`` of the block's.
+        Raises ``ModeError`` behind a pooler that hands server connections on between statements: here where that is known,
+        else at the first query of the block.
         """
         if not here:
             attend()
+        if not self._pinned:
+            self.expect_own_session()
         if entry := getattr(self.connection, "entry", None):
             entry.pins.add(PINNED)
         self._pinned += 1
@@ -46,6 +65,33 @@ class ExplicitWays(native.DatabaseWrapper):
             self._pinned -= 1
             if not self._pinned:
                 self._unpin()
+
+    def expect_own_session(self) -> None:
+        """Raise ``ModeError`` where a pooler gives the server connection to others between two statements.
+
+        Without a connection, and where none has met a pooler yet, nothing is said: whoever takes one asks again.
+        """
+        managed = self._managed
+        if self.connection is None and managed is not None and managed.pool.behind_pooler:
+            self.ensure_connection()
+        if (conn := self.connection) is None:
+            return
+        entry: SessionEntry | None = getattr(conn, "entry", None)
+        if not entry.behind_pooler if entry else self._uses_prepared:
+            return
+        connect = managed.pool.connect_apart if managed is not None and entry else self._connect_apart
+        try:
+            shared = is_shared(conn, connect)
+        except psycopg.Error as ex:
+            # What was asked may be answered yet, to the next borrower.
+            if self.connection is not None and not self.in_atomic_block:
+                self.close()
+            raise ModeError(_UNKNOWN.format(self.alias)) from disarm(ex)
+        if shared:
+            raise ModeError(_SHARED.format(self.alias))
+
+    def _connect_apart(self) -> Any:
+        return self.get_new_connection(self.get_connection_params())
 
     def _unpin(self) -> None:
         entry: SessionEntry | None = getattr(self.connection, "entry", None)

@@ -34,6 +34,7 @@ from poolmgr.secrets import hide
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolmgr.targets.postgresql.parameters import connection_parameters
 from poolmgr.targets.postgresql.preparing import Preparation, present_preparation
+from poolmgr.targets.postgresql.session import SessionEntry
 
 _IDLE = int(TransactionStatus.IDLE)
 #: Nothing is left to hold on to: a broken connection goes back too, so that the next statement gets another. Not after a
@@ -129,6 +130,8 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
             conn = None if managed is None or self._unpooled else managed.checkout()
         if managed is None or conn is None:
             connect_directly(self, super().connect)
+            if self._pinned:
+                self._pin_taken(None)
             return
         if self.atomic_blocks or self.savepoint_ids:
             self.savepoint_ids, self.atomic_blocks = [], []
@@ -157,7 +160,7 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
         if entry.late:
             entry.late.clear()
         if self._pinned:
-            entry.pins.add(PINNED)
+            self._pin_taken(entry)
         # Once for each physical connection, and again when somebody began to listen, or to watch connects, since.
         if entry.greeted != connection_created.receivers or (
             Django.connect is not known.connect and Django.connect is not entry.greeted_by and not is_own("connect")
@@ -165,6 +168,16 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
             greet(self, conn, entry, super().connect)
         elif not self.settings_dict["AUTOCOMMIT"]:
             self._begin_without_autocommit()
+
+    def _pin_taken(self, entry: SessionEntry | None) -> None:
+        """In a block of pinned() that has begun without a connection."""
+        try:
+            self.expect_own_session()
+        except BaseException:
+            self.close()
+            raise
+        if entry is not None:
+            entry.pins.add(PINNED)
 
     def _take_at_once(self) -> tuple[ManagedPool | None, Any]:
         """A console that only looks makes no pool of its own: what it looks at may be a server that is full."""

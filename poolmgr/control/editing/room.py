@@ -24,7 +24,8 @@ def server_room_warning(profile: PoolProfile) -> str:
     """Sentences with the figures, when all processes together could open more than the server leaves free, or than the
     profile's budget; else "".
 
-    Nothing is said of the server when it does not tell, nor of one that keeps its own pools, and to a budget by itself.
+    Nothing is said of the server when it does not tell, nor of one that keeps its own pools or stands behind a pooler, which
+    bounds by settings of its own what reaches it; and to a budget by itself.
     """
     if likely_kind_of(profile.target).elsewhere:
         return ""
@@ -36,7 +37,7 @@ def server_room_warning(profile: PoolProfile) -> str:
 
 def _of_the_server(profile: PoolProfile, followers: int, rest: int) -> str:
     check = _figures(profile.target)
-    if check is None or check.server_max is None or check.server_used is None:
+    if check is None or check.server_max is None or check.server_used is None or check.behind_pooler:
         return ""
     reserved, others = check.server_reserved or 0, max(0, check.server_used - (check.ours or 0))
     room = check.server_max - reserved - others

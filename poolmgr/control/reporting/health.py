@@ -15,6 +15,7 @@ from poolmgr.control.reporting.probe import Probe
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import Event, HealthCheck
 from poolmgr.pools import registry
+from poolmgr.targets.known import address_of, kind_named
 
 #: Seconds until a target that was critical is checked again: a little less than lies between two of Celery's ticks.
 AGAIN = 4.0
@@ -28,7 +29,8 @@ def check_target(target: str, timeout: float = 5.0, query: str | None = None) ->
     probe = Probe(target, timeout, lambda: query)
     beats = read_beats()
     all_known = not beats.errors and not beats.unread
-    return probe.result(our_pids(target, beats.processes), beats.processes if all_known else None)
+    processes = beats.processes if all_known else None
+    return probe.result(our_pids(target, beats.processes), processes, pooler_pids(target, beats.processes))
 
 
 def our_pids(target: str, beats: Iterable[ProcessBeat]) -> set[int]:
@@ -36,6 +38,18 @@ def our_pids(target: str, beats: Iterable[ProcessBeat]) -> set[int]:
     pids = {pid for beat in beats for pool in beat.pools if pool.target == target for pid in pool.backend_pids}
     pool = registry.get(target)
     return pids | set(pool.snapshot().backend_pids if pool else ())
+
+
+def pooler_pids(target: str, beats: Iterable[ProcessBeat]) -> set[int]:
+    """The server processes of a pooler that is a target too and stands where ``target`` leads to, as it was seen last."""
+    place = address_of(target).partition("/")[0]
+    return {
+        pid
+        for beat in beats
+        for pool in beat.pools
+        if kind_named(pool.kind).elsewhere and place in pool.address.split(", ")
+        for pid in pool.backend_pids
+    }
 
 
 def store_check(check: HealthCheck) -> HealthCheck:

@@ -51,11 +51,14 @@ class Probe:
         self._query = lambda: query() or spec.validation_query
         Thread(target=self._run, name="poolmgr-probe", daemon=True).start()
 
-    def result(self, ours: Iterable[int], processes: Collection[ProcessBeat] | None = None) -> HealthCheck:
+    def result(
+        self, ours: Iterable[int], processes: Collection[ProcessBeat] | None = None, poolers: Iterable[int] = ()
+    ) -> HealthCheck:
         """An unsaved result, at the latest at the deadline.
 
         ``ours`` are the server's ids of the fleet's connections, ``processes`` all that live; None where not all are
-        known. Where none reports, it isn't theirs to do so.
+        known. Where none reports, it isn't theirs to do so. ``poolers`` are the ids of the connections that a pooler before
+        the server has, as far as that is a target too.
         """
         look = self._look
         try:
@@ -66,7 +69,9 @@ class Probe:
             return _outcome(
                 self._target, "critical", f"The server does not answer within {self._timeout:g} s: {where}."
             )
-        if look.ids:
+        if look.behind_pooler:
+            check.ours = len(set(poolers).intersection(look.ids)) or look.named or None
+        elif look.ids:
             check.ours = len(set(ours).intersection(look.ids))
         if processes and (lost := _lost(look.names, processes)):
             verdict = worst([Verdict(check.state, check.message), lost])
@@ -78,7 +83,7 @@ class Probe:
         try:
             prober(self._kind)(self._target, look, self._query, self._deadline, _silence())
             check.server_used, check.server_max, check.server_reserved = look.used, look.most, look.reserved
-            check.server_version = look.version[:50]
+            check.server_version, check.behind_pooler = look.version[:50], look.behind_pooler
             verdict = worst([*_judge(look, self._kind), *look.verdicts])
             check.state, check.message = verdict.state, verdict.sentence
         except Exception as error:  # whatever keeps it from an answer is the result

@@ -15,7 +15,7 @@ from poolmgr.control.access import control_database, sentence_of
 from poolmgr.control.desired import read_profiles, validation_queries
 from poolmgr.control.reporting.beats import Beats, read_beats
 from poolmgr.control.reporting.fleet import Fleet, TargetView, fleet_of, read_fleet
-from poolmgr.control.reporting.health import our_pids
+from poolmgr.control.reporting.health import our_pids, pooler_pids
 from poolmgr.control.reporting.probe import Probe
 from poolmgr.metrics.health import Verdict, worst
 from poolmgr.models import HealthCheck
@@ -68,7 +68,8 @@ def make_report(targets: tuple[str, ...] = (), timeout: float = 5.0) -> Report:
     views = {view.target: view for view in fleet.targets if view.processes}
     reports = []
     for target, probe in probes.items():
-        check = probe.result(our_pids(target, fleet.processes), all_known)
+        live = fleet.processes
+        check = probe.result(our_pids(target, live), all_known, pooler_pids(target, live))
         found = [Verdict(check.state, check.message)]
         if view := views.get(target):
             found.append(view.of_pools)
@@ -148,6 +149,7 @@ def _target_as_dict(report: TargetReport) -> dict[str, Any]:
             "server_max",
             "server_reserved",
             "ours",
+            "behind_pooler",
             "server_version",
         )
     }

@@ -144,8 +144,8 @@ def _row(report: TargetReport, fleet: Fleet) -> tuple[str, ...]:
         # As its sentence has it: what the server keeps for others is no room.
         room = _DASH if check.server_max is None else check.server_max - (check.server_reserved or 0)
         server = f"{check.server_used}/{room}"
-    if check.ours is not None:
-        server += f" ({check.ours} ours)"
+    if told := [f"{check.ours} ours"] * (check.ours is not None) + ["behind a pooler"] * check.behind_pooler:
+        server += f" ({', '.join(told)})"
     named = (report.target, report.kind or _DASH, report.verdict.state)
     return tuple(map(str, (*named, *figures, told_time(check.connect_time), server)))
 

@@ -14,7 +14,10 @@ SELECT array(SELECT pid FROM pg_stat_activity WHERE datid IS NOT NULL AND usesys
          + coalesce(current_setting('reserved_connections', true)::int, 0),
        current_setting('server_version'),
        array(SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user
-               AND application_name LIKE 'poolmgr:%' AND backend_start < now() - make_interval(secs => {age}))
+               AND application_name LIKE 'poolmgr:%' AND backend_start < now() - make_interval(secs => {age})),
+       (SELECT count(*)::int FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user
+               AND application_name LIKE 'poolmgr:%'),
+       pg_backend_pid()
 """
 
 
@@ -23,9 +26,13 @@ def asking(silence: float) -> str:
     return _FIGURES.format(age=silence)
 
 
-def fill(look: Look, row: Sequence[object]) -> None:
-    """Note the answer."""
-    look.ids, look.most, look.reserved, version, look.names = row  # type: ignore[assignment]
+def fill(look: Look, row: Sequence[object], pid: int) -> None:
+    """Note the answer; ``pid`` is the process that the connection was told of when it was let in."""
+    look.ids, look.most, look.reserved, version, look.names, named, own = row  # type: ignore[assignment]
     look.version = f"PostgreSQL {version}"
-    # The probe's own connection is gone by the time that anybody reads this.
-    look.used = len(look.ids) - 1
+    if own == pid:
+        # The probe's own connection is gone by the time that anybody reads this.
+        look.used = len(look.ids) - 1
+    else:
+        # A pooler's connections stay, and bear the name of whoever used them last, who may be gone long since.
+        look.behind_pooler, look.used, look.named, look.names = True, len(look.ids), int(named), ()  # type: ignore[call-overload]

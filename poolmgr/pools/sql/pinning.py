@@ -22,6 +22,9 @@ EXTENDS = "new extension"
 LIBRARY, SEED, DBLINK = "LOAD", "random seed", "dblink"
 INDELIBLE = frozenset({LIBRARY, SEED, DBLINK})
 
+#: What stays in the server's session until somebody takes it away, or the session ends.
+TRACES = INDELIBLE | {"SET", "PREPARE", "cursor WITH HOLD", "LISTEN", "advisory lock", "temporary table"}
+
 _FIRST_WORDS = {
     "set": "SET",
     "reset": "SET",

@@ -45,7 +45,8 @@ async def _look(target: str, look: Look, query: Callable[[], str], deadline: flo
         look.connected = True
         # The query may have to be waited for, and nobody else is in this loop.
         look.verdicts += await _validate(conn, query(), look, deadline)
-        figures.fill(look, await conn.fetchrow(figures.asking(silence), timeout=max(0.05, deadline - monotonic())))
+        row = await conn.fetchrow(figures.asking(silence), timeout=max(0.05, deadline - monotonic()))
+        figures.fill(look, row, conn.get_server_pid())
         await conn.close(timeout=max(0.05, deadline - monotonic()))
     finally:
         conn.let_go_unheard()

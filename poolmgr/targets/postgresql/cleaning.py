@@ -7,7 +7,7 @@ from time import monotonic
 
 from psycopg.pq import TransactionStatus
 
-from poolmgr.pools.sql.pinning import EXTENDS, INDELIBLE
+from poolmgr.pools.sql.pinning import EXTENDS, INDELIBLE, TRACES
 from poolmgr.secrets import scrub_unread
 from poolmgr.targets.postgresql import housekeeping
 from poolmgr.targets.postgresql.configuring import configure, prepare
@@ -19,6 +19,7 @@ from poolmgr.targets.postgresql.preparing import expect_idle
 from poolmgr.targets.postgresql.replacing import is_old, replace
 from poolmgr.targets.postgresql.session import SPOILT
 from poolmgr.targets.postgresql.state import PoolState
+from poolmgr.targets.postgresql.telling import tell_of_traces
 from poolmgr.targets.postgresql.work import in_worker
 
 logger = logging.getLogger("poolmgr.pool")
@@ -46,6 +47,10 @@ def put_away(state: PoolState, conn: PooledConnection) -> None:
         state.count(found_dead=housekeeping.sweep(state))
     elif conn.is_entangled:
         logger.warning("pool %r: a connection came back in the middle of a psycopg block and is closed", state.target)
+        _dispose(state, conn)
+    elif entry.behind_pooler and entry.pins:
+        # A DISCARD ALL may reach anybody's server connection. What the pooler keeps for this client ends with it.
+        tell_of_traces(state, entry.pins & TRACES)
         _dispose(state, conn)
     elif not entry.pins.isdisjoint(_BEYOND_CLEANING):
         _dispose(state, conn)
@@ -91,8 +96,9 @@ def clean(state: PoolState, conn: PooledConnection) -> None:
         _dispose(state, conn)
         return
     try:
-        ask(conn, "DISCARD ALL", monotonic() + PATIENCE)
-        conn.make_anew()
+        if not entry.behind_pooler:
+            ask(conn, "DISCARD ALL", monotonic() + PATIENCE)
+            conn.make_anew()
         if pool._reset:
             prepare(state, conn, pool._reset)
         configure(state, conn)

@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
-from psycopg import OperationalError
+from psycopg import Connection, Error, OperationalError
 from psycopg_pool import PoolClosed
 from psycopg_pool.pool import AddConnection, MaintenanceTask
 
@@ -23,8 +23,10 @@ from poolmgr.pools.diagnosis import diagnose
 from poolmgr.secrets import disarm, replica
 from poolmgr.targets.postgresql.connection import PooledConnection, adopt
 from poolmgr.targets.postgresql.leaving import LeavingPool
+from poolmgr.targets.postgresql.liveness import PATIENCE
 from poolmgr.targets.postgresql.opening import open_until, unfinished
 from poolmgr.targets.postgresql.parting import is_busy
+from poolmgr.targets.postgresql.pooler import is_behind_pooler, server_pid
 from poolmgr.targets.postgresql.preparing import expect_idle
 from poolmgr.targets.postgresql.scheduling import Schedule
 from poolmgr.targets.postgresql.session import SessionEntry
@@ -78,6 +80,7 @@ class ConnectingPool(LeavingPool):
         self.ends = inf  # of the lease: what is under way then is given up, since others may have its room
         self.connecting: list[float] = []  # when each connect under way began
         self.attempts = 0  # the same and those that wait for room
+        self.behind_pooler = False  # as the last connect found it
         self.resting: set[Resting] = set()
         self.last_error: Exception | None = None
         self.last_error_at = 0.0
@@ -164,8 +167,7 @@ class ConnectingPool(LeavingPool):
                 conn = super()._connect(timeout)
             if not isinstance(conn, PooledConnection):
                 adopt(conn, self.connection_class)
-            entry = SessionEntry(conn.fileno(), conn.info.backend_pid, generation, monotonic())
-            entry.expires = conn._expire_at
+            entry = self._entry_of(conn, generation, ends)
             conn.enter(entry, self._note_loss)
             with self._lock:  # under which others go through them
                 self.living.add(conn)
@@ -187,6 +189,26 @@ class ConnectingPool(LeavingPool):
                 waiter.fail(of_its_own)
             if self.on_connect:
                 self.on_connect(took, error)
+
+    def connect_apart(self) -> Any:
+        """A connection as the pool's that is none of them; close it. Raises ``psycopg.Error``."""
+        try:
+            return Connection.connect(self._resolve_conninfo(), **self._resolve_kwargs())
+        except Error as ex:
+            raise disarm(ex) from None
+
+    def _entry_of(self, conn: PooledConnection, generation: int, ends: float) -> SessionEntry:
+        try:
+            pid = server_pid(conn, min(PATIENCE, ends - monotonic()))
+        except BaseException:
+            self._close_connection(conn)
+            raise
+        self.behind_pooler = is_behind_pooler(conn, pid)
+        # Which process serves it behind a pooler may be another one the next time.
+        entry = SessionEntry(conn.fileno(), 0 if self.behind_pooler else conn.info.backend_pid, generation, monotonic())
+        entry.expires = conn._expire_at
+        entry.behind_pooler = self.behind_pooler
+        return entry
 
     def _return_connection(self, conn: PooledConnection, from_getconn: bool) -> None:
         if conn.closed or is_busy(conn):

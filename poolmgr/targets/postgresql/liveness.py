@@ -23,15 +23,15 @@ class NoAnswer(psycopg.OperationalError):
     """The server did not answer before the deadline; the connection is of no use any more."""
 
 
-def ask(connection: psycopg.Connection[Any], statement: str, deadline: float) -> None:
-    """Run ``statement`` by the simple protocol and throw its result away.
+def ask(connection: psycopg.Connection[Any], statement: str, deadline: float) -> bytes | None:
+    """Run ``statement`` by the simple protocol; the first value of its last result, in the server's words.
 
     ``deadline`` is on the monotonic clock. psycopg's own ``execute`` has no deadline, so that one black-holed
     connection would hold its caller for the minutes that TCP takes to notice.
 
     Raises ``NoAnswer`` past the deadline and ``psycopg.OperationalError`` with its ``sqlstate`` when the statement fails.
     """
-    _wait_for(asking(connection, statement), connection, statement, deadline)
+    return _wait_for(asking(connection, statement), connection, statement, deadline)
 
 
 def validate(connection: psycopg.Connection[Any], query: str, deadline: float) -> None:
@@ -42,9 +42,14 @@ def validate(connection: psycopg.Connection[Any], query: str, deadline: float) -
     _wait_for(validating(connection, query), connection, query, deadline)
 
 
-def _wait_for(steps: Steps, connection: psycopg.Connection[Any], statement: str, deadline: float) -> None:
+def _wait_for(steps: Steps, connection: psycopg.Connection[Any], statement: str, deadline: float) -> bytes | None:
     poller = select.poll() if hasattr(select, "poll") else None
-    for _ in steps:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            answer: bytes | None = end.value
+            return answer
         left = deadline - monotonic()
         if left <= 0 or not _readable(connection.pgconn.socket, poller, left):
             raise no_answer(statement)
@@ -54,8 +59,8 @@ def no_answer(statement: str) -> NoAnswer:
     return NoAnswer(f"no answer to {statement!r} before the deadline")
 
 
-#: Each waits until the socket can be read, and whoever takes them for how long.
-Steps = Generator[None]
+#: Each waits until the socket can be read, and whoever takes them for how long; what they come to is the answer.
+Steps = Generator[None, None, bytes | None]
 
 
 def asking(connection: psycopg.Connection[Any], statement: str) -> Steps:
@@ -63,6 +68,7 @@ def asking(connection: psycopg.Connection[Any], statement: str) -> Steps:
     pgconn = connection.pgconn
     pgconn.send_query(statement.encode())
     error: psycopg.OperationalError | None = None
+    answer: bytes | None = None
     while True:
         pgconn.flush()
         while pgconn.is_busy():
@@ -74,18 +80,19 @@ def asking(connection: psycopg.Connection[Any], statement: str) -> Steps:
         if result.status in _FAILED:
             error = psycopg.OperationalError(result.error_message.decode(errors="replace").strip())
             error.sqlstate = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode() or None
+        answer = result.get_value(0, 0) if result.ntuples and result.nfields else None
     if error is not None:
         raise error
+    return answer
 
 
 def validating(connection: psycopg.Connection[Any], query: str) -> Steps:
     """The steps of ``validate()``."""
     if query == "SELECT 1":
-        yield from asking(connection, query)
-        return
+        return (yield from asking(connection, query))
     try:
         # On lines of its own: a comment at its end must not swallow what follows.
-        yield from asking(connection, f"BEGIN READ ONLY;\n{query}\n;{_UNDO}")
+        return (yield from asking(connection, f"BEGIN READ ONLY;\n{query}\n;{_UNDO}"))
     except psycopg.OperationalError:
         if connection.pgconn.transaction_status == pq.TransactionStatus.INERROR:
             yield from asking(connection, _UNDO)

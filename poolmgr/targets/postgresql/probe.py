@@ -23,7 +23,7 @@ from poolmgr.targets.postgresql.parting import part
 def look(target: str, look: Look, query: Callable[[], str], deadline: float, silence: float) -> None:
     """As ``pools.looking.Prober`` has it."""
     began = perf_counter()
-    with psycopg.connect(**_parameters(target, deadline - monotonic()), autocommit=True) as connection:
+    with psycopg.connect(**parameters(target, deadline - monotonic()), autocommit=True) as connection:
         look.connect_time = perf_counter() - began
         look.connected = True
         asked = query()
@@ -32,10 +32,12 @@ def look(target: str, look: Look, query: Callable[[], str], deadline: float, sil
         look.query_time = perf_counter() - began
         left = max(0.0, deadline - monotonic())
         with ended_after(left, lambda: break_off(connection)), connection.cursor(row_factory=tuple_row) as cursor:
-            figures.fill(look, cursor.execute(figures.asking(silence)).fetchone() or ())
+            row = cursor.execute(figures.asking(silence)).fetchone() or ()
+            figures.fill(look, row, connection.info.backend_pid)
 
 
-def _parameters(target: str, timeout: float) -> dict[str, Any]:
+def parameters(target: str, timeout: float) -> dict[str, Any]:
+    """How to connect to an alias within about ``timeout`` seconds."""
     wrapper: Any = connections[target]
     wrapper.check_settings()
     # libpq knows whole seconds and no less than 2; the deadline may be earlier.

@@ -11,7 +11,8 @@ SPOILT = "closed by its borrower"
 
 
 class SessionEntry(Entry):
-    """A session of PostgreSQL's, as Django uses it; reachable as ``connection.entry``.
+    """A session of PostgreSQL's, as Django uses it; reachable as ``connection.entry``. One that is ``behind_pooler`` is the
+    pooler's, and has no ``pid``.
 
     ``cursors``, ``held`` (open cursors that outlive a transaction), ``transactions`` (begun or ended so far), ``begun``
     (the borrower said BEGIN), ``pins``, ``greeted`` and ``greeted_by`` belong to the owner's thread, and to the pool while
@@ -20,10 +21,22 @@ class SessionEntry(Entry):
     owner's thread. ``loan`` refers weakly to what a task has in its hands; it counts what is ``said``.
     """
 
-    __slots__ = ("begun", "cursors", "greeted", "greeted_by", "held", "late", "loan", "pins", "transactions")
+    __slots__ = (
+        "begun",
+        "behind_pooler",
+        "cursors",
+        "greeted",
+        "greeted_by",
+        "held",
+        "late",
+        "loan",
+        "pins",
+        "transactions",
+    )
 
     def __init__(self, fileno: int, pid: int, generation: int, now: float) -> None:
         super().__init__(fileno, pid, generation, now)
+        self.behind_pooler = False
         self.cursors = 0
         self.held = 0
         self.transactions = 0

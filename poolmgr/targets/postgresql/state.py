@@ -64,6 +64,7 @@ class PoolState:
         self.broken_off: WeakSet[PooledConnection] = WeakSet()  # used beyond the lease; their borrowers don't know yet
         self.lapses = inf  # when the lease does, by which this pool holds what it holds
         self.refused_at = 0.0  # when the site's own check has last refused a fresh connection
+        self.told_traces: set[str] = set()  # reasons of pins that the log has told of, behind a pooler
         self.wrong_query = ""  # a validation query that fails on every connection
 
     def use(self, pool: ElasticPool) -> None:

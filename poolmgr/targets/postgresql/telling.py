@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from time import monotonic
 
 from poolmgr.pools.diagnosis import diagnose
@@ -35,6 +36,20 @@ def tell_of_outage(state: PoolState, now: float) -> None:
         logger.warning("pool %r: %s", state.target, line)
 
 
+def tell_of_traces(state: PoolState, pins: Iterable[str]) -> None:
+    """A borrower has left session state behind a pooler, which nobody takes away there: said once for each reason."""
+    with state.pool._lock:
+        new = sorted({*pins} - state.told_traces)
+        state.told_traces.update(new)
+    if new:
+        logger.warning(
+            "pool %r: a borrower behind a pooler has left session state (%s). Its connection is replaced; unless the pooler"
+            " pools by session, the state may stay on a server connection that anybody gets.",
+            state.target,
+            ", ".join(new),
+        )
+
+
 def report_leaks(state: PoolState, now: float) -> None:
     threshold = state.spec.leak_threshold
     if not threshold:
@@ -50,7 +65,7 @@ def report_leaks(state: PoolState, now: float) -> None:
             "pool %r: %s has held connection %s for %.1f s (leak_threshold %g s); it is now at\n%s",
             state.target,
             name_of(owner),
-            entry.pid,
+            entry.pid or "of a pooler",
             now - entry.since,
             threshold,
             stack_of(owner) or "(no stack)",

@@ -1,0 +1,289 @@
+"""A pool behind a PgBouncer knows it, for certain and at no cost to a checkout, and promises nothing that it can't keep."""
+
+import logging
+import re
+from time import monotonic
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connections, transaction
+
+import poolmgr
+from poolmgr.checks import check_databases
+from poolmgr.conf import Declared
+from poolmgr.control.editing.room import server_room_warning
+from poolmgr.control.reporting.health import check_target, pooler_pids
+from poolmgr.control.reporting.probe import Probe
+from poolmgr.exceptions import ModeError
+from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.models import PoolProfile
+from poolmgr.pools import registry
+from poolmgr.targets.pgbouncer.pool import BouncerPool
+from tests.bouncer import Bouncer
+from tests.modes.behind import ALIAS, Behind
+from tests.modes.conftest import ALONE, MODES, Lead
+from tests.waiting import until
+
+
+@pytest.mark.parametrize("theirs", [ALONE, *MODES])
+def test_a_pool_knows_whether_a_pooler_is_before_its_server(lead: Lead, theirs: str) -> None:
+    with lead("session", theirs) as behind:
+        pid = behind.value("SELECT pg_backend_pid()")
+        seen = behind.pool.snapshot()
+        # Behind one there is no process of the server's that is the connection's.
+        assert seen.behind_pooler is (theirs != ALONE)
+        assert seen.backend_pids == ((pid,) if theirs == ALONE else ())
+        assert [each.backend_pid for each in seen.holders] == [pid if theirs == ALONE else 0]
+
+
+def test_that_costs_a_checkout_nothing(lead: Lead, bouncer: Bouncer) -> None:
+    with lead("transaction", "transaction") as behind:
+
+        def statements() -> int:
+            return sum(
+                row["total_query_count"] for row in bouncer.console("SHOW STATS") if row["database"] == "transaction"
+            )
+
+        behind.query("SELECT 1")
+        before = statements()
+        for _ in range(20):
+            behind.query("SELECT 1")
+        assert statements() - before == 20
+
+
+# -- session state ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theirs", ["transaction", pytest.param("statement", marks=pytest.mark.long)])
+def test_what_a_borrower_has_left_is_taken_away_at_nobody_else_s_expense(
+    lead: Lead, theirs: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    there = "SELECT to_regclass('pg_temp.somebody_s') IS NOT NULL"
+    with lead("session", theirs) as behind, psycopg.connect(behind.url, autocommit=True) as somebody:
+        behind.value("SELECT 1")
+        first = behind.connection.connection
+        somebody.execute("CREATE TEMPORARY TABLE somebody_s (word text)")
+        for _ in range(2):
+            behind.query("SET TIME ZONE 'Asia/Kolkata'")
+            behind.connection.close()
+            until(lambda: not behind.pool.snapshot().size, "the connection to be closed")
+        # A DISCARD ALL would have come to whichever server connection was free.
+        assert somebody.execute(there).fetchone() == (True,)
+        assert behind.value("SHOW TIME ZONE") != "Asia/Kolkata"
+        assert behind.connection.connection is not first
+        assert behind.pool.snapshot().cleaned == 0
+    told = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert [each for each in told if "has left session state (SET)" in each] == told[:1]
+
+
+def test_what_a_connection_lost_to_psycopg_alone_is_no_trace(lead: Lead, caplog: pytest.LogCaptureFixture) -> None:
+    with lead("session", "transaction") as behind:
+        behind.value("SELECT nextval(%s)", _sequence(behind))
+        behind.connection.connection.prepare_threshold = 3
+        behind.connection.close()
+        until(lambda: not behind.pool.snapshot().size, "the connection to be closed")
+    assert "session state" not in caplog.text
+
+
+def _sequence(behind: Behind) -> str:
+    behind.at_server("CREATE SEQUENCE IF NOT EXISTS numbers")
+    return "numbers"
+
+
+# -- pinned() -----------------------------------------------------------------------------------------------------------
+
+_REFUSED = (
+    "pinned() is refused on database 'behind': the pooler before its server gives the server connection to others"
+)
+
+
+@pytest.mark.parametrize("ours", ["transaction", pytest.param("session", marks=pytest.mark.long)])
+def test_pinned_is_refused_where_the_server_connection_is_shared(lead: Lead, ours: str) -> None:
+    with lead(ours, "transaction") as behind:
+
+        def expect_refusal() -> None:
+            with pytest.raises(ModeError, match=re.escape(_REFUSED)), poolmgr.pinned(ALIAS):
+                behind.query("SELECT 1")
+                pytest.fail("a query was run in a block that can't be kept")
+
+        expect_refusal()  # whoever connects first only learns of it
+        assert behind.connection.connection is None or ours == "session"
+        expect_refusal()  # known beforehand
+        behind.query("SELECT 1")
+        expect_refusal()  # with a connection in hand
+        with transaction.atomic(using=ALIAS):
+            expect_refusal()
+            assert behind.value("SELECT 1") == 1
+        with poolmgr.unpooled(ALIAS):
+            expect_refusal()
+        assert behind.value("SELECT 1") == 1
+        behind.connection.close()
+        assert (behind.pool.snapshot().used, behind.pool.snapshot().idle) == (0, 1)
+
+
+def test_a_mode_that_is_changed_at_pgbouncer_counts_at_once(lead: Lead, bouncer: Bouncer) -> None:
+    with lead("session", "session") as behind:
+        with poolmgr.pinned(ALIAS):
+            behind.query("SELECT 1")
+        bouncer.databases["session"] = "pool_mode=transaction"
+        try:
+            bouncer.write(default_pool_size=5)
+            bouncer.console("RELOAD")
+            with pytest.raises(ModeError), poolmgr.pinned(ALIAS):
+                behind.query("SELECT 1")
+        finally:
+            bouncer.databases["session"] = "pool_mode=session"
+            bouncer.write(default_pool_size=5)
+            bouncer.console("RELOAD")
+
+
+@pytest.mark.long
+def test_with_every_server_connection_taken_pinned_knows_or_says_that_it_does_not(lead: Lead) -> None:  # P8
+    with lead("session", "session") as behind:
+        behind.query("SELECT 1")
+        # A second connection to see it by has to wait, and this one still has its own.
+        with behind.neighbours(4), poolmgr.pinned(ALIAS):
+            assert behind.value("SELECT 1") == 1
+    with lead("session", "transaction") as behind:
+        behind.query("SELECT 1")
+        with behind.neighbours(5):
+            began = monotonic()
+            with pytest.raises(ModeError, match="could not be told"), poolmgr.pinned(ALIAS):
+                pass
+            assert monotonic() - began < 2
+        assert behind.value("SELECT 1") == 1  # and not the answer to what was asked before
+
+
+# -- what is counted ----------------------------------------------------------------------------------------------------
+
+
+def test_the_fleet_s_connections_are_counted_as_its_own(lead: Lead, transactional_db: None) -> None:
+    with lead("session", "transaction") as behind:
+        with behind.neighbours():
+            behind.query("SELECT 1")
+            check = check_target(ALIAS)
+            assert (check.behind_pooler, check.state) == (True, "ok")
+            # That of the pool, which the check has used as well; the neighbour goes by no name of ours.
+            assert check.ours == 1
+        # What of PgBouncer's bears another's name, or none, is not known to be anybody's.
+        behind.clear()
+        unnamed = {**connections.settings[ALIAS]["OPTIONS"], "application_name": "shop"}
+        connections.settings[ALIAS]["OPTIONS"] = unnamed
+        del connections[ALIAS]
+        registry.close(ALIAS)
+        behind.query("SELECT 1")
+        assert check_target(ALIAS).ours is None
+    with lead("session", ALONE) as behind:
+        behind.query("SELECT 1")
+        check = check_target(ALIAS)
+        assert (check.behind_pooler, check.ours) == (False, 1)
+
+
+def test_what_a_declared_pgbouncer_has_at_the_server_is_the_fleet_s(lead: Lead, bouncer: Bouncer, db: None) -> None:
+    declared = Declared("bouncer", "pgbouncer", bouncer.console_url(), {}, {"DATABASES": ["transaction"]})
+    pool = BouncerPool(declared)
+    pool.open()
+    try:
+        pool.lead(float("inf"))
+        with lead("session", "transaction") as behind, behind.neighbours():
+            behind.query("SELECT 1")
+            pid = behind.value("SELECT pg_backend_pid()")
+            until(lambda: pid in pool.snapshot().backend_pids, "the console to tell of it")
+            beat = ProcessBeat("1", "host", 1, "web", 0.0, 0.0, pools=(pool.snapshot(),))
+            assert pid in pooler_pids(ALIAS, [beat])
+            # The neighbour's too: it is a connection of PgBouncer's, whoever uses it now.
+            assert Probe(ALIAS, 5.0, lambda: None).result((), None, pooler_pids(ALIAS, [beat])).ours == 2
+        with lead("session", ALONE):
+            assert pooler_pids(ALIAS, [beat]) == set()
+    finally:
+        pool.close(5)
+
+
+def test_a_process_that_is_gone_is_not_said_to_hold_what_it_has_used_last(
+    lead: Lead, settings: Any, transactional_db: None
+) -> None:
+    with lead("session", "transaction") as behind:
+        settings.POOLMGR = {**settings.POOLMGR, "HEARTBEAT_INTERVAL": 0.1, "PROCESS_TTL": 0.3}
+        with psycopg.connect(behind.url, autocommit=True, application_name="poolmgr:web:gone:1") as gone:
+            gone.execute("SELECT 1")
+        live = [ProcessBeat("1", "host", 1, "web", 0.0, 0.0)]
+        old = (
+            "SELECT now() - backend_start > '0.3 s' FROM pg_stat_activity WHERE application_name = 'poolmgr:web:gone:1'"
+        )
+        with psycopg.connect(behind.direct, autocommit=True) as looking:
+            until(lambda: looking.execute(old).fetchone() == (True,), "the connection to be old")
+        assert Probe(ALIAS, 5.0, lambda: None).result((), live).state == "ok"
+
+
+def test_the_form_warns_of_no_room_that_pgbouncer_bounds_by_itself(lead: Lead, transactional_db: None) -> None:
+    profile = PoolProfile(target=ALIAS, max_size=1000)
+    with lead("session", ALONE):
+        assert "is more than the" in server_room_warning(profile)
+    with lead("session", "transaction"):
+        assert server_room_warning(profile) == ""
+
+
+# -- the system check ---------------------------------------------------------------------------------------------------
+
+
+def _told(**given: Any) -> list[str]:
+    found = [each for each in check_databases(**given) if f"[{ALIAS!r}]" in each.msg]
+    assert {each.id for each in found} <= {"poolmgr.W004"}
+    assert all(each.hint for each in found)
+    return [each.msg for each in found]
+
+
+CURSORS = {"DISABLE_SERVER_SIDE_CURSORS": True}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "more", "told"),
+    [
+        ("session", ALONE, {"PORT": "6432"}, []),
+        ("session", "session", {"prepare_threshold": 0, "assume_role": "x"}, []),
+        ("session", "transaction", {}, ["pools by transaction: iterator()"]),
+        ("session", "transaction", CURSORS, []),
+        ("session", "transaction", {**CURSORS, "assume_role": "pg_monitor"}, ["pools by transaction: assume_role"]),
+        ("session", "statement", CURSORS, ["pools by statement: each atomic() fails"]),
+        ("statement", "statement", CURSORS, []),
+    ],
+)
+def test_the_check_knows_what_is_before_a_server_where_it_may_connect(
+    lead: Lead, ours: str, theirs: str, more: dict[str, Any], told: list[str]
+) -> None:
+    port = more.get("PORT")
+    with lead(ours, theirs, **{name: value for name, value in more.items() if name != "PORT"}):
+        assert _told() == []
+        found = _told(databases=[ALIAS])
+        assert len(found) == len(told)
+        assert all(words in each for words, each in zip(told, found, strict=True))
+        assert port is None or "seems" in _guessed(port)[0]
+
+
+def test_the_check_knows_whether_prepared_statements_are_kept(lead: Lead, bouncer: Bouncer) -> None:
+    with lead("session", "transaction", prepare_threshold=0, DISABLE_SERVER_SIDE_CURSORS=True) as behind:
+        for _ in range(2):
+            found = _told(databases=[ALIAS])
+            assert ["pools by transaction: prepare_threshold" in each for each in found] == [True] * (
+                bouncer.version < (1, 21)
+            )
+        # It has tried, and left nothing of that on a server connection but what PgBouncer has taken for its own.
+        with psycopg.connect(behind.url, autocommit=True, prepare_threshold=None) as looking:
+            left = looking.execute("SELECT count(*) FROM pg_prepared_statements WHERE name NOT LIKE 'PGBOUNCER%'")
+            assert left.fetchone() == (0,)
+
+
+def _guessed(port: str) -> list[str]:
+    """What is said where it may not connect."""
+    right, connections.settings[ALIAS]["PORT"] = connections.settings[ALIAS]["PORT"], port
+    try:
+        return _told()
+    finally:
+        connections.settings[ALIAS]["PORT"] = right
+
+
+def test_the_check_guesses_where_nobody_answers(lead: Lead) -> None:
+    with lead("session", ALONE):
+        connections.settings[ALIAS].update(PORT="6432", HOST="127.0.0.1", NAME="nothing")
+        assert "seems to lead to a PgBouncer" in _told(databases=[ALIAS])[0]
