@@ -98,7 +98,7 @@ def test_recycle_waits_for_what_began_to_connect_before_it_and_replaces_that_too
     pool = subject.open(subject.through_proxy, max_size=1, connection_timeout=8).pool
     subject.proxy.freeze()
     served = ask(subject)
-    until(lambda: pool.snapshot().opening)
+    until(lambda: subject.proxy.accepted, "a connect to begin")
     before, done = pool.snapshot().generation, []
     thread = threading.Thread(target=lambda: done.append(pool.recycle(20)))
     thread.start()
