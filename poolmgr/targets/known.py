@@ -85,6 +85,18 @@ def manager(target: str) -> Pool:
     return cast(Pool, handing.manager(target))
 
 
+def files(target: str) -> Any:
+    """The module ``files.filing`` in the folder of its kind, which writes the files of a server that keeps its own pools.
+
+    Raises ``ConfigurationError`` where the target is of another kind, or none of this site.
+    """
+    kind = kind_of(target)
+    if kind is None or not kind.elsewhere:
+        known = ", ".join(led_targets()) or "none"
+        raise ConfigurationError(f"{shown(target)} is no target whose pools are a server's own; there are: {known}")
+    return import_module(f"{kind.package}.files.filing")
+
+
 def join() -> None:
     """Have the kinds whose pools are their library's own come by them, where the settings name a target of theirs."""
     for kind in KINDS:

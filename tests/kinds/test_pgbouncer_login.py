@@ -58,6 +58,7 @@ def test_a_password_a_user_or_a_right_that_is_not_there(way: str, shared: Bounce
     assert login(shared.console_url()) == ""
 
 
+@pytest.mark.long
 def test_a_file_of_hosts_that_lets_nobody_in_from_here(make_bouncer: Callable[..., Bouncer]) -> None:  # P9
     bouncer = make_bouncer({"app": ""})
     hosts = bouncer.directory / "hosts"
@@ -68,12 +69,14 @@ def test_a_file_of_hosts_that_lets_nobody_in_from_here(make_bouncer: Callable[..
     assert told in login(bouncer.console_url())
 
 
+@pytest.mark.long
 def test_what_is_no_pgbouncer(postgres: EmbeddedPostgres, bouncer_program: str) -> None:  # P9
     told = "no PgBouncer answers there, but a server that has no such console"
     assert told in login(postgres.url("no_console"))
     assert told in login(postgres.url("postgres"))
 
 
+@pytest.mark.long
 def test_a_user_whom_only_auth_query_knows_is_let_in_or_told_where_to_put_it(
     make_bouncer: Callable[..., Bouncer], postgres: EmbeddedPostgres
 ) -> None:  # P8, P9

@@ -65,6 +65,9 @@ _WORDS = Words(
     (ServerFull, "PgBouncer takes no more clients: raise its max_client_conn", r"no more connections allowed"),
 )
 _UNKNOWN = re.compile("invalid command", re.IGNORECASE)
+_UNREAD = Diagnosis(
+    ServerDown, "PgBouncer can't read what its file says, and goes on as before; its log tells the line"
+)
 _SILENT = Diagnosis(
     ServerDown,
     "PgBouncer's console does not answer; where its user is known by auth_query only, put that user into auth_file, since"
@@ -82,6 +85,8 @@ def diagnose(error: BaseException) -> Diagnosis:
         return found
     if isinstance(error, psycopg.errors.ProtocolViolation):  # what the console says of a command that it refuses
         return Diagnosis(ServerDown, f"PgBouncer's console refuses: {scrub(str(error).splitlines()[0])[:200]}")
+    if isinstance(error, psycopg.errors.ConfigFileError):  # of RELOAD, from version 1.25 on
+        return _UNREAD
     return diagnose_postgresql(error)
 
 

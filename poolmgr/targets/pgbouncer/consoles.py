@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -60,3 +61,25 @@ def _place(url: str, where: str) -> Place | None:
 
 def databases(each: Declared) -> tuple[str, ...]:
     return tuple(each.rest["DATABASES"])
+
+
+def own_settings(each: Declared) -> dict[str, dict[str, str]]:
+    """What is declared of one database alone, by PgBouncer's names for the whole. It takes the file and RELOAD."""
+    given, instances = each.rest["DATABASES"], 1 + len(each.rest.get("OTHER_URLS") or ())
+    if not isinstance(given, Mapping):
+        return {}
+    return {
+        name: {_OWN[word]: _own(word, value, instances) for word, value in own.items()} for name, own in given.items()
+    }
+
+
+def _own(word: str, value: Any, instances: int) -> str:
+    return str(max(1, value // instances) if word == "budget" and value else value)
+
+
+_OWN = {
+    "max_size": "default_pool_size",
+    "min_size": "min_pool_size",
+    "budget": "max_db_connections",
+    "pool_mode": "pool_mode",
+}

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from poolmgr.pools.kinds import COMMANDS, Kind
-from poolmgr.pools.spec import PoolSpec, plainly
+from poolmgr.pools.spec import POOL_MODES, PoolSpec, plainly
 
 _URL = re.compile(r"postgres(ql)?://", re.IGNORECASE)
 #: Of a database as PgBouncer's file has it; its console would need what stands outside of these quoted.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$-]{0,62}")
+#: What may be of one database alone, and the least that a number may be.
+_OWN = {"max_size": 1, "min_size": 0, "budget": 0, "pool_mode": 0}
 _SECONDS = ("connection_timeout", "idle_timeout", "max_lifetime", "validate_after_idle")
 
 
@@ -24,11 +26,20 @@ def _are_urls(value: Any) -> bool:
     return value is None or (isinstance(value, list) and all(map(is_url, value)))
 
 
-def _are_names(value: Any) -> bool:
+def _are_databases(value: Any) -> bool:
     return (
-        isinstance(value, list)
+        isinstance(value, list | dict)
         and 0 < len(value) == len({*map(str, value)})
         and all(isinstance(each, str) and _NAME.fullmatch(each) and each != "pgbouncer" for each in value)
+        and (isinstance(value, list) or all(map(_is_own, value.values())))
+    )
+
+
+def _is_own(value: Any) -> bool:
+    """Whether it is what one database may have otherwise than the rest."""
+    return isinstance(value, dict) and all(
+        word in _OWN and (each in POOL_MODES if word == "pool_mode" else type(each) is int and each >= _OWN[word])
+        for word, each in value.items()
     )
 
 
@@ -99,7 +110,11 @@ PGBOUNCER = Kind(
     defaults=PoolSpec(min_size=0, max_size=20, connection_timeout=120.0),
     declares={
         "URL": (is_url, "the URL of the console, such as postgresql://user@host:6432/pgbouncer"),
-        "DATABASES": (_are_names, "a list of PgBouncer's names of databases, each once, such as ['app']"),
+        "DATABASES": (
+            _are_databases,
+            "a list of PgBouncer's names of databases, each once, such as ['app'], or a dict of them with what each has of"
+            " its own: max_size, min_size, budget, pool_mode",
+        ),
         "OTHER_URLS": (_are_urls, "a list of the consoles of the other processes, each by an address of its own"),
     },
     limits=_not_whole,

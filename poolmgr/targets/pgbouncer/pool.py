@@ -16,7 +16,7 @@ from poolmgr.pools.plan import Plan, plan
 from poolmgr.pools.port import Load, Pool, Recycled
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.pgbouncer import view
-from poolmgr.targets.pgbouncer.consoles import databases, places
+from poolmgr.targets.pgbouncer.consoles import databases, own_settings, places
 from poolmgr.targets.pgbouncer.cutting import cut_off
 from poolmgr.targets.pgbouncer.instance import Instance
 from poolmgr.targets.pgbouncer.kind import PGBOUNCER
@@ -45,6 +45,7 @@ class BouncerPool:
         self.generation = 1
         self._written = frozenset(each.pool)
         self.databases = databases(each)
+        self.own: Mapping[str, Mapping[str, str]] = own_settings(each)
         self._until = 0.0
         self._lock = Lock()
         self._wish = self._hold = 0

@@ -1,0 +1,182 @@
+"""The files as they should be, from those that there are, DATABASES, and the settings of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from psycopg.conninfo import conninfo_to_dict
+
+from poolmgr.conf import Declared
+from poolmgr.exceptions import ConfigurationError
+from poolmgr.pools.spec import PoolSpec
+from poolmgr.targets.pgbouncer.consoles import Place, databases, own_settings, places
+from poolmgr.targets.pgbouncer.files import behind, connstring
+from poolmgr.targets.pgbouncer.files.asking import verifiers
+from poolmgr.targets.pgbouncer.files.ini import DATABASES, MAIN, Ini
+from poolmgr.targets.pgbouncer.files.replacing import Draft, read
+from poolmgr.targets.pgbouncer.files.userlist import Userlist
+from poolmgr.targets.pgbouncer.files.verifiers import fits, verifier
+from poolmgr.targets.pgbouncer.words import settings_for
+
+#: Ways of logging in by which PgBouncer learns of a client what it needs to log in at the server as that one.
+_BY_VERIFIER = frozenset({"scram-sha-256", "md5", "hba"})
+#: What a setting of the whole is called in the line of one database.
+_IN_A_LINE = {"default_pool_size": "pool_size"}
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """``main`` are the settings of the whole, by PgBouncer's names, ``own`` those of one database alone; ``notes`` are for
+    whoever reads the diff.
+    """
+
+    ini: Draft
+    userlist: Draft
+    main: Mapping[str, str]
+    own: Mapping[str, Mapping[str, str]]
+    notes: tuple[str, ...]
+
+
+class Drafting:
+    """Raises ``ConfigurationError`` with what is missing, and where it is given."""
+
+    def __init__(self, each: Declared, ini: Path, userlist: Path | None, chosen: Mapping[str, str]) -> None:
+        self._each, self._path, self._chosen = each, ini, chosen
+        self._before = read(ini)
+        self._ini = Ini(self._before or "", str(ini))
+        self._places = places(each)
+        self._console: dict[str, Any] = conninfo_to_dict(self._places[0].url)
+        self._aliases = behind.aliases([conninfo_to_dict(place.url) for place in self._places])
+        self._userlist = userlist or self._auth_file()
+        self._notes: list[str] = []
+
+    def drafts(self, spec: PoolSpec, fields: Collection[str]) -> Drafts:
+        main = self._main(settings_for(spec, fields, len(self._places) * len(databases(self._each))))
+        servers = self._databases()
+        main |= behind.tls_of(servers)
+        for name, value in main.items():
+            self._ini.set(MAIN, name, value)
+        if self._ini.includes:
+            self._notes.append(f"{self._path} includes other files, which are neither read nor changed")
+        before, after = read(self._userlist), self._people(servers)
+        ini = Draft(self._path, self._before, self._ini.text, closed=False)
+        own = own_settings(self._each)
+        return Drafts(ini, Draft(self._userlist, before, after, closed=True), main, own, tuple(self._notes))
+
+    def _auth_file(self) -> Path:
+        named = self._ini.get(MAIN, "auth_file")
+        if named and not Path(named).is_absolute():
+            raise ConfigurationError(
+                f"auth_file of {self._path} is {named}, which is relative to where PgBouncer was started: say by --userlist"
+                " which file that is"
+            )
+        return Path(named) if named else self._path.with_name("userlist.txt")
+
+    def _main(self, wanted: dict[str, str]) -> dict[str, str]:
+        """What is set, and where nothing is said yet also what nobody could do without."""
+        needed = {"auth_type": "scram-sha-256", "auth_file": str(self._userlist), **self._listening()}
+        if user := self._console.get("user"):
+            needed["admin_users"] = str(user)
+            allowed = [self._ini.get(MAIN, key) or "" for key in ("admin_users", "stats_users")]
+            if self._ini.get(MAIN, "admin_users") is not None and user not in _names(",".join(allowed)):
+                self._notes.append(
+                    f"the console's user {user!r} is in neither admin_users nor stats_users of {self._path}"
+                )
+        return {**{key: value for key, value in needed.items() if self._ini.get(MAIN, key) is None}, **wanted}
+
+    def _listening(self) -> dict[str, str]:
+        if self._before is not None:
+            return {}
+        host = str(self._console.get("host") or "")
+        where = {"unix_socket_dir": host} if host.startswith("/") else {"listen_addr": host or "127.0.0.1"}
+        return {**where, "listen_port": str(self._console["port"])}
+
+    def _databases(self) -> list[behind.Alias]:
+        servers = []
+        for name in databases(self._each):
+            if "$" in name:
+                raise ConfigurationError(
+                    f"{self._each.where}['DATABASES']: {name!r} can't stand in pgbouncer.ini, which knows no $"
+                )
+            line = self._ini.get(DATABASES, name)
+            words = connstring.parse(line or "")
+            if words is None:
+                raise ConfigurationError(
+                    f"the line of {name!r} in {self._path} is not of words with values, such as host=h"
+                )
+            server = behind.server_of(name, self._aliases, self._chosen)
+            if server is None and line is None:
+                raise ConfigurationError(
+                    f"no database of DATABASES leads to the server of {name!r}, and {self._path} has no line of it: name one"
+                    f" by --from {name}=ALIAS, or write the line"
+                )
+            if server is not None:
+                servers.append(server)
+            own = own_settings(self._each).get(name, {})
+            changed = {**words, **(server.place if server else {}), **{_IN_A_LINE.get(k, k): v for k, v in own.items()}}
+            if changed != words:
+                self._ini.set(DATABASES, name, connstring.render(changed))
+        return servers
+
+    def _people(self, servers: list[behind.Alias]) -> str:
+        made = Userlist(read(self._userlist) or "")
+        users = behind.people([*servers, *(each for each in self._aliases if each.through)])
+        known = self._verifiers(servers, users)
+        for user, password in users.items():
+            if (entry := self._entry(user, password, made.get(user), known.get(user))) is not None:
+                made.set(user, entry)
+        user, password = str(self._console.get("user") or ""), str(self._console.get("password") or "")
+        present = made.get(user)
+        if user and user not in users and password and not (present and fits(present, user, password)):
+            # Nobody else has to know it.
+            made.set(user, verifier(password))
+        return made.text
+
+    def _entry(self, user: str, password: str, present: str | None, known: str | None) -> str | None:
+        """What the userlist should have of a user; None to leave it."""
+        lines = [connstring.parse(line) or {} for line in self._ini.items(DATABASES).values()]
+        # As whom it logs in by itself, for which a verifier is not enough.
+        by_itself = {
+            self._ini.get(MAIN, "auth_user"),
+            *(words.get(key) for words in lines for key in ("user", "auth_user")),
+        }
+        asks = self._ini.get(MAIN, "auth_user") or any("auth_user" in words for words in lines)
+        if asks and present is None and user not in by_itself:
+            return None  # auth_query tells of it
+        if known and user not in by_itself:
+            return known
+        if present and (not password or fits(present, user, password)):
+            return None
+        if not password:
+            self._notes.append(
+                f"the user {user!r} has no password in DATABASES, and its verifier can't be read: give"
+                f" {self._userlist} an entry"
+            )
+            return None
+        return password
+
+    def _verifiers(self, servers: list[behind.Alias], users: Mapping[str, str]) -> dict[str, str]:
+        if (self._ini.get(MAIN, "auth_type") or "") not in _BY_VERIFIER:
+            return {}
+        found: dict[str, str] = {}
+        for each in servers:
+            told, why = verifiers(each, users)
+            # Two servers with a verifier each for one user can't both be served by one of them.
+            two = {user for user in told if found.get(user, told[user]) != told[user]}
+            found = {user: entry for user, entry in {**found, **told}.items() if user not in two}
+            if why:
+                self._notes.append(why)
+        return found
+
+
+def _names(text: str) -> set[str]:
+    return {each.strip() for each in text.split(",")}
+
+
+def local(place: Place) -> bool:
+    """Whether it is on this machine, as far as its address tells."""
+    host = str(conninfo_to_dict(place.url).get("host") or "")
+    return host.startswith("/") or host in ("", "localhost", "127.0.0.1", "::1")

@@ -1,0 +1,307 @@
+"""`manage.py pgbouncer config`: a real PgBouncer on the files that it writes serves the site's database."""
+
+import io
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from math import inf
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connections
+
+from poolmgr.control import agent
+from poolmgr.control.editing import profiles
+from poolmgr.models import PoolProfile
+from poolmgr.targets.known import manager
+from poolmgr.targets.pgbouncer.kind import PGBOUNCER
+from poolmgr.targets.pgbouncer.pool import BouncerPool
+from poolsite.demo import account
+from poolsite.demo.servers import EmbeddedPostgres
+from tests.bouncer import ADMIN, PASSWORD, Bouncer
+from tests.waiting import until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TARGET = "bouncer"
+MADE = Callable[..., Bouncer]
+
+
+@pytest.fixture
+def bouncer(make_bouncer: MADE) -> Bouncer:
+    return make_bouncer({"app": ""})
+
+
+@pytest.fixture
+def declare(settings: Any) -> Callable[..., None]:
+    def declare(bouncer: Bouncer, **more: Any) -> None:
+        given = {"KIND": "pgbouncer", "URL": bouncer.console_url(), "DATABASES": ["app"], **more}
+        agent.stop()  # this process's own may have started while the database was made
+        settings.POOLMGR = {"AGENT": False, "HEARTBEAT_INTERVAL": 0.2, "TARGETS": {TARGET: given}}
+
+    return declare
+
+
+@pytest.fixture
+def site(postgres: EmbeddedPostgres) -> Iterator[Callable[..., None]]:
+    """site(reports={"NAME": …}): more aliases of the site's, over those of the test's database."""
+    before = connections.settings
+    made: list[str] = []
+
+    def make(**given: dict[str, Any]) -> None:
+        for alias, values in given.items():
+            connections.settings[alias] = {**before["default"], "TEST": before["default"]["TEST"], **values}
+            made.append(alias)
+
+    yield make
+    for alias in made:
+        connections[alias].close()
+        del connections[alias]
+        del connections.settings[alias]
+
+
+def config(*options: str) -> tuple[str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    call_command("pgbouncer", "config", *options, stdout=out, stderr=err)
+    return out.getvalue(), err.getvalue()
+
+
+def behind(bouncer: Bouncer) -> dict[str, Any]:
+    """As DATABASES has the server behind it."""
+    got = bouncer.behind
+    names = {"NAME": got.path[1:], "USER": got.username, "PASSWORD": unquote(got.password or "")}
+    return {**names, "HOST": got.hostname, "PORT": str(got.port), "OPTIONS": {}}
+
+
+@pytest.mark.every_pgbouncer
+def test_a_pgbouncer_on_what_was_written_from_nothing_serves_the_sites_database(
+    bouncer: Bouncer, declare: Any, site: Any, tmp_path: Path
+) -> None:
+    declare(bouncer, DATABASES={"app": {"max_size": 3, "pool_mode": "session"}, "other": {}}, POOL={"max_size": 7})
+    site(app=behind(bouncer), other=behind(bouncer))
+    bouncer.stop()
+    fresh = bouncer.directory / "fresh"
+    fresh.mkdir(mode=0o755)
+    if (entry := account.unprivileged()) is not None:
+        os.chown(fresh, entry.pw_uid, entry.pw_gid)
+    bouncer.ini, bouncer.users = fresh / "pgbouncer.ini", fresh / "userlist.txt"
+    shown, _ = config("--ini", str(bouncer.ini))
+    assert not bouncer.ini.exists()
+    assert "Nothing is written without --write." in shown
+    config("--ini", str(bouncer.ini), "--write")
+    assert stat.S_IMODE(bouncer.users.stat().st_mode) == 0o600
+    assert bouncer.users.stat().st_uid == fresh.stat().st_uid
+    # The user may not read verifiers; nobody needs the plain password of the console's.
+    assert re.search(rf'^"{ADMIN}" "SCRAM-SHA-256\$4096:', bouncer.users.read_text(), re.MULTILINE)
+    bouncer.start()
+    with bouncer.client() as client, bouncer.client("other") as other:
+        assert client.execute("SELECT current_database()").fetchone() == (bouncer.behind.path[1:],)
+        other.execute("SELECT 1")
+    rows = {row["name"]: row for row in bouncer.console("SHOW DATABASES")}
+    assert [(rows[name]["pool_size"], rows[name]["pool_mode"]) for name in ("app", "other")] == [
+        (3, "session"),
+        (7, None),
+    ]
+    assert bouncer.setting("default_pool_size") == "7"
+    assert config("--ini", str(bouncer.ini))[0] == f"{bouncer.ini} and {bouncer.users} are as they should be.\n"
+
+
+@pytest.mark.every_pgbouncer
+def test_a_profile_is_written_reloaded_and_read_back_and_the_rest_is_left(
+    bouncer: Bouncer, declare: Any, site: Any
+) -> None:
+    declare(bouncer, DATABASES={"app": {"max_size": 4}})
+    site(app=behind(bouncer))
+    text = bouncer.ini.read_text().replace("dbname=", "connect_query='select ''it''' dbname=")
+    text = text.replace("[databases]", "; ours\n[databases]\nextra = host=10.0.0.1 dbname=x")
+    text = text.replace("[pgbouncer]", "# theirs\n[pgbouncer]")
+    bouncer.put(bouncer.ini, text + "auth_query = SELECT usename, passwd FROM pg_shadow WHERE usename=$1\n")
+    bouncer.ini.chmod(0o640)
+    owner = bouncer.ini.stat().st_uid
+    bouncer.console("RELOAD")
+    values = PGBOUNCER.make_spec({"max_size": 9, "pool_mode": "transaction", "idle_timeout": 50}).to_dict()
+    profiles.save_profile(PoolProfile(target=TARGET, **values), "ann")
+    shown, _ = config("--write", "--reload")  # where its file is the running one tells
+    assert "+default_pool_size = 9" in shown
+    assert "pool_size=4" in shown
+    assert "Reloaded, and read back: all is as the files should say." in shown
+    assert (bouncer.setting("default_pool_size"), bouncer.setting("server_idle_timeout")) == ("9", "50")
+    [row] = [row for row in bouncer.console("SHOW DATABASES") if row["name"] == "app"]
+    assert row["pool_size"] == 4
+    now = bouncer.ini.read_text()
+    for kept in (
+        "; ours",
+        "# theirs",
+        "extra = host=10.0.0.1 dbname=x",
+        "connect_query='select ''it'''",
+        "auth_query = SELECT",
+    ):
+        assert kept in now
+    gone = [line.partition(" ")[0] for line in text.splitlines() if line not in now.splitlines()]
+    assert gone == ["app"]
+    assert (stat.S_IMODE(bouncer.ini.stat().st_mode), bouncer.ini.stat().st_uid) == (0o640, owner)
+    [backup] = bouncer.directory.glob("pgbouncer.ini.*.bak")
+    assert backup.read_text().startswith(text)
+    assert (stat.S_IMODE(backup.stat().st_mode), backup.stat().st_uid) == (0o640, owner)
+    with bouncer.client() as client:
+        client.execute("SELECT 1")
+    assert "are as they should be" in config()[0]
+
+
+@pytest.mark.every_pgbouncer
+def test_verifiers_are_taken_where_the_account_may_read_them_and_clients_log_in_with_them(
+    bouncer: Bouncer, declare: Any, site: Any, postgres: EmbeddedPostgres
+) -> None:  # P13
+    declare(bouncer)
+    above = urlsplit(postgres.superuser_url())
+    site(
+        app={**behind(bouncer), "USER": above.username, "PASSWORD": unquote(above.password or "")},
+        seen=through(bouncer),
+    )
+    shown, _ = config("--from", "app=app", "--write", "--reload")
+    listed = bouncer.users.read_text()
+    secret = unquote(bouncer.behind.password or "")
+    for user in (above.username, bouncer.behind.username):
+        assert re.search(rf'^"{user}" "SCRAM-SHA-256\$', listed, re.MULTILINE)
+        assert f'"{user}" "SCRAM-SHA-256$***"' in shown
+    # What was there is shown as taken away, and no secret of either.
+    assert f'-"{bouncer.behind.username}" "***"' in shown
+    assert not any(each in shown for each in (secret, PASSWORD, *re.findall(r"\$4096:[^\"]+", listed)))
+    bouncer.stop()
+    bouncer.start()  # so that it remembers nobody
+    with bouncer.client() as client:
+        client.execute("SELECT 1")
+
+
+def through(bouncer: Bouncer) -> dict[str, Any]:
+    """As DATABASES has what leads to it."""
+    return {**behind(bouncer), "NAME": "app", "PORT": str(bouncer.port)}
+
+
+@pytest.mark.long
+def test_tls_towards_the_server_is_as_its_alias_has_it(bouncer: Bouncer, declare: Any, site: Any) -> None:
+    declare(bouncer)
+    site(app={**behind(bouncer), "OPTIONS": {"sslmode": "prefer", "sslrootcert": "/etc/ssl/ca.pem"}})
+    shown, _ = config()
+    assert "+server_tls_sslmode = prefer" in shown
+    assert "+server_tls_ca_file = /etc/ssl/ca.pem" in shown
+    site(also={**behind(bouncer), "OPTIONS": {"sslmode": "require"}})
+    declare(bouncer, DATABASES=["app", "also"])
+    with pytest.raises(CommandError) as caught:
+        config()
+    assert str(caught.value) == (
+        "DATABASES['app'] and DATABASES['also'] want server_tls_sslmode prefer and require, but PgBouncer has one for all"
+        " servers."
+    )
+
+
+@pytest.mark.long
+def test_where_the_server_is_not_known_the_line_is_kept_or_asked_for(
+    bouncer: Bouncer, declare: Any, site: Any
+) -> None:  # P9
+    declare(bouncer)
+    site(seen=through(bouncer))
+    before = bouncer.ini.read_text()
+    config("--write")
+    assert next(line for line in before.splitlines() if line.startswith("app =")) in bouncer.ini.read_text()
+    declare(bouncer, DATABASES=["app", "elsewhere"])
+    for options, told in (
+        (
+            (),
+            f"no database of DATABASES leads to the server of 'elsewhere', and {bouncer.ini} has no line of it: name one by",
+        ),
+        (("--from", "elsewhere=seen"), "DATABASES['seen'] leads to this PgBouncer itself"),
+        (("--from", "elsewhere=nobody"), "'nobody' is no PostgreSQL database of this site; there are: default"),
+        (("--from", "missing=default"), "'bouncer' has no such database; it has app, elsewhere"),
+    ):
+        with pytest.raises(CommandError) as caught:
+            config(*options)
+        assert told in str(caught.value)
+    config("--from", "elsewhere=default", "--write", "--reload")
+    with bouncer.client("elsewhere") as client:
+        assert client.execute("SELECT current_database()").fetchone() == (connections["default"].settings_dict["NAME"],)
+
+
+@pytest.mark.long
+def test_who_may_log_in_by_auth_query_alone_stays_out_of_the_userlist(
+    bouncer: Bouncer, declare: Any, site: Any
+) -> None:
+    declare(bouncer)
+    site(app={**behind(bouncer), "USER": "asked_for", "PASSWORD": "something"})
+    bouncer.put(bouncer.ini, bouncer.ini.read_text() + f"auth_user = {bouncer.behind.username}\n")
+    before = bouncer.users.read_text()
+    _, notes = config("--write")
+    assert bouncer.users.read_text() == before
+    assert "DATABASES['app'] can't be asked for verifiers: the server refuses the password" in notes
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[databases]\napp = host=\n[pgbouncer]\n[pgbouncer]\n", "has the section [pgbouncer] more than once"),
+        ("[databases]\napp = hello there\n", "the line of 'app' in"),
+        ("[pgbouncer]\nauth_file = users.txt\n", "relative to where PgBouncer was started: say by --userlist"),
+    ],
+)
+def test_a_file_that_can_not_be_edited_is_left_as_it_is(
+    text: str, told: str, bouncer: Bouncer, declare: Any, tmp_path: Path
+) -> None:  # P9
+    declare(bouncer)
+    ini = tmp_path / "pgbouncer.ini"
+    ini.write_text(text)
+    with pytest.raises(CommandError) as caught:
+        config("--ini", str(ini), "--write", "--from", "app=default")
+    assert told in str(caught.value)
+    assert (ini.read_text(), list(tmp_path.iterdir())) == (text, [ini])
+
+
+@pytest.mark.long
+def test_what_only_a_restart_changes_and_what_it_does_not_read_is_told(
+    bouncer: Bouncer, declare: Any, site: Any
+) -> None:
+    declare(bouncer, POOL={"max_size": 7})
+    site(app=behind(bouncer))
+    config("--write", "--reload")
+    # A line that it can't read, for which versions below 1.25 answer RELOAD as if all were well.
+    bouncer.put(bouncer.ini, "nonsense\n" + bouncer.ini.read_text())
+    declare(bouncer, POOL={"max_size": 8})
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("pgbouncer", "config", "--write", "--reload", stdout=out, stderr=err)
+    if bouncer.version < (1, 25):
+        assert str(caught.value) == "After RELOAD not all is as the files should say; its log tells what it can't read."
+        assert "has default_pool_size 7, and not 8" in err.getvalue()
+    else:
+        assert "PgBouncer can't read what its file says, and goes on as before" in str(caught.value)
+
+
+@pytest.mark.long
+def test_what_is_declared_of_one_database_and_not_written_is_told_on_the_page(bouncer: Bouncer, declare: Any) -> None:
+    declare(bouncer, DATABASES={"app": {"max_size": 3}})
+    pool = manager(TARGET)
+    assert isinstance(pool, BouncerPool)
+    pool.open()
+    pool.lead(inf)
+    try:
+        until(lambda: pool.problem, "it to be told")
+        assert pool.problem == (
+            f"PgBouncer at {pool.address} has default_pool_size 20 for 'app', of which 3 is declared: write its file by"
+            " manage.py pgbouncer config"
+        )
+        config("--write", "--reload", "--from", "app=default")
+        until(lambda: not pool.problem, "it to be over")
+    finally:
+        pool.close(5)
+
+
+def test_without_a_target_it_says_what_there_is(settings: Any) -> None:  # P9
+    settings.POOLMGR = {"AGENT": False}
+    with pytest.raises(CommandError, match="declares no PgBouncer"):
+        config()
+    with pytest.raises(CommandError, match="'default' is no target whose pools are a server's own; there are: none"):
+        config("default")

@@ -1,0 +1,107 @@
+"""Editing the files of a PgBouncer: what is not asked about stays, and no secret is shown."""
+
+import stat
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poolmgr.exceptions import ConfigurationError
+from poolmgr.targets.pgbouncer.files import connstring, userlist
+from poolmgr.targets.pgbouncer.files.drafting import Drafts
+from poolmgr.targets.pgbouncer.files.filing import difference
+from poolmgr.targets.pgbouncer.files.ini import Ini
+from poolmgr.targets.pgbouncer.files.replacing import Draft, replace_all
+from poolmgr.targets.pgbouncer.files.userlist import Userlist
+from poolmgr.targets.pgbouncer.files.verifiers import fits, verifier
+
+VALUES = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=20)
+WORDS = st.dictionaries(st.sampled_from(["host", "dbname", "connect_query", "password", "pool_size"]), VALUES)
+
+
+@given(WORDS)
+def test_what_is_written_of_a_database_is_read_as_the_same(words: dict[str, str]) -> None:
+    assert connstring.parse(connstring.render(words)) == words
+
+
+@pytest.mark.parametrize("text", ["hello there", "host=h dbname", "host='h", "host=h'x", "= h"])
+def test_what_is_no_line_of_a_database_is_not_read(text: str) -> None:
+    assert connstring.parse(text) is None
+    assert connstring.masked(text) == "***"
+
+
+TEXT = """; first
+[databases]
+app = host=h  dbname = d password='it''s a secret'
+; app = host=old password=secret
+[pgbouncer]
+pool_mode = session
+
+# last
+pool_mode=transaction
+[users]
+ann = pool_mode=session
+"""
+
+
+def test_a_value_is_changed_where_it_counts_or_added_to_its_section_and_all_else_stays() -> None:
+    ini = Ini(TEXT, "it")
+    ini.set("pgbouncer", "pool_mode", "statement")
+    ini.set("pgbouncer", "min_pool_size", "1")
+    ini.set("databases", "app", ini.get("databases", "app") or "")
+    ini.set("peers", "1", "host=/tmp")
+    assert ini.text == TEXT.replace("pool_mode=transaction\n", "pool_mode = statement\nmin_pool_size = 1\n") + (
+        "\n[peers]\n1 = host=/tmp\n"
+    )
+    assert Ini("", "it").get("pgbouncer", "pool_mode") is None
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1, max_size=12), VALUES)
+def test_a_user_of_a_userlist_is_found_again_and_shown_without_what_lets_it_in(user: str, secret: str) -> None:  # P13
+    listed = Userlist('; who\n"other" "pw"\n')
+    listed.set(user, secret)
+    assert listed.get(user) == secret
+    shown = userlist.masked(listed.text.splitlines()[-1])
+    assert shown == userlist.masked(shown)
+    assert shown.endswith('***"')
+
+
+def test_a_difference_shows_that_secrets_change_and_none_of_them() -> None:  # P13
+    ini = Draft(Path("/a/pgbouncer.ini"), TEXT, TEXT.replace("host=h ", "host=i "), closed=False)
+    people = '"ann" "secret one"\n; "bob" "secret two"\n'
+    changed = people.replace("secret one", verifier("secret one"))
+    lines = difference(Drafts(ini, Draft(Path("/a/users"), people, changed, closed=True), {}, {}, ()))
+    assert "secret" not in "".join(lines)
+    assert '-"ann" "***"' in lines
+    assert '+"ann" "SCRAM-SHA-256$***"' in lines
+    assert "-app = host=h dbname=d password=***" in lines
+    assert "+app = host=i dbname=d password=***" in lines
+
+
+def test_which_entries_let_a_password_in() -> None:
+    assert fits("pässword", "ann", "pässword")
+    assert fits(verifier("pässword"), "ann", "pässword")
+    assert not fits(verifier("pässword"), "ann", "password")
+    # As PostgreSQL keeps "secret" for the user "ann" where password_encryption is md5.
+    assert fits("md59d792a3a8853c2411afb9163d088c036", "ann", "secret")
+    assert not fits("md59d792a3a8853c2411afb9163d088c036", "bob", "secret")
+    assert not fits("other", "ann", "secret")
+
+
+def test_either_all_files_are_replaced_or_none(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text("1\n")
+    drafts = [Draft(one, "1\n", "2\n", closed=True), Draft(tmp_path / "missing" / "x", None, "y\n", closed=False)]
+    with pytest.raises(ConfigurationError, match="can't be written: No such file"):
+        replace_all(drafts, datetime.now())
+    drafts[1] = Draft(other, "what it was", "y\n", closed=False)
+    with pytest.raises(ConfigurationError, match="was changed meanwhile"):
+        replace_all(drafts, datetime.now())
+    assert (one.read_text(), [*tmp_path.iterdir()]) == ("1\n", [one])
+    # A link stays one.
+    other.symlink_to(one)
+    [kept] = replace_all([Draft(other, "1\n", "2\n", closed=True)], datetime.now())
+    assert (other.is_symlink(), one.read_text(), kept.read_text()) == (True, "2\n", "1\n")
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (one, kept)] == [0o600, 0o600]
