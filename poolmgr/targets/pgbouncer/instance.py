@@ -18,6 +18,7 @@ from poolmgr.metrics.history import STEP, WINDOW
 from poolmgr.targets.pgbouncer.console import PATIENCE, Console, carry_out, diagnose
 from poolmgr.targets.pgbouncer.consoles import Place
 from poolmgr.targets.pgbouncer.picture import Picture, Sums, look
+from poolmgr.targets.pgbouncer.problems import problems
 from poolmgr.targets.pgbouncer.words import same, statement
 
 logger = logging.getLogger("poolmgr.pool")
@@ -165,7 +166,7 @@ class Instance:
                     self._vain[name, value] = answers[name]
             told = ", ".join(f"{name} {before.config.get(name)} → {value}" for name, value in differing.items())
             logger.info("pool %r: PgBouncer at %s: set %s", self._asks.target, self.address, told)
-        return seen, number, [*self._kept(seen, wanted), *_problems(self.address, seen, wanted, self._asks.own)]
+        return seen, number, [*self._kept(seen, wanted), *problems(self.address, seen, wanted, self._asks.own)]
 
     def _set(self, name: str, value: str) -> str:
         """What the console says against it."""
@@ -232,33 +233,3 @@ _CONFUSED = (
 
 def _held_otherwise(seen: Picture, wanted: bool | None) -> list[str]:
     return [each.name for each in seen.databases if each.there and each.paused is not wanted]
-
-
-def _problems(
-    address: str, seen: Picture, wanted: Mapping[str, str], declared: Mapping[str, Mapping[str, str]]
-) -> list[str]:
-    found = []
-    if seen.halted:
-        found.append(f"PgBouncer at {address} is {seen.halted} as a whole, by its console: RESUME there ends that")
-    for each in seen.databases:
-        if not each.there:
-            found.append(f"PgBouncer at {address} has no database {each.name!r}")
-        elif each.disabled:
-            found.append(
-                f"PgBouncer at {address} has {each.name!r} disabled, and refuses its new clients until it is enabled"
-            )
-        elif each.paused and not seen.paused:
-            found.append(f"PgBouncer at {address} has {each.name!r} paused, and others not")
-        own = declared.get(each.name, {})
-        found += [
-            f"PgBouncer at {address} has {name} {value} for {each.name!r} alone, by its file, and SET does not reach that"
-            for name, value in each.own.items()
-            if name in wanted and wanted[name] != value and name not in own
-        ]
-        found += [
-            f"PgBouncer at {address} has {name} {now} for {each.name!r}, of which {value} is declared: write its file by"
-            " manage.py pgbouncer config"
-            for name, value in own.items()
-            if each.there and (now := each.own.get(name, seen.config.get(name, ""))) != value
-        ]
-    return found
