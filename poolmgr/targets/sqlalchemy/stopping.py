@@ -58,7 +58,8 @@ def has_ended(record: Any, deadline: float) -> bool:
     if (stopped := getattr(record, "stopped", None)) is not None:
         stopped.wait(max(0.0, deadline - monotonic()))
         record.stopped = None
-    ear = record.__dict__.pop("ear", None)
+    # It stays set: who closes it at the same moment must not leave another, which nobody would hear.
+    ear, record.ear = getattr(record, "ear", None), None
     return ear is None or bool(ear.hears_the_end(deadline))
 
 
