@@ -46,10 +46,10 @@ class DjangoConnection(TaskConnection):
 def is_kept_by(user: Any) -> bool:
     """Whether somebody may go on with what ``user``, which refers to a connection, is: once the task has ended that had it.
 
-    The package lets no other task use its wrapper. A cursor may be in another's hands.
+    A cursor may be in another's hands.
     """
     if isinstance(user, BaseAsyncDatabaseWrapper):
-        return user._task is not None and not user._task.done()
+        return bool(user.may_be_used())
     if isinstance(user, psycopg.AsyncCursor):
         of = users_of(user)
         of += [each for wrapper in of if isinstance(wrapper, AsyncCursorWrapper) for each in users_of(wrapper)]

@@ -9,7 +9,8 @@ SECRET_KEY = "only-for-tests-only-for-tests"
 ALLOWED_HOSTS = ["*"]
 HALF = os.environ["HALF"]
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.postgres"]
-MIDDLEWARE: list[str] = []
+# It is not async, so that Django runs each view in another task than what it streams.
+MIDDLEWARE = ["tests.async_django.site.views.SyncMiddleware"]
 USE_TZ = True
 ROOT_URLCONF = "tests.async_django.site.views"
 ASGI_APPLICATION = "tests.async_django.site.asgi.application"

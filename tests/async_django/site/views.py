@@ -23,6 +23,14 @@ NAME = "one"
 groups: Any = Group.async_objects if BY_TASKS else Group.objects  # type: ignore[attr-defined]
 
 
+class SyncMiddleware:
+    def __init__(self, get_response: Any) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> Any:
+        return self._get_response(request)
+
+
 async def echo(request: HttpRequest) -> str:
     marked = groups.filter(name=NAME).annotate(mark=Value(request.GET["mark"]))
     return str((await marked.aget()).mark)
@@ -71,6 +79,13 @@ async def streams(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(parts())
 
 
+async def asks_and_streams(request: HttpRequest) -> StreamingHttpResponse:
+    before = await echo(request)
+    response = await streams(request)
+    response["Before"] = before
+    return response
+
+
 async def streams_in_a_transaction(request: HttpRequest) -> StreamingHttpResponse:
     async def parts() -> AsyncIterator[str]:
         from django_async_backend.db.transaction import async_atomic
@@ -117,6 +132,7 @@ urlpatterns = [
     path("writes", writes),
     path("transacts", transacts),
     path("streams", streams),
+    path("asks-and-streams", asks_and_streams),
     path("streams-in-a-transaction", streams_in_a_transaction),
     path("waits", waits),
     path("sleeps", sleeps),
