@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from poolmgr.backends.async_postgresql import requirement as tasks
+
 from . import environment as env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -25,6 +27,15 @@ INSTALLED_APPS = [
     "poolsite.docsearch",
     "poolsite.reports",
 ]
+
+# Of a process that an ASGI server runs: it streams answers, and its views that await query without threads, where the package
+# for that can be installed.
+ASYNC_VIEWS = env.flag("ASYNC_VIEWS", False)
+BY_TASKS = ASYNC_VIEWS and not tasks.what_is_missing()
+if BY_TASKS:
+    INSTALLED_APPS += [tasks.APP]
+# Where such a process is, for the links of the others'.
+ANSWERS_URL = env.text("ANSWERS_URL", "")
 
 MIDDLEWARE = [
     # First, so that everything the console does, sessions included, keeps out of the pool.
@@ -55,6 +66,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "poolsite.docsearch.answers.link",
             ],
         },
     },
@@ -68,8 +80,9 @@ REDIS_URL = env.redis_url()
 DATABASES = {
     "default": env.database(
         "DATABASE_URL",
-        engine="poolmgr.backends.postgresql",
+        engine=tasks.ENGINE if BY_TASKS else "poolmgr.backends.postgresql",
         pool={
+            "pool_mode": env.choice("POOL_MODE", "session", ("session", "transaction")),
             "min_size": env.number("POOL_MIN_SIZE", 1),
             "max_size": env.number("POOL_MAX_SIZE", 8, minimum=1),
             "timeout": env.number("POOL_TIMEOUT", 10, minimum=1),

@@ -4,6 +4,7 @@ import itertools
 import threading
 
 from .browser import Browser
+from .listener import listen
 from .reader import read_figures
 
 VISITORS = 2
@@ -13,12 +14,12 @@ PATHS = tuple(
 
 
 class Load:
-    def __init__(self, site: str) -> None:
+    def __init__(self, site: str, answers: str) -> None:
         self.requests = 0
         self.failures: list[str] = []
-        self.site = site
+        self.site, self.answers = site, answers
         self._stop = threading.Event()
-        visits = [self._search] * VISITORS + [self._read]
+        visits = [self._search] * VISITORS + [self._read, self._listen]
         self._threads = [threading.Thread(target=visit, daemon=True) for visit in visits]
 
     def start(self) -> None:
@@ -48,6 +49,14 @@ class Load:
                 self._note(read_figures(browser, self._stop))
             except OSError as error:
                 self._note(f"the figures: {error}")
+
+    def _listen(self) -> None:
+        while not self._stop.wait(0.1):
+            try:
+                heard = listen(self.answers)
+                self._note(heard if isinstance(heard, str) else "")
+            except OSError as error:
+                self._note(f"the answers: {error}")
 
     def _note(self, failure: str) -> None:
         self.requests += 1

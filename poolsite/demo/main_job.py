@@ -11,10 +11,12 @@ from typing import Any
 
 import psycopg
 
+from poolmgr.backends.async_postgresql import requirement
 from poolmgr.pools.kinds import Kind
 
 from .browser import Browser
 from .expecting import await_that, expect
+from .listener import Listener
 from .load import Load
 from .operator import PROFILES, Operator
 from .site import ROOT, THREADS, Site
@@ -24,6 +26,9 @@ TARGET = "default"
 #: The targets that the children of the Celery worker use too.
 IN_WORKERS = (TARGET, "reports", "results")
 
+#: More than the pool of the process that streams may have connections, and the parts in which a stream must at least come.
+LISTENERS, PARTS = 24, 10
+
 Step = tuple[str, Callable[[], list[str]]]
 
 
@@ -31,15 +36,17 @@ class MainJob:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.operator = Operator(site)
-        self.load = Load(site.url)
+        self.load = Load(site.url, site.answers_url)
         self.targets: dict[str, Kind] = {}
 
     def steps(self) -> Iterator[Step]:
         """In this order: each builds on what the ones before left, and is named when those are done."""
         yield "PostgreSQL and Redis start", self.start_servers
         yield "the database is migrated, the documents are loaded", self.prepare
-        yield "web, console, Celery worker and beat start, the site answers", self.start_processes
+        yield "web, answers, console, Celery worker and beat start, the site answers", self.start_processes
         yield "a search answers alike through ORM, SQLAlchemy and asyncpg, as page and JSON", self.search
+        yield "so does the ASGI server, whose views await", self.search_by_awaiting
+        yield "answers are streamed word by word, to more than there are connections", self.answers
         yield "dashboard and admin refuse strangers and users who are not staff", self.refuse
         yield "dashboard and admin load for the operator", self.log_in
         yield "every process reports its pools", self.meet_the_fleet
@@ -69,17 +76,48 @@ class MainJob:
         self.site.start_processes()
         return []
 
+    def search_by_awaiting(self) -> list[str]:
+        return self._searches(Browser(self.site.answers_url))
+
     def search(self) -> list[str]:
         visitor = Browser(self.site.url)
+        said = self._searches(visitor)
+        page = visitor.get("/?q=temporary+directory")
+        expect(page.status == 200 and "tempfile.TemporaryDirectory" in page.text, f"the page answered {page.status}")
+        bad = visitor.get("/api/search?q=")
+        expect(bad.status == 400 and "error" in bad.json(), f"an empty query was answered with {bad.status}")
+        return said
+
+    def answers(self) -> list[str]:
+        moved = Browser(self.site.url).get("/answer/")
+        expect(moved.url == f"{self.site.answers_url}/answer/", f"the web's answers are at {moved.url}")
+        read = [Listener(self.site.answers_url) for _ in range(LISTENERS)]
+        for each in read:
+            each.start()
+        for each in read:
+            each.join(60)
+        heard = [each.heard for each in read if each.heard is not None]
+        wrong = [each.failure for each in read if each.failure]
+        expect(len(heard) == LISTENERS and not wrong, f"{len(heard)} of {LISTENERS} were answered: {wrong[:3]}")
+        by = "a task" if requirement.what_is_missing() == "" else "threads"
+        first = heard[0]
+        expect(first.streamed_from == by, f"answers come from {first.streamed_from}, not from {by}")
+        expect(
+            all(each.parts > PARTS for each in heard), f"an answer came in {min(each.parts for each in heard)} parts"
+        )
+        held = max(each.held_ms / each.took_ms for each in heard)
+        expect(held < 0.5, f"an answer held a connection for {held:.0%} of its time")
+        return [
+            f"{LISTENERS} at once, from {by}: the slowest in {max(each.took_ms for each in heard):.0f} ms, of which it held a"
+            f" connection for {max(each.held_ms for each in heard):.1f} ms at most"
+        ]
+
+    def _searches(self, visitor: Browser) -> list[str]:
         found = {through: self._search(visitor, through) for through in THROUGH}
         results = [answer["results"] for answer in found.values()]
         expect(all(each == results[0] for each in results), f"the ways found different documents: {results}")
         names = [result["name"] for result in results[0]]
         expect("tempfile.TemporaryDirectory" in names, f"a search for a temporary directory found {names}")
-        page = visitor.get("/?q=temporary+directory")
-        expect(page.status == 200 and "tempfile.TemporaryDirectory" in page.text, f"the page answered {page.status}")
-        bad = visitor.get("/api/search?q=")
-        expect(bad.status == 400 and "error" in bad.json(), f"an empty query was answered with {bad.status}")
         return [
             f"{way['through']}: checkout {way['checkout_ms']} ms, query {way['query_ms']} ms on server process"
             f" {way['server_process']}; first of {len(names)}: {names[0]}"
@@ -138,7 +176,7 @@ class MainJob:
                 if role == "web" or target in IN_WORKERS
             )
 
-        await_that(complete, 40, lambda: f"expected {wanted}, the fleet is {self._fleet_lines()}", pause=0.5)
+        await_that(complete, 60, lambda: f"expected {wanted}, the fleet is {self._fleet_lines()}", pause=0.5)
         return self._fleet_lines()
 
     def _roles(self, target: str) -> list[str]:

@@ -33,7 +33,7 @@ def demo(options: Options) -> int:
         try:
             site.start_servers()
             site.prepare()
-            print("Starting web, console, Celery worker and beat")
+            print("Starting web, answers, console, Celery worker and beat")
             site.start_processes()
             site.start_traffic()
             _announce(site)
@@ -52,6 +52,7 @@ def _announce(site: Site) -> None:
         f"""
   Search     {site.url}/
   Figures    {site.url}/reports/
+  Answers    {site.answers_url}/answer/ (word by word, from an ASGI server)
   Pools      {site.url}/pools/
   Admin      {site.url}/admin/
   Console    {site.console_url}/pools/ (a process of its own: it answers when the web workers don't)
@@ -73,6 +74,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--port", type=_port, default=8000, help="of the site (default 8000)")
     parser.add_argument("--console-port", type=_port, help="of the console's own process (default: any that is free)")
+    parser.add_argument("--answers-port", type=_port, help="of the ASGI server (default: any that is free)")
     parser.add_argument("--postgres-port", type=_port, help="of the embedded PostgreSQL (default: any that is free)")
     parser.add_argument("--redis-port", type=_port, help="of the embedded Redis (default: any that is free)")
     parser.add_argument("--workers", type=_count, default=2, help="web processes (default 2)")
@@ -88,6 +90,7 @@ def _options(given: argparse.Namespace) -> Options:
         directory=given.directory.absolute(),
         port=given.port,
         console_port=given.console_port,
+        answers_port=given.answers_port,
         workers=given.workers,
         concurrency=given.concurrency,
         searches_per_second=0.0 if given.no_traffic else given.rate,

@@ -31,6 +31,7 @@ class Options:
     directory: Path
     port: int | None = 8000
     console_port: int | None = None
+    answers_port: int | None = None
     workers: int = 2
     concurrency: int = 2
     searches_per_second: float = 3.0
@@ -55,6 +56,7 @@ class Site:
         self.children: list[Child] = []
         self.port = options.port or free_port()
         self.console_port = options.console_port or free_port()
+        self.answers_port = options.answers_port or free_port()
         self.environment: dict[str, str] = {}
         self._lock = -1
 
@@ -65,6 +67,10 @@ class Site:
     @property
     def console_url(self) -> str:
         return f"http://{HOST}:{self.console_port}"
+
+    @property
+    def answers_url(self) -> str:
+        return f"http://{HOST}:{self.answers_port}"
 
     @property
     def password(self) -> str:
@@ -82,7 +88,8 @@ class Site:
 
     def start_servers(self) -> None:
         self._take_directory()
-        for port, switch in ((self.port, "--port"), (self.console_port, "--console-port")):
+        ports = {"--port": self.port, "--console-port": self.console_port, "--answers-port": self.answers_port}
+        for switch, port in ports.items():
             if is_taken(port):
                 raise ProcessError(f"port {port} is taken: stop the program that listens there, or use {switch} N.")
         options = self.options
@@ -132,7 +139,7 @@ class Site:
         return done.stdout.splitlines()[-1:] if quiet else []
 
     def start_processes(self) -> None:
-        """Web, console, Celery worker and beat; returns once the site and its console answer."""
+        """Web, answers, console, Celery worker and beat; returns once the site, its answers and its console answer."""
         python = [sys.executable, "-m"]
         options = self.options
         server = [
@@ -145,6 +152,8 @@ class Site:
         ]
         # A process of its own, which answers while every thread of the web workers is used up.
         console = ["poolmgr.console:application", "--bind", f"{HOST}:{self.console_port}", "--threads", "4"]
+        # What an ASGI server is for: many who wait for words, and hold nothing meanwhile.
+        answers = ["uvicorn", "poolsite.asgi:application", "--host", HOST, "--port", str(self.answers_port)]
         worker = [
             *("celery", "-A", "poolsite", "worker", "--pool", "prefork", "--concurrency", str(options.concurrency)),
             *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
@@ -152,17 +161,19 @@ class Site:
         schedule = str(self.directory / "beat-schedule")
         beat = ["celery", "-A", "poolsite", "beat", "--loglevel", "INFO", "--pidfile", "", "--schedule", schedule]
         self._start("web", [*python, *server, *web])
+        self._start("answers", [*python, *answers, "--lifespan", "off"], ASYNC_VIEWS="1")
         self._start("console", [*python, *server, *console])
         self._start("Celery worker", [*python, *worker])
         self._start("Celery beat", [*python, *beat])
         self._await_answer(f"{self.url}/api/search?q=ready&limit=1")
+        self._await_answer(f"{self.answers_url}/api/search?q=ready&limit=1")
         self._await_answer(f"{self.console_url}/admin/login/")
 
     def start_traffic(self) -> None:
         rate = self.options.searches_per_second
         if rate > 0:
-            command = [sys.executable, "-m", "poolsite.demo.traffic", self.url, "--rate", str(rate)]
-            self._start("traffic", command)
+            command = [sys.executable, "-m", "poolsite.demo.traffic", self.url, "--answers", self.answers_url]
+            self._start("traffic", [*command, "--rate", str(rate)])
 
     def watch(self) -> None:
         """Returns never; raises when a part of the demo ends by itself."""
@@ -237,14 +248,17 @@ class Site:
             # Two sites on one host share cookies, whatever their ports.
             "SESSION_COOKIE_NAME": f"poolsite_session_{self.port}",
             "CSRF_COOKIE_NAME": f"poolsite_csrf_{self.port}",
+            # Who waits for words holds no connection meanwhile.
+            "POOL_MODE": "transaction",
+            "ANSWERS_URL": f"{self.answers_url}/answer/",
             "PYTHONUNBUFFERED": "1",
         }
 
-    def _start(self, name: str, command: list[str]) -> None:
+    def _start(self, name: str, command: list[str], **environment: str) -> None:
         log = self.logs / f"{name.lower().replace(' ', '-')}.log"
         # Each start begins its logs anew: the end of a log in an error belongs to this run.
         log.unlink(missing_ok=True)
-        self.children.append(Child(name, command, log=log, env=self.environment, cwd=ROOT))
+        self.children.append(Child(name, command, log=log, env={**self.environment, **environment}, cwd=ROOT))
 
     def _await_answer(self, address: str, timeout: float = 40.0) -> None:
         deadline = time.monotonic() + timeout

@@ -13,6 +13,7 @@ import urllib.parse
 import urllib.request
 
 from .browser import Browser
+from .listener import listen
 from .processes import stop_on_signals
 from .reader import read_figures
 
@@ -27,8 +28,8 @@ _WORD = re.compile(r"[A-Za-z]{4,}")
 class Visitors:
     """What the visitors know together, and what they met."""
 
-    def __init__(self, site: str, rate: float) -> None:
-        self.site = site
+    def __init__(self, site: str, rate: float, answers: str) -> None:
+        self.site, self.answers = site, answers
         self.pause = VISITORS / rate
         self.words = list(FIRST)
         self.searches = 0
@@ -53,6 +54,17 @@ class Visitors:
                 self.failures += 1
                 print(f"failed: {failure}", flush=True)
 
+    def listen(self) -> None:
+        while not self.stop.wait(self._random.uniform(0.2, 1.8) * 10 * self.pause):
+            query = urllib.parse.urlencode({"q": " ".join(self._random.sample(self.words, 2))})
+            try:
+                heard = listen(self.answers, query)
+            except OSError as error:
+                heard = str(error)
+            if isinstance(heard, str):
+                self.failures += 1
+                print(f"failed: {heard}", flush=True)
+
     def search(self, text: str) -> None:
         query = urllib.parse.urlencode({"q": text, "limit": 5, "through": self._random.choice(THROUGH)})
         self.searches += 1
@@ -76,12 +88,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("site", help="for example http://127.0.0.1:8000")
     parser.add_argument("--rate", type=float, default=3.0, help="searches a second (default 3, at most 50)")
+    parser.add_argument("--answers", default="", help="where answers are streamed, if anywhere")
     given = parser.parse_args()
-    visitors = Visitors(given.site, min(max(given.rate, 0.1), 50.0))
+    visitors = Visitors(given.site, min(max(given.rate, 0.1), 50.0), given.answers)
     stop_on_signals()
     for _ in range(VISITORS):
         threading.Thread(target=visitors.visit, daemon=True).start()
     threading.Thread(target=visitors.read, daemon=True).start()
+    if given.answers:
+        threading.Thread(target=visitors.listen, daemon=True).start()
     while not visitors.stop.wait(REPORT_EVERY):
         print(f"{visitors.searches} searches, {visitors.failures} failed", flush=True)
 

@@ -1,6 +1,8 @@
 """One search: what the visitor asked for, by which way, the nearest documents, and what each step took."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import cast
@@ -81,28 +83,38 @@ class Answer:
         return all(each == found[0] for each in found)
 
 
-def _vector(text: str) -> list[float]:
-    """A model may take its time: what it made of a text is kept."""
+def embedded(text: str) -> tuple[list[float], float]:
+    """Its vector, and the milliseconds that it took. A model may take its time: what it made of a text is kept."""
+    started = time.perf_counter()
     digest = blake2b(text.encode(), digest_size=16).hexdigest()
 
     def make() -> list[float]:
         [vector] = embedder()([text])
         return vector
 
-    return cast(list[float], cache.get_or_set(f"vector:{settings.DOCSEARCH_EMBEDDER}:{digest}", make, _KEPT))
+    vector = cache.get_or_set(f"vector:{settings.DOCSEARCH_EMBEDDER}:{digest}", make, _KEPT)
+    return cast(list[float], vector), (time.perf_counter() - started) * 1000
 
 
-def search(query: Query) -> Answer:
-    """Raises ``Unavailable``."""
-    started = time.perf_counter()
-    vector = _vector(query.text)
-    embed_ms = (time.perf_counter() - started) * 1000
-    ways = WAYS if query.through == ALL else (query.through,)
+@contextmanager
+def for_visitors() -> Iterator[None]:
+    """What a pool refuses in the block is ``Unavailable``."""
     try:
-        walked = tuple(walk(way, vector, query.limit) for way in ways)
+        yield
     except CheckoutError as error:
         # Which of the reasons it was is for the operator, not for visitors.
         raise Unavailable("No connection to the documents could be had in time. Try again in a moment.") from error
     except ModeError as error:
         raise Unavailable("The documents' pool is in statement mode, which SQLAlchemy can't use.") from error
+
+
+def ways_of(query: Query) -> tuple[str, ...]:
+    return tuple(WAYS) if query.through == ALL else (query.through,)
+
+
+def search(query: Query) -> Answer:
+    """Raises ``Unavailable``."""
+    vector, embed_ms = embedded(query.text)
+    with for_visitors():
+        walked = tuple(walk(way, vector, query.limit) for way in ways_of(query))
     return Answer(walked, embed_ms)

@@ -1,9 +1,11 @@
+from django.conf import settings
 from django.urls import path
 
-from . import views
+from . import answers, awaiting, views
 
 app_name = "docsearch"
 urlpatterns = [
     path("", views.page, name="page"),
-    path("api/search", views.api, name="api"),
+    path("answer/", answers.page if settings.ASYNC_VIEWS else answers.elsewhere, name="answer"),
+    path("api/search", awaiting.api if settings.ASYNC_VIEWS else views.api, name="api"),
 ]

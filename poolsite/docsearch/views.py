@@ -57,22 +57,31 @@ def page(request: HttpRequest) -> HttpResponse:
 @require_safe
 def api(request: HttpRequest) -> JsonResponse:
     """/api/search?q=…&limit=…&through=…"""
-    given = request.GET
     try:
-        query = Query.parse(given.get("q", ""), given.get("limit", ""), given.get("through", ""))
-        return JsonResponse(_as_json(query, search(query)))
-    except BadQuery as error:
-        allowed = {
-            "q": f"1 to {LONGEST_QUERY} characters",
-            "limit": f"1 to {HIGHEST_LIMIT}, default {DEFAULT_LIMIT}",
-            "through": f"{', '.join(THROUGH)}, default {THROUGH[0]}",
-        }
-        return JsonResponse({"error": str(error), "allowed": allowed}, status=400)
-    except Unavailable as error:
+        query = asked(request)
+        return JsonResponse(as_json(query, search(query)))
+    except (BadQuery, Unavailable) as error:
+        return refused(error)
+
+
+def asked(request: HttpRequest) -> Query:
+    """Raises ``BadQuery``."""
+    given = request.GET
+    return Query.parse(given.get("q", ""), given.get("limit", ""), given.get("through", ""))
+
+
+def refused(error: BadQuery | Unavailable) -> JsonResponse:
+    if isinstance(error, Unavailable):
         return JsonResponse({"error": str(error)}, status=503, headers={"Retry-After": RETRY_AFTER})
+    allowed = {
+        "q": f"1 to {LONGEST_QUERY} characters",
+        "limit": f"1 to {HIGHEST_LIMIT}, default {DEFAULT_LIMIT}",
+        "through": f"{', '.join(THROUGH)}, default {THROUGH[0]}",
+    }
+    return JsonResponse({"error": str(error), "allowed": allowed}, status=400)
 
 
-def _as_json(query: Query, answer: Answer) -> dict[str, Any]:
+def as_json(query: Query, answer: Answer) -> dict[str, Any]:
     return {
         "query": query.text,
         "embed_ms": round(answer.embed_ms, 3),

@@ -8,7 +8,17 @@ from poolsite.demo.servers import EmbeddedPostgres
 from tests.async_django.served import MAX_SIZE, SERVERS, site
 from tests.waiting import until
 
-KINDS = ["asks", "writes", "transacts", "streams", "asks-and-streams", "streams-in-a-transaction", "waits", "sleeps", "fails"]
+KINDS = [
+    "asks",
+    "writes",
+    "transacts",
+    "streams",
+    "asks-and-streams",
+    "streams-in-a-transaction",
+    "waits",
+    "sleeps",
+    "fails",
+]
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
 
 import poolmgr
+from poolmgr.backends.async_postgresql.requirement import what_is_missing
 from poolsite import environment as env
 from poolsite.docsearch import loading
 from poolsite.docsearch.standard_library import docstrings
 from poolsite.docsearch.ways import VECTORS
 from poolsite.reports.engine import TARGET
+from tests.integration.serving import served, uvicorn
 from tests.waiting import until
 
 from .conftest import Page
@@ -54,6 +57,25 @@ def test_pages_fit_and_can_be_read(site: Page, scheme: str, width: int) -> None:
     assert site.run("return document.documentElement.scrollWidth") <= width
     for each in held:
         each.close()
+
+
+@pytest.mark.long
+def test_answers_are_streamed_and_can_be_read(site: Page, site_environment: dict[str, str], tmp_path: Path) -> None:
+    server = uvicorn("poolsite.asgi:application")
+    with served(
+        server, {**site_environment, "ASYNC_VIEWS": "1", "POOL_MODE": "transaction"}, tmp_path / "log"
+    ) as address:
+        for scheme, width in (("light", 1440), ("dark", 1440), ("light", 390), ("dark", 390)):
+            site.size(width)
+            site.colours(scheme)
+            for path in ("/answer/", "/answer/?q=temporary+directory", "/answer/?q=%20"):
+                site.driver.get(address + path)
+                _looks_right(site, path, width)
+        site.driver.get(address + "/answer/?q=queue")
+        assert site.text(".way dd") == ("threads" if what_is_missing() else "a task")
+        assert len(site.all(".answer h3")) == 3
+        assert "In transaction mode" not in site.text(".answer")
+        assert {each.text for each in site.all(".bar nav a")} >= {"Answers"}
 
 
 def _looks_right(site: Page, path: str, width: int) -> None:

@@ -99,6 +99,7 @@ def test_stops_and_leaves_no_process(started, number):
     names = {" ".join(command_line(member)) for member in family}
     for part in (
         "gunicorn --worker",
+        "uvicorn poolsite.asgi:application",
         "poolmgr.console:application",
         "celery -A poolsite worker",
         "celery -A poolsite beat",

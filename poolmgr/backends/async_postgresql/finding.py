@@ -24,6 +24,7 @@ class PoolOfAlias(theirs.AsyncDatabaseWrapper):  # type: ignore[misc]
     """The part of ``AsyncDatabaseWrapper`` that knows its pool."""
 
     _mode: str | None
+    _task: asyncio.Task[Any] | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
