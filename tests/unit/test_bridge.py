@@ -161,7 +161,7 @@ def test_a_loop_that_is_about_to_be_closed_begins_nothing_and_leaves_nothing_pen
         assert [str(each) for each in told] == ["the event loop has cancelled it"]
         assert asyncio.all_tasks() == {asyncio.current_task()}
         await asyncio.to_thread(run, _three)
-        assert str(told[-1]) == "the event loop ends"
+        assert str(told[-1]) == "the event loop, or the pool, ends"
         assert not bridge.is_open
 
     asyncio.run(main())
