@@ -80,6 +80,24 @@ def test_task_gets_psycopg_s_own_connection_in_autocommit(make: Callable[..., As
     assert pool.managed.snapshot().created == 1
 
 
+def test_pool_takes_back_what_is_its_own(make: Callable[..., AsyncPool], postgres: EmbeddedPostgres) -> None:  # P3
+    pool, another = make(), make()
+
+    async def main() -> None:
+        direct = await psycopg.AsyncConnection.connect(str(postgres.create_database("tasks")))
+        conn = await pool.getconn()
+        for wrong, where in ((direct, pool), (conn, another), (None, pool)):
+            with pytest.raises(ValueError, match="does not come"):
+                await where.putconn(wrong)
+        assert await one(conn, "SELECT 1") == 1
+        await pool.putconn(conn)
+        await pool.putconn(conn)
+        await direct.close()
+
+    asyncio.run(main())
+    assert pool.managed.load()[1:] == (0, 0)
+
+
 LEFT = {
     "SET": "SET work_mem = '1234kB'",
     "temporary table": "CREATE TEMPORARY TABLE mine (number int)",

@@ -21,6 +21,8 @@ class Peer:
     tests: tuple[str, ...]
     #: Where its package is in its sources.
     folder: str = "."
+    #: Whether its tests are in its source distribution, so that no checkout is needed.
+    has_sdist: bool = True
     #: Variables of its environment and arguments of pytest. In both {redis} is a Redis's port, {postgresql} a database's URL
     #: from the user on, and {host}, {port} and {user} are its parts.
     environment: dict[str, str] = field(default_factory=dict)
@@ -109,6 +111,17 @@ PEERS = {
         # A server that it takes as it is, so that it starts none.
         environment={"PYTHONSAFEPATH": "1", "PGHOST": "{host}", "PGPORT": "{port}", "PGUSER": "{user}"},
         arguments=("--timeout=60",),
+        on_postgresql=True,
+    ),
+    "psycopg": Peer(
+        project="psycopg",
+        repository="https://github.com/psycopg/psycopg",
+        needs=("psycopg-pool", "anyio"),
+        ours="ours_psycopg",
+        has_sdist=False,
+        tests=("tests/pool/test_pool_async.py", "tests/pool/test_pool_common_async.py"),
+        # Those of the pool that keeps nothing are not of ours.
+        arguments=("--test-dsn=postgresql://{postgresql}", "--timeout=20", "-m", "not slow", "-k", "not Null"),
         on_postgresql=True,
     ),
 }

@@ -17,7 +17,7 @@ from tests.djangosuite.fetch import CACHE as DJANGO
 from tests.peers.peers import OURS, PYTEST, Peer
 from tests.peers.servers import Servers, servers
 from tests.peers.verdict import together
-from tests.sources import ROOT, as_here, beside, environment, install, unpacked
+from tests.sources import ROOT, FetchError, as_here, beside, environment, install, unpacked
 
 CACHE = ROOT / ".cache" / "peer-suite"
 #: What pytest exits with when all passed and when some failed; all else means that they were not run as they were asked to.
@@ -49,7 +49,7 @@ class Suite:
             outcome = path / "outcome.json"
             done = subprocess.run(
                 [
-                    *[self.python, "-m", "pytest", "-q", "--tb=native", "-p", "no:cacheprovider"],
+                    *[self.python, "-m", "pytest", "-q", "--tb=native", "-o", f"cache_dir={scratch}/cache"],
                     *[word for plugin in plugins for word in ("-p", plugin)],
                     *map(running.put_into, self.peer.arguments),
                     *tests,
@@ -92,7 +92,11 @@ class Suite:
 
 
 def sources_of(peer: Peer) -> Path:
-    """The sdist of the version that this project's environment has."""
+    """The sdist of the version that this project's environment has. Raises ``FetchError`` where that has no tests."""
+    if not peer.has_sdist:
+        raise FetchError(
+            f"{peer.project} has its tests in its repository alone: git clone {peer.repository}, and name its PATH"
+        )
     return unpacked(peer.project, version(peer.project), DJANGO if peer.by_django else CACHE)
 
 

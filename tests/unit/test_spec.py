@@ -120,3 +120,11 @@ def test_everything_but_a_size_is_tuned_in_place(field: str) -> None:  # P5
 
 def test_sizes_are_changed_in_place() -> None:  # P5
     assert plan(PoolSpec(), make_spec({"max_size": 20})).action is Action.RESIZE
+
+
+@pytest.mark.parametrize("name", ["check", "reset", "reconnect_failed"])
+def test_a_hook_that_would_have_to_be_awaited_is_refused(name: str) -> None:
+    async def hook(conn: object) -> None: ...
+
+    with pytest.raises(InvalidSpec, match=f"{name}: is a coroutine function, but must be a plain one"):
+        from_options({name: hook})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import iscoroutinefunction
 from typing import Any
 
 from poolmgr.exceptions import InvalidSpec
@@ -16,6 +17,8 @@ NATIVE_NAMES = {"timeout": "connection_timeout", "max_idle": "idle_timeout"}
 PASSED_THROUGH = frozenset(
     {"check", "close_returns", "conninfo", "connection_class", "name", "num_workers", "reconnect_failed", "reset"}
 )
+#: Those that are called by threads, with psycopg's connection for threads.
+_CALLED = ("check", "reconnect_failed", "reset")
 
 
 def from_options(options: Any, where: str = "OPTIONS['pool']") -> tuple[PoolSpec, dict[str, Any]]:
@@ -33,6 +36,9 @@ def from_options(options: Any, where: str = "OPTIONS['pool']") -> tuple[PoolSpec
         twice = sorted(name for name in NATIVE_NAMES if name in options and NATIVE_NAMES[name] in options)
         raise InvalidSpec({name: f"given together with {NATIVE_NAMES[name]}, its other name" for name in twice}, where)
     passed = {key: given.pop(key) for key in PASSED_THROUGH & given.keys()}
+    if awaited := [key for key in _CALLED if iscoroutinefunction(passed.get(key))]:
+        why = "is a coroutine function, but must be a plain one, since threads call it"
+        raise InvalidSpec(dict.fromkeys(awaited, why), where)
     defaults = PoolSpec()
     if given.get("max_size") is None:
         given.pop("max_size", None)

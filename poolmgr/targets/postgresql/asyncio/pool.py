@@ -64,9 +64,14 @@ class AsyncPool:
         return None if lent is None else TaskConnection(lent, managed, self)
 
     def give_back(self, conn: TaskConnection) -> None:
-        """Take a connection back, in whatever state, without waiting; in the event loop that has used it. Idempotent."""
+        """Take a connection back, in whatever state, without waiting; in the event loop that has used it. Idempotent.
+
+        Raises ``ValueError`` for what is not of this pool, as psycopg's does.
+        """
         if not here:
             attend()
+        if getattr(conn, "lender", None) is not self:
+            raise ValueError(f"can't return {conn!r} to {self!r}, from which it does not come")
         conn.part()
 
     def connection(self, timeout: float | None = None) -> Block:
