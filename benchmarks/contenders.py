@@ -170,7 +170,7 @@ def _queue_options(least: int, most: int) -> dict[str, Any]:
     return {"POOL_OPTIONS": {"POOL_SIZE": least, "MAX_OVERFLOW": most - least, "TIMEOUT": 120}}
 
 
-def _ours(mode: str) -> Callable[[int, int], dict[str, Any]]:
+def ours(mode: str) -> Callable[[int, int], dict[str, Any]]:
     def pool(least: int, most: int) -> dict[str, Any]:
         options = {"min_size": least, "max_size": most, "connection_timeout": 120, "pool_mode": mode}
         return {"OPTIONS": {"pool": options}}
@@ -207,6 +207,6 @@ QUEUE_BACKEND = Django("dj_pool", "django-db-connection-pool", "dj_db_conn_pool.
 PSYCOPG_POOL = Bare("psycopg_pool", "psycopg_pool, bare", _psycopg_pool)
 SQLALCHEMY = QueuePool("sqlalchemy", "SQLAlchemy's QueuePool, bare", _queue_pool, "connect")
 BOUNCER = Bounced("pgbouncer", "PgBouncer, transaction mode")
-SESSION = Django("session", "**poolmgr, session mode**", OURS, _ours("session"))
-TRANSACTION = Django("transaction", "**poolmgr, transaction mode**", OURS, _ours("transaction"))
+SESSION = Django("session", "**poolmgr, session mode**", OURS, ours("session"))
+TRANSACTION = Django("transaction", "**poolmgr, transaction mode**", OURS, ours("transaction"))
 MANAGED = Bare("managed", "**poolmgr's ManagedPool, bare**", _managed)

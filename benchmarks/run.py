@@ -42,10 +42,12 @@ NAMES = (
     "console",
     "scaling",
     "thousand",
+    "modes",
 )
+MODES = ("session", "transaction", "statement")
 RESULTS = Path(__file__).with_name("RESULTS.md")
-#: A document that shows figures, between two marks, and those that it shows.
-DOCUMENT, SHOWN = Path(__file__).parents[1] / "docs" / "scaling.md", ("scaling", "thousand")
+#: The documents that show figures, between two marks, and those that each shows.
+DOCUMENTS = {"scaling.md": ("scaling", "thousand"), "modes.md": ("modes",)}
 BEGINS, ENDS = "<!-- figures: scripts/bench writes them -->", "<!-- end of figures -->"
 PACKAGES = (
     "Django",
@@ -78,8 +80,9 @@ def main() -> None:
         print(_markdown(about, found))
     if whole:
         RESULTS.write_text(_markdown(about, found))
-    if not given.quick and found.keys() >= {*SHOWN}:
-        _show(DOCUMENT, about, [found[name] for name in SHOWN])
+    for document, shown in DOCUMENTS.items():
+        if not given.quick and found.keys() >= {*shown}:
+            _show(RESULTS.parents[1] / "docs" / document, about, [found[name] for name in shown])
 
 
 class World:
@@ -96,7 +99,7 @@ class World:
         self.url = self.postgres.create_database("bench")
         self.bouncer = None
         if servers.find_pgbouncer():
-            self.bouncer = servers.PgBouncer(self.directory / "pgbouncer", self.url, (4, 8, 10))
+            self.bouncer = servers.PgBouncer(self.directory / "pgbouncer", self.url, (4, 8, 10), MODES)
             stack.callback(self.bouncer.stop)
         set_up_django(self.url)
         from django.db import connections

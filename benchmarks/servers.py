@@ -34,9 +34,11 @@ def pgbouncer_version() -> str:
 
 
 class PgBouncer:
-    """In front of the server of ``url``; ``for_size`` is the URL of a pool with so many server connections."""
+    """In front of the server of ``url``; ``for_size`` is the URL of a pool with so many server connections, by transaction,
+    and ``for_mode`` of a large one in that mode.
+    """
 
-    def __init__(self, directory: Path, url: str, sizes: tuple[int, ...]) -> None:
+    def __init__(self, directory: Path, url: str, sizes: tuple[int, ...], modes: tuple[str, ...] = ()) -> None:
         got = urlsplit(url)
         self.port = free_port()
         self._user, self._login = got.username or "", f"{got.username}:{got.password}"
@@ -44,7 +46,9 @@ class PgBouncer:
         users, ini = directory / "users.txt", directory / "pgbouncer.ini"
         # In plain text, as SCRAM towards the server needs it.
         users.write_text(f'"{got.username}" "{unquote(got.password or "")}"\n')
-        lines = [f"size{size} = host={HOST} port={got.port} dbname={got.path[1:]} pool_size={size}" for size in sizes]
+        where = f"host={HOST} port={got.port} dbname={got.path[1:]}"
+        lines = [f"size{size} = {where} pool_size={size}" for size in sizes]
+        lines += [f"{mode} = {where} pool_size=100 pool_mode={mode}" for mode in modes]
         lines = ["[databases]", *lines, "[pgbouncer]", *_settings(self.port, users, self._user)]
         ini.write_text("\n".join(lines) + "\n")
         entry = account.unprivileged()
@@ -60,6 +64,9 @@ class PgBouncer:
 
     def for_size(self, size: int) -> str:
         return f"postgresql://{self._login}@{HOST}:{self.port}/size{size}"
+
+    def for_mode(self, mode: str) -> str:
+        return f"postgresql://{self._login}@{HOST}:{self.port}/{mode}"
 
     def console_url(self) -> str:
         return f"postgresql://{self._login}@{HOST}:{self.port}/pgbouncer"
