@@ -28,7 +28,11 @@ _LOST = {
     ),
     "transactions": (
         "each atomic() fails, since a transaction takes several statements.",
-        "Have the pooler pool by transaction, or set this pool's pool_mode to statement.",
+        "Have the pooler pool by transaction.",
+    ),
+    "exempt": (
+        "what this pool's statement mode allows the admin and commands such as migrate fails: their transactions.",
+        "Have the pooler pool by transaction.",
     ),
 }
 
@@ -65,5 +69,5 @@ def _unfit(got: dict[str, Any], spec: PoolSpec, found: Between) -> Iterator[str]
         yield "cursors"
     if got["OPTIONS"].get("assume_role"):
         yield "assume_role"
-    if found.pools_by == "statement" and spec.pool_mode != "statement":
-        yield "transactions"
+    if found.pools_by == "statement":
+        yield "exempt" if spec.pool_mode == "statement" else "transactions"

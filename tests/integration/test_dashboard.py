@@ -228,6 +228,28 @@ def test_a_server_that_counts_nothing_still_tells_its_version_and_its_times(view
     assert "query" not in page
 
 
+def test_behind_a_pooler_no_holder_has_a_process_that_a_driver_was_told(viewer: User) -> None:
+    checked = {
+        "target": "default",
+        "state": "ok",
+        "message": "",
+        "server_used": 5,
+        "server_max": 100,
+        "connect_time": 0.1,
+    }
+    beat(replace(calm(), used=1, holders=(Holder("main", 2.0, 87654),)))
+    HealthCheck.objects.create(**checked, ours=1, server_version="PostgreSQL 18.4")
+    page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
+    assert "server process 87654" in page
+    assert "<strong>1</strong> ours" in page
+    HealthCheck.objects.create(**checked, behind_pooler=True, server_version="PostgreSQL 18.4")
+    page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
+    assert "87654" not in page
+    # Whose connections these are is not known, and not said to be somebody else's.
+    assert "</strong> ours" not in page
+    assert "PostgreSQL 18.4 behind a pooler" in page
+
+
 def test_what_nobody_measured_is_a_dash_and_not_a_zero(viewer: User) -> None:
     beat(replace(own_pool().snapshot(), used=0, holders=(), recent_wait_time=type(own_pool().snapshot().wait_time)()))
     page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())

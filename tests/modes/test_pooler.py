@@ -1,7 +1,9 @@
 """A pool behind a PgBouncer knows it, for certain and at no cost to a checkout, and promises nothing that it can't keep."""
 
+import asyncio
 import logging
 import re
+from threading import Thread
 from time import monotonic
 from typing import Any
 
@@ -23,6 +25,7 @@ from poolmgr.targets.pgbouncer.pool import BouncerPool
 from tests.bouncer import Bouncer
 from tests.modes.behind import ALIAS, Behind
 from tests.modes.conftest import ALONE, MODES, Lead
+from tests.modes.rows import LOCK
 from tests.waiting import until
 
 
@@ -75,6 +78,33 @@ def test_what_a_borrower_has_left_is_taken_away_at_nobody_else_s_expense(
         assert behind.pool.snapshot().cleaned == 0
     told = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
     assert [each for each in told if "has left session state (SET)" in each] == told[:1]
+
+
+def test_a_validation_query_gives_up_no_lock_of_somebody_else_s(lead: Lead) -> None:
+    pool = {"validation": "query", "validation_query": "SELECT 2"}
+    with lead("session", "transaction", pool=pool) as behind, psycopg.connect(behind.url, autocommit=True) as somebody:
+        behind.value("SELECT 1")
+        somebody.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        behind.connection.close()
+        behind.value("SELECT 1")
+        assert somebody.execute("SELECT pg_advisory_unlock(%s)", [LOCK]).fetchone() == (True,)
+
+
+@pytest.mark.long
+def test_what_a_task_has_left_costs_its_connection_too(lead: Lead, bouncer: Bouncer) -> None:
+    async def visit(behind: Behind) -> str:
+        async with behind.connection.pool_for_tasks.connection() as conn:
+            zone = await (await conn.execute("SHOW TIME ZONE")).fetchone()
+            await conn.execute("SET TIME ZONE 'Asia/Kolkata'")
+        return str(zone[0])
+
+    with lead("transaction", "transaction") as behind, psycopg.connect(behind.url, autocommit=True) as somebody:
+        somebody.execute("CREATE TEMPORARY TABLE somebody_s (word text)")
+        behind.value("SELECT 1")
+        found = {asyncio.run(visit(behind)) for _ in range(3)}
+        assert "Asia/Kolkata" not in found
+        assert somebody.execute("SELECT to_regclass('pg_temp.somebody_s') IS NOT NULL").fetchone() == (True,)
+        assert behind.pool.snapshot().cleaned == 0
 
 
 def test_what_a_connection_lost_to_psycopg_alone_is_no_trace(lead: Lead, caplog: pytest.LogCaptureFixture) -> None:
@@ -155,6 +185,40 @@ def test_with_every_server_connection_taken_pinned_knows_or_says_that_it_does_no
         assert behind.value("SELECT 1") == 1  # and not the answer to what was asked before
 
 
+@pytest.mark.long
+def test_a_frozen_pgbouncer_keeps_pinned_no_longer_than_it_looks(lead: Lead, bouncer: Bouncer) -> None:  # P8
+    with lead("session", "session") as behind:
+        behind.query("SELECT 1")
+        bouncer.freeze()
+        try:
+            began = monotonic()
+            with pytest.raises(ModeError, match="could not be told"), poolmgr.pinned(ALIAS):
+                pass
+            assert monotonic() - began < 2
+        finally:
+            bouncer.thaw()
+        assert behind.value("SELECT 1") == 1
+
+
+@pytest.mark.long
+def test_who_waits_in_pgbouncer_s_queue_keeps_their_place_there(lead: Lead, bouncer: Bouncer) -> None:
+    with psycopg.connect(bouncer.behind.geturl()) as looking:
+        zone = looking.info.parameter_status("TimeZone")  # then a connect asks for nothing else
+    with lead("transaction", "transaction", pool={"connection_timeout": 20.0}, TIME_ZONE=zone) as behind:
+
+        def waits() -> list[int]:
+            rows = bouncer.console("SHOW POOLS")
+            return [row["maxwait"] for row in rows if row["database"] == "transaction" and row["cl_waiting"]]
+
+        with behind.neighbours(5):
+            asking = Thread(target=lambda: behind.value("SELECT 1"))
+            asking.start()
+            # Longer than a question to a server that is silent lasts.
+            until(lambda: max(waits(), default=0) >= 6, "the wait to be long")
+            assert registry.get(ALIAS).snapshot().create_errors == 0  # type: ignore[union-attr]
+        asking.join()
+
+
 # -- what is counted ----------------------------------------------------------------------------------------------------
 
 
@@ -198,6 +262,18 @@ def test_what_a_declared_pgbouncer_has_at_the_server_is_the_fleet_s(lead: Lead, 
             assert pooler_pids(ALIAS, [beat]) == set()
     finally:
         pool.close(5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["sqlalchemy", "sqlalchemy by asyncio", "asyncpg"])
+def test_a_check_of_another_library_s_pool_knows_it_too(bouncer: Bouncer, settings: Any, kind: str) -> None:
+    driver = {"sqlalchemy": "+psycopg", "sqlalchemy by asyncio": "+asyncpg", "asyncpg": ""}[kind]
+    for url, behind in ((bouncer.behind.geturl(), False), (bouncer.url("session"), True)):
+        declared = {"KIND": kind.split()[0], "URL": url.replace("postgresql:", f"postgresql{driver}:")}
+        settings.POOLMGR = {**settings.POOLMGR, "AGENT": False, "TARGETS": {"reports": declared}}
+        check = Probe("reports", 5.0, lambda: "SELECT 1").result(())
+        assert (check.state, check.behind_pooler) == ("ok", behind), check.message
+        registry.close("reports")
 
 
 def test_a_process_that_is_gone_is_not_said_to_hold_what_it_has_used_last(
@@ -246,7 +322,7 @@ CURSORS = {"DISABLE_SERVER_SIDE_CURSORS": True}
         ("session", "transaction", CURSORS, []),
         ("session", "transaction", {**CURSORS, "assume_role": "pg_monitor"}, ["pools by transaction: assume_role"]),
         ("session", "statement", CURSORS, ["pools by statement: each atomic() fails"]),
-        ("statement", "statement", CURSORS, []),
+        ("statement", "statement", CURSORS, ["pools by statement: what this pool's statement mode allows"]),
     ],
 )
 def test_the_check_knows_what_is_before_a_server_where_it_may_connect(

@@ -15,6 +15,8 @@ from poolmgr.exceptions import ModeError, ReleaseError
 from poolmgr.pools.forks import attend, here
 from poolmgr.secrets import disarm
 from poolmgr.targets.postgresql.managed import ManagedPool
+from poolmgr.targets.postgresql.opening import connect_soon
+from poolmgr.targets.postgresql.parameters import connection_parameters
 from poolmgr.targets.postgresql.pooler import is_shared
 from poolmgr.targets.postgresql.session import SessionEntry
 
@@ -91,7 +93,7 @@ class ExplicitWays(native.DatabaseWrapper):
             raise ModeError(_SHARED.format(self.alias))
 
     def _connect_apart(self) -> Any:
-        return self.get_new_connection(self.get_connection_params())
+        return connect_soon(**connection_parameters(self.get_connection_params(), 1.0))
 
     def _unpin(self) -> None:
         entry: SessionEntry | None = getattr(self.connection, "entry", None)

@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
-from psycopg import Connection, Error, OperationalError
+from psycopg import OperationalError
 from psycopg_pool import PoolClosed
 from psycopg_pool.pool import AddConnection, MaintenanceTask
 
@@ -24,7 +24,7 @@ from poolmgr.secrets import disarm, replica
 from poolmgr.targets.postgresql.connection import PooledConnection, adopt
 from poolmgr.targets.postgresql.leaving import LeavingPool
 from poolmgr.targets.postgresql.liveness import PATIENCE
-from poolmgr.targets.postgresql.opening import open_until, unfinished
+from poolmgr.targets.postgresql.opening import connect_soon, open_until, unfinished
 from poolmgr.targets.postgresql.parting import is_busy
 from poolmgr.targets.postgresql.pooler import is_behind_pooler, server_pid
 from poolmgr.targets.postgresql.preparing import expect_idle
@@ -191,15 +191,13 @@ class ConnectingPool(LeavingPool):
                 self.on_connect(took, error)
 
     def connect_apart(self) -> Any:
-        """A connection as the pool's that is none of them; close it. Raises ``psycopg.Error``."""
-        try:
-            return Connection.connect(self._resolve_conninfo(), **self._resolve_kwargs())
-        except Error as ex:
-            raise disarm(ex) from None
+        """A connection as the pool's that is none of them, as ``opening.connect_soon()`` has it."""
+        return connect_soon(self._resolve_conninfo(), **self._resolve_kwargs())
 
     def _entry_of(self, conn: PooledConnection, generation: int, ends: float) -> SessionEntry:
         try:
-            pid = server_pid(conn, min(PATIENCE, ends - monotonic()))
+            # A pooler whose server connections are all taken has it wait in its queue, as a borrower waits in ours.
+            pid = server_pid(conn, min(max(PATIENCE, self.timeout), ends - monotonic()))
         except BaseException:
             self._close_connection(conn)
             raise

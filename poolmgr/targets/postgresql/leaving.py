@@ -117,7 +117,7 @@ class LeavingPool(ConnectionPool[PooledConnection]):
         if not parting.gone:
             # Of a connect that was given up the pool tells elsewhere, and at every try it is too much.
             level = logging.WARNING if parting.pid else logging.INFO
-            logger.log(level, _UNSEEN, self.name, parting.pid or "(unknown)", parting.patience)
+            logger.log(level, _UNSEEN, self.name, parting.named, parting.patience)
         self.fill()
         if self.on_parted is not None:
             self.on_parted()

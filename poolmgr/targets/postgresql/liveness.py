@@ -31,7 +31,7 @@ def ask(connection: psycopg.Connection[Any], statement: str, deadline: float) ->
 
     Raises ``NoAnswer`` past the deadline and ``psycopg.OperationalError`` with its ``sqlstate`` when the statement fails.
     """
-    return _wait_for(asking(connection, statement), connection, statement, deadline)
+    return wait_for(asking(connection, statement), connection, statement, deadline)
 
 
 def validate(connection: psycopg.Connection[Any], query: str, deadline: float) -> None:
@@ -39,10 +39,11 @@ def validate(connection: psycopg.Connection[Any], query: str, deadline: float) -
 
     Raises as ``ask()``; the connection is in no transaction afterwards if it works at all.
     """
-    _wait_for(validating(connection, query), connection, query, deadline)
+    wait_for(validating(connection, query), connection, query, deadline)
 
 
-def _wait_for(steps: Steps, connection: psycopg.Connection[Any], statement: str, deadline: float) -> bytes | None:
+def wait_for(steps: Steps, connection: psycopg.Connection[Any], statement: str, deadline: float) -> bytes | None:
+    """Go through the steps of a question; past the deadline they may be gone on with."""
     poller = select.poll() if hasattr(select, "poll") else None
     while True:
         try:
@@ -92,15 +93,20 @@ def validating(connection: psycopg.Connection[Any], query: str) -> Steps:
         return (yield from asking(connection, query))
     try:
         # On lines of its own: a comment at its end must not swallow what follows.
-        return (yield from asking(connection, f"BEGIN READ ONLY;\n{query}\n;{_UNDO}"))
+        return (yield from asking(connection, f"BEGIN READ ONLY;\n{query}\n;{_undo(connection)}"))
     except psycopg.OperationalError:
         if connection.pgconn.transaction_status == pq.TransactionStatus.INERROR:
-            yield from asking(connection, _UNDO)
+            yield from asking(connection, _undo(connection))
         raise
 
 
-#: Locks of the session outlive its transactions, and nobody has the connection who could have taken one.
-_UNDO = "ROLLBACK; SELECT pg_advisory_unlock_all()"
+def _undo(connection: psycopg.Connection[Any]) -> str:
+    """Locks of the session outlive its transactions, and nobody has the connection who could have taken one.
+
+    Nor has a session that is a pooler's, where another process answers than the one that we were told of: there somebody may.
+    """
+    pid = connection.pgconn.backend_pid
+    return f"ROLLBACK; SELECT pg_advisory_unlock_all() WHERE pg_backend_pid() = {pid}"
 
 
 _FAILED = frozenset({pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE})

@@ -13,7 +13,11 @@ import psycopg
 from psycopg import pq
 from psycopg.waiting import Wait
 
+from poolmgr.secrets import disarm
+
 _Status = pq.PollingStatus
+#: Seconds.
+_SOON = 1.0
 
 
 class _Begun(threading.local):
@@ -41,6 +45,20 @@ def open_until(moment: float) -> Iterator[None]:
         yield
     finally:
         _begun.until = inf
+
+
+def connect_soon(conninfo: str = "", **parameters: Any) -> Any:
+    """A connection that is no pool's, or ``psycopg.Error`` after a second at most; looking up a name may take longer."""
+    failed: psycopg.Error | None = None
+    try:
+        with open_until(monotonic() + _SOON):
+            return Opening.connect(conninfo, **parameters)
+    except psycopg.Error as ex:
+        failed = disarm(ex)
+    finally:
+        for given_up in unfinished():
+            given_up.close()
+    raise failed
 
 
 class Opening(psycopg.Connection[Any]):

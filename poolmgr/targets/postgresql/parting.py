@@ -62,6 +62,8 @@ class Parting(_Walk):
         pgconn = connection.pgconn
         self.connection = connection
         self.pid = 0 if pgconn.status == pq.ConnStatus.BAD else pgconn.backend_pid
+        entry = getattr(connection, "entry", None)
+        self.named = "of a pooler" if entry is not None and entry.behind_pooler else self.pid or "(unknown)"
         self.gone = False
         self._over = over
         self._cuts_short = is_busy(connection) or is_cut_off(connection)

@@ -14,7 +14,7 @@ from typing import Any
 from psycopg import OperationalError
 from psycopg.pq import TransactionStatus
 
-from poolmgr.targets.postgresql.liveness import PATIENCE, NoAnswer, ask
+from poolmgr.targets.postgresql.liveness import PATIENCE, NoAnswer, Steps, ask, asking, wait_for
 
 _PID = "SELECT pg_backend_pid()"
 #: Seconds in which a server that a pooler has at hand answers.
@@ -24,7 +24,7 @@ _TURNS = (0, 1, 1, 0, 0, 1, 0, 1, 1, 1, 0, 0, 1, 0)
 
 
 def server_pid(connection: Any, seconds: float = PATIENCE) -> int:
-    """The server's process behind ``connection`` now; 0 where the server knows no such thing.
+    """The server's process behind ``connection`` now; 0 or less where the server knows no such thing.
 
     Raises ``NoAnswer`` after so many seconds, and ``psycopg.Error`` where the connection broke.
     """
@@ -40,14 +40,14 @@ def server_pid(connection: Any, seconds: float = PATIENCE) -> int:
 
 def is_behind_pooler(connection: Any, pid: int) -> bool:
     """Whether the process ``pid`` that has answered is another than the one that the connection was told of."""
-    return pid not in (0, connection.pgconn.backend_pid)
+    return pid > 0 and pid != connection.pgconn.backend_pid
 
 
 def is_shared(connection: Any, connect: Callable[[], Any]) -> bool:
     """Whether a pooler hands ``connection``'s server connection on between statements, as PgBouncer's session mode doesn't.
 
     To see that takes two that are in no transaction: ``connect`` opens others to the same place, which are closed again,
-    and both ask which process answers. Raises ``NoAnswer`` where that can't be told in about a second, and ``psycopg.Error``.
+    and both ask which process answers. Raises ``NoAnswer`` where two seconds don't tell, and ``psycopg.Error``.
     """
     if not is_behind_pooler(connection, server_pid(connection, _PROMPTLY)):
         return False
@@ -62,12 +62,20 @@ def share(connection: Any, other: Any) -> bool:
     """Whether two connections to a pooler, in no transaction, are given the same server connections. Raises as above."""
     both = (connection, other)
     first = [server_pid(connection, _PROMPTLY)]
+    question = asking(other, _PID)
     try:
-        first.append(server_pid(other, _PROMPTLY))
+        first.append(_heard(question, other))
     except NoAnswer:
-        # It stands in the pooler's queue, so that who is answered all the same has a server of its own.
         server_pid(connection, _PROMPTLY)
-        return False
+        try:
+            first.append(_heard(question, other))
+        except NoAnswer:
+            # It stands in the pooler's queue still, so that who came after it and was answered has a server of its own.
+            return False
     if first[0] == first[1]:
         return True
     return any(server_pid(both[turn], _PROMPTLY) != first[turn] for turn in _TURNS)
+
+
+def _heard(question: Steps, connection: Any) -> int:
+    return int(wait_for(question, connection, _PID, monotonic() + _PROMPTLY) or 0)

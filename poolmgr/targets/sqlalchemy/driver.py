@@ -90,11 +90,11 @@ class RecordDriver:
         """An idle connection is silent: news means that the server said good-bye, or that it broke."""
         return True
 
-    def ask(self, conn: Any, query: str, deadline: float) -> None:
-        """The dialect's ping, or another query in a transaction that is rolled back."""
+    def ask(self, conn: Any, query: str, deadline: float) -> Any:
+        """The dialect's ping, or another query in a transaction that is rolled back; what that found first."""
         cut = _Cut(conn, deadline)
         try:
-            ask(self._dialect(), conn.dbapi_connection, query)
+            return ask(self._dialect(), conn.dbapi_connection, query)
         except Exception as ex:
             if monotonic() >= deadline:
                 raise NoAnswer(f"no answer to {query} before the deadline") from ex
@@ -112,8 +112,12 @@ class RecordDriver:
         return diagnose(error)
 
 
-def ask(dialect: Any, connection: Any, query: str) -> None:
-    """The dialect's ping, or another query in a transaction that is rolled back. Raises ``Refused``, the driver's errors."""
+def ask(dialect: Any, connection: Any, query: str) -> Any:
+    """The dialect's ping, or another query in a transaction that is rolled back, of which this is the first value.
+
+    Raises ``Refused``, and the driver's errors.
+    """
+    found: Any = ()
     if query == SQLALCHEMY.defaults.validation_query:
         dialect.do_ping(connection)
     else:
@@ -122,7 +126,7 @@ def ask(dialect: Any, connection: Any, query: str) -> None:
             if dialect.name == "postgresql":
                 cursor.execute("SET TRANSACTION READ ONLY")
             cursor.execute(query)
-            cursor.fetchall()
+            found = cursor.fetchall()
         except dialect.loaded_dbapi.Error as ex:
             if dialect.is_disconnect(ex, connection, cursor):
                 raise
@@ -131,3 +135,4 @@ def ask(dialect: Any, connection: Any, query: str) -> None:
         finally:
             cursor.close()
     dialect.do_rollback(connection)
+    return found[0][0] if found else None

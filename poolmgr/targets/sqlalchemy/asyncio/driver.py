@@ -115,11 +115,11 @@ def _may_use(user: Any) -> bool:
     return is_suspended(user) or isinstance(user, sqlalchemy.Connection)
 
 
-async def ask(dialect: Any, connection: Any, query: str, seconds: float) -> None:
-    """Raises ``NoAnswer`` after so many seconds, the driver's error where the connection broke."""
+async def ask(dialect: Any, connection: Any, query: str, seconds: float) -> Any:
+    """As the sync one. Raises ``NoAnswer`` after so many seconds, the driver's error where the connection broke."""
     try:
         async with asyncio.timeout(seconds):
-            await greenlet_spawn(sync_ask, dialect, connection, query)
+            return await greenlet_spawn(sync_ask, dialect, connection, query)
     except TimeoutError as ex:
         raise NoAnswer(f"no answer to {query} within {seconds:g} s") from ex
 
