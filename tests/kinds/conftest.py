@@ -34,11 +34,11 @@ ALONE: dict[str, type[Subject]] = {
     "postgresql": Postgres,
     "postgresql-asyncio": AsyncPostgres,
     "redis": Redis,
-    "redis-asyncio": AsyncRedis,
     "sqlalchemy": Alchemy,
-    "sqlalchemy-asyncio": AsyncAlchemy,
     "asyncpg": Asyncpg,
 }
+#: The same on what asyncpg's stands on too, the core for event loops.
+ON_THAT_CORE: dict[str, type[Subject]] = {"redis-asyncio": AsyncRedis, "sqlalchemy-asyncio": AsyncAlchemy}
 TARGETS: dict[str, type[Subject]] = {
     "redis-target": RedisTarget,
     "redis-asyncio-target": AsyncRedisTarget,
@@ -49,7 +49,7 @@ TARGETS: dict[str, type[Subject]] = {
     "sqlalchemy-lent-asyncio": AsyncLent,
 }
 #: Those whose pools honour every word.
-KINDS = [*ALONE, *with_all(*TARGETS)]
+KINDS = [*ALONE, *with_all(*ON_THAT_CORE, *TARGETS)]
 
 
 @pytest.fixture(params=KINDS)
@@ -70,7 +70,7 @@ def any_subject(
 def _made(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterator[Subject]:
     if request.param in TARGETS:
         request.getfixturevalue("no_agent")
-    cls = {**ALONE, **TARGETS, "kombu": Broker}[request.param]
+    cls = {**ALONE, **ON_THAT_CORE, **TARGETS, "kombu": Broker}[request.param]
     made = cls(
         redis_server.url(DATABASE) if issubclass(cls, Redis) else pools.emptied(postgres.create_database("kinds"))
     )
