@@ -432,6 +432,40 @@ def test_process_that_has_no_use_any_more_for_what_it_wanted_says_so(db: None) -
         assert not first.budget.due()
 
 
+def test_process_that_ends_with_something_in_use_has_it_broken_off_when_its_lease_is_over(db: None) -> None:  # P6
+    """What it says with its last word is counted for the length of a lease, and it may hang for longer."""
+    with _no_rows_left():
+        world = World()
+        for _ in range(2):
+            world.start()
+        ending, other = world.processes
+        ending.pool.pending = MOST
+        ending.claim()
+        world.befall(0, "end")
+        assert (ending.pool.used, ending.pool.idle) == (MOST, 0)
+        world.wait(TTL)
+        other.pool.pending = MOST
+        other.claim()
+        world.nobody_holds_more_than_the_budget()
+        assert other.pool.used == MOST
+
+
+def test_call_that_could_not_be_answered_is_answered_by_the_next_claim(db: None) -> None:  # P6
+    """Whoever has called waits for the room, and calls nobody twice."""
+    with _no_rows_left():
+        world = World()
+        world.start()
+        process = world.processes[0]
+        process.pool.pending = 1
+        process.claim()
+        assert not process.budget.due()
+        process.budget.called()
+        world.claim_with(0, "refused")
+        assert process.budget.due()
+        process.claim()
+        assert not process.budget.due()
+
+
 @contextmanager
 def _no_rows_left() -> Iterator[None]:
     try:

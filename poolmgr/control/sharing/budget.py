@@ -11,7 +11,7 @@ from typing import Protocol
 from poolmgr.control.sharing.ledger import Answer
 from poolmgr.control.sharing.share import FLOOR, Claim
 from poolmgr.pools import registry
-from poolmgr.pools.allowance import NOTHING, Allowance
+from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.diagnosis import Diagnosis
 from poolmgr.pools.port import Load, Pool
 
@@ -152,10 +152,14 @@ class Budget:
     def claim(self) -> None:
         """Claim for every pool that has a budget. Raises ``django.db.Error``; then the last lease stands while it lasts."""
         called, self._called = self._called, False
-        for _ in range(_STEPS):
-            if self._claim_once(may_renew=not called):
-                return
-            called = True
+        try:
+            for _ in range(_STEPS):
+                if self._claim_once(may_renew=not called):
+                    return
+                called = True
+        except BaseException:
+            self._called |= called  # who called waits still
+            raise
 
     def _claim_once(self, may_renew: bool) -> bool:
         """True when nothing more is to be said at once."""
@@ -256,8 +260,11 @@ class Budget:
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def let_go(self) -> None:
-        """Serve nobody any more, and close what is idle."""
-        self._pools.set_limits(dict.fromkeys(self._known, NOTHING))
+        """Serve nobody any more, and close what is idle; what is in use has until the lease is over."""
+        now = self._clock()
+        # Without one, it is what ran before there was a budget.
+        over = self._over if self._serial else now + OVER * self._length
+        self._pools.set_limits(dict.fromkeys(self._known, Allowance(0, now, over)))
 
     @property
     def holds_anything(self) -> bool:
