@@ -36,3 +36,17 @@ def test_what_views_of_tasks_hold_comes_back_also_when_clients_hang_up(  # P2 P3
             assert (seen["reclaimed"], seen["left_behind"]) == (0, 0), seen
         # Who waits for a model holds nothing: more of them than there are connections, all at once.
         it.serve(["streams"], turns=4 * MAX_SIZE)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", SERVERS)
+def test_what_they_hold_behind_a_middleware_that_is_not_async_comes_back_too(  # P2 P3 P4 P6
+    postgres: EmbeddedPostgres, tmp_path: Path, server: str
+) -> None:
+    url = str(postgres.create_database("async_django"))
+    with site(server, "tasks", url, tmp_path / "log", "tests.async_django.site.views.SyncMiddleware") as it:
+        for mode in ("session", "transaction"):
+            it.figures(f"mode={mode}")
+            it.serve(KINDS, turns=6)
+            until(it.is_quiet, lambda: f"all to be back: {it.figures()}", timeout=3.0 + 5.0)
+            assert it.figures()["left_behind"] == 0

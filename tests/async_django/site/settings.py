@@ -9,8 +9,8 @@ SECRET_KEY = "only-for-tests-only-for-tests"
 ALLOWED_HOSTS = ["*"]
 HALF = os.environ["HALF"]
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.postgres"]
-# It is not async, so that Django runs each view in another task than what it streams.
-MIDDLEWARE = ["tests.async_django.site.views.SyncMiddleware"]
+# One that is not async has Django run each view in another task than what it streams.
+MIDDLEWARE = os.environ["MIDDLEWARE"].split()
 USE_TZ = True
 ROOT_URLCONF = "tests.async_django.site.views"
 ASGI_APPLICATION = "tests.async_django.site.asgi.application"
