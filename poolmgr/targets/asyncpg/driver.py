@@ -17,6 +17,7 @@ from poolmgr.pools.core.driver import NoAnswer, Refused
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.diagnosis import Diagnosis
 from poolmgr.pools.sockets import Ear
+from poolmgr.pools.sql.processes import process_of
 from poolmgr.targets.asyncpg.connection import Tracked
 from poolmgr.targets.asyncpg.diagnosis import diagnose, is_of_the_server
 from poolmgr.targets.asyncpg.errors import ERRORS
@@ -74,7 +75,7 @@ class AsyncpgDriver:
         return conn.fileno()
 
     def server_id(self, conn: Tracked) -> int:
-        return int(conn.get_server_pid())
+        return process_of(int(conn.get_server_pid()))
 
     def gone(self, conn: Tracked) -> bool:
         return conn.gone()
