@@ -248,6 +248,7 @@ def test_a_pause_is_given_again_when_somebody_else_resumes_and_a_resume_is_given
 def test_a_pause_of_the_whole_by_somebodys_console_is_told_where_it_can_be_seen(
     bouncer: Bouncer, manage: Callable[..., BouncerPool]
 ) -> None:
+    asked = bouncer.directory.with_suffix(".log").read_text().count("ERROR invalid command 'SHOW STATE'")
     pool = manage(bouncer)
     seen(pool)
     bouncer.console("PAUSE")
@@ -256,10 +257,14 @@ def test_a_pause_of_the_whole_by_somebodys_console_is_told_where_it_can_be_seen(
             until(lambda: pool.problem, "it to be told")
             told = "is paused as a whole, by its console: RESUME there ends that"
             assert pool.problem == f"PgBouncer at {pool.address} {told}"
-        else:  # which has no list that says so
+        else:  # which has no list that says so, and would log each question
             last = pool.instances[0].picture
             until(lambda: pool.instances[0].picture is not last, "another round")
             assert pool.problem == ""
+            assert (
+                bouncer.directory.with_suffix(".log").read_text().count("ERROR invalid command 'SHOW STATE'")
+                <= asked + 1
+            )
         # Its databases are not.
         assert not pool.paused
     finally:

@@ -99,6 +99,7 @@ class Console:
     def __init__(self, url: str, target: str) -> None:
         self._url, self._target = url, target
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
+        self._unknown: set[str] = set()
         self.late = False
 
     @contextmanager
@@ -124,13 +125,16 @@ class Console:
         return self._open().execute(f"SHOW {what}").fetchall()
 
     def rows_if_known(self, what: str) -> list[dict[str, Any]]:
-        """The same, and nothing from a version that has no such list."""
+        """The same, and nothing from a version that has no such list, which is asked once: it logs that as an error."""
+        if what in self._unknown:
+            return []
         try:
             return self.rows(what)
         except psycopg.errors.ProtocolViolation as error:
-            if _UNKNOWN.search(str(error)):
-                return []
-            raise
+            if not _UNKNOWN.search(str(error)):
+                raise
+        self._unknown.add(what)
+        return []
 
     def order(self, command: str) -> str:
         """Have it carry out a command; the tag that it answers with. Raises psycopg's error where it refuses."""
@@ -141,6 +145,7 @@ class Console:
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
+        self._unknown.clear()  # it may be a newer one by the next time
         if connection is not None:
             with suppress(Exception):
                 connection.close()
