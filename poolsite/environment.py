@@ -82,6 +82,13 @@ def sqlalchemy_url(name: str, otherwise: str) -> str:
     return Secret(f"postgresql+psycopg://{text(given).partition('://')[2]}")
 
 
+def pgbouncer_url(name: str = "PGBOUNCER_URL") -> str:
+    """The URL of a console, or "" when there is no PgBouncer."""
+    if text(name, ""):
+        _postgres_url(name)
+    return Secret(text(name, ""))
+
+
 def redis_url(name: str = "REDIS_URL", **options: int) -> str:
     """The URL, or "" when there is no Redis; with redis-py's ``options``, unless it has them."""
     value = text(name, "")

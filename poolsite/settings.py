@@ -102,6 +102,15 @@ CELERY_TARGETS = {
     },
 }
 
+# Where it is before a database of the site; its databases have the names that the site gives them.
+PGBOUNCER = {
+    "bouncer": {
+        "KIND": "pgbouncer",
+        "URL": env.pgbouncer_url(),
+        "DATABASES": [DATABASES["default"]["NAME"]],
+    },
+}
+
 POOLMGR = {
     # Where push and heartbeats go; without it they are rows of the database.
     "REDIS_URL": REDIS_URL or None,
@@ -121,6 +130,7 @@ POOLMGR = {
             "POOL": {"max_size": 4, "connection_timeout": 5},
         },
         **(CELERY_TARGETS if REDIS_URL else {}),
+        **(PGBOUNCER if env.pgbouncer_url() else {}),
     },
 }
 

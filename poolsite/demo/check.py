@@ -17,13 +17,14 @@ from .site import Options, Site
 FAST: dict[str, object] = {"fsync": "off", "full_page_writes": "off"}
 
 
-def check() -> int:
+def check(with_pgbouncer: bool = False) -> int:
     """0 when every step came out right, else 1."""
     # Passable for others, because the server may run as another account; what is secret in it is not readable.
     directory = Path(tempfile.mkdtemp(prefix="poolmgr-check-"))
     directory.chmod(0o711)
     began = time.monotonic()
-    site = Site(Options(directory, port=None, postgres_settings=FAST), say=lambda line: None)
+    options = Options(directory, port=None, postgres_settings=FAST, with_pgbouncer=with_pgbouncer)
+    site = Site(options, say=lambda line: None)
     try:
         ok = _run(MainJob(site).steps(), site)
         ok = _step("everything stops, no process is left", site.stop_and_verify, site) and ok
@@ -31,6 +32,8 @@ def check() -> int:
         site.stop()
         if site.postgres:
             site.postgres.destroy()
+        if site.pgbouncer:
+            site.pgbouncer.destroy()
         shutil.rmtree(directory, ignore_errors=True)
     print(f"self-check: {'ok' if ok else 'FAILED'} in {time.monotonic() - began:.1f} s")
     return 0 if ok else 1

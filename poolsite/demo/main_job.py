@@ -43,6 +43,8 @@ class MainJob:
         """In this order: each builds on what the ones before left, and is named when those are done."""
         yield "PostgreSQL and Redis start", self.start_servers
         yield "the database is migrated, the documents are loaded", self.prepare
+        if self.site.pgbouncer:
+            yield "PgBouncer starts on the files that manage.py pgbouncer config writes", self.start_pgbouncer
         yield "web, answers, console, Celery worker and beat start, the site answers", self.start_processes
         yield "a search answers alike through ORM, SQLAlchemy and asyncpg, as page and JSON", self.search
         yield "so does the ASGI server, whose views await", self.search_by_awaiting
@@ -58,6 +60,9 @@ class MainJob:
             )
             yield f"{it}: so is the next edit", partial(self.operator.edit, target)
             yield f"{it}: a recycle through Celery replaces every connection", partial(self.operator.recycle, target)
+            if kind.elsewhere:
+                yield f"{it}: its card has a verdict", partial(self.operator.judge, target)
+                yield f"{it}: paused it serves nobody, resumed those who waited", partial(self.operator.pause, target)
         yield "no request failed meanwhile", self.no_request_failed
         yield "poolcheck exits 0", self.poolcheck
         # Last: that requests waited long is news to poolcheck for a minute.
@@ -71,6 +76,10 @@ class MainJob:
 
     def prepare(self) -> list[str]:
         return self.site.prepare(quiet=True)
+
+    def start_pgbouncer(self) -> list[str]:
+        self.site.start_pgbouncer()
+        return []
 
     def start_processes(self) -> list[str]:
         self.site.start_processes()
@@ -169,9 +178,10 @@ class MainJob:
             # Each child of the worker takes a task at a time: several at once reach all of them.
             for _ in range(options.concurrency * 2):
                 self.operator.order("check_targets", expires=10)
-            return all(
+            led = [target for target, kind in self.targets.items() if kind.elsewhere]
+            return all(self._roles(target) for target in led) and all(
                 self._roles(target).count(role) >= count
-                for target in self.targets
+                for target in self.targets.keys() - led
                 for role, count in wanted.items()
                 if role == "web" or target in IN_WORKERS
             )

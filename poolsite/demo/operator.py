@@ -1,11 +1,13 @@
 """What an operator does with a target of whatever kind, by the admin and through Celery: a profile, an edit, a recycle."""
 
 import re
+import threading
 import time
 from html import unescape
 from typing import Any
 from urllib.parse import quote
 
+import psycopg
 from celery import Celery
 
 from poolmgr.pools.kinds import Kind
@@ -133,6 +135,56 @@ class Operator:
         )
         now = self.fleet(target)
         return [f"{name_of(process)}: {_told(process)} -> {_told(now[uid])}" for uid, process in before.items()]
+
+    # -- what only a server that keeps its own pools has ---------------------------------------------------------------
+
+    def judge(self, target: str) -> list[str]:
+        page = self.browser.get("/pools/").text
+        card = re.search(rf'aria-label="{re.escape(target)}">(.*?)</section>', page, re.DOTALL)
+        said = re.search(r'<p class="pm-sentence">(.*?)</p>', card[1]) if card else None
+        if said is None:
+            raise Failed(f"the dashboard has no card with a verdict of {target}")
+        [state] = [each["verdict"]["state"] for each in self._views() if each["target"] == target]
+        expect(state in ("ok", "warning"), f"the verdict of {target} is {state}: {unescape(said[1])}")
+        return [f"{state}: {unescape(said[1])}"]
+
+    def pause(self, target: str) -> list[str]:
+        """By the buttons of the dashboard. Somebody asks meanwhile, and is served by the resume."""
+        self._command("pause", target)
+        await_that(
+            lambda: self._statuses(target) == {"paused"}, PATIENCE, lambda: f"{target} is {self._statuses(target)}"
+        )
+        served: list[Any] = []
+        waiting = threading.Thread(target=lambda: served.append(self._ask_through()))
+        waiting.start()
+        await_that(lambda: self._pending(target) > 0, PATIENCE, lambda: f"nobody waits at {target}")
+        expect(not served, f"somebody was served by {target} while it was paused")
+        self._command("resume", target)
+        waiting.join(PATIENCE)
+        expect(served == [(1,)], f"who waited at {target} was not served: {served}")
+        await_that(
+            lambda: self._statuses(target) == {"open"}, PATIENCE, lambda: f"{target} is {self._statuses(target)}"
+        )
+        return []
+
+    def _ask_through(self) -> Any:
+        with psycopg.connect(self.site.environment["REPORTS_DATABASE_URL"], connect_timeout=PATIENCE) as connection:
+            return connection.execute("SELECT 1").fetchone()
+
+    def _command(self, kind: str, target: str) -> None:
+        page = self.browser.get(f"/pools/confirm/?kind={kind}&target={quote(target, safe='')}")
+        sent = self.browser.post("/pools/command/", page.form())
+        expect(sent.status == 200 and "Sent:" in sent.text, f"{kind} of {target} was answered with {sent.status}")
+
+    def _views(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.browser.get("/pools/fleet.json").json()["targets"]
+        return found
+
+    def _statuses(self, target: str) -> set[str]:
+        return {pool["status"] for process in self.fleet(target).values() for pool in process["pools"]}
+
+    def _pending(self, target: str) -> int:
+        return sum(pool["pending"] for process in self.fleet(target).values() for pool in process["pools"])
 
 
 def name_of(process: dict[str, Any]) -> str:

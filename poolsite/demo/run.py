@@ -19,7 +19,7 @@ def main() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     try:
-        return check() if given.check else demo(_options(given))
+        return check(given.with_pgbouncer) if given.check else demo(_options(given))
     except ProcessError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -33,6 +33,7 @@ def demo(options: Options) -> int:
         try:
             site.start_servers()
             site.prepare()
+            site.start_pgbouncer()
             print("Starting web, answers, console, Celery worker and beat")
             site.start_processes()
             site.start_traffic()
@@ -72,6 +73,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--check", action="store_true", help="do the main job once on servers of its own, then stop; exits 0 or 1"
     )
+    parser.add_argument(
+        "--with-pgbouncer",
+        action="store_true",
+        help="put a PgBouncer before the database of the figures, managed by the same pages; it must be installed",
+    )
     parser.add_argument("--port", type=_port, default=8000, help="of the site (default 8000)")
     parser.add_argument("--console-port", type=_port, help="of the console's own process (default: any that is free)")
     parser.add_argument("--answers-port", type=_port, help="of the ASGI server (default: any that is free)")
@@ -98,6 +104,7 @@ def _options(given: argparse.Namespace) -> Options:
         redis_url=os.environ.get("REDIS_URL", ""),
         postgres_port=given.postgres_port,
         redis_port=given.redis_port,
+        with_pgbouncer=given.with_pgbouncer,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from . import own_servers
+from .pgbouncer import OwnPgBouncer
 from .ports import HOST, free_port, is_taken
 from .processes import Child, ProcessError
 from .secret import kept_secret
@@ -41,6 +42,7 @@ class Options:
     postgres_port: int | None = None
     redis_port: int | None = None
     postgres_settings: dict[str, object] = field(default_factory=dict)
+    with_pgbouncer: bool = False
 
 
 class Site:
@@ -53,6 +55,7 @@ class Site:
         self.logs = self.directory / "logs"
         self.postgres: EmbeddedPostgres | None = None
         self.redis: EmbeddedRedis | None = None
+        self.pgbouncer: OwnPgBouncer | None = None
         self.children: list[Child] = []
         self.port = options.port or free_port()
         self.console_port = options.console_port or free_port()
@@ -88,6 +91,9 @@ class Site:
 
     def start_servers(self) -> None:
         self._take_directory()
+        if self.options.with_pgbouncer:
+            # First, so that a machine without one is told at once.
+            self.pgbouncer = OwnPgBouncer(self.directory / "pgbouncer", self.logs / "pgbouncer.log")
         ports = {"--port": self.port, "--console-port": self.console_port, "--answers-port": self.answers_port}
         for switch, port in ports.items():
             if is_taken(port):
@@ -137,6 +143,13 @@ class Site:
             reason = f"\n{done.stdout}" if quiet else " the reason stands above."
             raise ProcessError(f"the database could not be prepared:{reason}")
         return done.stdout.splitlines()[-1:] if quiet else []
+
+    def start_pgbouncer(self) -> None:
+        """Where one is wanted. Once the database is prepared: the profile that its files follow is there."""
+        if self.pgbouncer:
+            self.pgbouncer.write(self.environment, ROOT)
+            self.pgbouncer.start()
+            self.say(f"PgBouncer: port {self.pgbouncer.port}, files in {self._shown(self.pgbouncer.directory)}")
 
     def start_processes(self) -> None:
         """Web, answers, console, Celery worker and beat; returns once the site, its answers and its console answer."""
@@ -194,6 +207,8 @@ class Site:
         for child in reversed(self.children):
             child.stop(timeout=max(0.1, deadline - time.monotonic()))
         self.children.clear()
+        if self.pgbouncer:
+            self.pgbouncer.stop()
         if self.redis:
             self.redis.stop()
         if self.postgres:
@@ -215,7 +230,7 @@ class Site:
         return []
 
     def _all(self) -> list[Child]:
-        servers = [server.child for server in (self.postgres, self.redis) if server]
+        servers = [server.child for server in (self.postgres, self.redis, self.pgbouncer) if server]
         return [*self.children, *(child for child in servers if child)]
 
     # -- parts ---------------------------------------------------------------------------------------------------------
@@ -236,8 +251,15 @@ class Site:
     def _environment(self) -> dict[str, str]:
         database = self.options.database_url or (self.postgres.url(DATABASE) if self.postgres else "")
         broker = self.options.redis_url or (self.redis.url() if self.redis else "")
+        through = {}
+        if self.pgbouncer:
+            through = {
+                "PGBOUNCER_URL": self.pgbouncer.console_url,
+                "REPORTS_DATABASE_URL": self.pgbouncer.url(database),
+            }
         return {
             **os.environ,
+            **through,
             "DJANGO_SETTINGS_MODULE": "poolsite.settings",
             "SECRET_KEY": kept_secret(self.directory / "secret-key", 48),
             "ALLOWED_HOSTS": f"{HOST},localhost",
