@@ -17,12 +17,13 @@ from .processes import Child, ProcessError
 from .secret import kept_secret
 
 ADMIN = "boss"
+#: Debian has it where only an administrator's PATH leads.
+PROGRAMS = ("pgbouncer", "/usr/sbin/pgbouncer")
 
 
 def installed() -> str:
     """The program's path."""
-    # Debian has it where only an administrator's PATH leads.
-    found = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
+    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if found is None:
         raise ProcessError(
             "--with-pgbouncer needs PgBouncer, and none is installed: Debian has it as the package pgbouncer."
