@@ -32,12 +32,18 @@ class Request(NamedTuple):
 
 
 class Crowd:
-    """The processes of one site. ``database`` is its entry of DATABASES, ``poolmgr`` its setting of that name."""
+    """The processes of one site. ``database`` is its entry of DATABASES, ``poolmgr`` its setting of that name.
 
-    def __init__(self, directory: Path, database: Mapping[str, Any], poolmgr: Mapping[str, Any]) -> None:
+    Every so many seconds, in the mean, a burst of requests comes to one of them: the traffic is that of the site, however
+    many there are.
+    """
+
+    def __init__(
+        self, directory: Path, database: Mapping[str, Any], poolmgr: Mapping[str, Any], every: float = 1.0
+    ) -> None:
         directory.mkdir()
-        self._directory = directory
-        self.pace = Pace(directory)
+        self._directory, self._every = directory, every
+        self._pace = Pace(directory)
         told = {"BENCH_DATABASE": json.dumps(database), "BENCH_POOLMGR": json.dumps(poolmgr)}
         with (directory / "log").open("w") as log:
             self._parent = subprocess.Popen(
@@ -56,15 +62,21 @@ class Crowd:
 
     def fork(self, number: int, seconds: float) -> None:
         """So many more, one after the other within ``seconds``."""
-        self.living += self._tell(f"fork {number} {seconds}")
-        self._made += number
+        for _ in range(number):
+            self.living.append(int(self._tell("fork")))
+            self._made += 1
+            self._share_traffic()
+            sleep(seconds / number)
 
     def end(self, number: int, seconds: float) -> None:
         """Have the oldest end in good order, one after the other within ``seconds``."""
-        for pid in self.living[:number]:
-            os.kill(pid, signal.SIGTERM)
+        for _ in range(number):
+            os.kill(self.living.pop(0), signal.SIGTERM)
+            self._share_traffic()
             sleep(seconds / number)
-        del self.living[:number]
+
+    def _share_traffic(self) -> None:
+        self._pace.seconds = self._every * max(1, len(self.living))
 
     def leave(self) -> list[Request]:
         """End all, and what they saw."""
@@ -86,14 +98,14 @@ class Crowd:
             self._parent.kill()
             self._parent.wait()
 
-    def _tell(self, line: str) -> list[int]:
+    def _tell(self, line: str) -> str:
         assert self._parent.stdin
         assert self._parent.stdout
         self._parent.stdin.write(line + "\n")
         self._parent.stdin.flush()
         if not (answer := self._parent.stdout.readline()):
             raise ProcessError(f"the site's parent process ended: {self._log()}")
-        return list(json.loads(answer))
+        return answer
 
     def _log(self) -> str:
         return (self._directory / "log").read_text()[-2000:]

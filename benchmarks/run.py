@@ -174,7 +174,8 @@ def _show(document: Path, about: dict[str, str], found: list[Measurement]) -> No
     if not ends:
         raise SystemExit(f"{document} has no place for figures, from {BEGINS} to {ENDS}")
     servers = f"PostgreSQL {about['PostgreSQL']}, PgBouncer {about['PgBouncer']}"
-    origin = f"Of {about['date']}, by `{about['command']}`: {about['processor']}; {servers}."
+    machine = f"{about['processor']}, load average {about['load average at the start']}"
+    origin = f"Of {about['date']}, by `{about['command']}`: {machine}; {servers}."
     figures = "\n\n".join([BEGINS, origin, *(each.markdown() for each in found), ENDS])
     document.write_text(before + figures + after)
 

@@ -27,8 +27,8 @@ def _about(scale: Scale) -> str:
         f" each process in bursts of 1 to {THREADS}, one in {PACE:g} s in the mean, whether or not those before are served;"
         f" each has a query of {WORK * 1e3:g} ms. *Wait*: what a request took beyond that. *Failed*: those that got an error,"
         f" of all. *Most*: at any instant of those looked at, {1 / LOOK:.0f} a second. A deploy makes as many new processes,"
-        f" to which half of the traffic goes, and {scale.together:g} s later ends the old ones; in quarters, a quarter at a"
-        " time."
+        f" which take over a part of the traffic each, and {scale.together:g} s later ends the old ones; in quarters, a"
+        " quarter at a time."
     )
 
 

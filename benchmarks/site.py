@@ -1,7 +1,7 @@
 """A site's processes, each a fork of one that has loaded everything, as servers do: python -m benchmarks.site DIRECTORY.
 
-It reads lines: ``fork 40 0.5`` makes 40 within half a second and answers with their pids. A process serves requests until
-SIGTERM, and leaves what it saw in the directory. ``migrate`` makes the tables. All end with the standard input.
+It reads lines, and answers each: ``fork`` makes one and tells its pid, ``migrate`` makes the tables. A process serves
+requests until SIGTERM, and leaves what it saw in the directory. All end with the standard input.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ import django
 from django.core.management import call_command
 from django.db import connections
 
+import poolmgr
+
 #: Requests come in bursts of one to so many, each of which has a thread; how long their query takes, in seconds.
-THREADS, WORK = 10, 0.05
+THREADS, WORK = 10, 0.1
 PACE = "pace"
 
 
@@ -95,20 +97,19 @@ def main(directory: Path) -> None:
     django.setup()
     # What a site that is loaded before the fork has loaded by then.
     import_module("poolmgr.control.store.redis")
+    with poolmgr.unpooled(), connections["default"].cursor() as cursor:
+        cursor.execute("SELECT 1")
+    connections.close_all()
     gc.freeze()
     children: list[int] = []
     try:
         for line in sys.stdin:
-            command, *words = line.split()
-            if command == "migrate":
-                call_command("migrate", verbosity=0)
-                _answer([])
+            if line.strip() == "fork":
+                children.append(_fork(directory, len(children)))
+                print(children[-1], flush=True)
             else:
-                number, seconds = int(words[0]), float(words[1])
-                for _ in range(number):
-                    children.append(_fork(directory, len(children)))
-                    time.sleep(seconds / number)
-                _answer(children[-number:])
+                call_command("migrate", verbosity=0)
+                print("migrated", flush=True)
     finally:
         for pid in children:
             with suppress(ProcessLookupError):
@@ -126,10 +127,6 @@ def _fork(directory: Path, number: int) -> int:
     finally:
         # There is no way back into the parent's loop.
         os._exit(0)
-
-
-def _answer(pids: list[int]) -> None:
-    print(json.dumps(pids), flush=True)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.bouncer import Bouncer
 
 #: Seconds that a request waits for a connection, and that pass between two bursts of a process.
-PATIENCE, PACE = 3.0, 1.0
+PATIENCE, PACE = 3.0, 2.0
 EMPTY = "empty"
 
 
@@ -34,16 +34,16 @@ class Scale:
     room: int
     clients: int
     budget: int
-    warm: float = 3.0
+    coming: float = 4.0
+    warm: float = 1.0
     steady: float = 4.0
-    coming: float = 1.0
-    together: float = 2.0
-    going: float = 1.5
+    together: float = 1.0
+    going: float = 2.0
     after: float = 1.0
 
 
 FULL = Scale(processes=40, server=60, room=45, clients=400, budget=300)
-QUICK = Scale(10, 20, 12, 100, 75, warm=1.0, steady=1.5, coming=0.4, together=0.8, going=0.4, after=0.4)
+QUICK = Scale(10, 20, 12, 100, 75, coming=0.8, warm=0.6, steady=1.5, together=0.4, going=0.4, after=0.4)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ class Servers:
                     poolmgr["TARGETS"] = {
                         "bouncer": {"KIND": "pgbouncer", "URL": console, "DATABASES": ["app"], "POOL": pool}
                     }
-            crowd = Crowd(self._directory / name, self._database(url, way), poolmgr)
+            every = PACE / self._scale.processes
+            crowd = Crowd(self._directory / name, self._database(url, way), poolmgr, every)
             stack.callback(crowd.kill)
             return self._watch(way, crowd, console)
 
@@ -146,7 +147,6 @@ class Servers:
 
 def _through(way: Way, crowd: Crowd, scale: Scale) -> tuple[Phase, Phase]:
     """A steady time and a deploy."""
-    crowd.pace.seconds = PACE
     crowd.fork(scale.processes, scale.coming)
     sleep(scale.warm)
     began = monotonic()
@@ -154,11 +154,8 @@ def _through(way: Way, crowd: Crowd, scale: Scale) -> tuple[Phase, Phase]:
     deploying = monotonic()
     some = scale.processes // way.batches
     for _ in range(way.batches):
-        # The traffic stays what it was.
-        crowd.pace.seconds = PACE * (scale.processes + some) / scale.processes
         crowd.fork(some, scale.coming / way.batches)
         sleep(scale.together / way.batches)
         crowd.end(some, scale.going / way.batches)
-        crowd.pace.seconds = PACE
     sleep(scale.after)
     return Phase(began, deploying), Phase(deploying, monotonic())
