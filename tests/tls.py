@@ -40,20 +40,29 @@ class Authority:
 
 
 class TlsFront:
-    """Speaks TLS at 127.0.0.1:`port` and passes on what is said to the server at `to`, and its end too."""
+    """Speaks TLS at 127.0.0.1:`port` and passes on what is said to the server at `to`, and its end too.
 
-    def __init__(self, to: int, context: ssl.SSLContext) -> None:
+    With `asked` it begins as PostgreSQL does, in plain text and with the question whether it may.
+    """
+
+    def __init__(self, to: int, context: ssl.SSLContext, *, asked: bool = False) -> None:
         self._to = to
+        self._asked = context if asked else None
         self._loop = asyncio.new_event_loop()
-        self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, HOST, 0, ssl=context))
+        begun = asyncio.start_server(self._serve, HOST, 0, ssl=None if asked else context)
+        self._server = self._loop.run_until_complete(begun)
         self.port = int(self._server.sockets[0].getsockname()[1])
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            if self._asked is not None:
+                await reader.readexactly(8)
+                writer.write(b"S")
+                await writer.start_tls(self._asked)
             behind = await asyncio.open_connection(HOST, self._to)
-        except OSError:
+        except (OSError, EOFError):
             writer.close()
             return
         await asyncio.gather(self._pump(reader, behind[1]), self._pump(behind[0], writer))

@@ -1,4 +1,4 @@
-"""Real processes of max_size 10 share a budget of 12 to a cache, or to a declared engine."""
+"""Real processes of max_size 10 share a budget of 12 to a cache, to a declared engine, or by asyncpg."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUDGET = 12
 #: Of the run's Redis, the database whose clients are the fleet's.
 DATABASE = 6
 #: What is dear, and what of it every run tries.
-KINDS = first_always("redis", "sqlalchemy")
+KINDS = first_always("redis", "sqlalchemy", "asyncpg")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,8 @@ def where(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_serv
     """What tells a process of the fleet of its target."""
     if request.param == "redis":
         return {"CACHE_URL": redis_server.url(DATABASE)}
-    return {"ENGINE_URL": str(postgres.create_database("shared"))}
+    variable = "ENGINE_URL" if request.param == "sqlalchemy" else "VECTORS_URL"
+    return {variable: str(postgres.create_database("shared"))}
 
 
 @pytest.fixture

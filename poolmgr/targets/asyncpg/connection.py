@@ -134,13 +134,22 @@ class Tracked(Noting):
         if (slot := self.slot) is not None:
             slot.has_news = _broken
         with self._ear_lock:
-            if self.parted or self._protocol is None or (fileno := self.fileno()) < 0:
+            if self.parted or self._protocol is None:
+                return
+            if (fileno := self.fileno()) < 0:
+                self._stop_unheard()
                 return
             self.parted = True
             with suppress(OSError):
                 self._ear = Ear(fileno)
                 if self._may_run_on():
                     self._ear.stop = self._stop()
+
+    def _stop_unheard(self) -> None:
+        # uvloop closes its sockets before it says so.
+        if self._may_run_on() and (stop := self._stop()) is not None:
+            self.parted = True
+            self.stopped = break_off(stop, int)
 
     def _may_run_on(self) -> bool:
         if self._protocol.is_connected():

@@ -43,14 +43,23 @@ def listen_for_the_end(record: Any, driver_s: Any, used: bool) -> None:
     """Called when the record's connection is about to be closed: ``record.ear`` hears the server's end, and has it stop."""
     if not here:
         attend()
+    if (fileno := fileno_of(driver_s)) < 0:
+        _stop_unheard(record, driver_s, used)
+        return
     try:
-        ear = Ear(fileno_of(driver_s))
+        ear = Ear(fileno)
     except OSError:
         return  # in a forked child what runs is the parent's
     if getattr(record, "slot", None) is not None:
         ear.stop = stop_of(driver_s, used)
     if record.__dict__.setdefault("ear", ear) is not ear:
         ear.close()  # somebody closes it already
+
+
+def _stop_unheard(record: Any, driver_s: Any, used: bool) -> None:
+    # uvloop closes its sockets before asyncpg hears of it, and then nobody hears the server's end.
+    if used and getattr(record, "slot", None) is not None and hasattr(driver_s, "get_server_pid"):
+        record.stopped = break_off(_asyncpg_s(driver_s), int)
 
 
 def has_ended(record: Any, deadline: float) -> bool:

@@ -5,6 +5,7 @@
 It ends when its stdin does, with a line of how many queries it has served and how the others failed.
 """
 
+import asyncio
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ django.setup()
 from django.db import connections  # noqa: E402
 
 import poolmgr  # noqa: E402
+import poolmgr.aio  # noqa: E402
 
 told = {"threads": 0, "hold": 0.05, "pause": 0.0}
 stopped = threading.Event()
@@ -54,7 +56,20 @@ def use_engine() -> None:
         connection.exec_driver_sql("SELECT 1")
 
 
-WAYS = {"WORK_URL": use_database, "CACHE_URL": use_cache, "ENGINE_URL": use_engine}
+def use_vectors() -> None:
+    asyncio.run_coroutine_threadsafe(query_vectors(), loop).result()
+
+
+async def query_vectors() -> None:
+    async with poolmgr.aio.pool("work").acquire() as conn:
+        await conn.fetchval("SELECT 1")
+        await asyncio.sleep(told["hold"])
+        await conn.fetchval("SELECT 1")
+
+
+loop = asyncio.new_event_loop()
+threading.Thread(target=loop.run_forever, daemon=True).start()
+WAYS = {"WORK_URL": use_database, "CACHE_URL": use_cache, "ENGINE_URL": use_engine, "VECTORS_URL": use_vectors}
 use = next(way for name, way in WAYS.items() if os.environ.get(name))
 
 

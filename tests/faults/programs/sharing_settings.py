@@ -1,6 +1,6 @@
 """A site with a target whose budget it shares, and a control database elsewhere; the environment says where, as JSON.
 
-The target is the database alias "work", the cache or the engine "work", whichever has a URL.
+The target is the database alias "work", the cache, or what is declared as "work", whichever has a URL.
 """
 
 import json
@@ -23,6 +23,9 @@ if _URL := os.environ.get("CACHE_URL"):
 if _URL := os.environ.get("ENGINE_URL"):
     _URL = f"{_URL.replace('postgresql:', 'postgresql+psycopg:')}?application_name={_NAME}"
     POOLMGR["TARGETS"] = {"work": {"KIND": "sqlalchemy", "URL": _URL, "POOL": _POOL}}
+if _URL := os.environ.get("VECTORS_URL"):
+    _OPTIONS = {"server_settings": {"application_name": _NAME}}
+    POOLMGR["TARGETS"] = {"work": {"KIND": "asyncpg", "URL": _URL, "POOL": _POOL, "OPTIONS": _OPTIONS}}
 
 DATABASES = {
     "default": database(os.environ["CONTROL_URL"], pool={"min_size": 0, "max_size": 2}, application_name=_NAME),
