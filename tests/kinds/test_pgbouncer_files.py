@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
+from psycopg import sql
 
 from poolmgr.control import agent
 from poolmgr.control.editing import profiles
@@ -50,18 +52,23 @@ def declare(settings: Any) -> Callable[..., None]:
 def site(postgres: EmbeddedPostgres) -> Iterator[Callable[..., None]]:
     """site(reports={"NAME": …}): more aliases of the site's, over those of the test's database."""
     before = connections.settings
-    made: list[str] = []
+    made: set[str] = set()
 
     def make(**given: dict[str, Any]) -> None:
         for alias, values in given.items():
+            if alias in made:
+                forget(alias)
             connections.settings[alias] = {**before["default"], "TEST": before["default"]["TEST"], **values}
-            made.append(alias)
+            made.add(alias)
 
-    yield make
-    for alias in made:
+    def forget(alias: str) -> None:
         connections[alias].close()
         del connections[alias]
         del connections.settings[alias]
+
+    yield make
+    for alias in made:
+        forget(alias)
 
 
 def config(*options: str) -> tuple[str, str]:
@@ -177,6 +184,46 @@ def test_verifiers_are_taken_where_the_account_may_read_them_and_clients_log_in_
         client.execute("SELECT 1")
 
 
+@pytest.mark.long
+def test_whatever_stands_in_a_password_its_user_is_let_in(
+    bouncer: Bouncer, declare: Any, site: Any, postgres: EmbeddedPostgres
+) -> None:
+    secret = """p"a'ss \\ w=rd ;#%ü"""
+    declare(bouncer)
+    with psycopg.connect(postgres.superuser_url(), autocommit=True) as console:
+        console.execute(sql.SQL("CREATE ROLE odd LOGIN PASSWORD {}").format(sql.Literal(secret)))
+    try:
+        site(app={**behind(bouncer), "USER": "odd", "PASSWORD": secret})
+        shown, _ = config("--write", "--reload")
+        assert secret not in shown
+        where = {"host": "127.0.0.1", "port": bouncer.port, "user": "odd", "password": secret, "dbname": "app"}
+        with psycopg.connect(**where, connect_timeout=5) as client:
+            assert client.execute("SELECT current_user::text").fetchone() == ("odd",)
+        with pytest.raises(CommandError, match="the password of 'odd' holds a line break"):
+            site(app={**behind(bouncer), "USER": "odd", "PASSWORD": "a\nb"})
+            config("--write")
+    finally:
+        bouncer.stop()
+        with psycopg.connect(postgres.superuser_url(), autocommit=True) as console:
+            console.execute("DROP ROLE odd")
+
+
+@pytest.mark.long
+def test_several_processes_with_a_file_each_are_written_one_by_one(
+    bouncer: Bouncer, make_bouncer: MADE, declare: Any, site: Any
+) -> None:
+    other = make_bouncer({"app": ""})
+    declare(bouncer, OTHER_URLS=[other.console_url()], POOL={"budget": 8})
+    site(app=behind(bouncer))
+    _, notes = config("--write", "--reload", "--ini", str(other.ini))
+    assert f"PgBouncer at 127.0.0.1:{bouncer.port} reads {bouncer.ini}, and was not told to." in notes
+    assert (other.setting("max_db_connections"), bouncer.setting("max_db_connections")) == ("4", "0")
+    config("--write", "--reload")
+    assert bouncer.setting("max_db_connections") == "4"
+    with pytest.raises(CommandError, match="nobody was told to read"):
+        config("--reload", "--ini", str(other.directory / "another.ini"), "--write")
+
+
 def through(bouncer: Bouncer) -> dict[str, Any]:
     """As DATABASES has what leads to it."""
     return {**behind(bouncer), "NAME": "app", "PORT": str(bouncer.port)}
@@ -237,6 +284,24 @@ def test_who_may_log_in_by_auth_query_alone_stays_out_of_the_userlist(
     _, notes = config("--write")
     assert bouncer.users.read_text() == before
     assert "DATABASES['app'] can't be asked for verifiers: the server refuses the password" in notes
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"OPTIONS": {"service": "main"}, "NAME": ""}, "DATABASES['app'] names a service of libpq's"),
+        ({"HOST": "a,b", "PORT": "1,2"}, "DATABASES['app'] has a PORT for each of several hosts"),
+    ],
+)
+def test_an_alias_of_which_pgbouncer_knows_no_word_is_refused(
+    values: dict[str, Any], told: str, bouncer: Bouncer, declare: Any, site: Any
+) -> None:  # P9
+    declare(bouncer)
+    site(app={**behind(bouncer), **values})
+    with pytest.raises(CommandError) as caught:
+        config("--from", "app=app")
+    assert told in str(caught.value)
 
 
 @pytest.mark.long

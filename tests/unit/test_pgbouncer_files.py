@@ -26,6 +26,15 @@ def test_what_is_written_of_a_database_is_read_as_the_same(words: dict[str, str]
     assert connstring.parse(connstring.render(words)) == words
 
 
+def test_only_a_line_feed_ends_a_line() -> None:
+    # As Python has it, many more would.
+    text = '"ann" "a\x85b\u2028c\x0bd"\n; that\x0cis all'
+    assert Userlist(text).get("ann") == "a\x85b\u2028c\x0bd"
+    assert Userlist(text).text == f"{text}\n"
+    with pytest.raises(ConfigurationError, match="holds a line break"):
+        Userlist("").set("ann", "a\nb")
+
+
 @pytest.mark.parametrize("text", ["hello there", "host=h dbname", "host='h", "host=h'x", "= h"])
 def test_what_is_no_line_of_a_database_is_not_read(text: str) -> None:
     assert connstring.parse(text) is None

@@ -66,9 +66,11 @@ class Command(BaseCommand):
         else:
             self.stdout.write("Nothing is written without --write.")
         if options["reload"]:
-            self._reload(filing.reload(drafts))
+            self._reload(*filing.reload(drafts))
 
-    def _reload(self, found: list[str]) -> None:
+    def _reload(self, found: list[str], notes: list[str]) -> None:
+        for note in notes:
+            self.stderr.write(f"Note: {note}, and was not told to.")
         for sentence in found:
             self.stderr.write(f"{sentence}.")
         if found:

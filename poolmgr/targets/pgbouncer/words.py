@@ -39,7 +39,7 @@ def _seconds(value: float) -> str:
 def _checks(spec: PoolSpec) -> dict[str, str]:
     asks = spec.validation == "query" or (spec.validation == "socket" and spec.validate_after_idle > 0)
     delay = 0.0 if spec.validation == "query" else spec.validate_after_idle
-    return {"server_check_query": spec.validation_query if asks else "", "server_check_delay": _seconds(delay)}
+    return {"server_check_query": spec.validation_query.strip() if asks else "", "server_check_delay": _seconds(delay)}
 
 
 def fields_of(config: Mapping[str, str], parts: int) -> dict[str, Any]:

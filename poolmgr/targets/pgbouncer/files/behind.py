@@ -69,6 +69,7 @@ def server_of(database: str, found: list[Alias], given: Mapping[str, str]) -> Al
                 f"--from {database}={given[database]}: {shown(given[database])} is no PostgreSQL database of this site; there"
                 f" are: {known}"
             )
+        _usable(chosen)
         if chosen.through:
             raise ConfigurationError(
                 f"--from {database}={chosen.name}: DATABASES[{chosen.name!r}] leads to this PgBouncer itself"
@@ -80,7 +81,19 @@ def server_of(database: str, found: list[Alias], given: Mapping[str, str]) -> Al
         raise ConfigurationError(
             f"{database!r} may be {names}, which lead to different servers: choose one by --from {database}=ALIAS"
         )
-    return fitting[0] if fitting else None
+    return _usable(fitting[0]) if fitting else None
+
+
+def _usable(alias: Alias) -> Alias:
+    if alias.params.get("service"):
+        raise ConfigurationError(
+            f"DATABASES[{alias.name!r}] names a service of libpq's, which PgBouncer does not read: give it HOST and NAME"
+        )
+    if "," in str(alias.params.get("port") or ""):
+        raise ConfigurationError(
+            f"DATABASES[{alias.name!r}] has a PORT for each of several hosts, but PgBouncer takes one for all"
+        )
+    return alias
 
 
 def tls_of(servers: Iterable[Alias]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from poolmgr.targets.pgbouncer.console import Console
 from poolmgr.targets.pgbouncer.consoles import Place, databases, places
 from poolmgr.targets.pgbouncer.files import connstring, userlist
 from poolmgr.targets.pgbouncer.files.drafting import Drafting, Drafts, local
+from poolmgr.targets.pgbouncer.files.lines import split
 from poolmgr.targets.pgbouncer.files.replacing import Draft, replace_all
 from poolmgr.targets.pgbouncer.handing import expect
 from poolmgr.targets.pgbouncer.kind import PGBOUNCER
@@ -41,9 +42,17 @@ class Filing:
         fields: Collection[str] = PGBOUNCER.honours if revision else self._each.pool
         return self._drafting.drafts(spec, fields)
 
-    def reload(self, drafts: Drafts) -> list[str]:
-        """Have each process that has read this file read it again; what it then has otherwise, in sentences."""
-        return [sentence for place in self._places for sentence in self._reload(place, drafts)]
+    def reload(self, drafts: Drafts) -> tuple[list[str], list[str]]:
+        """Have each process that has read this file read it again: what it then has otherwise, in sentences, and who has
+        read another.
+
+        Raises ``ConfigurationError`` where nobody has read this one.
+        """
+        notes: list[str] = []
+        found = [sentence for place in self._places for sentence in self._reload(place, drafts, notes)]
+        if len(notes) == len(self._places):
+            raise ConfigurationError(f"nobody was told to read {drafts.ini.path}: {'; '.join(notes)}")
+        return found, notes
 
     def _file_of_the_running_one(self) -> Path:
         place = self._places[0]
@@ -55,11 +64,11 @@ class Filing:
             f"say by --ini which file PgBouncer at {place.address} reads: it is not on this machine"
         )
 
-    def _reload(self, place: Place, drafts: Drafts) -> Iterator[str]:
+    def _reload(self, place: Place, drafts: Drafts, notes: list[str]) -> Iterator[str]:
         with _told(place), _console(place, self._each.target) as console:
             file = _file(console)
             if Path(file).is_absolute() and (not local(place) or not _are_one(Path(file), drafts.ini.path)):
-                yield f"PgBouncer at {place.address} reads {file}, and was not told to"
+                notes.append(f"PgBouncer at {place.address} reads {file}")
                 return
             console.order("RELOAD")
             console.rows("VERSION")  # it reads the file before it answers anything else
@@ -88,7 +97,7 @@ def difference(drafts: Drafts) -> list[str]:
 
 
 def _difference(draft: Draft, mask: Callable[[str], str]) -> list[str]:
-    before, after = (draft.before or "").splitlines(), draft.after.splitlines()
+    before, after = split(draft.before or ""), split(draft.after)
     name = str(draft.path)
     old = name if draft.before is not None else "/dev/null"
     heads, lines = 2, list(difflib.unified_diff(before, after, old, name, lineterm="", n=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from poolmgr.exceptions import ConfigurationError
+from poolmgr.targets.pgbouncer.files.lines import join, one_line, split
 
 MAIN, DATABASES, USERS = "pgbouncer", "databases", "users"
 _SINGLE = (MAIN,)
@@ -17,7 +18,7 @@ class Ini:
     """
 
     def __init__(self, text: str, name: str) -> None:
-        self._lines = text.splitlines()
+        self._lines = split(text)
         headers = [section for _, section, key, _ in self._read() if not key]
         if twice := [each for each in _SINGLE if headers.count(each) > 1]:
             raise ConfigurationError(
@@ -27,7 +28,7 @@ class Ini:
 
     @property
     def text(self) -> str:
-        return "".join(f"{line}\n" for line in self._lines)
+        return join(self._lines)
 
     @property
     def includes(self) -> bool:
@@ -43,6 +44,7 @@ class Ini:
 
     def set(self, section: str, key: str, value: str) -> None:
         """Change it where it stands, else put it behind the last of its section."""
+        one_line(value, key)
         if self.get(section, key) == value:
             return
         places = [n for n, where, name, _ in self._read() if (where, name) == (section, key)]

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import re
 
+from poolmgr.targets.pgbouncer.files.lines import join, one_line, split
 from poolmgr.targets.pgbouncer.files.verifiers import is_verifier
 
-_ENTRY = re.compile(r'\s*"((?:[^"]|"")*)"\s+"((?:[^"]|"")*)"(.*)')
+_ENTRY = re.compile(r'\s*"((?:[^"]|"")*)"\s+"((?:[^"]|"")*)"(.*)', re.DOTALL)
 
 
 class Userlist:
     def __init__(self, text: str) -> None:
-        self._lines = text.splitlines()
+        self._lines = split(text)
 
     @property
     def text(self) -> str:
-        return "".join(f"{line}\n" for line in self._lines)
+        return join(self._lines)
 
     def get(self, user: str) -> str | None:
         found = [entry for _, name, entry in self._read() if name == user]
         return found[-1] if found else None
 
     def set(self, user: str, entry: str) -> None:
-        line = f"{_quoted(user)} {_quoted(entry)}"
+        one_line(user, "a user's name")
+        line = f"{_quoted(user)} {_quoted(one_line(entry, f'the password of {user!r}'))}"
         if places := [number for number, name, _ in self._read() if name == user]:
             self._lines[places[-1]] = line
         else:
