@@ -96,7 +96,7 @@ class Migration(migrations.Migration):
                 ('server_max', models.PositiveIntegerField(null=True)),
                 ('server_reserved', models.PositiveIntegerField(null=True)),
                 ('ours', models.PositiveIntegerField(null=True)),
-                ('behind_pooler', models.BooleanField(default=False)),
+                ('behind_pooler', models.BooleanField(default=False, verbose_name='behind a pooler')),
                 ('server_version', models.CharField(blank=True, max_length=50)),
                 ('at', models.DateTimeField(auto_now_add=True, db_index=True)),
             ],

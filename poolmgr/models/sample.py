@@ -26,7 +26,7 @@ class HealthCheck(models.Model):
     server_max = models.PositiveIntegerField(null=True)
     server_reserved = models.PositiveIntegerField(null=True)
     ours = models.PositiveIntegerField(null=True)
-    behind_pooler = models.BooleanField(default=False)
+    behind_pooler = models.BooleanField(_("behind a pooler"), default=False)
     server_version = models.CharField(max_length=50, blank=True)
     at = MomentField(auto_now_add=True, db_index=True)
     #: Whether it found another state than the check before it; True as long as nobody has compared them.
