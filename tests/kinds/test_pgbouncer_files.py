@@ -230,6 +230,18 @@ def through(bouncer: Bouncer) -> dict[str, Any]:
 
 
 @pytest.mark.long
+def test_while_the_control_database_is_away_the_settings_alone_can_be_followed(
+    bouncer: Bouncer, declare: Any, site: Any, settings: Any
+) -> None:  # P11
+    declare(bouncer, POOL={"max_size": 7})
+    site(app=behind(bouncer), away={**behind(bouncer), "PORT": "1"})
+    settings.POOLMGR = {**settings.POOLMGR, "CONTROL_DATABASE": "away"}
+    with pytest.raises(CommandError, match="--no-profile follows the settings alone"):
+        config()
+    assert "+default_pool_size = 7" in config("--no-profile", "--from", "app=app")[0]
+
+
+@pytest.mark.long
 def test_tls_towards_the_server_is_as_its_alias_has_it(bouncer: Bouncer, declare: Any, site: Any) -> None:
     declare(bouncer)
     site(app={**behind(bouncer), "OPTIONS": {"sslmode": "prefer", "sslrootcert": "/etc/ssl/ca.pem"}})

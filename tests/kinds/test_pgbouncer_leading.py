@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from django.conf import settings as django_settings
 
@@ -104,6 +105,31 @@ def test_one_process_leads_and_another_goes_on_when_it_is_killed(fleet: TestFlee
     assert other.end()["failed"] == []
     # Who ends in good order leaves no connection behind.
     wait_for(lambda: bouncer.consoles() == 0)
+
+
+@pytest.mark.long
+def test_a_kill_is_done_once_though_its_leader_dies_and_the_pause_after_it_is_kept(
+    fleet: TestFleet, bouncer: Bouncer
+) -> None:
+    [leader] = wait_for(leaders)
+    with bouncer.client() as client:
+        client.execute("SELECT 1")
+        command = commands.send("kill", TARGET, "ann")
+        said = wait_for(lambda: Acknowledgement.objects.filter(command=command).exclude(state="running").first())
+        assert (said.process, said.state) == (leader.uid, "done")
+        with pytest.raises(psycopg.Error):
+            client.execute("SELECT 1")
+    [member] = [each for each in fleet.members if each.process.pid == leader.pid]
+    member.kill()
+    bouncer.console("RESUME app")
+    with bouncer.client() as back:
+        back.execute("SELECT 1")
+        wait_for(lambda: [each.pid for each in leaders()] not in ([], [leader.pid]), 2 * TTL)
+        wait_for(lambda: [row["paused"] for row in bouncer.console("SHOW DATABASES") if row["name"] == "app"] == [1])
+        back.execute("SELECT 1")
+    assert [each.process for each in Acknowledgement.objects.filter(command=command)] == [leader.uid]
+    commands.send("resume", TARGET, "ann")
+    wait_for(lambda: not view().paused and len(leaders()) == 1, 2 * TTL)
 
 
 @pytest.mark.long

@@ -37,6 +37,11 @@ class Command(BaseCommand):
             metavar="NAME=ALIAS",
             help="Take the server of a database of PgBouncer's from this alias of DATABASES; may be repeated.",
         )
+        parser.add_argument(
+            "--no-profile",
+            action="store_true",
+            help="Follow POOL of the settings alone: the control database is not asked.",
+        )
         parser.add_argument("--write", action="store_true", help="Replace the files, with a backup of each beside it.")
         parser.add_argument("--reload", action="store_true", help="Send RELOAD, and say what it then has otherwise.")
 
@@ -51,7 +56,7 @@ class Command(BaseCommand):
     def _config(self, target: str, options: dict[str, Any]) -> None:
         module = files(target)
         filing = module.Filing(target, options["ini"], options["userlist"], dict(options["chosen"]))
-        drafts = filing.draft(*_wanted(target))
+        drafts = filing.draft(*(_bootstrap(target) if options["no_profile"] else _wanted(target)))
         lines = module.difference(drafts)
         for line in lines:
             self.stdout.write(line)
@@ -93,11 +98,17 @@ def _wanted(target: str) -> tuple[PoolSpec, int]:
         with control_database():
             found = wishes(read_profiles(), "", {})
     except Exception as error:
-        raise ConfigurationError(f"which profile holds is unknown: {sentence_of(error).rstrip('.')}") from None
+        raise ConfigurationError(
+            f"which profile holds is unknown: {sentence_of(error).rstrip('.')}; --no-profile follows the settings alone"
+        ) from None
     if target in found.invalid:
         raise ConfigurationError(found.invalid[target])
     if (desired := found.desired.get(target)) is not None:
         return desired.spec, desired.revision
+    return _bootstrap(target)
+
+
+def _bootstrap(target: str) -> tuple[PoolSpec, int]:
     spec = bootstrap_spec(target)
     if spec is None:
         raise ConfigurationError(f"the settings of {target!r} are wrong: run manage.py check")
