@@ -1,6 +1,7 @@
 """asyncpg's pool in front of a PgBouncer that pools by transaction."""
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -69,3 +70,24 @@ def test_what_a_borrower_sets_is_not_kept_there(bouncer: Bouncer) -> None:
                 assert await conn.fetchval("SHOW work_mem") != "77MB"
 
     asyncio.run(main())
+
+
+def test_what_a_borrower_has_left_is_wiped_from_nobody_else_s_connection(
+    bouncer: Bouncer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    pool = AsyncpgPool(Maker(of_url(bouncer.url(), {"statement_cache_size": 0})), pool={"max_size": 1})
+
+    async def main() -> None:
+        somebody = await asyncpg.connect(bouncer.url(), statement_cache_size=0)
+        await somebody.execute("CREATE TEMPORARY TABLE somebody_s (word text)")
+        for _ in range(3):
+            async with pool.acquire() as conn:
+                assert await conn.fetchval("SHOW TIME ZONE") != "Asia/Kolkata"
+                await conn.execute("SET TIME ZONE 'Asia/Kolkata'; SELECT nextval(NULL)")
+        assert await somebody.fetchval("SELECT to_regclass('pg_temp.somebody_s') IS NOT NULL")
+        await somebody.close()
+        assert pool.managed.snapshot().cleaned == 0
+
+    asyncio.run(main())
+    assert "has left: SET, sequence" in caplog.text

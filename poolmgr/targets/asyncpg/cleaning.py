@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from poolmgr.pools.sql.pinning import EXTENDS, INDELIBLE
+from poolmgr.pools.sql.processes import process_of
 from poolmgr.secrets import scrub_unread
 from poolmgr.targets.asyncpg.noting import CODEC, NAMED, Noting
 
@@ -29,12 +31,24 @@ _SPARES_STATEMENTS = frozenset(
 def is_worth_it(conn: Noting, target: str) -> bool:
     """Whether anything but another connection helps."""
     if lasting := conn.left & BEYOND_CLEANING:
-        logger.info("pool %r: a connection is closed, since its borrower has left what stays: %s", target, *lasting)
+        logger.info(
+            "pool %r: a connection is closed, since its borrower has left what stays: %s", target, _listed(lasting)
+        )
+        return False
+    if conn.left and not process_of(conn.get_server_pid()):
+        # A wipe may come to anybody's server connection. One in 500 numbers that a pooler makes up could be a process's.
+        logger.info(
+            "pool %r: a pooler's connection is closed, since its borrower has left: %s", target, _listed(conn.left)
+        )
         return False
     if conn.is_at_work and not conn._protocol._is_cancelling():
         logger.warning("pool %r: a connection came back in the middle of a statement and is closed", target)
         return False
     return True
+
+
+def _listed(reasons: Iterable[str]) -> str:
+    return ", ".join(sorted(reasons))
 
 
 async def clean(conn: Noting, target: str, configure: Any, seconds: float) -> bool:
