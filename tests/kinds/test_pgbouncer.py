@@ -69,7 +69,6 @@ def follow(pool: BouncerPool, **values: Any) -> None:
     until(lambda: pool.snapshot().revision == revision, "the profile to be in force")
 
 
-@pytest.mark.every_pgbouncer
 def test_a_pgbouncer_that_has_no_settings_of_ours_is_only_looked_at(
     bouncer: Bouncer, manage: Callable[..., BouncerPool]
 ) -> None:
@@ -205,7 +204,6 @@ def test_clients_are_holders_and_who_waits_is_pending(bouncer: Bouncer, manage: 
     assert found.wait_time.count == 0  # no quantiles are made up
 
 
-@pytest.mark.every_pgbouncer
 def test_a_pause_holds_new_transactions_and_a_resume_serves_them(
     bouncer: Bouncer, manage: Callable[..., BouncerPool]
 ) -> None:
@@ -272,7 +270,6 @@ def test_a_pause_of_the_whole_by_somebodys_console_is_told_where_it_can_be_seen(
     until(lambda: not pool.problem, "it to be over")
 
 
-@pytest.mark.every_pgbouncer
 def test_a_recycle_replaces_server_connections_and_fails_nobody(
     bouncer: Bouncer, manage: Callable[..., BouncerPool]
 ) -> None:
@@ -333,7 +330,6 @@ def test_one_connection_looks_on_however_many_rounds_there_are(
     assert bouncer.consoles() == 1
 
 
-@pytest.mark.every_pgbouncer
 def test_who_may_only_look_shows_all_and_tells_why_nothing_is_set(
     bouncer: Bouncer, manage: Callable[..., BouncerPool]
 ) -> None:  # P9

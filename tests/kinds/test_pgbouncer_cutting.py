@@ -128,7 +128,6 @@ def test_a_killed_one_has_no_clients_and_stays_paused_until_it_is_resumed(bounce
     assert list(told) == [("operator", f"{kind} {TARGET} in all processes") for kind in ("kill", "resume")]
 
 
-@pytest.mark.every_pgbouncer
 def test_a_disabled_one_refuses_new_clients_and_keeps_those_that_it_has_until_it_is_enabled(bouncer: Bouncer) -> None:
     pool, orders = lead(), Orders("me", lambda: None)
     operator = signed_in(person("operator", *CHANGES, "cut_off_clients"))

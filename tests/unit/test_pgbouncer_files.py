@@ -13,7 +13,7 @@ from poolmgr.targets.pgbouncer.files import connstring, userlist
 from poolmgr.targets.pgbouncer.files.drafting import Drafts
 from poolmgr.targets.pgbouncer.files.filing import difference
 from poolmgr.targets.pgbouncer.files.ini import Ini
-from poolmgr.targets.pgbouncer.files.replacing import Draft, replace_all
+from poolmgr.targets.pgbouncer.files.replacing import Draft, read, replace_all
 from poolmgr.targets.pgbouncer.files.userlist import Userlist
 from poolmgr.targets.pgbouncer.files.verifiers import fits, verifier
 
@@ -103,12 +103,16 @@ def test_either_all_files_are_replaced_or_none(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     one.write_text("1\n")
     drafts = [Draft(one, "1\n", "2\n", closed=True), Draft(tmp_path / "missing" / "x", None, "y\n", closed=False)]
-    with pytest.raises(ConfigurationError, match="can't be written: No such file"):
+    with pytest.raises(ConfigurationError, match=r"nothing can be written into .*: No such file"):
         replace_all(drafts, datetime.now())
     drafts[1] = Draft(other, "what it was", "y\n", closed=False)
     with pytest.raises(ConfigurationError, match="was changed meanwhile"):
         replace_all(drafts, datetime.now())
     assert (one.read_text(), [*tmp_path.iterdir()]) == ("1\n", [one])
+    # Whatever stands there is not another thing by the time that it is written.
+    one.write_bytes(b"1\r\n\xc3\xbc\n")
+    assert read(one) == "1\r\nü\n"
+    one.write_text("1\n")
     # A link stays one.
     other.symlink_to(one)
     [kept] = replace_all([Draft(other, "1\n", "2\n", closed=True)], datetime.now())

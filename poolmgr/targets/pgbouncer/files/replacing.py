@@ -30,7 +30,8 @@ class Draft:
 def read(path: Path) -> str | None:
     """None where there is none. Raises ``ConfigurationError``."""
     try:
-        return path.read_text()
+        # Byte for byte: a carriage return may be anybody's.
+        return path.read_bytes().decode()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
@@ -53,7 +54,8 @@ def replace_all(drafts: list[Draft], now: datetime) -> list[Path]:
         for each, made in ready:
             made.replace(_real(each.path))
     except OSError as error:
-        raise ConfigurationError(f"{error.filename} can't be written: {error.strerror}") from None
+        where = Path(error.filename).parent  # the name is one of ours
+        raise ConfigurationError(f"nothing can be written into {where}: {error.strerror}") from None
     finally:
         for _, made in ready:
             with suppress(OSError):
@@ -74,8 +76,8 @@ def _beside(draft: Draft) -> Path:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     made = Path(name)
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(draft.after)
+        with os.fdopen(handle, "wb") as file:
+            file.write(draft.after.encode())
             _own(file.fileno(), owner, path)
             os.fchmod(file.fileno(), _mode(draft, status))
             file.flush()
