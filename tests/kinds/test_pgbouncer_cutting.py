@@ -253,6 +253,33 @@ def test_what_is_refused_has_failed_with_its_sentence(
 
 
 @pytest.mark.long
+def test_of_two_processes_the_one_that_answers_is_killed_and_the_other_is_named(
+    bouncer: Bouncer, make_bouncer: Callable[..., Bouncer], settings: Any
+) -> None:  # P8
+    other = make_bouncer()
+    declare(settings, bouncer.console_url(), ["app"])
+    given = settings.POOLMGR["TARGETS"][TARGET] | {"OTHER_URLS": [other.console_url()]}
+    settings.POOLMGR = {**settings.POOLMGR, "TARGETS": {TARGET: given}}
+    pool = lead()
+    other.freeze()
+    try:
+        with bouncer.client() as client:
+            client.execute("SELECT 1")
+            said = follow(Orders("me", lambda: None), commands.send("kill", TARGET, "ann"))
+            with pytest.raises(psycopg.Error):
+                client.execute("SELECT 1")
+    finally:
+        other.thaw()
+    assert said.state == "failed"
+    assert said.message.startswith(f"PgBouncer at 127.0.0.1:{other.port}: ")
+    assert str(bouncer.port) not in said.message
+    # Nobody is let in at either until somebody resumes.
+    until(lambda: pool.paused, "the pause", timeout=15)
+    pool.resume()
+    assert pool.settle(10) == ""
+
+
+@pytest.mark.long
 def test_a_frozen_one_is_told_within_a_deadline(bouncer: Bouncer) -> None:  # P8
     lead()
     bouncer.freeze()

@@ -184,6 +184,18 @@ def test_a_target_that_is_declared_wrong_is_told_with_its_name_and_what_is_allow
             "['DATABASES'] is a value that is not shown, but must be a list of PgBouncer's names of databases",
         ),
         (
+            {"KIND": "pgbouncer", "URL": CONSOLE, "DATABASES": {"app": {"max_size": 0}}},
+            "such as ['app'], or a dict of them with what each has of its own: max_size, min_size, budget, pool_mode",
+        ),
+        (
+            {"KIND": "pgbouncer", "URL": CONSOLE, "DATABASES": {"app": {"idle_timeout": 5}}},
+            "or a dict of them with what each has of its own: max_size, min_size, budget, pool_mode",
+        ),
+        (
+            {"KIND": "pgbouncer", "URL": CONSOLE, "DATABASES": {"app": {"pool_mode": "none"}}},
+            "or a dict of them with what each has of its own: max_size, min_size, budget, pool_mode",
+        ),
+        (
             {"KIND": "pgbouncer", "URL": f"{CONSOLE}?secret=1", "DATABASES": ["app"]},
             "['URL'] is a value that is not shown, but must be a URL that libpq can read",
         ),
