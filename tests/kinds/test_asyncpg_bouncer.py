@@ -91,3 +91,20 @@ def test_what_a_borrower_has_left_is_wiped_from_nobody_else_s_connection(
 
     asyncio.run(main())
     assert "has left: SET, sequence" in caplog.text
+
+
+def test_a_validation_query_gives_up_no_lock_of_somebody_else_s(bouncer: Bouncer) -> None:
+    settings = {"max_size": 1, "validation": "query", "validation_query": "SELECT 2"}
+    pool = AsyncpgPool(Maker(of_url(bouncer.url(), {"statement_cache_size": 0})), pool=settings)
+
+    async def main() -> None:
+        somebody = await asyncpg.connect(bouncer.url(), statement_cache_size=0)
+        async with pool.acquire() as conn:
+            await conn.execute("SELECT 1")
+        await somebody.execute("SELECT pg_advisory_lock(4812)")
+        async with pool.acquire() as conn:
+            await conn.execute("SELECT 1")
+        assert await somebody.fetchval("SELECT pg_advisory_unlock(4812)")
+        await somebody.close()
+
+    asyncio.run(main())

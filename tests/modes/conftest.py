@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from poolmgr.control import agent
 from poolmgr.pools import registry
 from tests.bouncer import Bouncer
 from tests.modes.behind import ALIAS, Behind
@@ -28,6 +29,7 @@ def bouncer(make_bouncer: Callable[..., Bouncer]) -> Bouncer:
 def lead(bouncer: Bouncer, django_db_blocker: Any, settings: Any) -> Lead:
     """lead(ours, theirs, OPTION=…, pool={…}): an alias on a pool of ours in the one mode, that leads to theirs."""
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
+    agent.stop()
     direct = bouncer.behind.geturl()
 
     @contextmanager

@@ -9,11 +9,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.core.management import call_command
 from django.db import connections, transaction
 
 import poolmgr
 from poolmgr.checks import check_databases
 from poolmgr.conf import Declared
+from poolmgr.control import agent
 from poolmgr.control.editing.room import server_room_warning
 from poolmgr.control.reporting.health import check_target, pooler_pids
 from poolmgr.control.reporting.probe import Probe
@@ -242,6 +244,16 @@ def test_the_fleet_s_connections_are_counted_as_its_own(lead: Lead, transactiona
         behind.query("SELECT 1")
         check = check_target(ALIAS)
         assert (check.behind_pooler, check.ours) == (False, 1)
+
+
+def test_poolcheck_says_that_a_pooler_is_before_the_server(
+    lead: Lead, transactional_db: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "_aside", False)  # which the command sets for the rest of its process
+    with lead("session", "transaction") as behind:
+        behind.query("SELECT 1")
+        call_command("poolcheck", ALIAS)
+        assert re.search(rf"{ALIAS} .* \d+/\d+ \(1 ours, behind a pooler\)", capsys.readouterr().out)
 
 
 def test_what_a_declared_pgbouncer_has_at_the_server_is_the_fleet_s(lead: Lead, bouncer: Bouncer, db: None) -> None:

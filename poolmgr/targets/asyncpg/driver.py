@@ -24,8 +24,9 @@ from poolmgr.targets.asyncpg.errors import ERRORS
 from poolmgr.targets.asyncpg.library import asyncpg
 from poolmgr.targets.asyncpg.proxy import Lent
 
-#: Locks of the session outlive its transactions, and nobody has the connection who could have taken one.
-_UNDO = "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()"
+#: Locks of the session outlive its transactions, and nobody has the connection who could have taken one; a pooler's session,
+#: where another process answers than the one that we were told of, somebody may.
+_UNDO = "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all() WHERE pg_catalog.pg_backend_pid() = "
 
 
 class AsyncpgDriver:
@@ -131,10 +132,11 @@ async def _validate(conn: Tracked, query: str) -> None:
     if query == "SELECT 1":
         await conn.execute(query)
         return
+    undo = f"{_UNDO}{conn.get_server_pid()}"
     try:
         # On lines of its own: a comment at its end must not swallow what follows.
-        await conn.execute(f"BEGIN READ ONLY;\n{query}\n;{_UNDO}")
+        await conn.execute(f"BEGIN READ ONLY;\n{query}\n;{undo}")
     except asyncpg.PostgresError:
         if not conn.is_closed() and conn.is_in_transaction():
-            await conn.execute(_UNDO)
+            await conn.execute(undo)
         raise
