@@ -152,6 +152,44 @@ def test_query_given_up_by_a_task_that_goes_on_keeps_nothing(declare: Declare) -
     assert managed.snapshot().reclaimed == 0
 
 
+def test_cancelled_task_gives_back_at_once_what_session_mode_had_it_keep(declare: Declare) -> None:  # P4
+    managed = declare({"pool_mode": "session", "max_size": 1})
+
+    async def hold() -> None:
+        await run("SELECT 1")
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        for _ in range(3):
+            holding = asyncio.create_task(hold())
+            await when(lambda: managed.load().used == 1)
+            await asyncio.sleep(0)
+            holding.cancel()
+            await asyncio.wait([holding])
+            await asyncio.sleep(0)
+            assert managed.load()[1:] == (0, 0)
+
+    asyncio.run(main())
+    seen = managed.snapshot()
+    assert (seen.reclaimed, seen.created) == (0, 1)
+
+
+def test_connection_of_one_s_own_that_nobody_could_close_comes_back(declare: Declare) -> None:  # P4
+    """The package closes it in a task that a cancellation may end before it begins."""
+    managed = declare({"pool_mode": "session", "max_size": 1})
+
+    async def main() -> None:
+        async with async_new_connection():
+            await run("SELECT 1")
+            async_connections[ALIAS] = async_connections.create_connection(ALIAS)  # the other is nobody's
+        gc.collect()
+        await when(lambda: managed.load()[1:] == (0, 0))
+
+    asyncio.run(main())
+    seen = managed.snapshot()
+    assert (seen.reclaimed, seen.created) == (0, 1)
+
+
 @pytest.mark.long
 def test_task_that_ends_without_a_word_gives_back_within_five_seconds(declare: Declare) -> None:  # P4
     managed = declare({"pool_mode": "session", "max_size": 2})

@@ -49,4 +49,4 @@ def test_what_they_hold_behind_a_middleware_that_is_not_async_comes_back_too(  #
             it.figures(f"mode={mode}")
             it.serve(KINDS, turns=6)
             until(it.is_quiet, lambda: f"all to be back: {it.figures()}", timeout=3.0 + 5.0)
-            assert it.figures()["left_behind"] == 0
+            assert (it.figures()["left_behind"], it.figures()["reclaimed"]) == (0, 0), it.figures()

@@ -18,8 +18,9 @@ from psycopg.pq import Format, TransactionStatus
 from poolmgr.backends.async_postgresql.connection import DjangoConnection
 from poolmgr.backends.async_postgresql.cursors import ServerSideCursor
 from poolmgr.backends.async_postgresql.greeting import greet, is_to_be_greeted
-from poolmgr.backends.async_postgresql.transactions import Transactions
-from poolmgr.backends.postgresql.lifecycle import is_over, latest_request, mark_of_request
+from poolmgr.backends.async_postgresql.owners import OwnedByTask
+from poolmgr.backends.async_postgresql.requests import work_for_request
+from poolmgr.backends.postgresql.lifecycle import latest_request
 from poolmgr.backends.postgresql.pooled import FORGOTTEN, SparesOurs
 from poolmgr.pools.forks import on_fork
 from poolmgr.pools.inherited import let_go
@@ -37,7 +38,7 @@ class _ErrorWrapper(SparesOurs, DatabaseErrorWrapper):  # type: ignore[misc]
     """The package's, which spares ours."""
 
 
-class AsyncDatabaseWrapper(Transactions):
+class AsyncDatabaseWrapper(OwnedByTask):
     """The package's, whose connections come from the pool that threads use.
 
     The connection goes back when it is closed (session mode) or as soon as nothing needs it (transaction and statement
@@ -67,8 +68,7 @@ class AsyncDatabaseWrapper(Transactions):
     async def connect(self) -> None:
         """Take a connection from the pool, or open a direct one where there is no pool."""
         self._loop = asyncio.get_running_loop()
-        mark = mark_of_request()
-        self._request = None if mark is None else ref(mark)
+        self._request = work_for_request(self, self._request)
         if (managed := self.managed_pool) is None:
             await super().connect()
             return
@@ -100,20 +100,6 @@ class AsyncDatabaseWrapper(Transactions):
         entry = conn._entry
         entry.cursors, entry.begun = 0, False
         entry.late.clear()
-
-    def validate_task_sharing(self) -> None:
-        """As the package's, but that a task may go on with what one has used that has ended.
-
-        Where a middleware is not async, Django runs the view in a task of its own, and streams in another what it returned.
-        """
-        if self._task is not None and self._task.done():
-            self._task = None
-        super().validate_task_sharing()
-
-    def may_be_used(self) -> bool:
-        """Whether somebody may go on with the connection: the task that has used it, or another of its request."""
-        task, request = self._task, self._request() if self._request is not None else None
-        return (task is not None and not task.done()) or (request is not None and not is_over(request))
 
     async def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         hide(conn_params)

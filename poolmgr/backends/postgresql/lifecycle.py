@@ -45,17 +45,6 @@ def latest_request() -> Request | None:
     return _by_mark.get(mark) or _by_mark.setdefault(mark, Request(None))
 
 
-def mark_of_request() -> Any:
-    """What lives as long as somebody works for the request under ASGI, asgiref's mark; None elsewhere."""
-    return _mark.get(None)
-
-
-def is_over(mark: Any) -> bool:
-    """Whether the request of such a mark was ended."""
-    request = _by_mark.get(mark)
-    return request is not None and request.over
-
-
 def _begin_request(**kwargs: Any) -> None:
     if (mark := _mark.get(None)) is not None:
         _by_mark[mark] = Request(get_ident())

@@ -1,0 +1,67 @@
+"""Which task uses a connection, for which request, and what becomes of it when they are gone without a word."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+from weakref import ref
+
+from poolmgr.backends.async_postgresql.connection import DjangoConnection
+from poolmgr.backends.async_postgresql.requests import is_over
+from poolmgr.backends.async_postgresql.transactions import Transactions
+
+
+class OwnedByTask(Transactions):
+    """The part of ``AsyncDatabaseWrapper`` that knows whose it is."""
+
+    _loop: asyncio.AbstractEventLoop | None
+    _request: ref[Any] | None
+
+    def validate_task_sharing(self) -> None:
+        """As the package's, but that a task may go on with what one has used that has ended.
+
+        Where a middleware is not async, Django runs the view in a task of its own, and streams in another what it returned.
+        """
+        before = self._task
+        if before is not None and before.done():
+            self._task = None
+        super().validate_task_sharing()
+        if self._task is not None and self._task is not before:
+            self._task.add_done_callback(self._task_ended)
+
+    def may_be_used(self) -> bool:
+        """Whether somebody may go on with the connection: the task that has used it, or another of its request."""
+        goes_on = self._task is not None and not self._task.done()
+        return goes_on or (self._request is not None and not is_over(self._request))
+
+    def request_ended(self) -> None:
+        """Called when the request is over that the connection was taken for, in whatever thread."""
+        if self.connection is not None and self._loop is not None:
+            with suppress(RuntimeError):  # it is closed
+                self._loop.call_soon_threadsafe(self._give_up_if_over)
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        # Of what a cancelled one had its request may know nothing more.
+        if task is self._task and (task.cancelled() or is_over(self._request)):
+            self._give_up()
+
+    def _give_up_if_over(self) -> None:
+        """Unless a task has it still, which comes to its end first, such as one that is being cancelled."""
+        if is_over(self._request) and (self._task is None or self._task.done()):
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """As ``close()``."""
+        if isinstance(self.connection, DjangoConnection):
+            if self.in_atomic_block:
+                self.closed_in_transaction = self.needs_rollback = True
+            self._mode = None
+            self._return()
+
+    def __del__(self) -> None:
+        """Nobody can close it any more, as after an ``async_new_connection()`` whose task was cancelled at its end."""
+        conn = self.__dict__.get("connection")
+        if isinstance(conn, DjangoConnection) and self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(conn.part)
