@@ -155,15 +155,17 @@ def test_query_given_up_by_a_task_that_goes_on_keeps_nothing(declare: Declare) -
 def test_cancelled_task_gives_back_at_once_what_session_mode_had_it_keep(declare: Declare) -> None:  # P4
     managed = declare({"pool_mode": "session", "max_size": 1})
 
-    async def hold() -> None:
+    async def hold(begun: asyncio.Event) -> None:
         await run("SELECT 1")
+        begun.set()
         await asyncio.sleep(60)
 
     async def main() -> None:
         for _ in range(3):
-            holding = asyncio.create_task(hold())
-            await when(lambda: managed.load().used == 1)
-            await asyncio.sleep(0)
+            begun = asyncio.Event()
+            holding = asyncio.create_task(hold(begun))
+            await begun.wait()
+            assert managed.load().used == 1
             holding.cancel()
             await asyncio.wait([holding])
             await asyncio.sleep(0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import Any
 from weakref import ref
 
@@ -28,7 +30,8 @@ class OwnedByTask(Transactions):
             self._task = None
         super().validate_task_sharing()
         if self._task is not None and self._task is not before:
-            self._task.add_done_callback(self._task_ended)
+            # In a context of nobody's: the present one has the wrapper, which the task would keep.
+            self._task.add_done_callback(_tell(ref(self)), context=Context())
 
     def may_be_used(self) -> bool:
         """Whether somebody may go on with the connection: the task that has used it, or another of its request."""
@@ -65,3 +68,13 @@ class OwnedByTask(Transactions):
         if isinstance(conn, DjangoConnection) and self._loop is not None:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(conn.part)
+
+
+def _tell(wrapper: ref[OwnedByTask]) -> Callable[[asyncio.Task[Any]], None]:
+    """What a task calls when it has ended, which keeps nobody's wrapper."""
+
+    def ended(task: asyncio.Task[Any]) -> None:
+        if (it := wrapper()) is not None:
+            it._task_ended(task)
+
+    return ended

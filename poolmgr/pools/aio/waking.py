@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from time import monotonic
 
 from poolmgr.pools.aio.bridge import Bridge
@@ -25,7 +26,8 @@ class Waker:
 
     async def wait(self, seconds: float, is_served: Callable[[], bool]) -> None:
         """Until it is called, or for as long."""
-        ends = self._bridge.loop.call_later(seconds, self._wake)
+        # In a context of nobody's: a loop keeps what it was to call until it would be due, although that was cancelled.
+        ends = self._bridge.loop.call_later(seconds, self._wake, context=Context())
         self._look(monotonic() + seconds, is_served)
         try:
             await self._woken
@@ -49,6 +51,6 @@ class Waker:
         was to end it: so a third goes on until it is awake."""
         if self._woken.done():
             return
-        self._looks = self._bridge.loop.call_later(_LOOK, self._look, deadline, is_served)
+        self._looks = self._bridge.loop.call_later(_LOOK, self._look, deadline, is_served, context=Context())
         if is_served() or monotonic() >= deadline:
             self._wake()
