@@ -226,14 +226,19 @@ class Agent:
             with _whatever_happens():
                 self._store.forget(self.uid)
         if not self._quiet:
-            with _whatever_happens(), control_database() as alias, deadline(alias, _FAREWELL):
+            with _whatever_happens(), deadline(control_alias(), _FAREWELL):
                 if self._has_row:
-                    with _whatever_happens():
-                        self._leading.give_up(self._rows)
-                    with _whatever_happens():
-                        self._rows.forget(self.uid)
+                    self._leave_rows()
+                # Over nothing that was borrowed before: it would be held still, of a budget that may be its own.
                 self._tender.give_back()
         self._store.close()
+
+    def _leave_rows(self) -> None:
+        with control_database():
+            with _whatever_happens():
+                self._leading.give_up(self._rows)
+            with _whatever_happens():
+                self._rows.forget(self.uid)
 
 
 def _told(pool: Pool) -> PoolSnapshot:

@@ -54,7 +54,14 @@ def witness(server: EmbeddedPostgres) -> Iterator[Witness]:
 def make_fleet(server: EmbeddedPostgres) -> Iterator[Callable[..., Fleet]]:
     made: list[Fleet] = []
 
-    def make(redis: str | None, budget: int = BUDGET, ttl: float = TTL, control: str = "", **pool: object) -> Fleet:
+    def make(
+        redis: str | None,
+        budget: int = BUDGET,
+        ttl: float = TTL,
+        control: str = "",
+        shares_control: bool = False,
+        **pool: object,
+    ) -> Fleet:
         poolmgr = {
             "REDIS_URL": redis,
             "NAMESPACE": f"t{uuid.uuid4().hex[:8]}",
@@ -62,7 +69,10 @@ def make_fleet(server: EmbeddedPostgres) -> Iterator[Callable[..., Fleet]]:
             "POLL_INTERVAL": 1,
             "PROCESS_TTL": ttl,
         }
-        environment = {"POOLMGR": json.dumps(poolmgr), "WORK_URL": server.url("work")}
+        if shares_control:
+            poolmgr["CONTROL_DATABASE"] = "work"
+        work = server.url("control" if shares_control else "work")
+        environment = {"POOLMGR": json.dumps(poolmgr), "WORK_URL": work}
         environment["CONTROL_URL"] = control or server.url("control")
         made.append(Fleet(environment, budget, **pool))
         return made[-1]
@@ -188,6 +198,45 @@ def test_room_that_turns_idle_goes_to_whoever_lacks_it_within_a_second(  # P6
 
     assert least_time(1.0, want_less, before=begin) <= 1.0
     assert witness.most <= BUDGET, witness.at_most
+
+
+def test_what_idle_processes_keep_warm_goes_to_whoever_wants_it_where_the_ledger_is_in_the_same_database(  # P6
+    make_fleet: Callable[..., Fleet], server: EmbeddedPostgres, redis: str | None
+) -> None:
+    """As on most sites. To give up its last connection a process has to tell the ledger, over that connection."""
+    witness = PostgresWitness(server.url("postgres"), "control")
+    fleet = make_fleet(redis, budget=6, ttl=LONG_TTL, shares_control=True, min_size=1)
+    *idle, other = fleet.start(6)
+
+    def want_it() -> None:
+        other.tell(threads=10)
+        until(lambda: witness.now[other.name] >= 5, "the other to hold nearly all", 20)
+
+    def begin() -> None:
+        other.tell(threads=0)
+        for member in idle:
+            member.tell(threads=1)
+        until(lambda: all(witness.now[member.name] for member in idle), "everybody to hold one", 20)
+        for member in idle:
+            member.tell(threads=0)
+        witness.watch(0.7)
+
+    try:
+        assert least_time(1.5, want_it, before=begin) <= 1.5
+    finally:
+        witness.stop()
+
+
+def test_process_that_ends_leaves_its_room_where_the_ledger_is_in_the_same_database(  # P6
+    make_fleet: Callable[..., Fleet], server: EmbeddedPostgres, redis: str | None
+) -> None:
+    (member,) = make_fleet(redis, ttl=LONG_TTL, shares_control=True, min_size=1).start(1)
+    member.tell(threads=3)
+    with psycopg.connect(server.url("control"), autocommit=True) as connection:
+        leases = "SELECT leases FROM poolmgr_lease"
+        until(lambda: connection.execute(leases).fetchall(), "the process to have a lease", 20)
+        member.end()
+        assert connection.execute(leases).fetchall() == []
 
 
 def test_newcomer_need_not_wait_for_somebody_s_long_request(  # P6

@@ -153,6 +153,17 @@ def test_who_should_make_room_is_called_and_so_is_who_should_take_it(ledger: Row
     assert ledger.claim("a", told.serial, {"work": Claim(4, 4, 8, 8, 8)}).called == {"b"}
 
 
+def test_who_has_nothing_new_to_say_and_lacks_nothing_calls_nobody(ledger: RowLedger) -> None:  # P6
+    """Those who should come were called by whoever made it so: else those who are called would call each other."""
+    first = ledger.claim("a", 0, {"work": Claim(1, 1, 1, 1, 8)})
+    ledger.claim("holder", 0, {"work": Claim(7, 7, 7, 7, 8)})
+    assert ledger.claim("b", 0, {"work": Claim(0, 0, 4, 4, 8)}).called == {"holder"}
+    again = ledger.claim("a", first.serial, {"work": Claim(1, 1, 1, 1, 8)})
+    assert (again.limits, again.called) == ({"work": 1}, set())
+    # Whom a call may not have reached calls again.
+    assert ledger.claim("b", 1, {"work": Claim(0, 0, 4, 4, 8)}).called == {"holder"}
+
+
 @contextmanager
 def as_a_process_of_its_own() -> Iterator[None]:
     try:

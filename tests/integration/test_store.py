@@ -185,6 +185,26 @@ def _answers(store: RedisStore) -> bool:
     return bool(store.processes())
 
 
+def test_calls_that_have_come_meanwhile_are_one_and_hide_no_news(
+    redis_store: RedisStore, redis_server: EmbeddedRedis
+) -> None:
+    """Who was at the ledger for a while would go there again for each of them."""
+    other = RedisStore(redis_server.url())
+    for _ in range(3):  # until its subscriptions are confirmed
+        redis_store.wait(0.2)
+    for _ in range(5):
+        other.call({process_uid()})
+    other.notify()
+    other.call({process_uid()})
+    assert redis_store.wait(5) is Heard.CALL
+    assert redis_store.wait(5) is Heard.NEWS
+    assert redis_store.wait(0.2) is Heard.NOTHING
+    redis_store.wake()
+    other.call({process_uid()})
+    assert {redis_store.wait(5), redis_store.wait(5)} == {Heard.NEWS, Heard.CALL}
+    other.close()
+
+
 def test_call_reaches_those_who_are_named_and_nobody_else(redis_store: RedisStore, redis_server: EmbeddedRedis) -> None:
     other = RedisStore(redis_server.url())
     for store in (redis_store, other):

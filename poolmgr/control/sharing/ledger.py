@@ -15,7 +15,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 from poolmgr.control.access import control_alias, standstill
-from poolmgr.control.sharing.book import Book, leases
+from poolmgr.control.sharing.book import Book, Member, leases
 from poolmgr.control.sharing.share import Claim, Lease
 from poolmgr.models import Ledger as LedgerRow
 
@@ -84,7 +84,9 @@ class RowLedger:
             for target, claim in claims.items():
                 shared = book.share(target, uid, claim)
                 given[target], limits[target] = shared.lease, shared.lease.limit
-                called.update(shared.above, shared.below)
+                # Whom nothing new concerns was called by whoever made it so. Else those who are called would call each other.
+                if shared.lease.want > shared.lease.limit or not _is_as_before(mine, target, shared.lease):
+                    called.update(shared.above, shared.below)
             serial = max(serial, mine.serial if mine else 0) + 1
             book.write(uid, serial, given)
         return Answer(serial, limits, frozenset(called), len(book.leases))
@@ -131,6 +133,10 @@ class RowLedger:
         if self._tells_timeline is None:
             self._tells_timeline = connection.vendor == "postgresql" and _tells_timeline(connection)
         return _Timeline() if self._tells_timeline else Value("")
+
+
+def _is_as_before(mine: Member | None, target: str, lease: Lease) -> bool:
+    return mine is not None and tuple(mine.leases.get(target, ())) == lease
 
 
 def _tells_timeline(connection: BaseDatabaseWrapper) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic, sleep
 
@@ -12,9 +13,9 @@ from django.db.utils import Error as DatabaseError
 from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, control_database, is_unmigrated, sentence_of
 from poolmgr.control.deadline import deadline
-from poolmgr.control.sharing.budget import Budget
-from poolmgr.control.sharing.ledger import RowLedger
-from poolmgr.control.sharing.share import FLOOR
+from poolmgr.control.sharing.budget import Budget, Ledger
+from poolmgr.control.sharing.ledger import Answer, RowLedger
+from poolmgr.control.sharing.share import FLOOR, Claim
 from poolmgr.exceptions import ServerDown, ServerFull
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
@@ -38,7 +39,7 @@ class Tender:
 
     def __init__(self, uid: str, call: Callable[[frozenset[str]], bool]) -> None:
         length = conf().PROCESS_TTL
-        self._budget = Budget(uid, RowLedger(timedelta(seconds=length)), length, call, _Leased())
+        self._budget = Budget(uid, _Visits(RowLedger(timedelta(seconds=length))), length, call, _Leased())
         self._settled = False
         self._ledger_is_there = True
         self._not_before = 0.0
@@ -88,11 +89,10 @@ class Tender:
         """
         before = self._budget.limits
         try:
-            with control_database() as alias, deadline(alias, _LONGEST):
-                if self._budget.looks:
-                    self._budget.look()
-                if self._budget.due():
-                    self._budget.claim()
+            if self._budget.looks:
+                self._budget.look()
+            if self._budget.due():
+                self._budget.claim()
         except Exception as error:
             self._not_before = monotonic() + _AGAIN
             sentence = f"Budgets: {sentence_of(error)}"
@@ -113,6 +113,34 @@ class Tender:
         while self._budget.holds_anything and monotonic() < deadline_at:
             sleep(0.01)
         self._budget.give_back()
+
+
+class _Visits:
+    """The ledger, to which each call is a visit of its own: nothing of the pool that it may be about is held between them.
+
+    A connection that is borrowed for a claim is one that the pool can't give up, and looks like demand.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def claim(self, uid: str, serial: int, claims: Mapping[str, Claim], adopting: frozenset[str]) -> Answer:
+        with _visit():
+            return self._ledger.claim(uid, serial, claims, adopting)
+
+    def renew(self, uid: str, serial: int) -> bool:
+        with _visit():
+            return self._ledger.renew(uid, serial)
+
+    def lacking(self) -> dict[str, int]:
+        with _visit():
+            return self._ledger.lacking()
+
+
+@contextmanager
+def _visit() -> Iterator[None]:
+    with control_database() as alias, deadline(alias, _LONGEST):
+        yield
 
 
 class _Leased:

@@ -59,6 +59,7 @@ class RedisStore:
         self._ear: Any = None
         self._deaf_until = 0.0
         self._woken = Event()
+        self._unsaid = Heard.NOTHING
 
     def beat(self, beat: ProcessBeat) -> None:
         text = json.dumps(beat.to_dict(), separators=(",", ":"))
@@ -146,22 +147,33 @@ class RedisStore:
             pipe.execute()
 
     def wait(self, seconds: float) -> Heard:
+        heard, self._unsaid = self._unsaid, Heard.NOTHING
+        if heard:
+            return heard
         deadline = monotonic() + seconds
         if self._listening():
             try:
-                message = self._ear.get_message(timeout=max(0.0, deadline - monotonic()))
+                heard = self._hear(max(0.0, deadline - monotonic()))
             except (redis.RedisError, OSError):
                 self._stop_listening()
             else:
-                woken = self._woken.is_set()
-                self._woken.clear()
-                if woken or message is None:
-                    return Heard.NEWS if woken else Heard.NOTHING
-                # A confirmed subscription counts as news: what changed while nobody listened is not repeated.
-                return Heard.CALL if message["data"] == _CALL else Heard.NEWS
+                if self._woken.is_set():
+                    self._woken.clear()
+                    if heard is Heard.CALL:
+                        self._unsaid = heard
+                    return Heard.NEWS
+                return heard
         woken = self._woken.wait(max(0.0, deadline - monotonic()))
         self._woken.clear()
         return Heard.NEWS if woken else Heard.NOTHING
+
+    def _hear(self, seconds: float) -> Heard:
+        """What has come; of several of a kind it is the first, since what is done upon it is an answer to all of them."""
+        first = _kind_of(self._ear.get_message(timeout=seconds))
+        while heard := _kind_of(self._ear.get_message(timeout=0.0)) if first else Heard.NOTHING:
+            if heard is not first:
+                self._unsaid = heard
+        return first
 
     def wake(self) -> None:
         self._woken.set()
@@ -202,6 +214,13 @@ class RedisStore:
             except (redis.RedisError, OSError) as error:
                 disarm(error, self._password)
                 raise StoreDown(f"Redis at {self._address} {_reason(error)}") from error
+
+
+def _kind_of(message: Any) -> Heard:
+    if message is None:
+        return Heard.NOTHING
+    # A confirmed subscription counts as news: what changed while nobody listened is not repeated.
+    return Heard.CALL if message["data"] == _CALL else Heard.NEWS
 
 
 def _client(url: str) -> Any:
