@@ -200,6 +200,7 @@ def test_room_that_turns_idle_goes_to_whoever_lacks_it_within_a_second(  # P6
     assert witness.most <= BUDGET, witness.at_most
 
 
+@pytest.mark.long
 def test_what_idle_processes_keep_warm_goes_to_whoever_wants_it_where_the_ledger_is_in_the_same_database(  # P6
     make_fleet: Callable[..., Fleet], server: EmbeddedPostgres, redis: str | None
 ) -> None:
