@@ -592,8 +592,8 @@ def test_pinned_keeps_one_connection_and_cleans_it_afterwards(small_pool: Small)
         " AS $$ SELECT set_config('app.tenant', value, false) $$"
     )
     connection.close()
-    # The look at the statement above took it for one that sets something.
-    until(lambda: pool.snapshot().idle)
+    # The look at the statement above took it for one that sets something. What is being cleaned is not idle yet.
+    until(lambda: pool.load().held == pool.snapshot().idle)
     before = pool.snapshot()
     with poolmgr.pinned():
         pid = backend_pid()

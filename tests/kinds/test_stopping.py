@@ -203,15 +203,15 @@ def test_statement_that_begins_while_its_connection_is_cut_off_is_stopped(  # P6
 ) -> None:
     alchemy.open(max_size=1)
     conn = alchemy.borrow()
-    begun: list[bool] = []
-    one_by_one, hang_up = threading.Lock(), stopping.hang_up
+    begun, hang_up, here = threading.Event(), stopping.hang_up, threading.current_thread()
 
     def a_moment_too_late(fileno: int) -> None:
-        with one_by_one:
-            if not begun:
-                begun.append(True)
-                alchemy.begin(conn, STUBBORN)
-                until(running)
+        # Another thread's comes when it has asked the server to stop what runs: else that might hit the beginning.
+        if threading.current_thread() is not here:
+            alchemy.begin(conn, STUBBORN)
+            until(running)
+            begun.set()
+        assert begun.wait(20)
         hang_up(fileno)
 
     monkeypatch.setattr(stopping, "hang_up", a_moment_too_late)
