@@ -23,6 +23,7 @@ from poolmgr.targets.postgresql.managed import ManagedPool
 from poolsite.demo.servers import EmbeddedPostgres
 from tests import pools
 from tests.forking import in_child
+from tests.kinds.test_stopping import STUBBORN
 from tests.threads import at_once
 from tests.waiting import until
 
@@ -311,6 +312,25 @@ def test_statement_of_another_task_is_broken_off_when_the_block_ends(make: Calla
 
     asyncio.run(main())
     assert pool.managed.snapshot().left_behind == 0
+
+
+def test_statement_that_the_first_cancel_does_not_end_is_broken_off_too(
+    make: Callable[..., AsyncPool],
+) -> None:  # P4 P6
+    pool = make(max_size=1)
+
+    async def main() -> None:
+        async with pool.connection() as conn:
+            straying = asyncio.create_task(conn.execute(STUBBORN))
+            while conn.pgconn.transaction_status != pq.TransactionStatus.ACTIVE:
+                await asyncio.sleep(0)
+        # Before its connection is, for which it would have to wait.
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            await straying
+        async with pool.connection() as conn:
+            assert await one(conn, "SELECT 1") == 1
+
+    asyncio.run(main())
 
 
 def test_task_that_closes_its_connection_gets_another(make: Callable[..., AsyncPool]) -> None:

@@ -103,14 +103,6 @@ def _started(work: Callable[[], object]) -> Steps:
     yield from ()
 
 
-def stop(pgconn: Any) -> None:
-    """Have the statement that runs on an open connection cancelled, once and without waiting.
-
-    It may have ended by itself when the cancel comes, which must reach nobody else's: close the connection afterwards.
-    """
-    closer().hand_over(_Walk(Cancel(pgconn).send(monotonic() + _LONGEST)))
-
-
 def cancelled(canceller: Cancel) -> Steps:
     """Sent at growing intervals, since nothing is heard of what a cancel has done that came before its statement."""
     deadline, due, pause = monotonic() + _LONGEST, 0.0, AGAIN

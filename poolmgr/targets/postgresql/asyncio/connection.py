@@ -19,13 +19,14 @@ from psycopg.adapt import AdaptersMap
 from psycopg.waiting import wait_async
 
 from poolmgr.pools.aio.bridge import running_loop
+from poolmgr.pools.cancelling import Cancel
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.lender import Greeting
 from poolmgr.pools.sockets import hang_up
 from poolmgr.targets.postgresql.asyncio.cursors import CURSOR, RUNS, SERVER_CURSOR, looking
 from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.liveness import PATIENCE
-from poolmgr.targets.postgresql.parting import stop
+from poolmgr.targets.postgresql.parting import abandon
 from poolmgr.targets.postgresql.session import SPOILT
 
 if TYPE_CHECKING:
@@ -259,7 +260,7 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
             self._go_back()
             return
         # Whom it reaches is known for as long as nobody else has the connection: nobody will.
-        stop(lent.pgconn)
+        abandon(Cancel(lent.pgconn))
         if (loop := running_loop()) is not None:
             loop.call_later(PATIENCE, self._hang_up)
         else:
