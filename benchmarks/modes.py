@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from random import Random
 from threading import Barrier, Thread
 from time import perf_counter, sleep
 from typing import Any
@@ -17,25 +18,25 @@ QUERY = "SELECT 1"
 ALONE = "alone"
 #: The crowd: so many pools stand for as many processes, each with so many threads and at most so many connections.
 POOLS, THREADS, SIZE = 10, 6, 6
-#: Seconds that a request of the crowd is elsewhere between its two queries.
-ELSEWHERE = 0.03
+#: Seconds in the mean that a request of the crowd is elsewhere between its two queries.
+ELSEWHERE = 0.05
 
 
 def measure(world: Any) -> Measurement:
     combinations = [_Combination(world, mode, theirs) for theirs in _theirs(world) for mode in (None, *MODES)]
-    rounds = 5 if world.quick else 60
+    rounds = 5 if world.quick else 40
     for each in combinations:
         each.open()
     costs = in_rounds(combinations, rounds, lambda each: each.cost())
     for each in combinations:
         each.close()
-    crowds = in_rounds(combinations, 1 if world.quick else 3, lambda each: each.crowd(2 if world.quick else 15))
+    crowds = in_rounds(combinations, 1 if world.quick else 3, lambda each: each.crowd(2 if world.quick else 10))
     report = Measurement(
         "Our modes beside PgBouncer's",
         f"*query* and *atomic()*: microseconds of a request with one query, and with one query in a transaction, by one"
         f" thread; medians of {rounds} rounds. The others: {POOLS} pools, as of as many processes, with {THREADS} threads and"
-        f" up to {SIZE} connections each; each request is one query, {ELSEWHERE:g} s elsewhere, one query, the end of the"
-        " request. *Server connections*: the most that the server had for it. Without a pool of ours each thread keeps a"
+        f" up to {SIZE} connections each; each request is one query, {ELSEWHERE:g} s elsewhere in the mean, one query, the end"
+        " of the request. *Server connections*: the most that the server had for it. Without a pool of ours each thread keeps a"
         " connection, as with `CONN_MAX_AGE=None`.",
         ["PgBouncer", "our pool", "query", "atomic()", "requests a second", "clients", "server connections"],
     )
@@ -86,7 +87,11 @@ class _Combination:
         self._end_sessions()
         self.open(POOLS)
         ready = Barrier(POOLS * THREADS + 1)
-        threads = [Thread(target=_visit, args=(each, ready, requests)) for each in self._opened for _ in range(THREADS)]
+        threads = [
+            Thread(target=_visit, args=(each, ready, requests, Random(f"{each.alias} {number}")))
+            for each in self._opened
+            for number in range(THREADS)
+        ]
         for thread in threads:
             thread.start()
         ready.wait()
@@ -126,13 +131,12 @@ def _timed(one: Django, transacts: bool, times: int = 10) -> float:
     return (perf_counter() - began) / times * 1e6
 
 
-def _visit(one: Contender, ready: Barrier, requests: int) -> None:
-    one.query(QUERY)
-    one.end()
+def _visit(one: Contender, ready: Barrier, requests: int, random: Random) -> None:
     ready.wait()
+    sleep(random.uniform(0, 2 * ELSEWHERE))  # else all would ask at the same moment, again and again
     for _ in range(requests):
         one.query(QUERY)
-        sleep(ELSEWHERE)
+        sleep(random.uniform(0, 2 * ELSEWHERE))
         one.query(QUERY)
         one.end()
     one.leave()
