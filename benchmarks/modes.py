@@ -35,9 +35,9 @@ def measure(world: Any) -> Measurement:
         "Our modes beside PgBouncer's",
         f"*query* and *atomic()*: microseconds of a request with one query, and with one query in a transaction, by one"
         f" thread; medians of {rounds} rounds. The others: {POOLS} pools, as of as many processes, with {THREADS} threads and"
-        f" up to {SIZE} connections each; each request is one query, {ELSEWHERE:g} s elsewhere in the mean, one query, the end"
-        " of the request. *Server connections*: the most that the server had for it. Without a pool of ours each thread keeps a"
-        " connection, as with `CONN_MAX_AGE=None`.",
+        f" up to {SIZE} connections each; each request is one query, {ELSEWHERE:g} s elsewhere in the mean, one query,"
+        " the end of the request. *Server connections*: the most that the server had for it. Without a pool of ours each"
+        " thread keeps a connection, as with `CONN_MAX_AGE=None`.",
         ["PgBouncer", "our pool", "query", "atomic()", "requests a second", "clients", "server connections"],
     )
     for each, cost, crowd in zip(combinations, costs, crowds, strict=True):
