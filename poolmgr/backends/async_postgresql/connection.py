@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import ref
 
 import psycopg
 from django_async_backend.db.backends.base.base import BaseAsyncDatabaseWrapper
@@ -20,7 +21,7 @@ class DjangoConnection(TaskConnection):
 
     def __init__(self, lent: PooledConnection, managed: ManagedPool, wrapper: Any) -> None:
         super().__init__(lent, managed, wrapper.pool)
-        self._wrapper = wrapper
+        self._wrapper = ref(wrapper)  # which has this one, and is gone at once when it is dropped
         self._template = lent.adapters
         self._cursor_class = counted(wrapper.cursor_factory)
         self._server_cursor_class = ServerBindingServerSideCursor
@@ -28,7 +29,8 @@ class DjangoConnection(TaskConnection):
 
     def begins(self) -> None:
         """Called before a statement that begins a transaction. Raises ``ModeError`` in statement mode."""
-        self._wrapper.expect_transactions("a statement that begins a transaction")
+        if (wrapper := self._wrapper()) is not None:
+            wrapper.expect_transactions("a statement that begins a transaction")
         self._entry.begun = True
         self._entry.transactions += 1
 

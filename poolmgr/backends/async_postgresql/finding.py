@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from django.db.utils import load_backend
@@ -29,7 +31,7 @@ class PoolOfAlias(theirs.AsyncDatabaseWrapper):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._managed: ManagedPool | None = None
-        self._lends = AsyncPool(self._expected_pool)
+        self._lends = AsyncPool(_finder(ref(self)))
 
     @property
     def managed_pool(self) -> ManagedPool | None:
@@ -45,11 +47,6 @@ class PoolOfAlias(theirs.AsyncDatabaseWrapper):  # type: ignore[misc]
     def _threads_wrapper(self) -> Any:
         """The class of the half for threads, which may be the site's own."""
         return load_backend(self.settings_dict["ENGINE"]).DatabaseWrapper
-
-    def _expected_pool(self) -> ManagedPool:
-        if (managed := self.managed_pool) is None:
-            raise ConfigurationError(f"DATABASES[{self.alias!r}] has no pool")
-        return managed
 
     @property
     def pool(self) -> AsyncPool | None:
@@ -82,3 +79,16 @@ class PoolOfAlias(theirs.AsyncDatabaseWrapper):  # type: ignore[misc]
     def check_settings(self) -> None:
         super().check_settings()
         expect_names(self.settings_dict, f"DATABASES[{self.alias!r}]")
+
+
+def _finder(wrapper: ref[PoolOfAlias]) -> Callable[[], ManagedPool]:
+    """By which a wrapper's ``AsyncPool`` finds its pool without keeping the wrapper: one that is dropped is gone at once."""
+
+    def find() -> ManagedPool:
+        it = wrapper()
+        managed = None if it is None else it.managed_pool
+        if managed is None:
+            raise ConfigurationError("this database has no pool")
+        return managed
+
+    return find
