@@ -16,7 +16,9 @@ from tests import pools
 
 ALIAS = "tasks"
 
-collect_ignore = ["test_wrapper.py", "test_cancelled.py", "test_served.py"] if sys.version_info < PYTHON else []
+collect_ignore = (
+    ["test_wrapper.py", "test_cancelled.py", "test_operated.py", "test_served.py"] if sys.version_info < PYTHON else []
+)
 
 
 @pytest.fixture
