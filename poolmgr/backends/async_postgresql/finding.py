@@ -40,7 +40,7 @@ class PoolOfAlias(theirs.AsyncDatabaseWrapper):  # type: ignore[misc]
             attend()
         managed = self._managed
         if managed is None or managed.retired:
-            managed = self._managed = find_pool(self._threads_wrapper, self.settings_dict, self.alias)
+            managed = self._managed = find_pool(self._threads_wrapper, self)
         return managed
 
     @property

@@ -59,7 +59,7 @@ class PoolOfAlias(native.DatabaseWrapper):
         return self._mode or ("session" if managed is None else managed.spec.pool_mode)
 
     def _find_pool(self) -> ManagedPool | None:
-        return find_pool(type(self), self.settings_dict, self.alias)
+        return find_pool(type(self), self)
 
     def check_settings(self) -> None:
         """As Django's, before each connect and pool; raises ``ConfigurationError`` too, for a URL in the place of a name."""
@@ -76,22 +76,23 @@ class PoolOfAlias(native.DatabaseWrapper):
             registry.close(self.alias)
 
 
-def find_pool(wrapper_class: Any, settings_dict: dict[str, Any], alias: str) -> ManagedPool | None:
-    """A database's pool in this process, made where there is none by a ``wrapper_class`` of its own.
+def find_pool(wrapper_class: Any, asking: Any) -> ManagedPool | None:
+    """The pool of a wrapper's database in this process, made where there is none by a ``wrapper_class`` of its own.
 
-    None where the settings or the process want none.
+    None where the settings or the process want none. Its settings are no local here: an error's frames would show them.
     """
-    if settings_dict["OPTIONS"].get("pool", True) is False or alias == NO_DB_ALIAS or registry.abstains():
+    alias = asking.alias
+    if asking.settings_dict["OPTIONS"].get("pool", True) is False or alias == NO_DB_ALIAS or registry.abstains():
         return None
     found = registry.get(alias)
-    if found is not None and found.address != address(settings_dict):
-        if settings_dict is not connections.settings.get(alias):
+    if found is not None and found.address != address(asking.settings_dict):
+        if asking.settings_dict is not connections.settings.get(alias):
             return None  # another database under a borrowed alias
         registry.close(alias)
 
     def make() -> ManagedPool:
         try:
-            return make_pool(wrapper_class(settings_dict, alias))
+            return make_pool(wrapper_class(asking.settings_dict, alias))
         except Exception as ex:
             disarm(ex)  # the frames below hold the settings
             raise
