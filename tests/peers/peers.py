@@ -124,4 +124,17 @@ PEERS = {
         arguments=("--test-dsn=postgresql://{postgresql}", "--timeout=20", "-m", "not slow", "-k", "not Null"),
         on_postgresql=True,
     ),
+    "django-async-backend": Peer(
+        project="django-async-backend",
+        repository="https://github.com/Arfey/django-async-backend",
+        needs=("libcst",),
+        ours="ours_async_django",
+        has_sdist=False,
+        # The package is that of the environment, and not the sources beside the tests.
+        folder="tests",
+        tests=("tests",),
+        environment={"PYTHONSAFEPATH": "1", "PEER_DATABASE": "postgresql://{postgresql}"},
+        arguments=("-p", "peer_async_django", "--timeout=60"),
+        on_postgresql=True,
+    ),
 }
