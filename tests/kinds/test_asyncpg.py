@@ -426,6 +426,27 @@ def test_place_of_what_its_borrower_has_closed_is_free_at_once(make: Make, end: 
     asyncio.run(main())
 
 
+@pytest.mark.long
+def test_borrowers_who_close_what_they_have_keep_the_bound_and_lose_no_place(make: Make, look: Look) -> None:  # P4 P6
+    pool = make(max_size=2, connection_timeout=30.0)
+    ways = [lambda conn: conn.close(), _terminated, lambda conn: conn.fetchval("SELECT 1")]
+
+    async def use(number: int) -> None:
+        conn = await pool.acquire()
+        await ways[number % 3](conn)
+        await pool.release(conn)
+
+    async def main() -> None:
+        await asyncio.gather(*map(use, range(90)))
+        managed = pool.managed
+        await when(lambda: managed.load()[1:] == (0, 0) and len(managed.idle) == managed.places, f"{managed!r}")
+        assert managed.places <= 2
+        assert managed.snapshot().left_behind == 0
+        assert len(look(SESSIONS)) <= 2
+
+    asyncio.run(main())
+
+
 async def _collect() -> None:
     gc.collect()
 
