@@ -77,7 +77,7 @@ def _check_half_for_tasks(alias: str) -> Iterator[CheckMessage]:
     elif not apps.is_installed(requirement.APP):
         yield Error(
             f"DATABASES[{alias!r}]['ENGINE'] is {requirement.ENGINE!r}, but {requirement.APP!r} is not in INSTALLED_APPS:"
-            " models have no async_objects, and nobody gives a task's connection back at the end of a request.",
+            " models have no async_objects.",
             hint=f"Add {requirement.APP!r} to INSTALLED_APPS.",
             id="poolmgr.E009",
         )

@@ -75,8 +75,8 @@ class Site:
 
 
 @contextmanager
-def site(server: str, half: str, url: str, log: Path, middleware: str = "") -> Iterator[Site]:
-    """Afterwards no session of its pool is left."""
+def site(server: str, half: str, url: str, log: Path, **environment: str) -> Iterator[Site]:
+    """With more for its ``environment``, such as MIDDLEWARE. Afterwards no session of its pool is left."""
     pools.emptied(url)
     with psycopg.connect(url) as connection:
         connection.execute("DROP TABLE IF EXISTS auth_group, auth_user_groups, auth_group_permissions")
@@ -86,11 +86,12 @@ def site(server: str, half: str, url: str, log: Path, middleware: str = "") -> I
         connection.execute("CREATE TABLE auth_group_permissions (id serial, group_id int, permission_id int)")
         connection.execute("INSERT INTO auth_group (name) VALUES ('one')")
     environment = {
+        "MIDDLEWARE": "",
         **os.environ,
+        **environment,
         "DJANGO_SETTINGS_MODULE": "tests.async_django.site.settings",
         "DATABASE_URL": url,
         "HALF": half,
-        "MIDDLEWARE": middleware,
         "POOL": json.dumps({"min_size": 0, "max_size": MAX_SIZE, "connection_timeout": 20}),
     }
     with served(SERVERS[server], environment, log) as address:

@@ -39,14 +39,20 @@ def test_what_views_of_tasks_hold_comes_back_also_when_clients_hang_up(  # P2 P3
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(
+    "environment",
+    [{"MIDDLEWARE": "tests.async_django.site.views.SyncMiddleware"}, {"WITHOUT_SIGNALS": "1"}],
+    ids=["behind a middleware that is not async", "without the package's signals"],
+)
 @pytest.mark.parametrize("server", SERVERS)
-def test_what_they_hold_behind_a_middleware_that_is_not_async_comes_back_too(  # P2 P3 P4 P6
-    postgres: EmbeddedPostgres, tmp_path: Path, server: str
+def test_what_they_hold_comes_back_too_where_the_package_closes_nothing(  # P2 P3 P4 P6
+    postgres: EmbeddedPostgres, tmp_path: Path, server: str, environment: dict[str, str]
 ) -> None:
     url = str(postgres.create_database("async_django"))
-    with site(server, "tasks", url, tmp_path / "log", "tests.async_django.site.views.SyncMiddleware") as it:
+    with site(server, "tasks", url, tmp_path / "log", **environment) as it:
         for mode in ("session", "transaction"):
             it.figures(f"mode={mode}")
             it.serve(KINDS, turns=6)
             until(it.is_quiet, lambda: f"all to be back: {it.figures()}", timeout=3.0 + 5.0)
-            assert (it.figures()["left_behind"], it.figures()["reclaimed"]) == (0, 0), it.figures()
+            seen = it.figures()
+            assert (seen["left_behind"], seen["reclaimed"]) == (0, 0), seen

@@ -17,5 +17,7 @@ ASGI_APPLICATION = "tests.async_django.site.asgi.application"
 DATABASES = {"default": database(os.environ["DATABASE_URL"], pool=json.loads(os.environ["POOL"]))}
 if HALF == "tasks":
     INSTALLED_APPS += ["django_async_backend"]
+    # Without them the end of a request is known all the same.
+    ASYNC_BACKEND_DISABLE_REQUEST_SIGNALS = "WITHOUT_SIGNALS" in os.environ
     DATABASES["default"]["ENGINE"] = "poolmgr.backends.async_postgresql"
 LOGGING = {"version": 1, "disable_existing_loggers": True}
