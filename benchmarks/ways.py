@@ -128,7 +128,7 @@ class Servers:
         return Bouncer(program, directory, url, {"app": ""}, max_client_conn=self._scale.clients, **size)
 
     def _database(self, url: str, way: Way = WAYS[0]) -> dict[str, Any]:
-        pool: dict[str, Any] = {"min_size": 0, "max_size": THREADS, "connection_timeout": PATIENCE}
+        pool: dict[str, Any] = {"min_size": 1, "max_size": THREADS, "connection_timeout": PATIENCE}
         if way.budget:
             pool["budget"] = self._scale.budget if way.bouncer else self._scale.room
         return {**address(url), "ENGINE": OURS, "OPTIONS": {"pool": pool}}
