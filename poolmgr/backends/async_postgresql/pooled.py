@@ -72,7 +72,6 @@ class AsyncDatabaseWrapper(OwnedByTask):
         if (managed := self.managed_pool) is None:
             await super().connect()
             return
-        self.check_settings()
         lent = await lending.checkout(managed, None)
         if is_to_be_greeted(lent):
             await greet(managed, lent, partial(self._threads_wrapper, {**self.settings_dict}, self.alias))
