@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
-from time import perf_counter, process_time
-from typing import Any, NamedTuple
+from time import monotonic, perf_counter, process_time
+from typing import Any
 
 import psycopg
 
 from benchmarks.report import Measurement, Target, median, percentile
 from poolmgr.conf import Declared
-from poolmgr.targets.pgbouncer.consoles import places
-from poolmgr.targets.pgbouncer.instance import Instance
+from poolmgr.targets.pgbouncer.pool import BouncerPool
 
 #: How many clients PgBouncer has while it is looked at, each idle, and how long a round may take.
 CLIENTS, LIMIT = (0, 100, 400), 5.0
 DATABASES = ("size4", "size8", "size10")
-
-
-class _Leader(NamedTuple):
-    """What a pool asks of its instances: settings that are so already, as in nearly every round."""
-
-    wanted: Mapping[str, str]
-    target: str = "bench-console"
-    databases: tuple[str, ...] = DATABASES
-
-    def wishes(self) -> tuple[int, Mapping[str, str]]:
-        return 0, self.wanted
-
-    def holds(self) -> tuple[int, bool | None]:
-        return 0, None
-
-    def may_act(self) -> bool:
-        return True
 
 
 def measure(world: Any) -> Measurement:
@@ -57,14 +38,15 @@ def measure(world: Any) -> Measurement:
 def _rounds(bouncer: Any, clients: int, rounds: int) -> tuple[list[float], float]:
     """Milliseconds of each round, and of this process's CPU in the mean one."""
     url = bouncer.console_url()
-    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as console, ExitStack() as stack:
-        config = {str(row[0]): str(row[1]) for row in console.execute("SHOW CONFIG")}
+    # What is wanted is so already, as in nearly every round.
+    declared = Declared("bench-console", "pgbouncer", url, pool={"max_size": 20}, rest={"DATABASES": DATABASES})
+    pool = BouncerPool(declared)
+    pool.lead(monotonic() + 3600.0)
+    [instance] = pool.instances
+    with ExitStack() as stack:
         for number in range(clients):
             at = bouncer.for_size((4, 8, 10)[number % 3])
             stack.enter_context(psycopg.connect(at, autocommit=True, prepare_threshold=None))
-        wanted = {name: config[name] for name in ("default_pool_size", "pool_mode", "query_wait_timeout")}
-        [place] = places(Declared("bench-console", "pgbouncer", url, rest={"DATABASES": DATABASES}))
-        instance = Instance(_Leader(wanted), place, 3600.0)
         try:
             instance._round()  # connects
             before, taken = process_time(), []
@@ -76,3 +58,4 @@ def _rounds(bouncer: Any, clients: int, rounds: int) -> tuple[list[float], float
             return taken, (process_time() - before) / rounds * 1e3
         finally:
             instance._console.close()
+            pool.retire()
