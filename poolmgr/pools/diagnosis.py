@@ -44,6 +44,7 @@ _WORDS = Words(
         "the server has no connection slot left",
         r"too many clients|remaining connection slots|too many connections",
     ),
+    (ServerFull, "PgBouncer takes no more clients: raise its max_client_conn", r"no more connections allowed"),
     (
         AuthenticationFailed,
         "the server refuses the password",

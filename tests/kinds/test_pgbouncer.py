@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from poolmgr.conf import Declared
+from poolmgr.exceptions import ServerFull
 from poolmgr.metrics.health import verdict_of
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired
@@ -19,6 +20,7 @@ from poolmgr.targets.pgbouncer import picture
 from poolmgr.targets.pgbouncer.kind import PGBOUNCER
 from poolmgr.targets.pgbouncer.pool import BouncerPool
 from tests.bouncer import ONLOOKER, Bouncer
+from tests.pools import managed_pool
 from tests.proxy import Proxy
 from tests.waiting import until
 
@@ -472,6 +474,19 @@ def test_who_waits_for_longer_than_connection_timeout_is_told_so_by_pgbouncer(
         with pytest.raises(psycopg.Error, match="query_wait_timeout"):
             late.execute("SELECT 1")
         late.close()
+
+
+def test_a_pool_before_a_pgbouncer_that_takes_no_more_clients_says_so(
+    make_bouncer: Callable[..., Bouncer],
+) -> None:  # P9
+    full = make_bouncer({"app": ""}, max_client_conn=1)
+    with full.client():
+        pool = managed_pool(full.url(), max_size=1, connection_timeout=0.5)
+        try:
+            with pytest.raises(ServerFull, match="PgBouncer takes no more clients: raise its max_client_conn"):
+                pool.checkout()
+        finally:
+            pool.close()
 
 
 def test_unused_connections_are_closed_after_idle_timeout_and_kept_without(

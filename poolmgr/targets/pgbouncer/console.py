@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown, ServerFull
+from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown
 from poolmgr.identity import application_name
 from poolmgr.pools.diagnosis import Diagnosis, Words
 from poolmgr.pools.diagnosis import diagnose as diagnose_postgresql
@@ -62,7 +62,6 @@ _WORDS = Words(
         "no PgBouncer answers there, but a server that has no such console",
         r"database \S+ does not exist|unrecognized configuration parameter",
     ),
-    (ServerFull, "PgBouncer takes no more clients: raise its max_client_conn", r"no more connections allowed"),
 )
 _UNKNOWN = re.compile("invalid command", re.IGNORECASE)
 _UNREAD = Diagnosis(
