@@ -51,7 +51,7 @@ AT_WORK = f"{SESSIONS} AND state = 'active'"
 
 @pytest.fixture
 def url(postgres: Any) -> str:
-    return str(postgres.create_database("kinds"))
+    return str(postgres.create_database("asyncpg"))
 
 
 @pytest.fixture

@@ -26,12 +26,6 @@ def at_once(managed: ManagedPool) -> PooledConnection | None:
     if asked >= managed.lapses or managed.check is not None:
         return None
     conn = _idle(managed, asked, trusted=True)
-    if conn is not None and conn.entry.has_news(0) and (fault := validation.look(managed, conn, asked)):
-        if fault == validation.DOUBTFUL:
-            managed.put_back(conn, waits=False)
-        else:
-            discard(managed, conn, fault)
-        return None
     if conn is not None:
         managed.wait_time.add(monotonic() - asked)
     return conn
@@ -68,17 +62,21 @@ def _owner() -> Any:
 
 
 def _idle(managed: ManagedPool, now: float, *, trusted: bool = False) -> PooledConnection | None:
-    """One that is idle; ``trusted`` only if it was used a moment ago."""
+    """One that is idle; ``trusted`` only if it was used a moment ago and its server is silent."""
     pool = managed.pool
     if not pool._pool:
         return None
     owner = _owner()
     with managed._lock:
-        if not pool._pool or pool.paused or (trusted and now - pool._pool[-1].entry.idle_since >= managed.trusted):
+        if not pool._pool or pool.paused:
+            return None
+        entry = pool._pool[-1].entry
+        # The look at the socket lets no other thread run, and so holds up nobody who wants the lock.
+        if trusted and (now - entry.idle_since >= managed.trusted or entry.has_news(0)):
             return None
         conn = pool._pool.pop()
-        conn.entry.owner = owner
-        conn.entry.since = now
+        entry.owner = owner
+        entry.since = now
         managed.out.add(conn)
     conn._pool = pool
     return conn
