@@ -54,6 +54,14 @@ class Site:
         seen = self.figures()
         return seen["used"] == seen["pending"] == 0 and seen["size"] == len(pools.backends(self.url))
 
+    def serve_in_modes(self, kinds: list[str], timeout: float = 5.0) -> Iterator[dict[str, Any]]:
+        """Serve them in each pool mode that has transactions; the figures when all is back."""
+        for mode in ("session", "transaction"):
+            self.figures(f"mode={mode}")
+            self.serve(kinds, turns=6)
+            until(self.is_quiet, lambda: f"all to be back: {self.figures()}", timeout=timeout)
+            yield self.figures()
+
     def serve(self, kinds: list[str], turns: int) -> None:
         """Each answer is its request's, and of each kind some clients leave: at once, and in the middle."""
 

@@ -6,7 +6,6 @@ import pytest
 
 from poolsite.demo.servers import EmbeddedPostgres
 from tests.async_django.served import MAX_SIZE, SERVERS, site
-from tests.waiting import until
 
 KINDS = [
     "asks",
@@ -27,11 +26,7 @@ def test_what_views_of_tasks_hold_comes_back_also_when_clients_hang_up(  # P2 P3
 ) -> None:
     url = str(postgres.create_database("async_django"))
     with site(server, "tasks", url, tmp_path / "log") as it:
-        for mode in ("session", "transaction"):
-            it.figures(f"mode={mode}")
-            it.serve(KINDS, turns=6)
-            until(it.is_quiet, lambda: f"all to be back: {it.figures()}", timeout=5.0)
-            seen = it.figures()
+        for seen in it.serve_in_modes(KINDS):
             assert seen["size"] <= MAX_SIZE
             assert (seen["reclaimed"], seen["left_behind"]) == (0, 0), seen
         # Who waits for a model holds nothing: more of them than there are connections, all at once.
@@ -50,9 +45,5 @@ def test_what_they_hold_comes_back_too_where_the_package_closes_nothing(  # P2 P
 ) -> None:
     url = str(postgres.create_database("async_django"))
     with site(server, "tasks", url, tmp_path / "log", **environment) as it:
-        for mode in ("session", "transaction"):
-            it.figures(f"mode={mode}")
-            it.serve(KINDS, turns=6)
-            until(it.is_quiet, lambda: f"all to be back: {it.figures()}", timeout=3.0 + 5.0)
-            seen = it.figures()
+        for seen in it.serve_in_modes(KINDS, timeout=3.0 + 5.0):
             assert (seen["left_behind"], seen["reclaimed"]) == (0, 0), seen

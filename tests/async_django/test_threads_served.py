@@ -6,7 +6,6 @@ import pytest
 
 from poolsite.demo.servers import EmbeddedPostgres
 from tests.async_django.served import MAX_SIZE, SERVERS, site
-from tests.waiting import until
 
 KINDS = ["asks", "writes", "transacts", "streams", "waits", "sleeps", "fails"]
 
@@ -18,9 +17,6 @@ def test_what_django_s_own_methods_hold_comes_back_also_when_clients_hang_up(  #
 ) -> None:
     url = str(postgres.create_database("async_django"))
     with site(server, "threads", url, tmp_path / "log") as it:
-        for mode in ("session", "transaction"):
-            it.figures(f"mode={mode}")
-            it.serve(KINDS, turns=6)
-            until(it.is_quiet, lambda: f"all to be back: {it.figures()}", timeout=5.0)
-            assert it.figures()["size"] <= MAX_SIZE
-            assert it.figures()["left_behind"] == 0
+        for seen in it.serve_in_modes(KINDS):
+            assert seen["size"] <= MAX_SIZE
+            assert seen["left_behind"] == 0

@@ -158,6 +158,20 @@ class RedisStorm(Storm):
             await listening.get_message(timeout=0.01)
 
 
+async def leave_something(conn: Any) -> None:
+    """What a borrower of a PostgreSQL connection may leave: state, a transaction, nothing at all, or a statement that runs."""
+    if random.random() < 0.1:
+        await conn.execute("SET theirs.name = 'left'")
+    if random.random() < 0.05:
+        await conn.execute("BEGIN")
+    if random.random() < 0.02:
+        await conn.close()
+    if random.random() < 0.05:
+        straying = asyncio.create_task(conn.execute("SELECT pg_sleep(1)"))
+        straying.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.sleep(0)
+
+
 class PostgresStorm(Storm):
     """With threads at the same pool."""
 
@@ -177,16 +191,7 @@ class PostgresStorm(Storm):
                     said = str(random.random())
                     asked = await conn.execute(f"SELECT '{said}' || current_setting('theirs.name', true)")
                     self.compare((await asked.fetchone())[0], said, None)
-                if random.random() < 0.1:
-                    await conn.execute("SET theirs.name = 'left'")
-                if random.random() < 0.05:
-                    await conn.execute("BEGIN")
-                if random.random() < 0.02:
-                    await conn.close()
-                if random.random() < 0.05:
-                    straying = asyncio.create_task(conn.execute("SELECT pg_sleep(1)"))
-                    straying.add_done_callback(lambda task: task.cancelled() or task.exception())
-                    await asyncio.sleep(0)
+                await leave_something(conn)
 
     def borrow(self) -> None:
         while time.monotonic() < self.ends:
@@ -220,16 +225,7 @@ class AsyncpgStorm(Storm):
                     said = str(random.random())
                     asked = await conn.fetchval("SELECT $1 || current_setting('theirs.name', true)", said)
                     self.compare(asked, said, None)
-                if random.random() < 0.1:
-                    await conn.execute("SET theirs.name = 'left'")
-                if random.random() < 0.05:
-                    await conn.execute("BEGIN")
-                if random.random() < 0.02:
-                    await conn.close()
-                if random.random() < 0.05:
-                    straying = asyncio.create_task(conn.execute("SELECT pg_sleep(1)"))
-                    straying.add_done_callback(lambda task: task.cancelled() or task.exception())
-                    await asyncio.sleep(0)
+                await leave_something(conn)
 
 
 STORMS: dict[str, type[Any]] = {"redis": RedisStorm, "postgresql": PostgresStorm, "asyncpg": AsyncpgStorm}

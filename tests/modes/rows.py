@@ -122,22 +122,22 @@ def iterator_in_transaction(behind: Behind) -> str:
         return _read_through(behind)
 
 
+def _set(behind: Behind, name: str, value: str) -> str:
+    behind.query(f"SET {name} = '{value}'")
+    with behind.neighbours():
+        kept = behind.value(f"SHOW {name}") == value
+    seen = behind.next_borrower(lambda: behind.value(f"SHOW {name}")) == value
+    return "yes" if kept and not seen else "lost"
+
+
 @row("`SET`, and a tenant's `search_path`")
 def setting(behind: Behind) -> str:
-    behind.query("SET lock_timeout = '12345ms'")
-    with behind.neighbours():
-        kept = behind.value("SHOW lock_timeout") == "12345ms"
-    seen = behind.next_borrower(lambda: behind.value("SHOW lock_timeout")) == "12345ms"
-    return "yes" if kept and not seen else "lost"
+    return _set(behind, "lock_timeout", "12345ms")
 
 
 @row("`SET TIME ZONE`")
 def time_zone(behind: Behind) -> str:
-    behind.query("SET TIME ZONE 'Asia/Kolkata'")
-    with behind.neighbours():
-        kept = behind.value("SHOW TIME ZONE") == "Asia/Kolkata"
-    seen = behind.next_borrower(lambda: behind.value("SHOW TIME ZONE")) == "Asia/Kolkata"
-    return "yes" if kept and not seen else "lost"
+    return _set(behind, "TimeZone", "Asia/Kolkata")
 
 
 @row("`SET LOCAL` in `atomic()`")

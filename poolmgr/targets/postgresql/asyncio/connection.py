@@ -220,10 +220,10 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
         """As ``pools.lender.TaskLoan`` has it."""
         before, pins = self._settings(), set(self._entry.pins)
         hook()
-        lasts = self._entry.pins <= pins and self._settings() == before
+        if not (self._entry.pins <= pins and self._settings() == before):
+            return Greeting()
         # Copies: what this borrower registers from now on is theirs alone.
-        adapters = AdaptersMap(self.adapters)
-        return Greeting(adapters, (*self._notice_handlers,), (*self._notify_handlers,), lasts)
+        return Greeting(AdaptersMap(self.adapters), (*self._notice_handlers,), (*self._notify_handlers,), lasts=True)
 
     def _settings(self) -> dict[str, Any]:
         """What may be set on it in Python."""

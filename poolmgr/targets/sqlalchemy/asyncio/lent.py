@@ -77,10 +77,8 @@ class AsyncLentPool(PoolWithoutConnections):
         handed = self._connect()
         try:
             conn = self._driver_s(handed)
-            record = self._records.get(conn.session)
-            # One whose borrower has never returned it is theirs.
-            if record is None or record.fairy_ref is not None:
-                record = self._new_record(conn.session)
+            # A session whose borrower never returned it is closed: nobody is lent the record that they have still.
+            record = self._records.get(conn.session) or self._new_record(conn.session)
             conn.begin_loan(record.greeting, _is_kept_by)
             if record.greeting.lasts:
                 record.dbapi_connection = handed
