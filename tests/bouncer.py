@@ -21,9 +21,13 @@ _FOUND = {
     # As `.ci/newer-pgbouncer` unpacks it.
     "newer": shutil.which("/opt/pgbouncer-newer/pgbouncer") or shutil.which(str(_CACHE / "pgbouncer-newer/pgbouncer")),
 }
+#: Paths of programs to run the tests on in place of these, for whoever has built other versions; their folders name them.
+_GIVEN = os.environ.get("POOLMGR_PGBOUNCERS", "")
 #: Those that there are on this machine: the path of each by its name. A test that needs one has the first, with `long` also
 #: the others; with the mark `every_pgbouncer` it has them all.
 PROGRAMS = {name: path for name, path in _FOUND.items() if path}
+if _GIVEN:
+    PROGRAMS = {Path(path).parent.name: path for path in _GIVEN.split(os.pathsep)}
 #: Who may do everything on the console, who may only look, and who may not even that.
 ADMIN, ONLOOKER, STRANGER = "boss", "looker", "stranger"
 PASSWORD = "bouncer-password"

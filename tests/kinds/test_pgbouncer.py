@@ -4,9 +4,11 @@ import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from math import inf
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -270,6 +272,54 @@ def test_a_pause_of_the_whole_by_somebodys_console_is_told_where_it_can_be_seen(
     finally:
         bouncer.console("RESUME")
     until(lambda: not pool.problem, "it to be over")
+
+
+#: What a line `*` in its file lets clients call a database; the third one's words would reach another one.
+NAMES = (
+    "my-app",
+    'quo"te',
+    "x; KILL app",
+    'app" ; KILL app',
+    "two words",
+    "Ünïcode",
+    "it's",
+    "a=b",
+    "back\\slash",
+    "x" * 63,
+)
+
+
+@pytest.mark.long
+@pytest.mark.every_pgbouncer
+def test_a_database_may_be_called_as_pgbouncer_lets_it_be_called(
+    make_bouncer: Callable[..., Bouncer], manage: Callable[..., BouncerPool]
+) -> None:
+    bouncer = make_bouncer({"app": "", "*": ""})
+    pool = manage(bouncer, DATABASES=list(NAMES))
+    got = urlsplit(bouncer.url())
+    place = {"host": got.hostname, "port": got.port, "user": got.username, "password": got.password}
+    with bouncer.client() as other, ExitStack() as stack:
+        other.execute("SELECT 1")
+        clients = [stack.enter_context(psycopg.connect(dbname=name, **place, autocommit=True)) for name in NAMES]
+        for each in clients:
+            each.execute("SELECT 1")
+        until(
+            lambda: (got := pool.instances[0].picture) and all(each.there for each in got.databases), "them to be seen"
+        )
+        pool.pause()
+        assert pool.settle(20) == ""
+        assert {row["name"] for row in bouncer.console("SHOW DATABASES") if row["paused"]} == set(NAMES)
+        pool.resume()
+        assert pool.settle(20) == ""
+        for each in clients:
+            each.execute("SELECT 1")
+        result = pool.recycle(20)
+        assert (result.replaced, result.failed) == (len(NAMES), "")
+        assert (pool.cut_off("disable"), pool.cut_off("enable"), pool.cut_off("kill")) == ("", "", "")
+        for each in clients:
+            with pytest.raises(psycopg.OperationalError):
+                each.execute("SELECT 1")
+        other.execute("SELECT 1")
 
 
 def test_a_recycle_replaces_server_connections_and_fails_nobody(

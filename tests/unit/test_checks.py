@@ -180,7 +180,7 @@ def test_a_target_that_is_declared_wrong_is_told_with_its_name_and_what_is_allow
             "['DATABASES'] is a value that is not shown, but must be a list of PgBouncer's names of databases, each once",
         ),
         (
-            {"KIND": "pgbouncer", "URL": CONSOLE, "DATABASES": ["app; KILL app"]},
+            {"KIND": "pgbouncer", "URL": CONSOLE, "DATABASES": ["app\nKILL app"]},
             "['DATABASES'] is a value that is not shown, but must be a list of PgBouncer's names of databases",
         ),
         (

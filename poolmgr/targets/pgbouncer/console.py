@@ -18,6 +18,7 @@ from poolmgr.pools.diagnosis import diagnose as diagnose_postgresql
 from poolmgr.pools.endings import ended_after
 from poolmgr.pools.sockets import hang_up
 from poolmgr.secrets import disarm, scrub
+from poolmgr.targets.pgbouncer.words import named
 
 #: Seconds for all that is asked in one go. The console answers in fractions of a millisecond.
 PATIENCE = 3.0
@@ -198,7 +199,7 @@ def carry_out(url: str, target: str, command: str, database: str, seconds: float
                 let_log_in(console, database)
         connected = True
         with console.within(seconds):
-            return console.order(f"{command} {database}")
+            return console.order(f"{command} {named(database)}")
     except CheckoutError as error:
         if connected and console.late:
             return ""

@@ -8,10 +8,9 @@ from typing import Any
 
 from poolmgr.pools.kinds import COMMANDS, Kind
 from poolmgr.pools.spec import POOL_MODES, PoolSpec, plainly
+from poolmgr.targets.pgbouncer.words import is_name
 
 _URL = re.compile(r"postgres(ql)?://", re.IGNORECASE)
-#: Of a database as PgBouncer's file has it; its console would need what stands outside of these quoted.
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$-]{0,62}")
 #: What may be of one database alone, and the least that a number may be.
 _OWN = {"max_size": 1, "min_size": 0, "budget": 0, "pool_mode": 0}
 _SECONDS = ("connection_timeout", "idle_timeout", "max_lifetime", "validate_after_idle")
@@ -30,7 +29,7 @@ def _are_databases(value: Any) -> bool:
     return (
         isinstance(value, list | dict)
         and 0 < len(value) == len({*map(str, value)})
-        and all(isinstance(each, str) and _NAME.fullmatch(each) and each != "pgbouncer" for each in value)
+        and all(isinstance(each, str) and is_name(each) and each != "pgbouncer" for each in value)
         and (isinstance(value, list) or all(map(_is_own, value.values())))
     )
 

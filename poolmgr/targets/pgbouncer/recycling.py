@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from poolmgr.targets.pgbouncer.console import LOGINS, PATIENCE, Console, let_log_in
+from poolmgr.targets.pgbouncer.words import named
 
 
 class Recycling:
@@ -24,7 +25,7 @@ class Recycling:
             for each in self._databases:
                 if each in present:
                     let_log_in(self._console, each)
-                    self._console.order(f"RECONNECT {each}")
+                    self._console.order(f"RECONNECT {named(each)}")
         return len(self._old)
 
     def left(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from poolmgr.pools.spec import PoolSpec
 _FOR_EVER = 30 * 86_400
 #: The check that PgBouncer has from version 1.25 on where it was told of none: a statement with nothing in it.
 _EMPTY = "<empty>"
+#: What the console takes without quotes; and the bytes that it takes at most, its quotes included.
+_BARE, _LONGEST = re.compile(r"[A-Za-z0-9_]+"), 63
 
 
 def settings_for(spec: PoolSpec, fields: Collection[str], parts: int) -> dict[str, str]:
@@ -84,6 +87,19 @@ def same(wanted: str, found: str | None) -> bool:
         return True
     number = _whole(found)
     return number is not None and wanted.isdecimal() and int(wanted) == number
+
+
+def is_name(database: str) -> bool:
+    """Whether a database can be called so on the console, which takes so many bytes and knows no escapes but one."""
+    return bool(database) and database.isprintable() and len(named(database).encode()) <= _LONGEST
+
+
+def named(database: str) -> str:
+    """A database as a command of the console names it."""
+    if _BARE.fullmatch(database):
+        return database
+    doubled = database.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def statement(name: str, value: str) -> str:

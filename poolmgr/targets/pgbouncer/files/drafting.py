@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from poolmgr.targets.pgbouncer.words import settings_for
 
 #: Ways of logging in by which PgBouncer learns of a client what it needs to log in at the server as that one.
 _BY_VERIFIER = frozenset({"scram-sha-256", "md5", "hba"})
+_KEY = re.compile(r"[A-Za-z0-9_.-]+")
 #: What a setting of the whole is called in the line of one database.
 _IN_A_LINE = {"default_pool_size": "pool_size"}
 
@@ -97,9 +99,10 @@ class Drafting:
     def _databases(self) -> list[behind.Alias]:
         servers = []
         for name in databases(self._each):
-            if "$" in name:
+            if not _KEY.fullmatch(name):
                 raise ConfigurationError(
-                    f"{self._each.where}['DATABASES']: {name!r} can't stand in pgbouncer.ini, which knows no $"
+                    f"{self._each.where}['DATABASES']: {name!r} can't stand in pgbouncer.ini, which knows letters of ASCII,"
+                    " digits, and _ . - alone; a line of * serves it"
                 )
             line = self._ini.get(DATABASES, name)
             words = connstring.parse(line or "")
