@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS
 
 from poolmgr.targets.known import handed
-from poolmgr.targets.postgresql.handing import wrapper
+from poolmgr.targets.postgresql.blocks import Block
 
 
 def pool(target: str = DEFAULT_DB_ALIAS) -> Any:
@@ -20,22 +19,22 @@ def pool(target: str = DEFAULT_DB_ALIAS) -> Any:
     return handed(target)
 
 
-def pinned(using: str = DEFAULT_DB_ALIAS) -> AbstractContextManager[None]:
-    """Keep one connection for the block, whatever the pool's mode, and clean it when it goes back."""
-    held: AbstractContextManager[None] = wrapper(using).pinned()
-    return held
+def pinned(using: str = DEFAULT_DB_ALIAS) -> Block:
+    """Keep one connection for the block, whatever the pool's mode, and clean it when it goes back.
+
+    ``with`` in threads, ``async with`` in tasks, as for all three.
+    """
+    return Block("pinned", using)
 
 
-def released(using: str = DEFAULT_DB_ALIAS) -> AbstractContextManager[None]:
+def released(using: str = DEFAULT_DB_ALIAS) -> Block:
     """Hold no connection for the block, as around a call to a model.
 
     Raises ``ReleaseError`` inside ``atomic()`` and when an open cursor or session state needs the connection.
     """
-    let_go: AbstractContextManager[None] = wrapper(using).released()
-    return let_go
+    return Block("released", using)
 
 
-def unpooled(using: str = DEFAULT_DB_ALIAS) -> AbstractContextManager[None]:
+def unpooled(using: str = DEFAULT_DB_ALIAS) -> Block:
     """Use a connection of one's own for the block, outside the pool and its limits; raises as ``released()``."""
-    apart: AbstractContextManager[None] = wrapper(using).unpooled()
-    return apart
+    return Block("unpooled", using)

@@ -17,7 +17,9 @@ from tests import pools
 ALIAS = "tasks"
 
 collect_ignore = (
-    ["test_wrapper.py", "test_cancelled.py", "test_operated.py", "test_served.py"] if sys.version_info < PYTHON else []
+    ["test_wrapper.py", "test_cancelled.py", "test_operated.py", "test_served.py", "test_explicit.py"]
+    if sys.version_info < PYTHON
+    else []
 )
 
 

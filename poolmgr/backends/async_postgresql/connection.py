@@ -9,6 +9,7 @@ import psycopg
 from django_async_backend.db.backends.base.base import BaseAsyncDatabaseWrapper
 from django_async_backend.db.backends.utils import AsyncCursorWrapper
 
+from poolmgr.backends.async_postgresql.apart import OwnConnection
 from poolmgr.backends.async_postgresql.cursors import ServerBindingServerSideCursor, counted
 from poolmgr.pools.aio.forgotten import is_suspended, users_of
 from poolmgr.targets.postgresql.asyncio.connection import TaskConnection
@@ -43,6 +44,10 @@ class DjangoConnection(TaskConnection):
     def is_at_work(self) -> bool:
         """Whether something of psycopg's is under way on it, between two statements too."""
         return bool(self._waits or self._num_transactions or self._pipeline or self._tpc or self.lock.locked())
+
+
+#: What a wrapper gives back by ``part()``, without waiting; else it has the package's own.
+POOLED_OR_OWN = (DjangoConnection, OwnConnection)
 
 
 def is_kept_by(user: Any) -> bool:

@@ -10,6 +10,7 @@ from weakref import ref
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from django.db.utils import load_backend
 from django.utils.functional import cached_property
+from django_async_backend.db import async_connections
 from django_async_backend.db.backends.postgresql import async_base as theirs
 
 from poolmgr.backends.async_postgresql.threads import is_for_tasks
@@ -32,6 +33,11 @@ class PoolOfAlias(theirs.AsyncDatabaseWrapper):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._managed: ManagedPool | None = None
         self._lends = AsyncPool(_finder(ref(self)))
+
+    @staticmethod
+    def of_task(alias: str) -> Any:
+        """That of the running task."""
+        return async_connections[alias]
 
     @property
     def managed_pool(self) -> ManagedPool | None:

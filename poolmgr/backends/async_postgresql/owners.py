@@ -9,7 +9,7 @@ from contextvars import Context
 from typing import Any
 from weakref import ref
 
-from poolmgr.backends.async_postgresql.connection import DjangoConnection
+from poolmgr.backends.async_postgresql.connection import POOLED_OR_OWN
 from poolmgr.backends.async_postgresql.requests import is_over
 from poolmgr.backends.async_postgresql.transactions import Transactions
 
@@ -56,7 +56,7 @@ class OwnedByTask(Transactions):
 
     def _give_up(self) -> None:
         """As ``close()``."""
-        if isinstance(self.connection, DjangoConnection):
+        if isinstance(self.connection, POOLED_OR_OWN):
             if self.in_atomic_block:
                 self.closed_in_transaction = self.needs_rollback = True
             self._mode = None
@@ -65,7 +65,7 @@ class OwnedByTask(Transactions):
     def __del__(self) -> None:
         """Nobody can close it any more, as after an ``async_new_connection()`` whose task was cancelled at its end."""
         conn = self.__dict__.get("connection")
-        if isinstance(conn, DjangoConnection) and self._loop is not None:
+        if isinstance(conn, POOLED_OR_OWN) and self._loop is not None:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(conn.part)
 

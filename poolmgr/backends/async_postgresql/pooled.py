@@ -15,10 +15,11 @@ from django_async_backend.db.backends.postgresql import async_base as theirs
 from django_async_backend.db.utils import DatabaseErrorWrapper
 from psycopg.pq import Format, TransactionStatus
 
-from poolmgr.backends.async_postgresql.connection import DjangoConnection
+from poolmgr.backends.async_postgresql.apart import OwnConnection, open_apart
+from poolmgr.backends.async_postgresql.connection import POOLED_OR_OWN, DjangoConnection
 from poolmgr.backends.async_postgresql.cursors import ServerSideCursor
+from poolmgr.backends.async_postgresql.explicit import ExplicitWays
 from poolmgr.backends.async_postgresql.greeting import greet, is_to_be_greeted
-from poolmgr.backends.async_postgresql.owners import OwnedByTask
 from poolmgr.backends.async_postgresql.requests import work_for_request
 from poolmgr.backends.postgresql.lifecycle import latest_request
 from poolmgr.backends.postgresql.pooled import FORGOTTEN, SparesOurs
@@ -38,7 +39,7 @@ class _ErrorWrapper(SparesOurs, DatabaseErrorWrapper):  # type: ignore[misc]
     """The package's, which spares ours."""
 
 
-class AsyncDatabaseWrapper(OwnedByTask):
+class AsyncDatabaseWrapper(ExplicitWays):
     """The package's, whose connections come from the pool that threads use.
 
     The connection goes back when it is closed (session mode) or as soon as nothing needs it (transaction and statement
@@ -54,6 +55,8 @@ class AsyncDatabaseWrapper(OwnedByTask):
         hide(settings_dict)
         self._mode: str | None = None
         self._keeps = False  # in session mode: the connection stays until it is closed
+        self._unpooled = 0  # depth of unpooled()
+        self._pinned = 0  # depth of pinned()
         self._busy = 0  # depth of sections that nobody's end may release the connection in
         self._loop: asyncio.AbstractEventLoop | None = None
         self._request: ref[Any] | None = None  # asgiref's mark of the request that the connection was taken for
@@ -66,9 +69,12 @@ class AsyncDatabaseWrapper(OwnedByTask):
     # -- checkout -----------------------------------------------------------------------------------------------------
 
     async def connect(self) -> None:
-        """Take a connection from the pool, or open a direct one where there is no pool."""
+        """Take a connection from the pool, or open a direct one where there is none or ``unpooled()`` asks for it."""
         self._loop = asyncio.get_running_loop()
         self._request = work_for_request(self, self._request)
+        if self._unpooled:
+            await self._connect_apart()
+            return
         if (managed := self.managed_pool) is None:
             await super().connect()
             return
@@ -78,6 +84,8 @@ class AsyncDatabaseWrapper(OwnedByTask):
         # Nothing is awaited between here and the end of a checkout that has nothing to do.
         self._take(DjangoConnection(lent, managed, self), managed)
         try:
+            if self._pinned:
+                await self._pin_taken()
             if not self.settings_dict["AUTOCOMMIT"]:
                 await self.set_autocommit(False)
             if self.alias not in RAN_DB_VERSION_CHECK:
@@ -88,11 +96,24 @@ class AsyncDatabaseWrapper(OwnedByTask):
             self._return()
             raise
 
-    def _take(self, conn: DjangoConnection, managed: ManagedPool) -> None:
+    async def _connect_apart(self) -> None:
+        own = await open_apart(self._thread_half, self.cursor_factory)
+        self._begin(own, autocommit=own.autocommit)
+        if self._pinned:
+            try:
+                await self._pin_taken()
+            except BaseException:
+                self._return()
+                raise
+
+    def _begin(self, conn: DjangoConnection | OwnConnection, *, autocommit: bool) -> None:
         self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = self.errors_occurred = False
         self.savepoint_ids, self.atomic_blocks, self.run_on_commit = [], [], []
         self.health_check_done, self.close_at = True, None
-        self.connection, self.autocommit = conn, True
+        self.connection, self.autocommit = conn, autocommit
+
+    def _take(self, conn: DjangoConnection, managed: ManagedPool) -> None:
+        self._begin(conn, autocommit=True)
         if self._mode is None:
             self._mode = managed.spec.pool_mode
         self._keeps = self._mode == "session"
@@ -153,7 +174,7 @@ class AsyncDatabaseWrapper(OwnedByTask):
     def release_if_free(self) -> None:
         """In transaction and statement mode, give the connection back if nothing needs it."""
         conn = self.connection
-        if not isinstance(conn, DjangoConnection) or self._keeps or self.in_atomic_block or self._busy:
+        if not isinstance(conn, DjangoConnection) or self._keeps or self.in_atomic_block or self._busy or self._pinned:
             return
         if conn.is_lost:
             self._return()
@@ -171,13 +192,13 @@ class AsyncDatabaseWrapper(OwnedByTask):
 
     def _return(self) -> None:
         conn, self.connection = self.connection, None
-        if isinstance(conn, DjangoConnection):
+        if isinstance(conn, POOLED_OR_OWN):
             self.autocommit = True
             conn.part()
 
     async def _close(self) -> None:
         self._mode = None
-        if isinstance(self.connection, DjangoConnection):
+        if isinstance(self.connection, POOLED_OR_OWN):
             self._return()
         else:
             await super()._close()

@@ -14,6 +14,7 @@ class Transactions(PoolOfAlias):
     """The part of ``AsyncDatabaseWrapper`` that the package's transactions call."""
 
     _busy: int
+    _unpooled: int
     connection: Any
     release_if_free: Any
     _return: Any
@@ -49,7 +50,7 @@ class Transactions(PoolOfAlias):
 
     def expect_transactions(self, what: str) -> None:
         """Raises ``ModeError`` in statement mode, for whoever is not exempt."""
-        if self.pool_mode == "statement":
+        if self.pool_mode == "statement" and not self._unpooled:
             refuse(what, self.alias, self.managed_pool)
 
     def _count_transaction(self) -> None:

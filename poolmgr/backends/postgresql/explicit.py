@@ -20,20 +20,45 @@ from poolmgr.targets.postgresql.parameters import connection_parameters
 from poolmgr.targets.postgresql.pooler import is_shared
 from poolmgr.targets.postgresql.session import SessionEntry
 
-PINNED = "pinned()"
+PINNED, RELEASED, UNPOOLED = "pinned()", "released()", "unpooled()"
 #: The pin of what the site's own subclass sets for each cursor, such as a tenant's schema: it can set it again.
 OWN = "set by the database wrapper"
-_HIDDEN = frozenset({PINNED, OWN, HELD})
-_SHARED = (
+HIDDEN = frozenset({PINNED, OWN, HELD})
+SHARED = (
     "pinned() is refused on database {!r}: the pooler before its server gives the server connection to others between two"
     " statements; use atomic(), or have the pooler pool by session"
 )
-_UNKNOWN = (
+UNKNOWN = (
     "pinned() is refused on database {!r}: whether the pooler before its server gives the server connection to others"
     " between two statements could not be told"
 )
 #: No transaction is open: a connection that broke has none either.
 _FREE = (TransactionStatus.IDLE, TransactionStatus.UNKNOWN)
+
+
+def expect_releasable(wrapper: Any, entry: SessionEntry | None, what: str) -> None:
+    """Raises ``ReleaseError`` where ``wrapper``, of a thread or a task, can't give back what it has; ``entry`` is of that."""
+    if wrapper.in_atomic_block:
+        raise ReleaseError(
+            f"{what} is refused inside atomic() on database {wrapper.alias!r}: the transaction needs its connection"
+        )
+    if wrapper.connection is not None and (reason := why_not_release(wrapper, entry)):
+        raise ReleaseError(f"{what} is refused on database {wrapper.alias!r}: {reason}")
+
+
+def why_not_release(wrapper: Any, entry: SessionEntry | None, ignore_pins: bool = False) -> str:
+    """What needs the connection of ``wrapper``, or an empty string."""
+    if wrapper.in_atomic_block or not wrapper.autocommit or wrapper.connection.pgconn.transaction_status not in _FREE:
+        return "a transaction is open"
+    if entry is None:
+        # A direct one, whose session state is nobody else's.
+        return ""
+    if entry.cursors > len(entry.late):
+        return "a cursor is open; close it first"
+    lost = entry.pins - {OWN, PINNED}  # what a block of pinned() hid ended with the block
+    if not ignore_pins and (lost or wrapper._pinned):
+        return f"its session state would be lost ({', '.join(sorted(lost)) or PINNED})"
+    return ""
 
 
 class ExplicitWays(native.DatabaseWrapper):
@@ -88,16 +113,16 @@ class ExplicitWays(native.DatabaseWrapper):
             # What was asked may be answered yet, to the next borrower.
             if self.connection is not None and not self.in_atomic_block:
                 self.close()
-            raise ModeError(_UNKNOWN.format(self.alias)) from disarm(ex)
+            raise ModeError(UNKNOWN.format(self.alias)) from disarm(ex)
         if shared:
-            raise ModeError(_SHARED.format(self.alias))
+            raise ModeError(SHARED.format(self.alias))
 
     def _connect_apart(self) -> Any:
         return connect_soon(**connection_parameters(self.get_connection_params(), 1.0))
 
     def _unpin(self) -> None:
         entry: SessionEntry | None = getattr(self.connection, "entry", None)
-        if entry is None or self._keeps or not entry.pins <= _HIDDEN or self._why_not_release(ignore_pins=True):
+        if entry is None or self._keeps or not entry.pins <= HIDDEN or why_not_release(self, entry, ignore_pins=True):
             return
         self.close()
 
@@ -109,14 +134,14 @@ class ExplicitWays(native.DatabaseWrapper):
         ``unpooled()`` there is nothing to give back.
         """
         if not self._unpooled:
-            self._let_go("released()")
+            self._let_go(RELEASED)
         yield
 
     @contextmanager
     def unpooled(self) -> Iterator[None]:
         """A connection of one's own for the block, outside the pool and its limits. Raises as ``released()``."""
         if not self._unpooled:
-            self._let_go("unpooled()")
+            self._let_go(UNPOOLED)
         self._unpooled += 1
         try:
             yield
@@ -129,26 +154,6 @@ class ExplicitWays(native.DatabaseWrapper):
         if not here:
             attend()
         self.validate_thread_sharing()
-        if self.in_atomic_block:
-            raise ReleaseError(
-                f"{what} is refused inside atomic() on database {self.alias!r}: the transaction needs its connection"
-            )
+        expect_releasable(self, getattr(self.connection, "entry", None), what)
         if self.connection is not None:
-            if reason := self._why_not_release():
-                raise ReleaseError(f"{what} is refused on database {self.alias!r}: {reason}")
             self.close()
-
-    def _why_not_release(self, ignore_pins: bool = False) -> str:
-        """What needs the connection, or an empty string."""
-        entry: SessionEntry | None = getattr(self.connection, "entry", None)
-        if self.in_atomic_block or not self.autocommit or self.connection.pgconn.transaction_status not in _FREE:
-            return "a transaction is open"
-        if entry is None:
-            # A direct one, whose session state is nobody else's.
-            return ""
-        if entry.cursors > len(entry.late):
-            return "a cursor is open; close it first"
-        lost = entry.pins - {OWN, PINNED}  # what a block of pinned() hid ended with the block
-        if not ignore_pins and (lost or self._pinned):
-            return f"its session state would be lost ({', '.join(sorted(lost)) or PINNED})"
-        return ""

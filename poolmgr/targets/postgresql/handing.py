@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from django.db import connections
+from django.db.utils import load_backend
 
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.pools.handed import OneOfEach
@@ -24,6 +25,17 @@ def wrapper(alias: str) -> Any:
             f"DATABASES[{alias!r}]['ENGINE'] is {engine!r}, which has no managed pool; use 'poolmgr.backends.postgresql'"
         )
     return found
+
+
+def wrapper_for_tasks(alias: str) -> Any | None:
+    """Django's connection of the running task; None where the ENGINE has no half for tasks, whose queries threads do.
+
+    Raises ``ConfigurationError`` as ``wrapper()`` where that is another's.
+    """
+    half = getattr(load_backend(connections.settings[alias]["ENGINE"]), "AsyncDatabaseWrapper", None)
+    if half is None:
+        return None
+    return half.of_task(alias) if hasattr(half, "of_task") else wrapper(alias)
 
 
 def pool(target: str) -> ManagedPool:

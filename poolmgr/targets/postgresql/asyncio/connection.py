@@ -51,7 +51,7 @@ _OVER = "this connection went back to the pool; take another"
 
 
 @cache
-def _nothing() -> Any:
+def nothing() -> Any:
     """A libpq connection that is closed, in the place of one that has another owner by now."""
     gone = pq.PGconn.connect_start(b"host=/nowhere")
     gone.finish()
@@ -64,7 +64,7 @@ def _as_made() -> tuple[dict[str, Any], list[tuple[str, type[Any]]]]:
 
     Its own ``__init__`` takes as long as the rest of a checkout.
     """
-    given = vars(psycopg.AsyncConnection(_nothing()))
+    given = vars(psycopg.AsyncConnection(nothing()))
     for ours in ("pgconn", "_prepared", "cursor_factory", "server_cursor_factory"):
         del given[ours]
     shared = {name: value for name, value in given.items() if isinstance(value, _SHARED)}
@@ -276,5 +276,5 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
             hang_up(self.fileno())
 
     def _go_back(self) -> None:
-        self.pgconn = _nothing()
+        self.pgconn = nothing()
         self._managed.put_back(self._lent, self._epoch, waits=False)
