@@ -186,6 +186,59 @@ def test_what_asyncpg_has_prepared_outlives_a_wipe_and_is_not_missed_where_it_is
     asyncio.run(main())
 
 
+OTHER_NAMES = {
+    "temporary table": "CREATE TEMP TABLE meant (x int)",
+    "search path": "SET search_path = elsewhere",
+    "search path of a transaction": "BEGIN; SET LOCAL search_path = elsewhere",
+    "schema": "SET SCHEMA 'elsewhere'",
+    "setting": "BEGIN; SELECT set_config('search' || '_path', 'elsewhere', true)",
+    "in a block": "DO $$ BEGIN SET search_path = elsewhere; END $$",
+}
+
+
+@pytest.mark.parametrize(
+    "other", [*list(OTHER_NAMES)[:1], *(pytest.param(each, marks=pytest.mark.long) for each in list(OTHER_NAMES)[1:])]
+)
+def test_what_is_prepared_of_a_name_that_meant_something_else_is_nobody_else_s(make: Make, other: str) -> None:  # P2
+    pool, question = make(), "SELECT count(*) FROM meant WHERE x = $1"
+
+    async def main() -> None:
+        await pool.execute(
+            "CREATE TABLE IF NOT EXISTS meant (x text); CREATE SCHEMA IF NOT EXISTS elsewhere;"
+            " CREATE TABLE IF NOT EXISTS elsewhere.meant (x int)"
+        )
+        for _ in range(2):
+            async with pool.acquire() as conn:
+                assert await conn.fetchval(question, "a text") == 0
+                await conn.execute(OTHER_NAMES[other])
+                assert await conn.fetchval(question, 7) == 0
+                await conn.execute("COMMIT")
+            async with pool.acquire() as conn, conn.transaction():
+                assert await conn.fetchval(question, "a text") == 0
+        assert pool.managed.snapshot().created == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.long
+def test_what_a_function_has_left_is_wiped_where_its_caller_says_so(make: Make) -> None:  # P2
+    pool = make()
+
+    async def main() -> None:
+        await pool.execute(
+            "CREATE OR REPLACE FUNCTION leave() RETURNS text LANGUAGE sql AS $$"
+            " SELECT pg_advisory_lock(7)::text || set_config('work_mem', '77MB', false) $$"
+        )
+        async with pool.acquire() as conn:
+            await conn.execute("SELECT leave()")
+            await conn.reset()
+        async with pool.acquire() as conn:
+            assert await conn.fetchval("SHOW work_mem") != "77MB"
+            assert not await conn.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+
+    asyncio.run(main())
+
+
 def test_what_nothing_removes_costs_the_connection(make: Make) -> None:  # P2
     pool = make()
 
@@ -374,6 +427,28 @@ def test_connection_that_comes_back_in_the_middle_of_a_statement_is_stopped_and_
                 await running
             assert await pool.fetchval("SELECT 1") == 1
             assert len(look(SESSIONS)) == 1
+
+    asyncio.run(main())
+
+
+def test_copy_whose_reader_is_slow_is_not_handed_on(make: Make) -> None:  # P3
+    pool, came, go = make(), asyncio.Event(), asyncio.Event()
+
+    async def read(data: bytes) -> None:
+        came.set()
+        await go.wait()
+
+    async def main() -> None:
+        conn = await pool.acquire()
+        copying = asyncio.ensure_future(conn.copy_from_query("SELECT generate_series(1, 1000000)", output=read))
+        await came.wait()
+        await pool.release(conn)
+        async with pool.acquire() as other:
+            assert await other.fetchval("SELECT 1") == 1
+            go.set()
+            with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, AttributeError)):
+                await copying
+            assert await other.fetchval("SELECT 1") == 1
 
     asyncio.run(main())
 

@@ -5,7 +5,9 @@ The names of asyncpg's that are overridden or asked here are its own inside; the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 from weakref import ref
@@ -16,21 +18,34 @@ from poolmgr.pools.aio.bridge import running_loop
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.sql.pinning import BEGINS, reasons
 from poolmgr.targets.asyncpg.library import asyncpg
+from poolmgr.targets.asyncpg.naming import renames
 from poolmgr.targets.asyncpg.resources import of_its_checkout
 
 #: How types are read and written, and a statement that asyncpg closes whenever its borrower drops it, whoever has prepared
 #: another by the same name: only another connection undoes these.
 CODEC, NAMED = "type codec", "statement prepared by a name"
+#: Longer statements are not remembered.
+_LONG = 4096
+
+
+def _look(statement: str) -> tuple[frozenset[str], bool]:
+    """What a statement leaves, and whether names may mean something else from then on."""
+    found = reasons(statement)
+    return found - {BEGINS}, renames(statement, found)
+
+
+_remembered = lru_cache(maxsize=2048)(_look)
 
 
 class Noting(asyncpg.Connection):  # type: ignore[misc]
     """``left`` says what its borrower's statements have left in the session, ``said`` counts them."""
 
-    __slots__ = ("_checkouts", "_lent", "_of_the_site", "_trial", "left", "said")
+    __slots__ = ("_checkouts", "_copies", "_lent", "_of_the_site", "_renamed", "_trial", "left", "said")
 
     def __init__(self, *args: Any) -> None:
-        self.said = self._checkouts = 0
+        self.said = self._checkouts = self._copies = 0
         self.left: frozenset[str] = frozenset()
+        self._renamed = False  # whether names may mean something else than at a checkout's beginning
         self._lent: Any = None
         super().__init__(*args)
         self._trial = PreparedStatementState("", "", self._protocol, asyncpg.Record, False)
@@ -75,8 +90,11 @@ class Noting(asyncpg.Connection):  # type: ignore[misc]
 
     def _note(self, statement: str) -> None:
         self.said += 1
-        if found := reasons(statement):
-            self.left |= found - {BEGINS}
+        left, renamed = _remembered(statement) if len(statement) <= _LONG else _look(statement)
+        if left:
+            self.left |= left
+        if renamed:
+            self._renamed = True
 
     async def execute(self, query: str, *args: Any, **kwargs: Any) -> str:
         """asyncpg's."""
@@ -90,12 +108,21 @@ class Noting(asyncpg.Connection):  # type: ignore[misc]
         self._note(query)
         if isinstance(kwargs.get("named"), str):
             self.left |= {NAMED}
+        if self._renamed:
+            kwargs["use_cache"] = False
         return super()._get_statement(query, *args, **kwargs)  # type: ignore[no-any-return]
 
     async def _copy_out(self, copy_stmt: str, *args: Any) -> str:
         self._check_open()
         self._note(copy_stmt)
-        return await super()._copy_out(copy_stmt, *args)  # type: ignore[no-any-return]
+        self._copies += 1  # while what came is written, asyncpg waits for nothing
+        try:
+            told = await super()._copy_out(copy_stmt, *args)
+        except (Exception, asyncio.CancelledError):  # for no other does asyncpg stop it
+            self._copies -= 1
+            raise
+        self._copies -= 1
+        return told  # type: ignore[no-any-return]
 
     async def _copy_in(self, copy_stmt: str, *args: Any) -> str:
         self._check_open()
@@ -150,6 +177,7 @@ class Noting(asyncpg.Connection):  # type: ignore[misc]
     def begin(self) -> None:
         """What is on it by now is the site's, and stays."""
         self.left = frozenset()
+        self._renamed = False
         self._of_the_site = tuple(frozenset(each) for each in self._hooks())
 
     def _hooks(self) -> tuple[set[Any], ...]:
@@ -158,6 +186,7 @@ class Noting(asyncpg.Connection):  # type: ignore[misc]
     def end_checkout(self) -> None:
         """Cut off whatever a borrower has kept of it, and what they were told of it by; asyncpg warns of some."""
         self._checkouts += 1
+        self._renamed = False
         if "LISTEN" in self.left:
             self._check_listeners(list(chain.from_iterable(self._listeners.values())), "notification")
         for has, had in zip(self._hooks(), self._of_the_site, strict=True):
@@ -175,7 +204,7 @@ class Noting(asyncpg.Connection):  # type: ignore[misc]
     def is_at_work(self) -> bool:
         """Whether something is under way, of which asyncpg tells nobody but who asks for something else."""
         protocol = self._protocol
-        if protocol._is_cancelling():
+        if self._copies or protocol._is_cancelling():
             return True
         try:
             protocol.close_statement(self._trial, None).send(None)
