@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+from collections.abc import Callable
 from threading import Thread
 from time import monotonic
 from typing import Any
@@ -23,7 +24,11 @@ from poolmgr.exceptions import ModeError
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import PoolProfile
 from poolmgr.pools import registry
+from poolmgr.targets.asyncpg.arguments import of_url
+from poolmgr.targets.asyncpg.making import Maker
+from poolmgr.targets.asyncpg.pool import AsyncpgPool
 from poolmgr.targets.pgbouncer.pool import BouncerPool
+from poolmgr.targets.sqlalchemy import create_async_engine, create_engine
 from tests.bouncer import Bouncer
 from tests.modes.behind import ALIAS, Behind
 from tests.modes.conftest import ALONE, MODES, Lead
@@ -285,6 +290,64 @@ def test_a_check_of_another_library_s_pool_knows_it_too(bouncer: Bouncer, settin
         settings.POOLMGR = {**settings.POOLMGR, "AGENT": False, "TARGETS": {"reports": declared}}
         check = Probe("reports", 5.0, lambda: "SELECT 1").result(())
         assert (check.state, check.behind_pooler) == ("ok", behind), check.message
+        registry.close("reports")
+
+
+def _by_an_engine(url: str) -> None:
+    engine = create_engine("reports", url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.connect() as conn:
+        _expect_known(conn.exec_driver_sql("SELECT pg_backend_pid()").scalar(), url)
+        conn.invalidate()
+        conn.rollback()  # the next is another one, in the same hands
+        _expect_known(conn.exec_driver_sql("SELECT pg_backend_pid()").scalar(), url)
+
+
+def _in_a_loop(driver: str) -> Callable[[str], None]:
+    async def work(url: str) -> None:
+        # Below PgBouncer 1.21 asyncpg's statements are not found again.
+        how = {"connect_args": {"statement_cache_size": 0}} if driver == "asyncpg" else {}
+        engine = create_async_engine("reports", url.replace("postgresql:", f"postgresql+{driver}:"), **how)
+        async with engine.connect() as conn:
+            _expect_known((await conn.exec_driver_sql("SELECT pg_backend_pid()")).scalar(), url)
+        await engine.dispose()
+
+    return lambda url: asyncio.run(work(url))
+
+
+def _by_asyncpg(url: str) -> None:
+    async def work() -> None:
+        pool = AsyncpgPool(Maker(of_url(url, {"statement_cache_size": 0})), target="reports")
+        async with pool.acquire() as conn:
+            _expect_known(await conn.fetchval("SELECT pg_backend_pid()"), url)
+        await pool.close()
+
+    asyncio.run(work())
+
+
+def _expect_known(pid: int, url: str) -> None:
+    seen, behind = registry.get("reports").snapshot(), url.endswith("/session")
+    assert seen.behind_pooler is behind
+    # One in a thousand numbers that a pooler makes up could be a process's.
+    assert seen.backend_pids == (() if behind else (pid,))
+    assert [each.backend_pid for each in seen.holders] == [0 if behind else pid]
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        _by_an_engine,
+        pytest.param(_in_a_loop("psycopg"), marks=pytest.mark.long),
+        pytest.param(_in_a_loop("asyncpg"), marks=pytest.mark.long),
+        pytest.param(_by_asyncpg, marks=pytest.mark.long),
+    ],
+    ids=["sqlalchemy", "sqlalchemy by psycopg in a loop", "sqlalchemy by asyncpg", "asyncpg"],
+)
+def test_another_library_s_pool_knows_while_it_runs_whether_a_pooler_is_before_its_server(
+    bouncer: Bouncer, settings: Any, work: Callable[[str], None]
+) -> None:
+    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
+    for url in (bouncer.behind.geturl(), bouncer.url("session")):
+        work(url)
         registry.close("reports")
 
 

@@ -46,6 +46,7 @@ def open_slot(state: State, began: float) -> Slot:
         state.connecting.remove(began)
         state.set_expiry(slot)
         state.living.add(slot)
+        state.behind_pooler = slot.behind_pooler
         state.create_time.add(now - began)
         state.counts["created"] += 1
         state.last_error = None

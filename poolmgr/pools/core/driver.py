@@ -33,7 +33,7 @@ class Driver(Protocol):
         """A new connection that is ready to use, within about ``timeout`` seconds. May wait; raises the library's error."""
 
     def bind(self, conn: Any, slot: Any) -> None:
-        """Told which slot a new connection stands in."""
+        """Told which slot a new connection stands in; it notes there whether a pooler is before the server."""
 
     def close(self, conn: Any, deadline: float) -> bool:
         """Close, and wait until the server has closed its end; whether that was seen. May wait."""

@@ -67,7 +67,7 @@ def close(state: State, slot: Slot, deadline: float) -> None:
         logger.warning(
             "pool %r: the server did not close its end %s in time after being asked to; its place is used again",
             state.target,
-            slot.pid or "(unknown)",
+            slot.named,
         )
 
 

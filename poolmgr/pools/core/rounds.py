@@ -67,7 +67,7 @@ def _report_leaks(state: State, now: float) -> None:
             "pool %r: %s has held connection %s for %.1f s (leak_threshold %g s); it is now at\n%s",
             state.target,
             name_of(owner),
-            slot.pid,
+            slot.named,
             now - slot.since,
             threshold,
             stack_of(owner) or "(no stack)",

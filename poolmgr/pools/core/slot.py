@@ -14,17 +14,24 @@ class Slot(Entry):
     """``conn`` is the library's connection, ``pool`` whose it is.
 
     ``born`` is when it was opened; ``referrers`` are the references that ``conn`` and the slot have while nobody borrows it.
+    ``behind_pooler`` is, where another program is in between, of whose connections to the server nobody here knows.
     """
 
-    __slots__ = ("born", "broken_off", "conn", "pool", "referrers")
+    __slots__ = ("behind_pooler", "born", "broken_off", "conn", "pool", "referrers")
 
     def __init__(self, conn: Any, pool: Any, fileno: int, pid: int, generation: int, now: float) -> None:
         super().__init__(fileno, pid, generation, now)
         self.conn = conn
         self.pool = pool
         self.born = now
+        self.behind_pooler = False
         self.referrers = (0, 0)
         self.broken_off = -1  # the epoch in which a lease's end broke it off
+
+    @property
+    def named(self) -> str:
+        """What the log calls it."""
+        return str(self.pid or ("of a pooler" if self.behind_pooler else "(unknown)"))
 
 
 def referrers(slots: Iterable[Slot]) -> list[tuple[int, int]]:

@@ -52,6 +52,7 @@ class State:
         self.bootstrap = bootstrap
         self.driver = driver
         self.opened = self.retired = self.paused = self.watched = False
+        self.behind_pooler = False  # as the last connect found it
         self.lock = RLock()
         self.changed = Condition(self.lock)  # a connection was replaced or is gone
 

@@ -45,6 +45,7 @@ def snapshot(state: State) -> PoolSnapshot:
         closing=closing,
         **checked_out(held, now, state.driver.standing),
         backend_pids=tuple(sorted(pid for pid in (*idle_ids, *(pid for _, _, pid, _ in held)) if pid)),
+        behind_pooler=state.behind_pooler,
         checkouts=wait.count,
         wait_time=wait,
         use_time=use,

@@ -41,6 +41,7 @@ def present(parts: Sequence[PoolSnapshot]) -> dict[str, Any]:
         "oldest_checkout": max((each.oldest_checkout for each in parts), default=0.0),
         "holders": tuple(holders[:HOLDERS]),
         "backend_pids": tuple(sorted(pid for each in parts for pid in each.backend_pids)),
+        "behind_pooler": any(each.behind_pooler for each in parts),
         "last_error": failed.last_error if failed else "",
         "last_error_at": failed.last_error_at if failed else 0.0,
     }

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from poolmgr.pools.sql.pinning import EXTENDS, INDELIBLE
-from poolmgr.pools.sql.processes import process_of
 from poolmgr.secrets import scrub_unread
+from poolmgr.targets.asyncpg.connection import Tracked
 from poolmgr.targets.asyncpg.noting import CODEC, NAMED, Noting
 
 logger = logging.getLogger("poolmgr.pool")
@@ -28,15 +28,15 @@ _SPARES_STATEMENTS = frozenset(
 )
 
 
-def is_worth_it(conn: Noting, target: str) -> bool:
+def is_worth_it(conn: Tracked, target: str) -> bool:
     """Whether anything but another connection helps."""
     if lasting := conn.left & BEYOND_CLEANING:
         logger.info(
             "pool %r: a connection is closed, since its borrower has left what stays: %s", target, _listed(lasting)
         )
         return False
-    if conn.left and not process_of(conn.get_server_pid()):
-        # A wipe may come to anybody's server connection. One in 500 numbers that a pooler makes up could be a process's.
+    if conn.left and conn.behind_pooler:
+        # A wipe may come to anybody's server connection.
         logger.info(
             "pool %r: a pooler's connection is closed, since its borrower has left: %s", target, _listed(conn.left)
         )

@@ -30,12 +30,16 @@ def _broken(timeout: int) -> bool:
 
 
 class Tracked(Noting):
-    """``slot`` is the pool's. It is used in its event loop alone, save for what says otherwise."""
+    """``slot`` is the pool's; ``behind_pooler`` says that no process of the server's can be said to be this one's.
 
-    __slots__ = ("_ear", "_ear_lock", "parted", "slot", "stopped")
+    It is used in its event loop alone, save for what says otherwise.
+    """
+
+    __slots__ = ("_ear", "_ear_lock", "behind_pooler", "parted", "slot", "stopped")
 
     def __init__(self, *args: Any) -> None:
         self.slot: Slot | None = None
+        self.behind_pooler = False
         self.stopped: Event | None = None  # set when what runs was stopped, where the pool breaks it off
         self.parted = False
         self._ear: Ear | None = None

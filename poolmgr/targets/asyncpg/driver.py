@@ -50,6 +50,7 @@ class AsyncpgDriver:
 
     def bind(self, conn: Tracked, slot: Slot) -> None:
         conn.slot = slot
+        slot.behind_pooler = conn.behind_pooler
         slot.has_news = conn.news(slot.has_news)
 
     def close(self, conn: Tracked, deadline: float) -> bool:
@@ -76,7 +77,7 @@ class AsyncpgDriver:
         return conn.fileno()
 
     def server_id(self, conn: Tracked) -> int:
-        return process_of(int(conn.get_server_pid()))
+        return 0 if conn.behind_pooler else process_of(int(conn.get_server_pid()))
 
     def gone(self, conn: Tracked) -> bool:
         return conn.gone()

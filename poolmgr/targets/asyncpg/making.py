@@ -6,10 +6,22 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from poolmgr.pools.sockets import bound_silence
+from poolmgr.pools.sql.processes import of_another
 from poolmgr.targets.asyncpg.arguments import Arguments
 from poolmgr.targets.asyncpg.connection import Tracked
 from poolmgr.targets.asyncpg.library import asyncpg
 from poolmgr.targets.asyncpg.vectors import Vectors
+
+
+async def is_behind_pooler(conn: Any) -> bool:
+    """Whether asyncpg's connection leads to a pooler before the server. Raises its error where the connection broke."""
+    try:
+        # The only way of asyncpg's that prepares nothing tells how many rows there are.
+        return str(await conn.execute(of_another(int(conn.get_server_pid())))) == "SELECT 1"
+    except asyncpg.PostgresError:
+        if conn.is_closed():
+            raise
+        return False  # a server that knows no processes
 
 
 class Maker:
@@ -36,6 +48,7 @@ class Maker:
         conn = await self._connect(seconds)
         try:
             bound_silence(conn.fileno())
+            conn.behind_pooler = await is_behind_pooler(conn)
             await self._take_role(conn)
             if self._vectors is not None:
                 await self._vectors.register(conn)

@@ -69,7 +69,7 @@ class RecordDriver:
     def follow(self, conn: Any, slot: Slot) -> None:
         """Have the slot know the driver's connection that its record has by now."""
         driver_s = conn.driver_connection
-        slot.pid = server_id_of(driver_s)
+        slot.behind_pooler, slot.pid = conn.behind_pooler, self.server_id(conn)
         slot.has_news = watch(fileno_of(driver_s))
 
     def close(self, conn: Any, deadline: float) -> bool:
@@ -84,7 +84,7 @@ class RecordDriver:
         return fileno_of(conn.driver_connection)
 
     def server_id(self, conn: Any) -> int:
-        return server_id_of(conn.driver_connection)
+        return 0 if conn.behind_pooler else server_id_of(conn.driver_connection)
 
     def gone(self, conn: Any) -> bool:
         """An idle connection is silent: news means that the server said good-bye, or that it broke."""

@@ -11,7 +11,9 @@ from poolmgr.pools.lane import on_console_lane
 from poolmgr.pools.sockets import Ear
 from poolmgr.secrets import disarm
 from poolmgr.targets.sqlalchemy.backing import Backing
+from poolmgr.targets.sqlalchemy.driver import connecting
 from poolmgr.targets.sqlalchemy.library import sqlalchemy
+from poolmgr.targets.sqlalchemy.pooler import is_behind_pooler
 from poolmgr.targets.sqlalchemy.stopping import listen_for_the_end
 from poolmgr.targets.sqlalchemy.words import bootstrap_of
 
@@ -124,7 +126,10 @@ class ManagedQueuePool(sqlalchemy.pool.Pool):
 
     def _connect_safely(self, record: Any) -> Any:
         try:
-            return self._make(record)
+            connection = self._make(record)
+            seconds = connecting.timeout or self._backing.spec.connection_timeout
+            record.behind_pooler = is_behind_pooler(self._dialect, connection, seconds)
+            return connection
         except Exception as ex:
             disarm(ex)  # the frames below hold what it was to connect with
             raise

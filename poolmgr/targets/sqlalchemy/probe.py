@@ -11,7 +11,7 @@ from poolmgr.secrets import disarm
 from poolmgr.targets.sqlalchemy.asyncio.probe import look_by_asyncio
 from poolmgr.targets.sqlalchemy.diagnosis import diagnose
 from poolmgr.targets.sqlalchemy.handing import async_pool, is_only_asyncio_s, pool
-from poolmgr.targets.sqlalchemy.products import process_query, version_of
+from poolmgr.targets.sqlalchemy.products import version_of
 
 
 def look(target: str, look: Look, query: Callable[[], str], deadline: float, silence: float) -> None:
@@ -42,7 +42,6 @@ def _look(engine: Any, look: Look, query: Callable[[], str], deadline: float) ->
         look.query_time = perf_counter() - began
         # The dialect has read it at the first connect.
         look.version = version_of(engine.dialect)
-        if process := process_query(engine.dialect):
-            look.behind_pooler = driver.ask(record, process, deadline) != driver.server_id(record)
+        look.behind_pooler = record.behind_pooler
     finally:
         driver.close(record, deadline)

@@ -20,8 +20,3 @@ def version_of(dialect: Any) -> str:
     name = "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
     numbers = getattr(dialect, "server_version_info", None) or ()
     return " ".join((_PRODUCTS.get(name, name), ".".join(str(part) for part in numbers))).rstrip()
-
-
-def process_query(dialect: Any) -> str:
-    """What tells which process of the server answers; empty where the product has none."""
-    return "SELECT pg_backend_pid()" if dialect.name == "postgresql" else ""

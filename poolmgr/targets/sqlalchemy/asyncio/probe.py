@@ -11,8 +11,7 @@ from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.looking import Look
 from poolmgr.targets.sqlalchemy.asyncio.driver import ask, let_go
 from poolmgr.targets.sqlalchemy.asyncio.greenlets import greenlet_spawn
-from poolmgr.targets.sqlalchemy.products import process_query, version_of
-from poolmgr.targets.sqlalchemy.sockets import server_id_of
+from poolmgr.targets.sqlalchemy.products import version_of
 
 
 def look_by_asyncio(engine: Any, look: Look, query: Callable[[], str], deadline: float) -> None:
@@ -36,9 +35,6 @@ def look_by_asyncio(engine: Any, look: Look, query: Callable[[], str], deadline:
             runner.run(ask(front._dialect, record.dbapi_connection, asked, max(0.05, deadline - monotonic())))
             look.query_time = perf_counter() - began
             look.version = version_of(front._dialect)
-            if process := process_query(front._dialect):
-                told, left = server_id_of(record.driver_connection), max(0.05, deadline - monotonic())
-                found = runner.run(ask(front._dialect, record.dbapi_connection, process, left))
-                look.behind_pooler = found != told
+            look.behind_pooler = record.behind_pooler
         finally:
             let_go(record)
