@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from redis import Redis
 
+from poolmgr.control.sharing.line import PLACES
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests import servers as running
 from tests.faults.sharers import Fleet, PostgresWitness, Sharer, Witness
@@ -438,6 +439,27 @@ def test_process_that_was_frozen_gives_back_before_it_serves(  # P6
             witness.watch(0)
     until(lambda: witness.now[sleeper.name] >= 5, "the sleeper to have its share again", 20)
     assert sleeper.tell()["failed"] == []
+
+
+@pytest.mark.long
+def test_who_waits_for_a_slow_ledger_holds_no_connection_and_has_their_turn_in_the_end(  # P6 P8
+    make_fleet: Callable[..., Fleet], server: EmbeddedPostgres, redis: str | None
+) -> None:
+    """As on a machine that is short of CPU, in the database that the budget is about."""
+    members = make_fleet(redis, ttl=LONG_TTL, shares_control=True).start(8)
+    at_lock = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'control' AND wait_event_type = 'Lock'"
+    superuser = {"conninfo": server.url("postgres"), "autocommit": True}
+    with psycopg.connect(server.url("control")) as slow, psycopg.connect(**superuser) as look:
+        slow.execute("UPDATE poolmgr_ledger SET turn = turn + 1")
+        for member in members:
+            member.tell(threads=10)
+        most, deadline_at = 0, time.monotonic() + 2.5
+        while time.monotonic() < deadline_at:
+            most = max(most, look.execute(at_lock).fetchall()[0][0])
+        slow.commit()
+    assert most == PLACES
+    until(lambda: all(member.tell()["served"] for member in members), "everybody to be served", 20)
+    assert [failure for member in members for failure in member.end()["failed"]] == []
 
 
 @pytest.mark.long

@@ -10,12 +10,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, transaction
+from django.db.models import F
 
-from poolmgr.control.access import control_transaction
+from poolmgr.control.access import control_database, control_transaction
 from poolmgr.control.sharing.ledger import RowLedger, open_ledger
+from poolmgr.control.sharing.line import PLACES, LineFull
 from poolmgr.control.sharing.share import Claim
 from poolmgr.models import Lease, Ledger, PoolProfile
+from tests.waiting import until
 
 TTL = 20.0
 
@@ -213,3 +216,40 @@ def test_a_process_that_stops_in_the_middle_of_its_work_keeps_its_lock_for_a_sec
             on.set()
         with pytest.raises(DatabaseError, match="idle-in-transaction"):
             frozen.result(10)
+
+
+def sessions() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND backend_type = 'client backend'"
+        )
+        return int(cursor.fetchone()[0])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_claims_and_renewals_that_wait_for_their_turn_hold_no_connections(db: None) -> None:  # P6 P8
+    """But for the few who stand in the line: who is at the ledger may be slow, as on a machine that is short of CPU."""
+    open_ledger()
+    ledger = RowLedger(timedelta(seconds=TTL))
+    found: list[str] = []
+    others = sessions()
+
+    def come(number: int) -> None:
+        with control_database():
+            try:
+                if number % 2:
+                    ask(ledger, f"m{number}", 1)
+                else:
+                    ledger.renew(f"m{number}", 1)
+                found.append("served")
+            except LineFull:
+                found.append("sent away")
+
+    with ThreadPoolExecutor(12) as threads, transaction.atomic():
+        Ledger.objects.update(turn=F("turn") + 1)
+        came = [threads.submit(come, number) for number in range(12)]
+        until(lambda: sum(each.done() for each in came) == 12 - PLACES, "all but a few to be sent away", 20)
+        until(lambda: sessions() <= others + PLACES, "who was sent away to have gone", 10)
+    assert (found.count("served"), found.count("sent away")) == (PLACES, 12 - PLACES)
+    assert ask(ledger, "m13", 1) == 1

@@ -150,7 +150,10 @@ class Budget:
     # -- what ---------------------------------------------------------------------------------------------------------
 
     def claim(self) -> None:
-        """Claim for every pool that has a budget. Raises ``django.db.Error``; then the last lease stands while it lasts."""
+        """Claim for every pool that has a budget.
+
+        Raises ``django.db.Error``, and ``LineFull`` where it is not its turn; then the last lease stands while it lasts.
+        """
         called, self._called = self._called, False
         try:
             for _ in range(_STEPS):
@@ -170,7 +173,6 @@ class Budget:
         pools = self._budgeted()
         adopting = self._begin(pools, sent)
         claims = {pool.target: self._claim_of(pool, sent) for pool in pools}
-        self._claimed_at = sent
         if may_renew and self._has_no_news(claims) and self._ledger.renew(self._uid, self._serial):
             self._last_from(sent)
             return True
@@ -202,7 +204,8 @@ class Budget:
         )
 
     def _last_from(self, sent: float) -> None:
-        self._renewed_at, self._over = sent, sent + OVER * self._length
+        self._claimed_at = self._renewed_at = sent
+        self._over = sent + OVER * self._length
         self._allow(sent)
 
     def _lose(self) -> None:

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 
 from poolmgr.control.access import control_alias, standstill
 from poolmgr.control.sharing.book import Book, Member, leases
+from poolmgr.control.sharing.line import LineFull, has_place
 from poolmgr.control.sharing.share import Claim, Lease
 from poolmgr.models import Ledger as LedgerRow
 
@@ -57,7 +58,8 @@ class _Timeline(Func):
 class RowLedger:
     """``length`` is that of a lease. ``clock`` tells the time; by default it is the control database's.
 
-    Every method may raise ``django.db.Error``, after which it did nothing or everything.
+    Every method may raise ``django.db.Error``, after which it did nothing or everything, and those that need the lock
+    ``LineFull``.
     """
 
     def __init__(self, length: timedelta, clock: Any = None) -> None:
@@ -95,7 +97,7 @@ class RowLedger:
         """Let a lease last longer; False where the ledger no longer has it as the process knows it."""
         turn = _next_turn()
         with transaction.atomic(using=control_alias(), durable=True):
-            if not _ledgers().filter(pk=_THE_ROW).update(turn=turn):
+            if not _lock(turn):
                 return False
             now = self._clock() if self._clock else Now()
             mine = leases().filter(uid=uid, serial=serial, until__gt=now)
@@ -111,11 +113,10 @@ class RowLedger:
         timeline, turn = self._timeline(), _next_turn()
         try:
             with transaction.atomic(using=control_alias(), durable=True):
-                # To write is to lock, whatever the database.
-                there = _ledgers().filter(pk=_THE_ROW).update(turn=turn)
+                there = _lock(turn)
                 if not there:
                     _ledgers().bulk_create([LedgerRow(pk=_THE_ROW)], ignore_conflicts=True)
-                    _ledgers().filter(pk=_THE_ROW).update(turn=turn)
+                    _lock(turn)
                 row = _ledgers().annotate(now=Now(), present=timeline).get(pk=_THE_ROW)
                 now = self._clock() if self._clock else row.now
                 book = Book(row, now, self._length)
@@ -153,6 +154,16 @@ def _tells_timeline(connection: BaseDatabaseWrapper) -> bool:
 def open_ledger() -> None:
     """Begin an empty ledger, where the tables have just been made and no process can hold anything yet."""
     _ledgers().bulk_create([LedgerRow(pk=_THE_ROW)], ignore_conflicts=True)
+
+
+def _lock(turn: Combinable) -> bool:
+    """Wait for the row's lock; False where there is no row. Raises ``LineFull``."""
+    # To write is to lock, whatever the database.
+    if _ledgers().filter(has_place(), pk=_THE_ROW).update(turn=turn):
+        return True
+    if _ledgers().filter(pk=_THE_ROW).exists():
+        raise LineFull(leases().count())
+    return False
 
 
 def _next_turn() -> Combinable:

@@ -15,6 +15,7 @@ from poolmgr.control.access import control_alias, control_database, is_unmigrate
 from poolmgr.control.deadline import deadline
 from poolmgr.control.sharing.budget import Budget, Ledger
 from poolmgr.control.sharing.ledger import Answer, RowLedger
+from poolmgr.control.sharing.line import LineFull, Pauses
 from poolmgr.control.sharing.share import FLOOR, Claim
 from poolmgr.exceptions import ServerDown, ServerFull
 from poolmgr.pools import registry
@@ -42,6 +43,7 @@ class Tender:
         self._budget = Budget(uid, _Visits(RowLedger(timedelta(seconds=length))), length, call, _Leased())
         self._settled = False
         self._ledger_is_there = True
+        self._pauses = Pauses()
         self._not_before = 0.0
         self.problem = ""
 
@@ -93,6 +95,8 @@ class Tender:
                 self._budget.look()
             if self._budget.due():
                 self._budget.claim()
+        except LineFull as full:
+            self._not_before = monotonic() + self._pauses.next(full.fleet)
         except Exception as error:
             self._not_before = monotonic() + _AGAIN
             sentence = f"Budgets: {sentence_of(error)}"
@@ -102,17 +106,29 @@ class Tender:
             self._budget.failed(diagnose(error))
         else:
             self.problem = ""
+            self._pauses.end()
         return before != self._budget.limits
 
     def give_back(self) -> None:
-        """Tell the ledger that this process ends. Raises ``django.db.Error``."""
+        """Tell the ledger that this process ends. Raises ``django.db.Error``, or ``LineFull`` when that takes too long."""
         if not self._budget.watches or not self._ledger_is_there:
             return
         self._budget.let_go()
         deadline_at = monotonic() + _PATIENCE
         while self._budget.holds_anything and monotonic() < deadline_at:
             sleep(0.01)
-        self._budget.give_back()
+        self._wait_for_a_place(self._budget.give_back)
+
+    def _wait_for_a_place(self, visit: Callable[[], None]) -> None:
+        deadline_at = monotonic() + _PATIENCE
+        while True:
+            try:
+                return visit()
+            except LineFull as full:
+                pause = self._pauses.next(full.fleet)
+                if monotonic() + pause > deadline_at:
+                    raise
+                sleep(pause)
 
 
 class _Visits:

@@ -1,0 +1,60 @@
+"""The line at the ledger's lock: a few stand in it, each with a connection; the others wait elsewhere, without one."""
+
+from __future__ import annotations
+
+from random import uniform
+
+from django.db import connections
+from django.db.models import BooleanField, Func, Q
+
+from poolmgr.control.access import control_alias
+
+#: Who is at the ledger, and who is ready to be there at once: were they fewer, the lock would be free while others wait.
+PLACES = 3
+#: Seconds until who found no place comes again: at first, and for each process of a large fleet, for they all come.
+_SOON, _EACH = 0.1, 0.01
+
+
+class LineFull(Exception):
+    """Nobody has been asked or told anything. ``fleet`` is the number of processes with leases."""
+
+    def __init__(self, fleet: int) -> None:
+        super().__init__("there is no place in the line at the ledger")
+        self.fleet = fleet
+
+
+class _Place(Func):
+    """Whether there is a place for this transaction, which has it until its end."""
+
+    template = "CASE %(places)s ELSE FALSE END"
+    arity = 0
+    output_field = BooleanField()
+
+
+_PLACE = _Place(
+    places=" ".join(
+        # Only the present database's, as every advisory lock.
+        f"WHEN pg_try_advisory_xact_lock(hashtextextended('poolmgr:ledger:{number}', 0)) THEN TRUE"
+        for number in range(PLACES)
+    )
+)
+
+
+def has_place() -> Func | Q:
+    """A condition of the statement that locks. Other databases than PostgreSQL have no such places; there all may stand."""
+    return _PLACE if connections[control_alias()].vendor == "postgresql" else Q()
+
+
+class Pauses:
+    """Of one process that found the line full, each about twice as long as the last. At random, since others wait as well."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def next(self, fleet: int) -> float:
+        """Seconds, where so many are in the fleet."""
+        self._last = min(2 * self._last or _SOON, max(_SOON, _EACH * fleet))
+        return uniform(0.5, 1.5) * self._last
+
+    def end(self) -> None:
+        self._last = 0.0
