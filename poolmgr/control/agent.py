@@ -15,6 +15,7 @@ from poolmgr.control.access import control_alias
 from poolmgr.control.push import notify
 from poolmgr.control.rounds import Agent
 from poolmgr.control.sharing.ledger import open_ledger
+from poolmgr.control.store import prepare
 from poolmgr.pools import registry
 from poolmgr.pools.forks import attend, here, on_fork
 
@@ -32,6 +33,7 @@ def install() -> None:
     if _installed:
         return
     _installed = True
+    prepare()
     registry.on_start(start)
     registry.on_quiesce(_quiesce)
     on_fork(_after_fork)

@@ -4,12 +4,16 @@ Python tells its hooks of ``os.fork()`` alone, and neither of uWSGI's forks nor 
 makes. So whoever is about to use what a parent may have left asks ``here`` first, and calls ``attend()`` where that is
 false. It is a byte that the kernel wipes in each child: to look at it takes 12 ns, a fraction of what the process id takes,
 which is asked where no kernel does that.
+
+A module that a thread is the first to import is lost to a child that is forked meanwhile: its lock is held for ever, by a
+thread that the child doesn't have. So what our threads need is imported when Django is ready, and not when they need it.
 """
 
 from __future__ import annotations
 
 import _imp as imp
 import ctypes
+import encodings.idna  # noqa: F401 - for whom a thread looks up its first host name
 import gc
 import logging
 import mmap

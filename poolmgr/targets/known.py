@@ -98,10 +98,14 @@ def files(target: str) -> Any:
 
 
 def join() -> None:
-    """Have the kinds whose pools are their library's own come by them, where the settings name a target of theirs."""
+    """Have the kinds whose pools are their library's own come by them, where the settings name a target of theirs.
+
+    Afterwards a thread that asks for targets imports nothing (``pools/forks.py`` says why).
+    """
     for kind in KINDS:
+        finding = _finding(kind)
         # Where its library is missing there is nothing to come by; the system checks tell.
-        if kind.joins and _finding(kind).targets() and not missing_library(kind):
+        if kind.joins and finding.targets() and not missing_library(kind):
             import_module(f"{kind.package}.joining").join()
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from typing import cast
 
 from poolmgr.conf import conf
 from poolmgr.control.store.base import FleetStore, StoreDown
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.exceptions import ConfigurationError
 
-__all__ = ["FleetStore", "StoreDown", "get_store", "live_uids"]
+__all__ = ["FleetStore", "StoreDown", "get_store", "live_uids", "prepare"]
 
 
 def get_store() -> FleetStore:
@@ -20,6 +23,13 @@ def get_store() -> FleetStore:
     Raises ``ConfigurationError`` when redis-py is missing or does not understand the URL.
     """
     return _store(conf().REDIS_URL, conf().NAMESPACE, os.getpid())
+
+
+def prepare() -> None:
+    """Import what this process's store needs; what is wrong with the setting is left to ``get_store`` to raise."""
+    with suppress(ConfigurationError):
+        if conf().REDIS_URL:
+            _redis_store()
 
 
 def live_uids() -> set[str]:
@@ -39,6 +49,10 @@ def live_uids() -> set[str]:
 def _store(url: str | None, namespace: str, pid: int) -> FleetStore:
     if not url:
         return DatabaseStore()
+    return _redis_store()(url)
+
+
+def _redis_store() -> Callable[[str], FleetStore]:
     try:
         # By name, since redis-py is an optional extra.
         module = import_module("poolmgr.control.store.redis")
@@ -46,5 +60,4 @@ def _store(url: str | None, namespace: str, pid: int) -> FleetStore:
         raise ConfigurationError(
             "POOLMGR['REDIS_URL'] is set, but redis is not installed: pip install redis"
         ) from error
-    store: FleetStore = module.RedisStore(url)
-    return store
+    return cast("Callable[[str], FleetStore]", module.RedisStore)
