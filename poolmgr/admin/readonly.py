@@ -90,6 +90,8 @@ class CommandAdmin(ReadOnlyAdmin):
     def scope(self, command: Command) -> str:
         if command.process == Command.ROLLING:
             return _("one process after another")
+        if command.database:
+            return _("database %(database)s") % {"database": command.database}
         return _("process %(uid)s") % {"uid": command.process} if command.process else _("all processes")
 
     @admin.display(description=gettext_lazy("progress"))

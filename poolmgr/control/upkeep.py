@@ -94,9 +94,9 @@ def prune() -> int:
     """Delete what is older than its retention; how many rows went. Raises ``django.db.Error``."""
     alias, now = control_alias(), timezone.now()
     old = now - timedelta(seconds=conf().SAMPLE_RETENTION)
-    # The last pause, resume or kill of a target holds, however old it is.
+    # The last pause, resume or kill of a target holds, or of its database, however old it is.
     holds = Command.objects.using(alias).filter(kind__in=Command.HOLDS).order_by()
-    last = list(holds.values("target", "process").annotate(last=Max("id")).values_list("last", flat=True))
+    last = list(holds.values("target", "database", "process").annotate(last=Max("id")).values_list("last", flat=True))
     gone = (
         Sample.objects.using(alias).filter(at__lt=old),
         HealthCheck.objects.using(alias).filter(at__lt=old),

@@ -20,7 +20,7 @@ from poolmgr.dashboard.access import CHANGE, CUT_OFF, lacking, may_cut_off, may_
 from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.present import number
 from poolmgr.models import Command
-from poolmgr.targets.known import denied
+from poolmgr.targets.known import databases_of, denied
 
 _DANGEROUS = frozenset({Command.Kind.PAUSE, Command.Kind.KILL, Command.Kind.DISABLE})
 
@@ -31,10 +31,15 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be done, where; ``place`` is the process as people call it."""
+    """What is to be done, where; ``place`` is the process as people call it.
+
+    ``databases`` are those of which one may be chosen, ``database`` is the one that was, "" for all.
+    """
 
     kind: str
     target: str
+    databases: tuple[str, ...]
+    database: str
     process: str
     place: str
     processes: int
@@ -42,6 +47,8 @@ class Order:
 
     @property
     def scope(self) -> str:
+        if self.database:
+            return _("the database %(database)s") % {"database": self.database}
         if self.process:
             return _("this process: %(place)s") % {"place": self.place}
         return ngettext("all processes: %(n)s now", "all processes: %(n)s now", self.processes) % {
@@ -65,6 +72,8 @@ def confirm(request: HttpRequest) -> HttpResponse:
         "order": order,
         "button": button,
         "danger": order.kind in _DANGEROUS,
+        # What can't be undone is chosen, and not left as it stands.
+        "chosen": order.database or order.kind not in Command.CUTS,
     }
     return show(request, "poolmgr/confirm.html", context)
 
@@ -79,7 +88,7 @@ def command(request: HttpRequest) -> HttpResponse:
         return _refuse(request, refusal)
     if order.kind in Command.CUTS and not may_cut_off(request):
         return lacking(request, CUT_OFF)
-    sent = commands.send(order.kind, order.target, request.user.get_username(), order.process)
+    sent = commands.send(order.kind, order.target, request.user.get_username(), order.process, order.database)
     said = _("Sent: %(kind)s “%(target)s” in %(scope)s.")
     if may_read(request, "command"):
         said = _("Sent: %(kind)s “%(target)s” in %(scope)s. Its progress is at the bottom of this page.")
@@ -93,14 +102,14 @@ def _refuse(request: HttpRequest, refusal: _Refused) -> HttpResponse:
 
 
 def _order(data: QueryDict, fleet: Fleet) -> Order:
-    kind, target, process = (data.get(name, "") for name in ("kind", "target", "process"))
+    kind, target, process, database = (data.get(name, "") for name in ("kind", "target", "process", "database"))
     if kind not in Command.Kind.values:
         allowed = ", ".join(Command.Kind.values)
         raise _Refused(_("“%(kind)s” is no command; there are %(allowed)s.") % {"kind": kind, "allowed": allowed})
     pools = [(beat, pool) for beat in fleet.processes for pool in beat.pools if pool.target == target]
     if not pools and target not in known_targets():
         raise _Refused(_("There is no target “%(target)s”.") % {"target": target})
-    if sentence := denied(kind, target, pools[0][1].kind if pools else ""):
+    if sentence := denied(kind, target, pools[0][1].kind if pools else "", database):
         raise _Refused(sentence)
     place = ""
     if process:
@@ -108,7 +117,8 @@ def _order(data: QueryDict, fleet: Fleet) -> Order:
         if not pools:
             raise _Refused(_("That process is gone, or has no pool to “%(target)s”.") % {"target": target})
         place = f"{pools[0][0].host}:{pools[0][0].pid}"
-    return Order(kind, target, process, place, len(pools), sum(pool.used for _beat, pool in pools))
+    used = sum(pool.used for _beat, pool in pools)
+    return Order(kind, target, databases_of(target), database, process, place, len(pools), used)
 
 
 def _words(order: Order) -> tuple[str, str]:

@@ -59,7 +59,10 @@ def _overruled(command: Command, newer: tuple[Command, ...]) -> bool:
     if command.kind not in Command.HOLDS:
         return False
     return any(
-        each.kind in Command.HOLDS and each.target == command.target and each.process in ("", command.process)
+        each.kind in Command.HOLDS
+        and each.target == command.target
+        and each.database in ("", command.database)
+        and each.process in ("", command.process)
         for each in newer
     )
 
@@ -90,7 +93,7 @@ def _command(command: Command, fleet: Fleet, places: Mapping[str, str], overrule
         pk=command.pk,
         kind=command.get_kind_display(),
         target=command.target,
-        scope=scope_label(command.process, places),
+        scope=scope_label(command.process, command.database, places),
         author=command.author,
         age=ago((now - command.created_at).total_seconds()),
         at=command.created_at,
@@ -122,7 +125,9 @@ def _progress(command: Command, fleet: Fleet) -> commands.Progress:
     )
 
 
-def scope_label(process: str, places: Mapping[str, str]) -> str:
+def scope_label(process: str, database: str, places: Mapping[str, str]) -> str:
+    if database:
+        return _("database %(database)s") % {"database": database}
     if not process:
         return _("all processes")
     if process == Command.ROLLING:

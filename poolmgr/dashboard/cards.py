@@ -14,7 +14,7 @@ from poolmgr.dashboard.rows import ProcessRow, process_rows
 from poolmgr.dashboard.server import ServerLine, server_line
 from poolmgr.dashboard.wanted import Source, Wanted
 from poolmgr.metrics.histogram import Distribution
-from poolmgr.metrics.snapshot import PoolSnapshot
+from poolmgr.metrics.snapshot import Part, PoolSnapshot
 from poolmgr.models import Command
 from poolmgr.pools.kinds import Kind
 from poolmgr.targets.known import kind_named, known_targets
@@ -71,7 +71,8 @@ class Card:
     ``gone`` is one that only a profile names: nobody can act on it. Without ``known`` nobody can tell which settings
     it should have, and what the last check of its server found. ``silent``
     says that its sums hold what a silent process reported last. ``denied`` are the commands that its kind makes no sense of,
-    each with the sentence that says why; ``cuts`` are those that cut clients off, with their labels.
+    each with the sentence that says why; ``cuts`` are those that cut clients off, with their labels. ``parts`` are chips on
+    databases of it that are not as the whole is, and ``resumable`` says that any of it is paused.
     """
 
     target: str
@@ -83,6 +84,8 @@ class Card:
     sentence: str
     paused: str
     all_paused: bool
+    resumable: bool
+    parts: tuple[str, ...]
     tiles: tuple[Tile, ...]
     segments: tuple[Segment, ...]
     bar_text: str
@@ -97,7 +100,7 @@ class Card:
     modes: str
     denied: dict[str, str]
     cuts: tuple[tuple[str, str], ...]
-    killed: bool
+    killed: str
     sources: tuple[Source, ...]
     known: bool
     silent: bool
@@ -120,6 +123,7 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
     on_current, applied_of = view.applied
     pools = [pool for beat in fleet.processes for pool in beat.pools if pool.target == view.target]
     stopped = sum(pool.status == "paused" for pool in pools)
+    parts = [part for pool in pools for part in pool.parts]
     gone = not pools and view.target not in known_targets()
     state, sentence = _verdict(view, gone, rows)
     kind = kind_named(view.kind)
@@ -133,6 +137,8 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
         sentence=sentence,
         paused=_paused(stopped, len(pools)),
         all_paused=0 < len(pools) == stopped,
+        resumable=stopped > 0 or any(part.paused for part in parts),
+        parts=_parts(parts, stopped > 0),
         tiles=_tiles(view, kind),
         segments=_segments(view),
         bar_text=_bar_text(view),
@@ -151,7 +157,7 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
             for each in Command.Kind
             if each in Command.CUTS and each in kind.commands
         ),
-        killed=stopped > 0 and view.target in wanted.killed,
+        killed=_killed(view.target, parts, wanted),
         sources=wanted.profiles(view.target) if gone else wanted.sources(view.target),
         known=wanted.known,
         silent=any(row.late for row in rows),
@@ -183,6 +189,24 @@ def _errors(pools: list[PoolSnapshot], said: str) -> tuple[str, ...]:
     return tuple(sorted(error for error in found if error.strip().rstrip(".") not in said))
 
 
+def _parts(parts: list[Part], paused: bool) -> tuple[str, ...]:
+    """What a chip of its own says of a database; that all are paused another one says."""
+    found = [_("%(database)s disabled") % {"database": part.name} for part in parts if part.disabled]
+    if not paused:
+        found += [_("%(database)s paused") % {"database": part.name} for part in parts if part.paused]
+    return tuple(found)
+
+
+def _killed(target: str, parts: list[Part], wanted: Wanted) -> str:
+    killed = {part.name for part in parts if part.paused and {(target, ""), (target, part.name)} & wanted.killed}
+    if not killed:
+        return ""
+    if len(killed) == len(parts):
+        return _("It was killed: its clients were cut off, and it stays paused until somebody resumes.")
+    said = _("Killed: %(databases)s. Its clients were cut off, and it stays paused until somebody resumes.")
+    return said % {"databases": ", ".join(sorted(killed))}
+
+
 def _paused(stopped: int, pools: int) -> str:
     if not stopped:
         return ""
@@ -193,7 +217,10 @@ def _tiles(view: TargetView, kind: Kind) -> tuple[Tile, ...]:
     full = view.used >= view.capacity > 0
     if kind.elsewhere:
         mean = duration(view.means.get("wait"))
-        told = [Tile(_("Mean wait"), mean, "", _("of the last minute; %(kind)s tells no more") % {"kind": kind.label})]
+        told = [
+            Tile(_("Mean wait"), mean, "", _("of the last minute; %(kind)s tells no more") % {"kind": kind.label}),
+            Tile(_("Transactions"), number(view.checkouts), _("last minute"), _("that ended, of all clients")),
+        ]
     else:
         told = [_wait(view), _timeouts(view)]
     return (

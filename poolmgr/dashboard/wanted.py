@@ -28,7 +28,7 @@ class Wanted:
     def __init__(self, known: bool = True) -> None:
         self.known = known
         self._rows = read_profiles() if known else ()
-        #: Targets whose last order that holds was to kill them.
+        #: Targets and their databases, "" for all, of which a kill holds.
         self.killed = commands.killed() if known and led_targets() else frozenset()
         self._by_role = {role: follow(self._rows, role) for role in ROLES}
 

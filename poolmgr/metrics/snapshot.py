@@ -29,6 +29,15 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One database of a server that has pools of its own: whether it is paused, or refuses new clients, in any process."""
+
+    name: str
+    paused: bool = False
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSnapshot:
     """One pool of one process.
 
@@ -57,6 +66,7 @@ class PoolSnapshot:
     closing: int = 0  # given up, and not yet gone from the server
     oldest_checkout: float = 0.0
     holders: tuple[Holder, ...] = ()
+    parts: tuple[Part, ...] = ()
     backend_pids: tuple[int, ...] = ()
     behind_pooler: bool = False  # its connections lead to a pooler's, whose server connections it doesn't know
     checkouts: int = 0

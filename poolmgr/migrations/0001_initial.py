@@ -18,6 +18,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('kind', models.CharField(choices=[('recycle', 'recycle'), ('pause', 'pause'), ('resume', 'resume'), ('kill', 'kill'), ('disable', 'disable'), ('enable', 'enable')], max_length=10)),
                 ('target', models.CharField(max_length=200)),
+                ('database', models.CharField(blank=True, help_text='Of a PgBouncer; empty for all of its target.', max_length=63)),
                 ('process', models.CharField(blank=True, help_text='Empty for all processes.', max_length=64)),
                 ('author', models.CharField(blank=True, max_length=254)),
                 ('created_at', models.DateTimeField(auto_now_add=True, db_index=True)),

@@ -9,8 +9,21 @@ from poolmgr.models.author import AuthorField
 from poolmgr.models.moment import MomentField
 
 
+class Commands(models.QuerySet["Command"]):
+    def holding(self) -> list[int]:
+        """The keys of the pauses, resumes and kills that hold: of each database the last, unless the whole had one since.
+
+        Raises ``django.db.Error``.
+        """
+        rows = self.filter(kind__in=Command.HOLDS).order_by().values_list("target", "database")
+        last = {(target, database): pk for target, database, pk in rows.annotate(last=models.Max("id"))}
+        return sorted(pk for (target, _), pk in last.items() if pk >= last.get((target, ""), 0))
+
+
 class Command(models.Model):
     """An order to the pools of a target: in all processes, or in the one whose uid is ``process``.
+
+    Of a target that is a PgBouncer it may be of one ``database`` alone, which is empty for all that the target names.
 
     A process carries it out once, until ``expires_at``; ``pause`` holds until ``resume``. A ``process`` of ``ROLLING``
     means one process after another, each through a command of its own; no process takes it for itself.
@@ -27,17 +40,20 @@ class Command(models.Model):
         DISABLE = "disable", _("disable")
         ENABLE = "enable", _("enable")
 
-    #: The last of these of a target holds: it is paused or open.
+    #: The last of these of a target, or of its database, holds: it is paused or open.
     HOLDS = frozenset({Kind.PAUSE, Kind.RESUME, Kind.KILL})
     #: These need a permission of their own.
     CUTS = frozenset({Kind.KILL, Kind.DISABLE, Kind.ENABLE})
 
     kind = models.CharField(max_length=10, choices=Kind.choices)
     target = models.CharField(max_length=200)
+    database = models.CharField(max_length=63, blank=True, help_text=_("Of a PgBouncer; empty for all of its target."))
     process = models.CharField(max_length=64, blank=True, help_text=_("Empty for all processes."))
     author = AuthorField()
     created_at = MomentField(auto_now_add=True, db_index=True)
     expires_at = MomentField()
+
+    objects = Commands.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -45,9 +61,14 @@ class Command(models.Model):
 
     def __str__(self) -> str:
         if self.process == self.ROLLING:
-            return f"{self.kind} {self.target}, one process after another"
+            return f"{self.kind} {self.place}, one process after another"
         scope = f"process {self.process}" if self.process else "all processes"
-        return f"{self.kind} {self.target} in {scope}"
+        return f"{self.kind} {self.place} in {scope}"
+
+    @property
+    def place(self) -> str:
+        """The target, and which database of it where it is one alone."""
+        return f"{self.target}, database {self.database}," if self.database else self.target
 
 
 class Acknowledgement(models.Model):

@@ -109,20 +109,25 @@ class Led(Pool, Protocol):
     """What manages pools that are a server's own, in the one process of the fleet that leads.
 
     It keeps the law of the port: what it is asked it notes, and has the server do it in threads of its own. ``desired`` is
-    what it was asked, and its snapshot tells what the server was seen to have.
+    what it was asked, and its snapshot tells what the server was seen to have. ``database`` is the one that is meant, "" all.
     """
-
-    @property
-    def keeps_paused(self) -> bool:
-        """Whether it was told to pause, and pauses again whatever ends that."""
 
     def lead(self, until: float) -> None:
         """Act until then, on the monotonic clock; nothing is done before the first call."""
 
-    def settle(self, timeout: float) -> str:
+    def keeps_paused(self, database: str = "") -> bool:
+        """Whether it was told to pause any of it, and pauses again whatever ends that."""
+
+    def pause(self, database: str = "") -> None: ...
+
+    def resume(self, database: str = "") -> None: ...
+
+    def recycle(self, timeout: float = 30.0, database: str = "") -> Recycled: ...
+
+    def settle(self, timeout: float, database: str = "") -> str:
         """Wait until the last pause or resume is so; "" or a sentence on what keeps it from that. Blocks."""
 
-    def cut_off(self, command: str) -> str:
+    def cut_off(self, command: str, database: str = "") -> str:
         """Kill, disable or enable what it manages, now and once; "" or a sentence on what kept it from that. Blocks."""
 
 

@@ -34,6 +34,9 @@ class _Finding(Protocol):
     def address(self, target: str) -> str:
         """Where it is, for people, with no secret."""
 
+    def databases(self, target: str) -> tuple[str, ...]:
+        """What it manages of a server that has pools of its own; asked of kinds that are ``elsewhere`` alone."""
+
 
 def _finding(kind: Kind) -> _Finding:
     return cast(_Finding, import_module(f"{kind.package}.finding"))
@@ -65,12 +68,24 @@ def kind_named(name: str) -> Kind:
     return next((kind for kind in KINDS if kind.name == name), POSTGRESQL)
 
 
-def denied(command: str, target: str, kind: str = "") -> str:
-    """Why ``command`` can't be given to a target, as a sentence; empty where it can. ``kind`` is its pool's, if known."""
+def denied(command: str, target: str, kind: str = "", database: str = "") -> str:
+    """Why ``command`` can't be given to a target, as a sentence; empty where it can. ``kind`` is its pool's, if known.
+
+    ``database`` is the one that is meant of a target of several.
+    """
     of = kind_named(kind) if kind else likely_kind_of(target)
     if command not in of.commands:
         return f"A target of kind {of.label} knows no {command}; it knows {', '.join(of.commands)}."
+    if database and database not in (there := databases_of(target)):
+        known = ", ".join(map(shown, there)) or "none that could be chosen"
+        return f"“{target}” names no database {shown(database)}; there are: {known}."
     return of.denies.get(command, "")
+
+
+def databases_of(target: str) -> tuple[str, ...]:
+    """Of a target whose pools are a server's own the databases that it names, of which a command may mean one."""
+    kind = kind_of(target)
+    return _finding(kind).databases(target) if kind and kind.elsewhere else ()
 
 
 def led_targets() -> tuple[str, ...]:

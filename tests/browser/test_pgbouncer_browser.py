@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -23,6 +25,11 @@ from .test_dashboard_browser import CONTRAST
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 TARGET = "bouncer"
+#: What sticks out of its card.
+_OUTSIDE = """
+return [...document.querySelectorAll('.pm-card')].flatMap(card => [...card.querySelectorAll('fieldset, dl, form, table')].filter(
+    each => each.getBoundingClientRect().right > card.getBoundingClientRect().right + 1).map(each => each.className))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +52,15 @@ def managed(page: Page, bouncer: Bouncer, settings: Any) -> Iterator[Page]:
             save_profile(made, "ann")
         check_target(TARGET).save()
         page.sign_in("operator", "/admin/")
+        bouncer.console("DISABLE reports")
+        pool.pause("reports")
+        assert pool.settle(10) == ""
+        until(lambda: "disabled" in pool.problem, "it to be told")
+        beat(own_pool().snapshot(), replace(pool.snapshot(), problem=pool.problem))
         yield page
     registry.close(TARGET)
+    bouncer.console("ENABLE reports")
+    bouncer.console("RESUME reports")
     settings.POOLMGR = {"AGENT": False}
 
 
@@ -57,12 +71,21 @@ def test_the_pages_of_a_pgbouncer_fit_and_can_be_read(managed: Page, scheme: str
     managed.colours(scheme)
     profile = PoolProfile.objects.get(target=TARGET)
     form = f"/admin/poolmgr/poolprofile/{profile.pk}/change/"
-    for path in ("/admin/poolmgr/poolprofile/add/?target=bouncer", form, "/pools/"):
+    kill = "/pools/confirm/?kind=kill&target=bouncer"
+    for path in ("/admin/poolmgr/poolprofile/add/?target=bouncer", form, kill, "/pools/"):
         managed.open(path)
         managed.run("for (const each of document.querySelectorAll('details')) each.open = true")
+        if folder := os.environ.get("SHOTS"):
+            name = path.strip("/").replace("/", "_").replace("?", "_")
+            managed.size(width, 1800)
+            managed.driver.save_screenshot(f"{folder}/{name}-{scheme}-{width}.png")
+            managed.size(width)
         assert managed.run("return document.documentElement.scrollWidth") <= width, path
+        assert managed.run(_OUTSIDE) == [], path
         assert managed.run(CONTRAST) == [], path
         assert managed.complaints() == [], path
     [card] = [each for each in managed.all(".pm-card") if each.get_attribute("aria-label") == TARGET]
     assert "a report" in card.text
     assert "Mean wait" in card.text
+    assert "reports paused" in card.text
+    assert len(card.find_elements("css selector", ".pm-tile")) == 4

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from math import inf
 from typing import Any
@@ -75,13 +76,15 @@ def follow(orders: Orders, command: Command) -> Acknowledgement:
         return until(said, "the answer", timeout=20)
 
 
-def order(client: Client, kind: str) -> Command:
+def order(client: Client, kind: str, database: str = "") -> Command:
     """By the page that asks, and the button on it."""
     page = client.get("/pools/confirm/", {"kind": kind, "target": TARGET})
     assert page.status_code == 200
     assert f'name="kind" value="{kind}"' in page.content.decode()
-    assert client.post("/pools/command/", {"kind": kind, "target": TARGET}).status_code == 302
-    return Command.objects.get(kind=kind)
+    assert f'type="radio" name="database" value="{database}" required' in page.content.decode()
+    given = {"kind": kind, "target": TARGET, "database": database}
+    assert client.post("/pools/command/", given).status_code == 302
+    return Command.objects.filter(kind=kind).latest("id")
 
 
 def ask(bouncer: Bouncer) -> Any:
@@ -92,6 +95,64 @@ def ask(bouncer: Bouncer) -> Any:
 def states(bouncer: Bouncer) -> dict[str, tuple[int, int]]:
     rows = bouncer.console("SHOW DATABASES")
     return {row["name"]: (row["paused"], row["disabled"]) for row in rows if row["name"] != "pgbouncer"}
+
+
+@pytest.mark.every_pgbouncer
+def test_one_database_may_be_chosen_and_the_others_go_on(bouncer: Bouncer) -> None:  # P5
+    pool, orders = lead(), Orders("me", lambda: None)
+    operator = signed_in(person("operator", *CHANGES, "cut_off_clients"))
+    for kind, left in (
+        ("kill", (1, 0)),
+        ("resume", (0, 0)),
+        ("disable", (0, 1)),
+        ("enable", (0, 0)),
+        ("pause", (1, 0)),
+    ):
+        with bouncer.client() as spared:
+            spared.execute("SELECT 1")
+            said = follow(orders, order(operator, kind, "other"))
+            assert said.state == "done", said.message
+            spared.execute("SELECT 1")
+        assert states(bouncer) == {"app": (0, 0), "other": left}, kind
+        first = pool.instances[0].picture
+        until(lambda first=first: pool.instances[0].picture is not first, "another round")
+        beat(own_pool().snapshot(), replace(pool.snapshot(), problem=pool.problem))
+        card = card_of(operator)
+        assert ("Killed: other. Its clients were cut off" in card) == (kind == "kill")
+        assert ("other paused" in card) == (left[0] == 1)
+        assert ("other disabled" in card) == (left[1] == 1)
+        assert ("kind=resume" in card) == (left[0] == 1)
+        assert not pool.paused
+    # What is said of the whole holds for each; what is said of one afterwards, for that one.
+    assert follow(orders, order(operator, "pause")).state == "done"
+    assert follow(orders, order(operator, "resume", "app")).state == "done"
+    assert states(bouncer) == {"app": (0, 0), "other": (1, 0)}
+    registry.close(TARGET)
+    bouncer.console("RESUME other")
+    pool = lead()
+    with control_database():  # whoever leads next
+        assert Orders("next", lambda: None).carry_out(orders_for("next"))
+    assert pool.settle(10) == ""
+    assert states(bouncer) == {"app": (0, 0), "other": (1, 0)}
+    assert follow(orders, order(operator, "recycle", "other")).state == "done"
+    assert follow(orders, order(operator, "resume")).state == "done"
+    assert states(bouncer) == {"app": (0, 0), "other": (0, 0)}
+    told = Event.objects.filter(kind="command").earliest("id")
+    assert told.message == f"kill {TARGET}, database other, in all processes"
+
+
+@pytest.mark.parametrize("kind", ["kill", "pause"])
+def test_a_database_that_the_target_does_not_name_is_refused(kind: str, bouncer: Bouncer) -> None:  # P9
+    operator = signed_in(person("operator", *CHANGES, "cut_off_clients"))
+    for database in ("missing", "app; KILL other", "pgbouncer"):
+        answer = operator.post("/pools/command/", {"kind": kind, "target": TARGET, "database": database})
+        assert answer.status_code == 400
+        assert "names no database" in answer.content.decode()
+        with pytest.raises(commands.Denied, match="there are: 'app', 'other'"):
+            commands.send(kind, TARGET, "ann", database=database)
+    with pytest.raises(commands.Denied, match="none that could be chosen"):
+        commands.send("pause", "default", "ann", database="app")
+    assert not Command.objects.exists()
 
 
 @pytest.mark.every_pgbouncer

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db.models import Max
-
 from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, control_transaction, from_now
 from poolmgr.control.events import record
@@ -30,20 +28,21 @@ class Progress:
     total: int
 
 
-def send(kind: str, target: str, author: str, process: str = "") -> Command:
+def send(kind: str, target: str, author: str, process: str = "", database: str = "") -> Command:
     """Order ``kind`` (one of ``Command.Kind``) for a target: in all processes, or in the one with the uid ``process``.
 
-    Raises ``ValueError`` for an unknown kind, ``Denied`` for what the target's kind makes no sense of, and
-    ``django.db.Error``.
+    ``database`` is the one of a PgBouncer that is meant, if not all. Raises ``ValueError`` for an unknown kind, ``Denied``
+    for what the target makes no sense of, and ``django.db.Error``.
     """
     if kind not in Command.Kind.values:
         raise ValueError(f"{kind!r} is not one of {', '.join(Command.Kind.values)}")
-    if sentence := denied(kind, target):
+    if sentence := denied(kind, target, database=database):
         raise Denied(sentence)
     with control_transaction():
         command = Command(
             kind=kind,
             target=target,
+            database=database,
             process=process,
             author=author,
             expires_at=from_now(timedelta(seconds=conf().COMMAND_TTL)),
@@ -90,11 +89,11 @@ def _concerned(command: Command) -> set[str]:
     }
 
 
-def killed() -> frozenset[str]:
-    """Targets of which the last order that holds is a kill. Raises ``django.db.Error``."""
+def killed() -> frozenset[tuple[str, str]]:
+    """Targets, each with one database or "" for all, of which a kill holds. Raises ``django.db.Error``."""
     rows = Command.objects.using(control_alias())
-    holds = rows.filter(kind__in=Command.HOLDS).order_by().values("target").annotate(last=Max("id"))
-    return frozenset(rows.filter(pk__in=holds.values("last"), kind=Command.Kind.KILL).values_list("target", flat=True))
+    kills = rows.filter(pk__in=rows.holding(), kind=Command.Kind.KILL)
+    return frozenset(kills.values_list("target", "database"))
 
 
 def recent(target: str | None = None, limit: int = 10) -> tuple[Command, ...]:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from threading import Lock, Thread
 from time import time
 from typing import cast
+from weakref import WeakKeyDictionary
 
 from django.db import Error
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from poolmgr.control.access import control_alias, control_transaction
@@ -41,16 +42,9 @@ def orders_for(uid: str) -> tuple[Command, ...]:
     A pause holds until its resume, so that a process that starts meanwhile keeps it too, and so does a kill.
     Raises ``django.db.Error``.
     """
-    mine: QuerySet[Command] = Command.objects.using(control_alias()).filter(process__in=["", uid])
-    last = list(
-        mine.filter(kind__in=Command.HOLDS)
-        .order_by()
-        .values("target")
-        .annotate(last=Max("id"))
-        .values_list("last", flat=True)
-    )
+    mine = Command.objects.using(control_alias()).filter(process__in=["", uid])
     passing = ~Q(kind__in=Command.HOLDS) & Q(expires_at__gt=Now())
-    return tuple(mine.filter(passing | Q(id__in=last)).order_by("id"))
+    return tuple(mine.filter(passing | Q(id__in=mine.holding())).order_by("id"))
 
 
 class Orders:
@@ -60,6 +54,8 @@ class Orders:
         self._uid = uid
         self._on_change = on_change
         self._begun: set[int] = set()
+        #: What each manager of a server's pools was told; one that was made anew knows nothing of it.
+        self._told: WeakKeyDictionary[Pool, set[int]] = WeakKeyDictionary()
         # Guards the two below: recycles report from threads of their own.
         self._lock = Lock()
         self._unsaved: dict[int, Ack] = {}
@@ -74,6 +70,7 @@ class Orders:
             if pool is not None and self._applies(command, pool):
                 acted = True
                 self._begun.add(command.pk)
+                self._told.setdefault(pool, set()).add(command.pk)
                 self._carry_out(command, pool)
         return acted
 
@@ -81,12 +78,15 @@ class Orders:
         if command.pk not in self._begun:
             return True
         # A pool that was made anew while a pause holds.
-        again = command.kind in (Command.Kind.PAUSE, Command.Kind.KILL) and not pool.paused
-        return again and not denied(command.kind, command.target, pool.kind)
+        if kind_named(pool.kind).elsewhere:
+            again = command.kind in Command.HOLDS and command.pk not in self._told.get(pool, ())
+        else:
+            again = command.kind in (Command.Kind.PAUSE, Command.Kind.KILL) and not pool.paused
+        return again and not denied(command.kind, command.target, pool.kind, command.database)
 
     def _carry_out(self, command: Command, pool: Pool) -> None:
         log.info("%s, ordered by %s", command, command.author or "nobody in particular")
-        if sentence := denied(command.kind, command.target, pool.kind):  # a row that no page of ours has made
+        if sentence := denied(command.kind, command.target, pool.kind, command.database):  # a row not made by us
             self._say(command, Acknowledgement.State.FAILED, sentence)
         elif command.kind in Command.CUTS:
             self._cut_off(command, cast(Led, pool))
@@ -108,9 +108,9 @@ class Orders:
 
     def _have_it_done(self, command: Command, pool: Led) -> None:
         """Pause or resume what is a server's own: it is done when the server says so."""
-        if command.kind == Command.Kind.RESUME and not pool.keeps_paused and _was_done(command):
+        if command.kind == Command.Kind.RESUME and not pool.keeps_paused(command.database) and _was_done(command):
             return  # by whoever led before; a pause since is somebody else's
-        (pool.pause if command.kind == Command.Kind.PAUSE else pool.resume)()
+        (pool.pause if command.kind == Command.Kind.PAUSE else pool.resume)(command.database)
         self._say(command, Acknowledgement.State.RUNNING, "")
         Thread(target=self._settle, args=(command, pool), name=f"poolmgr-hold-{command.pk}", daemon=True).start()
 
@@ -125,22 +125,22 @@ class Orders:
             self._say(command, Acknowledgement.State.RUNNING, "")
             Thread(target=self._cut, args=(command, pool), name=f"poolmgr-cut-{command.pk}", daemon=True).start()
         elif command.kind == Command.Kind.KILL:
-            pool.pause()
+            pool.pause(command.database)
 
     def _cut(self, command: Command, pool: Led) -> None:
         try:
-            failed = pool.cut_off(command.kind)
+            failed = pool.cut_off(command.kind, command.database)
         except Exception as error:  # whatever it is, the operator must hear of it
             log.exception("%s failed", command)
             failed = f"{type(error).__name__}; see the log"
         if command.kind == Command.Kind.KILL:
-            pool.pause()  # as it is by now; so it stays through a restart
+            pool.pause(command.database)  # as it is by now; so it stays through a restart
         state = Acknowledgement.State.FAILED if failed else Acknowledgement.State.DONE
         self._say(command, state, failed or _DONE[command.kind])
         self._on_change()
 
     def _settle(self, command: Command, pool: Led) -> None:
-        failed = pool.settle(SETTLE_TIME)
+        failed = pool.settle(SETTLE_TIME, command.database)
         done = "paused" if command.kind == Command.Kind.PAUSE else "open"
         state = Acknowledgement.State.FAILED if failed else Acknowledgement.State.DONE
         self._say(command, state, failed or done)
@@ -148,7 +148,10 @@ class Orders:
 
     def _recycle(self, command: Command, pool: Pool) -> None:
         try:
-            result = pool.recycle(RECYCLE_TIME)
+            if command.database:
+                result = cast(Led, pool).recycle(RECYCLE_TIME, command.database)
+            else:
+                result = pool.recycle(RECYCLE_TIME)
         except Exception as error:  # whatever it is, the operator must hear of it
             log.exception("%s failed", command)
             self._say(command, Acknowledgement.State.FAILED, f"{type(error).__name__} while recycling; see the log")

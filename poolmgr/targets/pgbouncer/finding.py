@@ -5,6 +5,7 @@ from __future__ import annotations
 from poolmgr.exceptions import ConfigurationError, InvalidSpec
 from poolmgr.pools import declaring
 from poolmgr.pools.spec import PoolSpec
+from poolmgr.targets.pgbouncer import consoles
 from poolmgr.targets.pgbouncer.consoles import places
 from poolmgr.targets.pgbouncer.kind import PGBOUNCER
 
@@ -28,3 +29,9 @@ def address(target: str) -> str:
         return ", ".join(each.address for each in places(declaring.declared(PGBOUNCER)[target]))
     except ConfigurationError:  # which the system checks report
         return ""
+
+
+def databases(target: str) -> tuple[str, ...]:
+    """The names of those that it manages; none where the settings are wrong."""
+    each = declaring.declared(PGBOUNCER)[target]
+    return consoles.databases(each) if not declaring.error_in(each, (PGBOUNCER,)) else ()

@@ -17,6 +17,7 @@ from poolmgr.exceptions import CheckoutError
 from poolmgr.metrics.history import STEP, WINDOW
 from poolmgr.targets.pgbouncer.console import PATIENCE, Console, carry_out, diagnose
 from poolmgr.targets.pgbouncer.consoles import Place
+from poolmgr.targets.pgbouncer.holds import Hold
 from poolmgr.targets.pgbouncer.picture import Picture, Sums, look
 from poolmgr.targets.pgbouncer.problems import problems
 from poolmgr.targets.pgbouncer.words import same, statement
@@ -39,8 +40,8 @@ class Asks(Protocol):
     def wishes(self) -> tuple[int, Mapping[str, str]]:
         """The settings that it should have."""
 
-    def holds(self) -> tuple[int, bool | None]:
-        """Whether it should be paused; None leaves it as it is."""
+    def holds(self) -> Mapping[str, Hold]:
+        """Whether each database should be paused; None leaves it as it is."""
 
     def may_act(self) -> bool:
         """Whether this process leads still."""
@@ -63,14 +64,15 @@ class Instance:
         self.error_at = 0.0
         #: What was asked of it that it does not do, in sentences.
         self.problems: tuple[str, ...] = ()
-        #: The numbers of the last wish for settings and for a pause that were seen to be so.
-        self.followed = self.held = -1
+        #: The number of the last wish for settings that was seen to be so, and of each database of that for a pause.
+        self.followed = -1
+        self.held: Mapping[str, int] = {}
         # What was set and did not come to be so, with what the console said.
         self._vain: dict[tuple[str, str], str] = {}
         self._past: deque[tuple[float, Sums]] = deque()
         self._confused = ""
-        #: The number of a wish for a pause that was refused, and why; it is not asked again.
-        self.refused = (-1, "")
+        #: Of a database the number of a wish for a pause that was refused, and why; it is not asked again.
+        self.refused: Mapping[str, tuple[int, str]] = {}
 
     def start(self) -> None:
         self._thread.start()
@@ -110,10 +112,12 @@ class Instance:
             self._console.close()
 
     def _round(self) -> None:
+        # What is asked while this round looks is for the next one, which looks again.
+        holds = self._asks.holds()
         try:
             with self._console.within():
                 seen, followed, kept = self._follow(self._look())
-            seen, held, refused = self._hold(seen)
+            seen, held, refused = self._hold(seen, holds)
         except CheckoutError as error:
             self._fail(str(error))
         except Exception:  # a version that answers otherwise must not end the thread
@@ -126,8 +130,8 @@ class Instance:
                 logger.info("pool %r: PgBouncer at %s answers again", self._asks.target, self.address)
             self._note(seen)
             # What was asked counts as done, or as refused, when all that is to be said of it can be read.
-            told = tuple(f"PgBouncer at {self.address} {each}" for each in (self._confused, refused[1]) if each)
-            self.problems = (*kept, *told)
+            told = dict.fromkeys((self._confused, *(why for _, why in refused.values())))
+            self.problems = (*kept, *(f"PgBouncer at {self.address} {each}" for each in told if each))
             self.picture, self.error = seen, ""
             self.followed, self.held, self.refused = followed, held, refused
 
@@ -148,7 +152,7 @@ class Instance:
         self._vain.clear()
         self.problems = ()
         self._past.clear()
-        self.refused = (-1, "")
+        self.refused = {}
 
     def _follow(self, seen: Picture) -> tuple[Picture, int, list[str]]:
         """Set what differs, as a RELOAD or a restart makes it, and read it back: the wish's number, and what is not so."""
@@ -185,33 +189,36 @@ class Instance:
             if not same(value, seen.config.get(name))
         ]
 
-    def _hold(self, seen: Picture) -> tuple[Picture, int, tuple[int, str]]:
-        """Pause or resume where that was asked: the number of the wish that is so, and of one that is refused, and why."""
-        number, wanted = self._asks.holds()
-        refused = self.refused if self.refused[0] == number else (-1, "")
+    def _hold(
+        self, seen: Picture, holds: Mapping[str, Hold]
+    ) -> tuple[Picture, Mapping[str, int], Mapping[str, tuple[int, str]]]:
+        """Pause or resume where that was asked: of each database the wish that is so, and the one refused, and why."""
+        refused = {name: (number, why) for name, (number, why) in self.refused.items() if holds[name].number == number}
         # A resume is given once: whoever pauses by the console later has a reason. A pause holds until its resume.
-        asked = wanted is not None and (wanted or self.held != number)
-        differing = _held_otherwise(seen, wanted) if asked else []
-        if differing and not refused[1] and self._asks.may_act():
-            if why := self._order("PAUSE" if wanted else "RESUME", differing):
-                refused = (number, why)
+        asked = {name: hold for name, hold in holds.items() if hold.paused or self.held.get(name) != hold.number}
+        differing = [name for name in _otherwise(seen, asked) if name not in refused]
+        if differing and self._asks.may_act():
+            for name, why in self._order(differing, holds).items():
+                refused[name] = (holds[name].number, why)
             with self._console.within():
                 seen = self._look()
-            differing = _held_otherwise(seen, wanted)
-        if not wanted:
+        if not any(hold.paused for hold in holds.values()):
             self._confused = ""
-        return seen, self.held if differing else number, refused
+        late = _otherwise(seen, asked)
+        held = {name: hold.number for name, hold in holds.items() if name not in late}
+        return seen, {**self.held, **held}, refused
 
-    def _order(self, command: str, databases: list[str]) -> str:
-        """Why it was refused, or ""."""
-        try:
-            for name in databases:
+    def _order(self, databases: list[str], holds: Mapping[str, Hold]) -> dict[str, str]:
+        """Of what was refused, why. After the first refusal the rest is not tried: it is the same for all."""
+        for n, name in enumerate(databases):
+            command = "PAUSE" if holds[name].paused else "RESUME"
+            try:
                 tag = carry_out(self.url, self._asks.target, command, name, _ANSWER)
-                if tag and tag != command:
-                    self._confused = _CONFUSED.format(tag=tag)
-        except CheckoutError as error:
-            return f"did not {command}: {error}"
-        return ""
+            except CheckoutError as error:
+                return dict.fromkeys(databases[n:], f"did not {command}: {error}")
+            if tag and tag != command:
+                self._confused = _CONFUSED.format(tag=tag)
+        return {}
 
     def recent(self) -> Sums:
         """What came in about the last minute."""
@@ -231,5 +238,9 @@ _CONFUSED = (
 )
 
 
-def _held_otherwise(seen: Picture, wanted: bool | None) -> list[str]:
-    return [each.name for each in seen.databases if each.there and each.paused is not wanted]
+def _otherwise(seen: Picture, holds: Mapping[str, Hold]) -> list[str]:
+    """Those of which something was asked that is not so."""
+    wanted = {name: hold.paused for name, hold in holds.items() if hold.paused is not None}
+    return [
+        each.name for each in seen.databases if each.there and each.paused is not wanted.get(each.name, each.paused)
+    ]

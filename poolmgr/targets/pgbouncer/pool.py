@@ -18,6 +18,7 @@ from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.pgbouncer import view
 from poolmgr.targets.pgbouncer.consoles import databases, own_settings, places
 from poolmgr.targets.pgbouncer.cutting import cut_off
+from poolmgr.targets.pgbouncer.holds import Hold, Holds
 from poolmgr.targets.pgbouncer.instance import Instance
 from poolmgr.targets.pgbouncer.kind import PGBOUNCER
 from poolmgr.targets.pgbouncer.recycling import Recycling
@@ -48,8 +49,8 @@ class BouncerPool:
         self.own: Mapping[str, Mapping[str, str]] = own_settings(each)
         self._until = 0.0
         self._lock = Lock()
-        self._wish = self._hold = 0
-        self._paused: bool | None = None
+        self._wish = 0
+        self._holds = Holds(self.databases)
         found = places(each)
         self.parts = len(found) * len(self.databases)
         self._wanted = self._settings(self.desired)
@@ -77,9 +78,8 @@ class BouncerPool:
         pictures = [each.picture for each in self.instances]
         return all(seen is not None and seen.paused for seen in pictures)
 
-    @property
-    def keeps_paused(self) -> bool:
-        return bool(self._paused)
+    def keeps_paused(self, database: str = "") -> bool:
+        return not self._holds.kept().isdisjoint(self._of(database))
 
     # -- who leads ----------------------------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class BouncerPool:
 
     def disown(self) -> None:
         self.retired = True
-        self._lock = Lock()
+        self._lock, self._holds = Lock(), Holds(self.databases)
 
     def apply(self, desired: Desired) -> Plan:
         with self._lock:
@@ -140,41 +140,37 @@ class BouncerPool:
         used = sum(each.used for each in seen)
         return Load(used + sum(each.idle + each.opening for each in seen), used, sum(each.pending for each in seen))
 
-    def pause(self) -> None:
-        self._ask(True)
+    def pause(self, database: str = "") -> None:
+        self._ask(True, database)
 
-    def resume(self) -> None:
-        self._ask(False)
+    def resume(self, database: str = "") -> None:
+        self._ask(False, database)
 
-    def settle(self, timeout: float) -> str:
+    def settle(self, timeout: float, database: str = "") -> str:
         """Wait until the last pause or resume is so; "" or a sentence on what keeps it from that. Blocks."""
-        asked = monotonic()
-        while late := [each for each in self.instances if each.held != self._hold]:
-            failed = [why for each in late if (why := self._failure(each, asked))]
+        asked, holds = monotonic(), self._holds.now()
+        wanted = {name: holds[name].number for name in self._of(database)}
+        while late := [each for each in self.instances if not wanted.items() <= each.held.items()]:
+            failed = [why for each in late if (why := _failure(each, wanted, asked))]
             if failed or self.retired or monotonic() - asked >= timeout:
                 return "; ".join(failed) or f"PgBouncer did not do so within {timeout:g} s"
             sleep(_LOOK)
         return ""
 
-    def _failure(self, each: Instance, since: float) -> str:
-        number, refused = each.refused
-        why = refused if number == self._hold else each.error if each.error_at >= since else ""
-        return f"PgBouncer at {each.address}: {why}" if why else ""
-
-    def cut_off(self, command: str) -> str:
+    def cut_off(self, command: str, database: str = "") -> str:
         failed = []
         for each in self.instances:
             try:
-                cut_off(each.url, self.target, command, self.databases, self.may_act)
+                cut_off(each.url, self.target, command, self._of(database), self.may_act)
             except CheckoutError as error:
                 failed.append(f"PgBouncer at {each.address}: {error}")
         self._hurry()
         return "; ".join(failed)
 
-    def recycle(self, timeout: float = 30.0) -> Recycled:
+    def recycle(self, timeout: float = 30.0, database: str = "") -> Recycled:
         deadline = monotonic() + timeout
         self.generation += 1
-        under_way = [(each, Recycling(each.url, self.target, self.databases)) for each in self.instances]
+        under_way = [(each, Recycling(each.url, self.target, self._of(database))) for each in self.instances]
         failed: dict[str, str] = {}
         old = self._count(under_way, Recycling.begin, failed)
         try:
@@ -210,17 +206,15 @@ class BouncerPool:
         with self._lock:
             return self._wish, self._wanted
 
-    def holds(self) -> tuple[int, bool | None]:
-        with self._lock:
-            return self._hold, self._paused
+    def holds(self) -> Mapping[str, Hold]:
+        return self._holds.now()
 
-    def _ask(self, paused: bool) -> None:
-        with self._lock:
-            # A pause that holds already is no new wish; a resume always is: somebody else may have paused.
-            if not (paused and self._paused):
-                self._hold += 1
-            self._paused = paused
+    def _ask(self, paused: bool, database: str) -> None:
+        self._holds.ask(paused, self._of(database))
         self._hurry()
+
+    def _of(self, database: str) -> tuple[str, ...]:
+        return (database,) if database else self.databases
 
     def _settings(self, desired: Desired) -> dict[str, str]:
         fields = PGBOUNCER.honours if desired.revision else self._written
@@ -229,3 +223,10 @@ class BouncerPool:
     def _hurry(self) -> None:
         for each in self.instances:
             each.hurry()
+
+
+def _failure(each: Instance, wanted: Mapping[str, int], since: float) -> str:
+    """Why what is wanted of the databases, by the numbers of the wishes, is not so at one of the processes."""
+    refused = [why for name, (number, why) in each.refused.items() if wanted.get(name) == number]
+    why = refused[0] if refused else each.error if each.error_at >= since else ""
+    return f"PgBouncer at {each.address}: {why}" if why else ""

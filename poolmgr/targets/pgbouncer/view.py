@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from poolmgr.metrics.snapshot import Holder, PoolSnapshot
+from poolmgr.metrics.snapshot import Holder, Part, PoolSnapshot
 from poolmgr.pools.snapshots import HOLDERS, settings, status
 from poolmgr.targets.pgbouncer.picture import Picture, Sums
 from poolmgr.targets.pgbouncer.words import fields_of
@@ -36,6 +36,7 @@ def snapshot(pool: BouncerPool) -> PoolSnapshot:
         pending=sum(each.pending for each in seen),
         oldest_checkout=held[0].seconds if held else 0.0,
         holders=held[:HOLDERS],
+        parts=_parts(pool.databases, seen),
         backend_pids=tuple(pid for each in seen for pid in each.pids),
         checkouts=sum(each.sums.transactions for each in seen),
         recent_checkouts=recent.transactions,
@@ -47,6 +48,18 @@ def snapshot(pool: BouncerPool) -> PoolSnapshot:
 
 def _held(seen: list[Picture]) -> tuple[Holder, ...]:
     return tuple(sorted((held for each in seen for held in each.holders), key=lambda held: -held.seconds))
+
+
+def _parts(names: tuple[str, ...], seen: list[Picture]) -> tuple[Part, ...]:
+    found = [each for picture in seen for each in picture.databases]
+    return tuple(
+        Part(
+            name,
+            any(each.paused for each in found if each.name == name),
+            any(each.disabled for each in found if each.name == name),
+        )
+        for name in names
+    )
 
 
 def _settings(pool: BouncerPool, seen: list[Picture]) -> dict[str, Any]:
