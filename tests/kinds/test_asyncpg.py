@@ -928,6 +928,29 @@ def test_vectors_go_in_and_come_out_on_every_connection(without: tuple[str, Call
     asyncio.run(main())
 
 
+@pytest.mark.long
+def test_vectors_of_an_extension_that_was_made_anew_are_learned(without: tuple[str, Callable[[str], None]]) -> None:
+    url, say = without
+    pool = AsyncpgPool(Maker(of_url(url, {}), vector=True), pool={"max_size": 2, "connection_timeout": 5.0})
+    say("CREATE EXTENSION vector")
+    questions = ("SELECT '[1,2]'::vector", "SELECT ARRAY['[1,2]'::vector]", "SELECT $1::vector")
+
+    async def ask(conn: Any, question: str) -> str:
+        return str(await conn.fetchval(question, *([[1.0, 2.0]] if "$1" in question else [])))
+
+    async def main() -> None:
+        async with pool.acquire() as one, pool.acquire() as two:
+            first = [await ask(conn, question) for conn in (one, two) for question in questions]
+            assert first[0] == "Vector([1.0, 2.0])"
+            say("DROP EXTENSION vector; CREATE EXTENSION vector")
+            with suppress(asyncpg.InternalServerError):  # it is told of a type that is gone; the next are not
+                await ask(one, questions[2])
+            assert [await ask(conn, question) for conn in (one, two) for question in questions] == first
+        assert pool.managed.snapshot().created == 2
+
+    asyncio.run(main())
+
+
 # -- targets ----------------------------------------------------------------------------------------------------------
 
 

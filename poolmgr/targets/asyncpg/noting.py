@@ -6,7 +6,7 @@ The names of asyncpg's that are overridden or asked here are its own inside; the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -38,15 +38,18 @@ _remembered = lru_cache(maxsize=2048)(_look)
 
 
 class Noting(asyncpg.Connection):  # type: ignore[misc]
-    """``left`` says what its borrower's statements have left in the session, ``said`` counts them."""
+    """``left`` says what its borrower's statements have left in the session, ``said`` counts them. ``learn`` is told of types
+    that it meets for the first time, before they are used.
+    """
 
-    __slots__ = ("_checkouts", "_copies", "_lent", "_of_the_site", "_renamed", "_trial", "left", "said")
+    __slots__ = ("_checkouts", "_copies", "_lent", "_of_the_site", "_renamed", "_trial", "learn", "left", "said")
 
     def __init__(self, *args: Any) -> None:
         self.said = self._checkouts = self._copies = 0
         self.left: frozenset[str] = frozenset()
         self._renamed = False  # whether names may mean something else than at a checkout's beginning
         self._lent: Any = None
+        self.learn: Callable[[Noting, Any], object] | None = None
         super().__init__(*args)
         self._trial = PreparedStatementState("", "", self._protocol, asyncpg.Record, False)
         self._trial.attach()
@@ -138,9 +141,11 @@ class Noting(asyncpg.Connection):  # type: ignore[misc]
     async def _introspect_types(self, *args: Any) -> Any:
         # asyncpg switches a setting off for this, and on again.
         left = self.left
-        result = await super()._introspect_types(*args)
+        types, statement = await super()._introspect_types(*args)
         self.left = left
-        return result
+        if self.learn is not None:
+            self.learn(self, types)
+        return types, statement
 
     async def set_type_codec(self, *args: Any, **kwargs: Any) -> None:
         """asyncpg's; for one borrower it costs the connection: set it in ``INIT``, for all."""

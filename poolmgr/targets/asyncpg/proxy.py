@@ -50,6 +50,12 @@ class Lent(PoolConnectionProxy):  # type: ignore[misc]
         if self._con is None:
             getattr(PoolConnectionProxy, name)(self)
 
+    def _lost(self, error: Exception) -> None:
+        """What asyncpg keeps prepared may be of a type that was dropped, and made anew; of others it asks again by itself."""
+        if (con := self._con) is not None and "cache lookup failed for type" in str(error):
+            con._drop_global_type_cache()
+            con._drop_global_statement_cache()
+
     def end(self) -> Tracked:
         """Be over, for whoever has it still."""
         con: Tracked = self._detach()
@@ -60,4 +66,4 @@ class Lent(PoolConnectionProxy):  # type: ignore[misc]
 for _name in dir(asyncpg.Connection):
     if not _name.startswith("_") and inspect.iscoroutinefunction(getattr(asyncpg.Connection, _name)):
         _theirs = getattr(PoolConnectionProxy, _name)
-        setattr(Lent, _name, looking_when_it_begins(_theirs, partial(Lent._look, name=_name)))
+        setattr(Lent, _name, looking_when_it_begins(_theirs, partial(Lent._look, name=_name), Lent._lost))

@@ -14,15 +14,28 @@ from typing import Any
 
 from asyncpg import cursor, prepared_stmt, transaction
 
+from poolmgr.targets.asyncpg.library import asyncpg
 
-def looking_when_it_begins(theirs: Callable[..., Any], look: Callable[[Any], object]) -> Callable[..., Any]:
+
+def _ignore(self: Any, error: asyncpg.InternalServerError) -> None: ...
+
+
+def looking_when_it_begins(
+    theirs: Callable[..., Any],
+    look: Callable[[Any], object],
+    lost: Callable[[Any, asyncpg.InternalServerError], object] = _ignore,
+) -> Callable[..., Any]:
     """A method of asyncpg's that is awaited, which looks when it is called, as one that does so when it begins too.
 
-    ``look`` raises asyncpg's error for what is over.
+    ``look`` raises asyncpg's error for what is over. ``lost`` is told of errors that the server has no name for.
     """
 
     async def begin(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return await theirs(self, *args, **kwargs)
+        try:
+            return await theirs(self, *args, **kwargs)
+        except asyncpg.InternalServerError as ex:
+            lost(self, ex)
+            raise
 
     begin.__name__, begin.__qualname__ = theirs.__name__, theirs.__qualname__
 
