@@ -1,6 +1,7 @@
 """An exception that comes between any two steps of an event loop's own thread, as one out of a signal handler may."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -8,6 +9,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy.util import greenlet_spawn
 
@@ -20,7 +22,9 @@ from poolmgr.targets.sqlalchemy import create_async_engine
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests import pools
 from tests.kinds.subjects import DATABASE
+from tests.kinds.test_asyncpg import SESSIONS
 from tests.kinds.test_interrupted import AT_A_TIME, Interrupted, interrupted_at, is_whole
+from tests.waiting import when
 
 #: Longer than anything may take to come right, so that no time-out of the pool's is what helped.
 SETTINGS = {"max_size": 2, "min_size": 0, "connection_timeout": 20.0}
@@ -163,3 +167,41 @@ def test_an_exception_between_any_two_steps_of_a_loop_s_thread_costs_no_place(
         return step
 
     assert asyncio.run(main()) > 100
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.long
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.filterwarnings("ignore")  # of what was interrupted before it was whole
+def test_a_connect_that_is_interrupted_leaves_no_session(
+    postgres: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
+) -> None:  # P6
+    caplog.set_level(logging.CRITICAL)
+    url = pools.emptied(postgres.create_database("kinds"))
+
+    def sessions() -> int:
+        return onlooker.execute(SESSIONS.encode()).rowcount
+
+    async def main() -> int:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        maker, step, reached = Maker(of_url(url, {})), 0, True
+        while reached:
+            step += 1
+            task = asyncio.ensure_future(maker(BOUND))
+            with suppress(Interrupted), interrupted_at(step, ("asyncpg.", "poolmgr.targets.asyncpg.")) as done:
+                await asyncio.wait([task], timeout=BOUND)
+            if (error := task.exception()) is None:
+                task.result().let_go_unheard()
+            await when(lambda: not sessions(), f"step {step}: the session to end, although {error!r} is kept,")
+            reached = done[0] >= step
+        return step
+
+    with psycopg.connect(url, autocommit=True) as onlooker:
+        assert asyncio.run(main()) > 100

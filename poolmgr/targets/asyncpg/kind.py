@@ -34,7 +34,7 @@ ASYNCPG = Kind(
     helps={
         "min_size": (
             "Connections kept warm in each process, in loops that live on. Default 0. Raise it when bursts wait for"
-            " connects, which with vectors take several round trips. Live."
+            " connects, which with vectors take two round trips more. Live."
         ),
         "max_size": (
             "The most connections of each process, those of all its event loops together. Default 10. Raise it when"

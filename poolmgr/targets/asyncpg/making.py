@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from traceback import walk_tb
 from typing import Any
+
+from asyncpg import connect_utils
 
 from poolmgr.pools.sockets import bound_silence
 from poolmgr.pools.sql.processes import of_another
@@ -22,6 +25,10 @@ async def is_behind_pooler(conn: Any) -> bool:
         if conn.is_closed():
             raise
         return False  # a server that knows no processes
+
+
+#: Not the site's own code, which may be at something of its own.
+_WHO_CONNECTS = frozenset({__name__, connect_utils.__name__})
 
 
 class Maker:
@@ -45,26 +52,26 @@ class Maker:
 
     async def __call__(self, seconds: float) -> Tracked:
         """A connection that is ready to use, within so many seconds. Raises asyncpg's errors and the site's own."""
-        conn = await self._connect(seconds)
         try:
-            bound_silence(conn.fileno())
-            conn.behind_pooler = await is_behind_pooler(conn)
-            await self._take_role(conn)
-            if self._vectors is not None:
-                await self._vectors.register(conn)
-            conn.begin()
-            if self._init is not None:
-                await self._init(conn)
-                conn._check_open()  # whatever it has done
-                self._init_leaves = bool(conn.left)
-                conn.begin()
-        except BaseException:
-            conn.let_go_unheard()
+            conn: Tracked = await asyncpg.connect(**self._arguments(), connection_class=Tracked, timeout=seconds)
+            await self._prepare(conn)
+        except BaseException as ex:
+            _end_what_it_had(ex)
             raise
         return conn
 
-    async def _connect(self, seconds: float) -> Tracked:
-        return await asyncpg.connect(**self._arguments(), connection_class=Tracked, timeout=seconds)  # type: ignore[no-any-return]
+    async def _prepare(self, conn: Tracked) -> None:
+        bound_silence(conn.fileno())
+        conn.behind_pooler = await is_behind_pooler(conn)
+        await self._take_role(conn)
+        if self._vectors is not None:
+            await self._vectors.register(conn)
+        conn.begin()
+        if self._init is not None:
+            await self._init(conn)
+            conn._check_open()  # whatever it has done
+            self._init_leaves = bool(conn.left)
+            conn.begin()
 
     async def configure(self, conn: Tracked) -> None:
         """Make it again what a wipe has undone: how types are read stays."""
@@ -76,3 +83,15 @@ class Maker:
         if role := self._role():
             quoted = role.replace('"', '""')
             await conn.execute(f'SET ROLE "{quoted}"')
+
+
+def _end_what_it_had(error: BaseException) -> None:
+    """asyncpg ends what it has opened wherever it expects an error. One out of a signal handler may come elsewhere: then only
+    the frames know of a session, which would last for as long as they do."""
+    for frame, _ in walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__") in _WHO_CONNECTS:
+            for each in list(frame.f_locals.values()):
+                if isinstance(each, Tracked):
+                    each.let_go_unheard()
+                elif hasattr(each, "get_extra_info") and hasattr(each, "abort"):  # a transport, of whichever loop
+                    each.abort()
