@@ -52,6 +52,7 @@ def _in_a_fleet_of(processes: int, rounds: int) -> list[float]:
             uid=f"host-{number}-{number:08x}",
             serial=1,
             until=until,
+            length=LENGTH,
             leases=json.dumps({target: Lease(1, 1, number % 4, 1, processes) for target in targets}),
         )
         for number in range(processes - 1)

@@ -57,6 +57,7 @@ class Migration(migrations.Migration):
                 ('uid', models.CharField(max_length=64, primary_key=True, serialize=False)),
                 ('serial', models.PositiveBigIntegerField()),
                 ('until', models.DateTimeField()),
+                ('length', models.DurationField()),
                 ('leases', models.TextField()),
             ],
         ),

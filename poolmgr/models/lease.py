@@ -29,12 +29,14 @@ class Lease(models.Model):
     """What one process may hold: ``leases`` maps a target to holds, limit, want, warm and budget, as JSON
     in a text: those of a large fleet are parsed at once.
 
-    ``serial`` counts the process's own claims. After ``until`` it holds nothing.
+    ``serial`` counts the process's own claims. After ``until`` it holds nothing. ``length`` is that for which it was given
+    the lease, by its own settings.
     """
 
     uid = models.CharField(max_length=64, primary_key=True)
     serial = models.PositiveBigIntegerField()
     until = models.DateTimeField()
+    length = models.DurationField()
     leases = models.TextField()
 
     def __str__(self) -> str:

@@ -79,9 +79,12 @@ def test_renewal_lets_a_lease_last_and_knows_what_it_renews(ledger: RowLedger, c
     assert not ledger.renew("a", answer.serial)
 
 
-def test_forged_lease_starves_nobody_for_longer_than_a_lease_lasts(ledger: RowLedger, clock: Clock) -> None:  # P6
+@pytest.mark.parametrize("length", [timedelta(seconds=TTL), timedelta(days=7000), timedelta(days=-7000)])
+def test_forged_lease_starves_nobody_for_longer_than_a_lease_lasts(  # P6
+    ledger: RowLedger, clock: Clock, length: timedelta
+) -> None:
     forged = {"serial": 1, "until": datetime(9999, 1, 1, tzinfo=UTC), "leases": '{"work": [8, 8, 8, 8, 8]}'}
-    Lease.objects.create(uid="forged", **forged)
+    Lease.objects.create(uid="forged", length=length, **forged)
     assert ask(ledger, "a", 5) == 0
     clock.advance(TTL + 0.1)
     assert ask(ledger, "a", 5) == 5
@@ -94,11 +97,53 @@ def test_lease_that_cannot_be_read_costs_itself_and_freezes_the_rest(  # P6
     ledger: RowLedger, clock: Clock, text: str
 ) -> None:
     assert ask(ledger, "a", 2) == 2
-    Lease.objects.create(uid="odd", serial=1, until=clock.now + timedelta(seconds=5), leases=text)
+    until = clock.now + timedelta(seconds=5)
+    Lease.objects.create(uid="odd", serial=1, until=until, length=timedelta(seconds=TTL), leases=text)
     assert ask(ledger, "a", 5, held=2) == 2
     assert not Lease.objects.filter(uid="odd").exists()
     clock.advance(TTL + 0.1)
     assert ask(ledger, "a", 5, held=2) == 5
+
+
+@pytest.mark.parametrize("field", ["frozen_until", "adopting"])
+def test_clock_that_is_set_back_lets_nobody_wait_for_longer_than_a_lease_lasts(  # P6
+    ledger: RowLedger, clock: Clock, field: str
+) -> None:
+    ahead = datetime(2027, 1, 1, tzinfo=UTC)
+    Ledger.objects.update(**{field: ahead if field == "frozen_until" else {"work": ahead.isoformat()}})
+    assert ask(ledger, "a", 5) == 0
+    clock.advance(TTL + 0.1)
+    assert ask(ledger, "a", 5) == 5
+
+
+@pytest.mark.parametrize(
+    "forged", ["[]", '"work"', "null", '{"work": 5}', '{"work": "soon"}', '{"work": "2026-01-01"}']
+)
+@pytest.mark.parametrize("field", ["adopting", "lacking"])
+def test_what_a_ledger_says_that_cannot_be_read_keeps_nobody_from_claiming(  # P6
+    ledger: RowLedger, clock: Clock, field: str, forged: str
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE poolmgr_ledger SET {field} = %s", [forged])
+    assert ledger.lacking().keys() <= {"work"}
+    assert ask(ledger, "a", 2) in (0, 2)
+    clock.advance(TTL + 0.1)
+    assert ask(ledger, "a", 5) == 5
+
+
+def test_processes_that_hold_their_leases_for_longer_are_believed(ledger: RowLedger, clock: Clock) -> None:  # P6
+    """While a deploy changes PROCESS_TTL, some have the old one."""
+    longer = RowLedger(timedelta(seconds=5 * TTL), clock)
+    serial = longer.claim("old", 0, {"work": Claim(0, 0, 8, 8, 8)}).serial
+    for _ in range(3):
+        assert ask(ledger, "new", 5) == 0
+        clock.advance(TTL + 0.1)
+    assert ask(ledger, "newer", 5) == 0
+    assert longer.renew("old", serial)
+    clock.advance(4 * TTL)
+    assert ask(ledger, "new", 5) == 0
+    clock.advance(TTL + 0.1)
+    assert ask(ledger, "new", 5) == 5
 
 
 @pytest.mark.parametrize("lost", [(Lease,), (Ledger,), (Lease, Ledger)])

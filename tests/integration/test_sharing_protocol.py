@@ -308,7 +308,8 @@ class World(RuleBasedStateMachine):
         leases=st.sampled_from(['{"work": [9, 9, 9, 9, 9]}', '{"work": [9]}', "[]", "{", "1, 2"]),
     )
     def forge(self, until: datetime, leases: str) -> None:
-        Lease.objects.update_or_create(uid="forged", defaults={"serial": 1, "until": until, "leases": leases})
+        values = {"serial": 1, "until": until, "length": timedelta(seconds=TTL), "leases": leases}
+        Lease.objects.update_or_create(uid="forged", defaults=values)
 
     @invariant()
     def nobody_holds_more_than_the_budget(self) -> None:  # P6

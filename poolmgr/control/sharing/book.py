@@ -8,13 +8,15 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, NamedTuple
 
-from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, F, Max, Q, QuerySet
 
 from poolmgr.control.access import control_alias
 from poolmgr.control.sharing.share import Claim, Lease, Shared, share_out
 from poolmgr.models import Lease as LeaseRow
 from poolmgr.models import Ledger as LedgerRow
 
+#: What POOLMGR's PROCESS_TTL may be at most.
+_LONGEST = timedelta(seconds=600)
 _NUMBERS = len(Lease._fields)
 
 
@@ -33,24 +35,39 @@ class Book:
     """``leases`` are those that are in force, by the process."""
 
     def __init__(self, row: LedgerRow, now: datetime, length: timedelta) -> None:
-        self._row, self._now, self._until = row, now, now + length
+        self._row, self._now, self._length, self._until = row, now, length, now + length
         over = ExpressionWrapper(Q(until__lte=now), BooleanField())
-        forged = ExpressionWrapper(Q(until__gt=self._until), BooleanField())
-        rows = leases().annotate(over=over, forged=forged)
-        found = list(rows.values_list("uid", "serial", "over", "forged", "leases"))
-        if any(forged for _, _, _, forged, _ in found):
-            # Nobody was given a longer one: it would hold its room for ever.
-            leases().filter(until__gt=self._until).update(until=self._until)
+        longer = ExpressionWrapper(Q(until__gt=self._until), BooleanField())
+        rows = leases().annotate(over=over, longer=longer)
+        found = list(rows.values_list("uid", "serial", "over", "longer", "leases"))
+        # By when all who live have claimed.
+        self._all_until = self._look_at_longer() if any(longer for _, _, _, longer, _ in found) else self._until
         members = _members([(serial, text) for _, serial, _, _, text in found])
         known = [(uid, over, member) for (uid, _, over, _, _), member in zip(found, members, strict=True) if member]
         self.leases = {uid: member for uid, over, member in known if not over}
         self._gone = [uid for uid, *_ in found if uid not in self.leases]
-        if len(known) < len(found) or _total([member for _, _, member in known]) != row.total:
+        self._lacking = numbers(row.lacking)
+        adopting = _times(row.adopting, now)
+        # The clock may have been set back since these were written.
+        self._adopting = {target: min(at, self._all_until) for target, at in (adopting or {}).items()}
+        self._frozen_until = min(row.frozen_until or now, self._all_until)
+        if adopting is None or len(known) < len(found) or _total([each for *_, each in known]) != row.total:
             self.freeze()
+
+    def _look_at_longer(self) -> datetime:
+        """Until when the last lease lasts, where some last for longer than this process's would.
+
+        Another PROCESS_TTL may be in force elsewhere, as during a deploy. Nobody was given one for longer than that: it would
+        hold its room for ever.
+        """
+        leases().filter(Q(length__gt=_LONGEST) | Q(length__lte=timedelta())).update(length=self._length)
+        leases().filter(until__gt=self._now + F("length")).update(until=self._now + F("length"))
+        last: datetime = leases().aggregate(last=Max("until"))["last"]
+        return max(self._until, last)
 
     def freeze(self) -> None:
         """The ledger has lost its memory: nobody is given more than they hold until all who live have claimed."""
-        self._row.frozen_until = self._until
+        self._frozen_until = self._all_until
 
     def check(self, mine: Member | None, serial: int) -> None:
         """A process knows of a claim that the ledger doesn't know: it has lost more than that."""
@@ -58,28 +75,26 @@ class Book:
             self.freeze()
 
     def adopt(self, target: str) -> None:
-        self._row.adopting[target] = self._until.isoformat()
+        self._adopting[target] = self._all_until
 
     def share(self, target: str, uid: str, claim: Claim) -> Shared:
         others = {
             name: Lease._make(member.leases[target]) for name, member in self.leases.items() if target in member.leases
         }
         shared = share_out(others, uid, claim, may_grow=self._may_grow(target))
-        self._row.lacking = {**self._row.lacking, target: shared.lacking}
+        self._lacking[target] = shared.lacking
         return shared
 
     def _may_grow(self, target: str) -> bool:
-        frozen = self._row.frozen_until is not None and self._now < self._row.frozen_until
-        adopting = self._row.adopting.get(target)
-        return not frozen and (adopting is None or self._now >= datetime.fromisoformat(adopting))
+        return self._now >= max(self._frozen_until, self._adopting.get(target, self._now))
 
     def write(self, uid: str, serial: int, given: Mapping[str, Lease]) -> None:
         if given:
             self._gone = [name for name in self._gone if name != uid]
             self.leases[uid] = Member(serial, given)
-            row = LeaseRow(uid=uid, serial=serial, until=self._until, leases=json.dumps(given))
+            values = {"serial": serial, "until": self._until, "length": self._length, "leases": json.dumps(given)}
             leases().bulk_create(
-                [row], update_conflicts=True, unique_fields=["uid"], update_fields=["serial", "until", "leases"]
+                [LeaseRow(uid=uid, **values)], update_conflicts=True, unique_fields=["uid"], update_fields=[*values]
             )
         else:
             self._gone.append(uid)
@@ -88,11 +103,26 @@ class Book:
         targets = {target for member in self.leases.values() for target in member.leases}
         ledger = self._row
         ledger.total = _total(self.leases.values())
-        ledger.lacking = {target: number for target, number in ledger.lacking.items() if number and target in targets}
-        ledger.adopting = {
-            target: until for target, until in ledger.adopting.items() if self._now < datetime.fromisoformat(until)
-        }
+        ledger.frozen_until = self._frozen_until
+        ledger.lacking = {target: number for target, number in self._lacking.items() if number and target in targets}
+        ledger.adopting = {target: at.isoformat() for target, at in self._adopting.items() if self._now < at}
         ledger.save(using=control_alias(), update_fields=["total", "frozen_until", "adopting", "lacking", "timeline"])
+
+
+def numbers(lacking: object) -> dict[str, int]:
+    """The room that is lacking by target, as far as that can be read: it only has others called."""
+    if not isinstance(lacking, dict):
+        return {}
+    return {target: number for target, number in lacking.items() if isinstance(number, int) and number > 0}
+
+
+def _times(adopting: object, now: datetime) -> dict[str, datetime] | None:
+    """Times by target, None where they can't be read."""
+    try:
+        found = {target: datetime.fromisoformat(text) for target, text in adopting.items()}  # type: ignore[attr-defined]
+    except (AttributeError, TypeError, ValueError):
+        return None
+    return found if all((at.tzinfo is None) == (now.tzinfo is None) for at in found.values()) else None
 
 
 def _total(members: Iterable[Member]) -> int:

@@ -15,7 +15,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 from poolmgr.control.access import control_alias, standstill
-from poolmgr.control.sharing.book import Book, Member, leases
+from poolmgr.control.sharing.book import Book, Member, leases, numbers
 from poolmgr.control.sharing.line import LineFull, has_place
 from poolmgr.control.sharing.share import Claim, Lease
 from poolmgr.models import Ledger as LedgerRow
@@ -105,8 +105,7 @@ class RowLedger:
 
     def lacking(self) -> dict[str, int]:
         """By target, the room that those above their share must still make. A read without the lock."""
-        found = _ledgers().filter(pk=_THE_ROW).values_list("lacking", flat=True).first()
-        return {target: number for target, number in (found or {}).items() if isinstance(number, int) and number > 0}
+        return numbers(_ledgers().filter(pk=_THE_ROW).values_list("lacking", flat=True).first())
 
     @contextmanager
     def _locked(self) -> Iterator[Book]:
