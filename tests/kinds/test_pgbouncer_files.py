@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
 import pytest
@@ -20,11 +20,13 @@ from poolmgr.control import agent
 from poolmgr.control.editing import profiles
 from poolmgr.models import PoolProfile
 from poolmgr.targets.known import manager
+from poolmgr.targets.pgbouncer.files.userlist import Userlist
+from poolmgr.targets.pgbouncer.files.verifiers import fits, is_md5, is_verifier
 from poolmgr.targets.pgbouncer.kind import PGBOUNCER
 from poolmgr.targets.pgbouncer.pool import BouncerPool
 from poolsite.demo import account
 from poolsite.demo.servers import EmbeddedPostgres
-from tests.bouncer import ADMIN, PASSWORD, Bouncer
+from tests.bouncer import ADMIN, ONLOOKER, PASSWORD, Bouncer
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -209,6 +211,30 @@ def test_whatever_stands_in_a_password_its_user_is_let_in(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(
+    "secret", ["a\u00adb", "a\u00a0b", "a\u200bb", "ﬁ", "\x07ﬁ", "\ue000ﬁ", "\u0627ﬁ", "é" * 60, "  ", "100%"]
+)
+def test_a_verifier_is_as_the_server_s_whatever_is_made_of_a_password(
+    secret: str, bouncer: Bouncer, declare: Any, site: Any, postgres: EmbeddedPostgres
+) -> None:
+    with psycopg.connect(postgres.superuser_url(), autocommit=True) as console:
+        console.execute(sql.SQL("CREATE ROLE odd LOGIN PASSWORD {}").format(sql.Literal(secret)))
+        entry = console.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'odd'").fetchone()
+        console.execute("DROP ROLE odd")
+    assert entry is not None
+    assert fits(entry[0], "odd", secret)
+    # The console's user is let in by one of our making.
+    declare(bouncer, URL=bouncer.console_url("newcomer", quote(secret)))
+    site(app=behind(bouncer))
+    bouncer.put(
+        bouncer.ini, bouncer.ini.read_text().replace(f"admin_users = {ADMIN}", f"admin_users = {ADMIN}, newcomer")
+    )
+    config("--ini", str(bouncer.ini), "--write")
+    bouncer.console("RELOAD")
+    config("--reload")
+
+
+@pytest.mark.long
 def test_several_processes_with_a_file_each_are_written_one_by_one(
     bouncer: Bouncer, make_bouncer: MADE, declare: Any, site: Any
 ) -> None:
@@ -256,6 +282,142 @@ def test_tls_towards_the_server_is_as_its_alias_has_it(bouncer: Bouncer, declare
         "DATABASES['app'] and DATABASES['also'] want server_tls_sslmode prefer and require, but PgBouncer has one for all"
         " servers."
     )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        # libpq looks at the certificate then, and PgBouncer does not.
+        ({"sslmode": "require", "sslrootcert": "/etc/ca.pem"}, "+server_tls_sslmode = verify-ca"),
+        (
+            {"sslmode": "verify-full", "sslrootcert": "system"},
+            "has system as sslrootcert, but PgBouncer needs the whole path",
+        ),
+        (
+            {"sslmode": "verify-full", "sslrootcert": "ca.pem"},
+            "has ca.pem as sslrootcert, but PgBouncer needs the whole path",
+        ),
+        ({"sslcrl": "/etc/crl.pem"}, "Note: DATABASES['app'] has sslcrl, which PgBouncer has no setting for."),
+    ],
+)
+def test_nothing_of_tls_is_less_than_its_alias_has_it(
+    options: dict[str, str], told: str, bouncer: Bouncer, declare: Any, site: Any
+) -> None:
+    declare(bouncer)
+    site(app={**behind(bouncer), "OPTIONS": options})
+    try:
+        assert told in "".join(config())
+    except CommandError as error:
+        assert told in str(error)  # noqa: PT017
+
+
+@pytest.mark.long
+def test_a_server_that_has_moved_leaves_nothing_of_its_place(bouncer: Bouncer, declare: Any, site: Any) -> None:
+    declare(bouncer)
+    site(app={**behind(bouncer), "HOST": "", "PORT": ""})
+    assert f"+app = dbname={bouncer.behind.path[1:]}" in config("--from", "app=app")[0]  # by a socket, as libpq would
+    site(app={**behind(bouncer), "HOST": "", "OPTIONS": {"hostaddr": "127.0.0.1"}})
+    assert "as they should be" in config("--from", "app=app")[0]
+
+
+@pytest.mark.long
+def test_it_is_never_given_itself_for_a_server(bouncer: Bouncer, declare: Any, site: Any) -> None:
+    declare(bouncer, URL=f"postgresql://{ADMIN}:{PASSWORD}@:{bouncer.port}/pgbouncer?host=/tmp")
+    site(app=through(bouncer))
+    assert "as they should be" in config("--ini", str(bouncer.ini))[0]
+    # By another name or address that it doesn't know for its own.
+    declare(bouncer)
+    site(app={**through(bouncer), "HOST": "127.0.0.2"})
+    bouncer.write(listen_addr="127.0.0.1,127.0.0.2")
+    bouncer.stop()
+    bouncer.start()
+    assert "Note: DATABASES['app'] leads to a pooler itself, maybe this one" in config()[1]
+
+
+@pytest.mark.long
+def test_what_an_existing_file_leaves_to_others_is_not_said_in_it(bouncer: Bouncer, declare: Any, site: Any) -> None:
+    declare(bouncer, URL=bouncer.console_url(ONLOOKER), POOL={"max_size": 7})
+    site(app=behind(bouncer))
+    lines = bouncer.ini.read_text().splitlines()
+    elsewhere = [line for line in lines if line.startswith(("auth_", "admin_users"))]
+    bouncer.put(
+        bouncer.ini, "\n".join(line for line in lines if not line.startswith(("auth_type", "admin_users"))) + "\n"
+    )
+    # md5 is PgBouncer's own default, and who looks on is not made one who may everything.
+    shown = "".join(config("--ini", str(bouncer.ini)))
+    assert [line for line in shown.splitlines() if line.startswith("+")][1:] == ["+default_pool_size = 7"]
+    common = bouncer.directory / "common.ini"
+    bouncer.put(common, "\n".join(elsewhere) + "\n")
+    kept = "\n".join(line for line in lines if line not in elsewhere) + "\n"
+    bouncer.put(bouncer.ini, kept.replace("[pgbouncer]", f"[pgbouncer]\n%include {common}"))
+    with pytest.raises(CommandError, match="says nothing of auth_file, and includes other files: say by --userlist"):
+        config("--ini", str(bouncer.ini))
+    shown, notes = config("--ini", str(bouncer.ini), "--userlist", str(bouncer.users))
+    assert [line for line in shown.splitlines() if line.startswith("+")][1:] == ["+default_pool_size = 7"]
+    assert "includes other files" in notes
+
+
+@pytest.mark.long
+def test_a_verifier_of_md5_is_taken_where_clients_log_in_so(
+    bouncer: Bouncer, declare: Any, site: Any, postgres: EmbeddedPostgres
+) -> None:
+    with psycopg.connect(postgres.superuser_url(), autocommit=True) as console:
+        console.execute("SET password_encryption = 'md5'")
+        console.execute("CREATE ROLE older LOGIN PASSWORD 'of old'")
+    try:
+        declare(bouncer)
+        above = urlsplit(postgres.superuser_url())
+        site(
+            app={**behind(bouncer), "USER": above.username, "PASSWORD": unquote(above.password or "")},
+            seen={**through(bouncer), "USER": "older", "PASSWORD": "of old"},
+        )
+        config("--from", "app=app", "--write")
+        assert Userlist(bouncer.users.read_text()).get("older") == "of old"  # nobody is let in by the other with SCRAM
+        bouncer.write(auth_type="md5")
+        config("--from", "app=app", "--write")
+        assert is_md5(Userlist(bouncer.users.read_text()).get("older") or "")
+    finally:
+        with psycopg.connect(postgres.superuser_url(), autocommit=True) as console:
+            console.execute("DROP ROLE older")
+
+
+@pytest.mark.long
+def test_a_password_that_another_server_needs_too_is_no_verifier_of_one(
+    bouncer: Bouncer, declare: Any, site: Any, postgres: EmbeddedPostgres
+) -> None:
+    above = urlsplit(postgres.superuser_url())
+    site(
+        app={**behind(bouncer), "USER": above.username, "PASSWORD": unquote(above.password or "")},
+        seen=through(bouncer),
+    )
+    declare(bouncer)
+    before = bouncer.ini.read_text()
+    bouncer.put(bouncer.ini, before.replace("[databases]", "[databases]\nlegacy = host=10.0.0.1 dbname=x"))
+    config("--from", "app=app", "--write")
+    user, password = bouncer.behind.username or "", unquote(bouncer.behind.password or "")
+    assert Userlist(bouncer.users.read_text()).get(user) == password
+    # Which it does not where PgBouncer logs in there as somebody of its own.
+    bouncer.put(bouncer.ini, before.replace("[databases]", "[databases]\nlegacy = host=10.0.0.1 dbname=x user=other"))
+    config("--from", "app=app", "--write")
+    assert is_verifier(Userlist(bouncer.users.read_text()).get(user) or "")
+
+
+@pytest.mark.long
+def test_a_userlist_that_pgbouncer_can_not_read_is_told(bouncer: Bouncer, declare: Any, site: Any) -> None:
+    declare(bouncer)
+    site(app={**behind(bouncer), "USER": "newcomer", "PASSWORD": "secret"})
+    config("--write")
+    moved = bouncer.users.rename(bouncer.directory / "moved")
+    bouncer.users.symlink_to(moved)
+    bouncer.directory.joinpath("moved").chmod(0)
+    out, err = io.StringIO(), io.StringIO()
+    if (entry := account.unprivileged()) is not None:
+        os.chown(moved, 0, 0)
+        assert entry.pw_uid
+        with pytest.raises(CommandError, match="After RELOAD not all is as the files should say"):
+            call_command("pgbouncer", "config", "--reload", stdout=out, stderr=err)
+        assert "does not know 'newcomer', who is in" in err.getvalue()
 
 
 @pytest.mark.long

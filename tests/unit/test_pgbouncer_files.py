@@ -1,6 +1,10 @@
 """Editing the files of a PgBouncer: what is not asked about stays, and no secret is shown."""
 
+import fcntl
+import os
+import resource
 import stat
+import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -89,6 +93,15 @@ def test_a_difference_shows_that_secrets_change_and_none_of_them() -> None:  # P
     assert "+app = host=i dbname=d password=***" in lines
 
 
+def test_a_section_may_have_a_comment_beside_it_and_nothing_else() -> None:
+    ini = Ini("[pgbouncer] ; the whole\nauth_file = /a\n", "it")
+    ini.set("pgbouncer", "pool_mode", "session")
+    assert ini.text == "[pgbouncer] ; the whole\nauth_file = /a\npool_mode = session\n"
+    # PgBouncer takes this for a setting.
+    with pytest.raises(ConfigurationError, match="more than a section's name"):
+        Ini("[pgbouncer] auth_file = /a\n", "it")
+
+
 def test_which_entries_let_a_password_in() -> None:
     assert fits("pässword", "ann", "pässword")
     assert fits(verifier("pässword"), "ann", "pässword")
@@ -97,6 +110,68 @@ def test_which_entries_let_a_password_in() -> None:
     assert fits("md59d792a3a8853c2411afb9163d088c036", "ann", "secret")
     assert not fits("md59d792a3a8853c2411afb9163d088c036", "bob", "secret")
     assert not fits("other", "ann", "secret")
+
+
+def test_of_two_files_the_first_is_put_back_where_the_second_can_not_be_replaced(tmp_path: Path) -> None:
+    users, new, ini = tmp_path / "users", tmp_path / "new", tmp_path / "ini"
+    users.write_text("1\n")
+
+    class Meanwhile(datetime):
+        def __format__(self, form: str) -> str:  # which the names of backups are made by
+            ini.mkdir(exist_ok=True)
+            return "then"
+
+    drafts = [Draft(users, "1\n", "2\n", closed=True), Draft(new, None, "2\n", closed=True)]
+    with pytest.raises(ConfigurationError, match="ini can't be replaced, and all is as it was: Is a directory"):
+        replace_all([*drafts, Draft(ini, None, "x\n", closed=False)], Meanwhile.now())
+    assert (users.read_text(), {*tmp_path.iterdir()}) == ("1\n", {users, ini})
+
+
+def test_nothing_is_written_where_there_is_no_room(tmp_path: Path) -> None:
+    one = tmp_path / "one"
+    one.write_text("1\n")
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(ConfigurationError, match=f"nothing can be written into {tmp_path}: File too large"):
+            replace_all([Draft(one, "1\n", "2\n" * 10, closed=False)], datetime.now())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    assert (one.read_text(), [*tmp_path.iterdir()]) == ("1\n", [one])
+
+
+def test_who_could_read_a_file_of_secrets_can_and_nobody_else(tmp_path: Path) -> None:
+    users, ini = tmp_path / "users", tmp_path / "ini"
+    users.write_text("1\n")
+    users.chmod(0o644)
+    ini.write_text("x\n")
+    ini.chmod(0o640)
+    new = tmp_path / "new"
+    replace_all([Draft(users, "1\n", "2\n", closed=True), Draft(new, None, "2\n", True, like=ini)], datetime.now())
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (users, new)] == [0o640, 0o640]
+
+
+def test_of_two_who_write_at_once_the_second_sees_what_the_first_has_written(tmp_path: Path) -> None:
+    one = tmp_path / "one"
+    one.write_text("1\n")
+    told: list[ConfigurationError] = []
+
+    def write(number: int) -> None:
+        try:
+            replace_all([Draft(one, "1\n", f"{number}\n", closed=False)], datetime(2026, 1, 1, microsecond=number))
+        except ConfigurationError as error:
+            told.append(error)
+
+    handle = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)  # so that both have begun before either can go on
+    threads = [threading.Thread(target=write, args=(number,)) for number in (2, 3)]
+    for thread in threads:
+        thread.start()
+    os.close(handle)
+    for thread in threads:
+        thread.join()
+    assert len(told) == 1
+    assert "was changed meanwhile" in str(told[0])
 
 
 def test_either_all_files_are_replaced_or_none(tmp_path: Path) -> None:
@@ -117,4 +192,4 @@ def test_either_all_files_are_replaced_or_none(tmp_path: Path) -> None:
     other.symlink_to(one)
     [kept] = replace_all([Draft(other, "1\n", "2\n", closed=True)], datetime.now())
     assert (other.is_symlink(), one.read_text(), kept.read_text()) == (True, "2\n", "1\n")
-    assert [stat.S_IMODE(each.stat().st_mode) for each in (one, kept)] == [0o600, 0o600]
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600

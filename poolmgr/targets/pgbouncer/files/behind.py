@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +21,7 @@ _TLS = {
     "sslcert": "server_tls_cert_file",
     "sslkey": "server_tls_key_file",
 }
+_UNTOLD = ("sslcrl", "sslcrldir", "sslpassword", "ssl_min_protocol_version", "ssl_max_protocol_version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +35,25 @@ class Alias:
     @property
     def place(self) -> dict[str, str]:
         """As a line of pgbouncer.ini has it; without a host it is a socket of this machine."""
-        given = {word: str(self.params.get(word) or "") for word in ("host", "port", "dbname")}
+        given = {"host": _host(self.params), **{word: str(self.params.get(word) or "") for word in ("port", "dbname")}}
         return {word: value for word, value in given.items() if value}
 
     @property
     def tls(self) -> dict[str, str]:
-        return {theirs: str(self.params[ours]) for ours, theirs in _TLS.items() if self.params.get(ours)}
+        found = {theirs: str(self.params[ours]) for ours, theirs in _TLS.items() if self.params.get(ours)}
+        if self.params.get("sslmode") == "require" and self.params.get("sslrootcert"):
+            found[_TLS["sslmode"]] = "verify-ca"  # which libpq makes of it, and PgBouncer doesn't
+        return found
+
+    @property
+    def untold(self) -> list[str]:
+        """What it has of TLS that PgBouncer has no setting for."""
+        return [word for word in _UNTOLD if self.params.get(word)]
 
 
 def aliases(consoles: Iterable[Mapping[str, Any]]) -> list[Alias]:
     """The PostgreSQL databases of the settings; ``consoles`` are what libpq would get for each console."""
-    own = {_address(each) for each in consoles}
-    found = []
+    own, found = list(consoles), []
     for name in settings.DATABASES:
         wrapper = connections[name]
         if wrapper.vendor == "postgresql":
@@ -52,7 +61,7 @@ def aliases(consoles: Iterable[Mapping[str, Any]]) -> list[Alias]:
                 params = dict(wrapper.get_connection_params())
             except ImproperlyConfigured:
                 continue  # which the site hears of otherwise
-            found.append(Alias(name, params, _address(params) in own))
+            found.append(Alias(name, params, any(_leads_to(params, each) for each in own)))
     return found
 
 
@@ -93,6 +102,11 @@ def _usable(alias: Alias) -> Alias:
         raise ConfigurationError(
             f"DATABASES[{alias.name!r}] has a PORT for each of several hosts, but PgBouncer takes one for all"
         )
+    for word in ("sslrootcert", "sslcert", "sslkey"):
+        if (value := alias.params.get(word)) and not Path(str(value)).is_absolute():
+            raise ConfigurationError(
+                f"DATABASES[{alias.name!r}] has {value} as {word}, but PgBouncer needs the whole path of a file"
+            )
     return alias
 
 
@@ -126,6 +140,12 @@ def people(found: Iterable[Alias]) -> dict[str, str]:
     return known
 
 
-def _address(params: Mapping[str, Any]) -> tuple[str, str]:
-    host = str(params.get("host") or "")
-    return ("local" if host in _LOOPBACK else host, str(params.get("port") or 5432))
+def _host(params: Mapping[str, Any]) -> str:
+    return str(params.get("host") or params.get("hostaddr") or "")
+
+
+def _leads_to(params: Mapping[str, Any], console: Mapping[str, Any]) -> bool:
+    host, its = ("local" if each in _LOOPBACK else each for each in (_host(params), _host(console)))
+    same_port = str(params.get("port") or 5432) == str(console.get("port") or 5432)
+    # Whoever has the console by its socket may have the rest by TCP.
+    return same_port and (host == its or (host == "local" and its.startswith("/")))

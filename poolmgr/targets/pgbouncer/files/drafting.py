@@ -19,14 +19,16 @@ from poolmgr.targets.pgbouncer.files.asking import verifiers
 from poolmgr.targets.pgbouncer.files.ini import DATABASES, MAIN, Ini
 from poolmgr.targets.pgbouncer.files.replacing import Draft, read
 from poolmgr.targets.pgbouncer.files.userlist import Userlist
-from poolmgr.targets.pgbouncer.files.verifiers import fits, verifier
+from poolmgr.targets.pgbouncer.files.verifiers import fits, is_md5, verifier
 from poolmgr.targets.pgbouncer.words import settings_for
 
 #: Ways of logging in by which PgBouncer learns of a client what it needs to log in at the server as that one.
-_BY_VERIFIER = frozenset({"scram-sha-256", "md5", "hba"})
+_SCRAM, _MD5 = "scram-sha-256", "md5"
+_BY_VERIFIER = frozenset({_SCRAM, _MD5, "hba"})
 _KEY = re.compile(r"[A-Za-z0-9_.-]+")
 #: What a setting of the whole is called in the line of one database.
 _IN_A_LINE = {"default_pool_size": "pool_size"}
+_PLACE = ("host", "port", "dbname")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,9 @@ class Drafting:
         if self._ini.includes:
             self._notes.append(f"{self._path} includes other files, which are neither read nor changed")
         before, after = read(self._userlist), self._people(servers)
-        ini = Draft(self._path, self._before, self._ini.text, closed=False)
-        own = own_settings(self._each)
-        return Drafts(ini, Draft(self._userlist, before, after, closed=True), main, own, tuple(self._notes))
+        ini = Draft(self._path, self._before, self._ini.text, closed=False, like=self._userlist)
+        userlist = Draft(self._userlist, before, after, closed=True, like=self._path)
+        return Drafts(ini, userlist, main, own_settings(self._each), tuple(self._notes))
 
     def _auth_file(self) -> Path:
         named = self._ini.get(MAIN, "auth_file")
@@ -75,26 +77,29 @@ class Drafting:
                 f"auth_file of {self._path} is {named}, which is relative to where PgBouncer was started: say by --userlist"
                 " which file that is"
             )
+        if not named and self._ini.includes:
+            raise ConfigurationError(
+                f"{self._path} says nothing of auth_file, and includes other files: say by --userlist which file that is"
+            )
         return Path(named) if named else self._path.with_name("userlist.txt")
 
     def _main(self, wanted: dict[str, str]) -> dict[str, str]:
-        """What is set, and where nothing is said yet also what nobody could do without."""
-        needed = {"auth_type": "scram-sha-256", "auth_file": str(self._userlist), **self._listening()}
-        if user := self._console.get("user"):
-            needed["admin_users"] = str(user)
+        """What is set, and in a new file also what nobody could do without."""
+        user = str(self._console.get("user") or "")
+        if self._before is None:
+            host = str(self._console.get("host") or "")
+            where = {"unix_socket_dir": host} if host.startswith("/") else {"listen_addr": host or "127.0.0.1"}
+            wanted = {**where, "listen_port": str(self._console["port"]), "auth_type": _SCRAM, **wanted}
+            wanted |= {"admin_users": user} if user else {}
+        elif user and not self._ini.includes:
             allowed = [self._ini.get(MAIN, key) or "" for key in ("admin_users", "stats_users")]
-            if self._ini.get(MAIN, "admin_users") is not None and user not in _names(",".join(allowed)):
+            if user not in _names(",".join(allowed)):
                 self._notes.append(
                     f"the console's user {user!r} is in neither admin_users nor stats_users of {self._path}"
                 )
-        return {**{key: value for key, value in needed.items() if self._ini.get(MAIN, key) is None}, **wanted}
-
-    def _listening(self) -> dict[str, str]:
-        if self._before is not None:
-            return {}
-        host = str(self._console.get("host") or "")
-        where = {"unix_socket_dir": host} if host.startswith("/") else {"listen_addr": host or "127.0.0.1"}
-        return {**where, "listen_port": str(self._console["port"])}
+        if self._ini.get(MAIN, "auth_file") is None and not self._ini.includes:
+            wanted = {"auth_file": str(self._userlist), **wanted}
+        return wanted
 
     def _databases(self) -> list[behind.Alias]:
         servers = []
@@ -118,8 +123,13 @@ class Drafting:
                 )
             if server is not None:
                 servers.append(server)
+                if untold := server.untold:
+                    self._notes.append(
+                        f"DATABASES[{server.name!r}] has {', '.join(untold)}, which PgBouncer has no setting for"
+                    )
             own = own_settings(self._each).get(name, {})
-            changed = {**words, **(server.place if server else {}), **{_IN_A_LINE.get(k, k): v for k, v in own.items()}}
+            kept = words if server is None else {k: v for k, v in words.items() if k not in _PLACE or k in server.place}
+            changed = {**kept, **(server.place if server else {}), **{_IN_A_LINE.get(k, k): v for k, v in own.items()}}
             if changed != words:
                 self._ini.set(DATABASES, name, connstring.render(changed))
         return servers
@@ -133,7 +143,7 @@ class Drafting:
                 made.set(user, entry)
         user, password = str(self._console.get("user") or ""), str(self._console.get("password") or "")
         present = made.get(user)
-        if user and user not in users and password and not (present and fits(present, user, password)):
+        if user and user not in users and password and not self._lets_in(present, user, password):
             # Nobody else has to know it.
             made.set(user, verifier(password))
         return made.text
@@ -151,7 +161,7 @@ class Drafting:
             return None  # auth_query tells of it
         if known and user not in by_itself:
             return known
-        if present and (not password or fits(present, user, password)):
+        if present and (not password or self._lets_in(present, user, password)):
             return None
         if not password:
             self._notes.append(
@@ -161,18 +171,38 @@ class Drafting:
             return None
         return password
 
+    def _lets_in(self, entry: str | None, user: str, password: str) -> bool:
+        if entry is None or (is_md5(entry) and self._auth_type() != _MD5):
+            return False
+        return fits(entry, user, password)
+
+    def _auth_type(self) -> str:
+        """ "" where another file may say it."""
+        return self._ini.get(MAIN, "auth_type") or ("" if self._ini.includes else _MD5)
+
     def _verifiers(self, servers: list[behind.Alias], users: Mapping[str, str]) -> dict[str, str]:
-        if (self._ini.get(MAIN, "auth_type") or "") not in _BY_VERIFIER:
+        if self._auth_type() not in _BY_VERIFIER:
             return {}
-        found: dict[str, str] = {}
+        # One line for each user serves all databases: the verifier of one server is no good at another.
+        lines = (connstring.parse(line) or {} for line in self._ini.items(DATABASES).values())
+        servers_of_all = {_server_of(words) for words in lines if "user" not in words}
+        found: dict[str, dict[tuple[str, str], str]] = {}
         for each in servers:
             told, why = verifiers(each, users)
-            # Two servers with a verifier each for one user can't both be served by one of them.
-            two = {user for user in told if found.get(user, told[user]) != told[user]}
-            found = {user: entry for user, entry in {**found, **told}.items() if user not in two}
+            for user, entry in told.items():
+                if self._auth_type() == _MD5 or not is_md5(entry):
+                    found.setdefault(user, {})[_server_of(each.place)] = entry
             if why:
                 self._notes.append(why)
-        return found
+        return {
+            user: next(iter(entries.values()))
+            for user, entries in found.items()
+            if len({*entries.values()}) == 1 and (entries.keys() >= servers_of_all or not users[user])
+        }
+
+
+def _server_of(words: Mapping[str, str]) -> tuple[str, str]:
+    return words.get("host", ""), words.get("port") or "5432"
 
 
 def _names(text: str) -> set[str]:

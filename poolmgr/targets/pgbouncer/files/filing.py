@@ -73,11 +73,16 @@ class Filing:
             console.order("RELOAD")
             console.rows("VERSION")  # it reads the file before it answers anything else
             seen = look(console, databases(self._each), 0.0, holders=False)
+            known = {str(row["name"]) for row in console.rows("USERS")}
             changeable = {str(row["key"]): row.get("changeable") for row in console.rows("CONFIG")}
         for name, value in drafts.main.items():
             if not same(value, seen.config.get(name)):
                 why = ", which only a restart changes" if changeable.get(name) == "no" else ""
                 yield f"PgBouncer at {place.address} has {name} {seen.config.get(name)}, and not {value}{why}"
+        if _are_one(Path(seen.config.get("auth_file") or "/"), drafts.userlist.path):
+            for user in userlist.Userlist(drafts.userlist.after).users:
+                if user not in known:
+                    yield f"PgBouncer at {place.address} does not know {user!r}, who is in {drafts.userlist.path}"
         for each in seen.databases:
             if not each.there:
                 yield f"PgBouncer at {place.address} has no database {each.name!r}: its log says what it can't read"

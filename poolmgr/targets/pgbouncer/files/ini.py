@@ -9,6 +9,7 @@ from poolmgr.targets.pgbouncer.files.lines import join, one_line, split
 
 MAIN, DATABASES, USERS = "pgbouncer", "databases", "users"
 _SINGLE = (MAIN,)
+_COMMENT = ";#"
 
 
 class Ini:
@@ -19,6 +20,12 @@ class Ini:
 
     def __init__(self, text: str, name: str) -> None:
         self._lines = split(text)
+        for line in self._lines:
+            _, _, more = line.strip().partition("]")
+            if line.strip().startswith("[") and more.strip() and more.strip()[0] not in _COMMENT:
+                raise ConfigurationError(
+                    f"{name} has more than a section's name in a line, which is not edited: {line.strip()}"
+                )
         headers = [section for _, section, key, _ in self._read() if not key]
         if twice := [each for each in _SINGLE if headers.count(each) > 1]:
             raise ConfigurationError(
@@ -62,9 +69,9 @@ class Ini:
         section = ""
         for number, raw in enumerate(self._lines):
             line = raw.strip()
-            if line.startswith("[") and line.endswith("]"):
-                section = line[1:-1].strip()
+            if line.startswith("[") and "]" in line:
+                section = line[1:].partition("]")[0].strip()
                 yield number, section, "", ""
-            elif line and line[0] not in ";#%" and "=" in line:
+            elif line and line[0] not in f"{_COMMENT}%" and "=" in line:
                 key, _, value = line.partition("=")
                 yield number, section, key.strip(), value.strip()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,12 +18,17 @@ from poolmgr.exceptions import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A file as it is, None where there is none, and as it should be. ``closed`` is for one that only its owner may read."""
+    """A file as it is, None where there is none, and as it should be.
+
+    ``closed`` is for one that only its owner and group may read, as far as they may. A new one is as ``like`` is, if that is
+    there.
+    """
 
     path: Path
     before: str | None
     after: str
     closed: bool
+    like: Path | None = None
 
     @property
     def changes(self) -> bool:
@@ -39,28 +47,69 @@ def read(path: Path) -> str | None:
         raise ConfigurationError(f"{path} can't be read: {why}") from None
 
 
-def replace_all(drafts: list[Draft], now: datetime) -> list[Path]:
+def replace_all(drafts: Sequence[Draft], now: datetime) -> list[Path]:
     """All of them or none, in their order, each at once; where their backups are.
 
-    Owner and mode stay, or are the directory's owner and 0640, of a closed one 0600. Raises ``ConfigurationError``.
+    Owner and mode stay. Raises ``ConfigurationError``.
     """
-    ready: list[tuple[Draft, Path]] = []
-    try:
+    with _alone(drafts), ExitStack() as stack:
+        ready = []
         for each in drafts:
-            ready.append((each, _beside(each)))
+            with _told(each.path):
+                ready.append((each, made := _beside(each)))
+            stack.callback(_remove, made)
         if changed := [each.path for each in drafts if read(each.path) != each.before]:
             raise ConfigurationError(f"{changed[0]} was changed meanwhile, and is left as it is: look at it again")
-        backups = [_backup(each, now) for each in drafts if each.before is not None]
-        for each, made in ready:
-            made.replace(_real(each.path))
-    except OSError as error:
-        where = Path(error.filename).parent  # the name is one of ours
-        raise ConfigurationError(f"nothing can be written into {where}: {error.strerror}") from None
-    finally:
-        for _, made in ready:
-            with suppress(OSError):
-                made.unlink(missing_ok=True)
+        backups: list[Path] = []
+        with ExitStack() as undo:
+            for each in drafts:
+                if each.before is not None:
+                    with _told(each.path):
+                        backups.append(kept := _backup(each, now))
+                    undo.callback(_remove, kept)
+            for each, made in ready:
+                try:
+                    made.replace(_real(each.path))
+                except OSError as error:
+                    raise ConfigurationError(
+                        f"{each.path} can't be replaced, and all is as it was: {error.strerror}"
+                    ) from None
+                undo.callback(_put_back, each)
+            undo.pop_all()
     return backups
+
+
+@contextmanager
+def _alone(drafts: Sequence[Draft]) -> Iterator[None]:
+    """Of two who write into a directory the second finds what the first has written."""
+    with ExitStack() as stack:
+        for directory in sorted({_real(each.path).parent for each in drafts}):
+            with _told(directory / "it"):
+                handle = os.open(directory, os.O_RDONLY)
+                stack.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(f"nothing can be written into {_real(path).parent}: {error.strerror}") from None
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _put_back(draft: Draft) -> None:
+    if draft.before is None:
+        _remove(_real(draft.path))
+    else:
+        with suppress(OSError):
+            _beside(Draft(draft.path, draft.after, draft.before, draft.closed)).replace(_real(draft.path))
 
 
 def _real(path: Path) -> Path:
@@ -71,7 +120,7 @@ def _real(path: Path) -> Path:
 def _beside(draft: Draft) -> Path:
     """The whole of it under another name, as its owner's."""
     path = _real(draft.path)
-    status = path.stat() if path.exists() else None
+    status = next((each.stat() for each in (path, draft.like) if each is not None and each.exists()), None)
     owner = status or path.parent.stat()
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     made = Path(name)
@@ -89,9 +138,10 @@ def _beside(draft: Draft) -> Path:
 
 
 def _mode(draft: Draft, status: os.stat_result | None) -> int:
+    mode = stat.S_IMODE(status.st_mode) if status else 0o640
     if draft.closed:
-        return 0o600
-    return status.st_mode & 0o7777 if status else 0o640
+        return mode & 0o640 | 0o600 if status else 0o600
+    return mode
 
 
 def _own(handle: int, owner: os.stat_result, path: Path) -> None:

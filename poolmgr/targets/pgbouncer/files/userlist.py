@@ -22,6 +22,11 @@ class Userlist:
         found = [entry for _, name, entry in self._read() if name == user]
         return found[-1] if found else None
 
+    @property
+    def users(self) -> list[str]:
+        """Those who may log in by it."""
+        return [name for _, name, _ in self._read()]
+
     def set(self, user: str, entry: str) -> None:
         one_line(user, "a user's name")
         line = f"{_quoted(user)} {_quoted(one_line(entry, f'the password of {user!r}'))}"
