@@ -23,6 +23,11 @@ from poolmgr.models import Ledger as LedgerRow
 _THE_ROW = 1
 #: Seconds for which a process that stops in the middle of a claim keeps the others from theirs; they wait for longer.
 _STANDSTILL = 1.0
+#: SQL: what is told a process is on the server's disk first, though the site has its commits wait for nothing. After a crash the
+#: room would be somebody else's.
+_KEPT = (
+    "set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'local'), true)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,9 @@ class Answer:
 
 
 class _Turn(Func):
-    """One more, and the transaction ends when it stands still."""
+    """One more, and the transaction has the settings that its lock wants."""
 
-    template = "turn + CASE WHEN %(bound)s IS NULL THEN 0 ELSE 1 END"
+    template = "turn + CASE WHEN %(settings)s IS NULL THEN 0 ELSE 1 END"
     arity = 0
     output_field = BigIntegerField()
 
@@ -168,7 +173,7 @@ def _lock(turn: Combinable) -> bool:
 def _next_turn() -> Combinable:
     """To write into the row, which is to lock it for a transaction."""
     # In the same statement, as a round is to cost little.
-    return _Turn(bound=bound) if (bound := standstill(_STANDSTILL)) else F("turn") + 1
+    return _Turn(settings=f"{bound} || {_KEPT}") if (bound := standstill(_STANDSTILL)) else F("turn") + 1
 
 
 def _ledgers() -> QuerySet[LedgerRow]:
