@@ -44,6 +44,11 @@ def database(url: str, **options: Any) -> dict[str, Any]:
     }
 
 
+def address(url: str) -> dict[str, Any]:
+    """Where a postgresql:// URL leads, for an entry of DATABASES."""
+    return {name: value for name, value in database(url).items() if name not in ("ENGINE", "OPTIONS")}
+
+
 def managed_pool(url: str, target: str = "test", configure: Any = None, **settings: Any) -> ManagedPool:
     """An open pool; close it."""
     spec = make_spec({"min_size": 0, **settings})

@@ -215,7 +215,7 @@ def test_pinned_is_refused_to_tasks_where_the_server_connection_is_shared(
     declare: Declare, make_bouncer: Callable[..., Bouncer]
 ) -> None:  # P4 P8
     bouncer = make_bouncer({"transaction": "pool_mode=transaction"}, default_pool_size=5)
-    managed = declare({"pool_mode": "transaction", "max_size": 2}, **_address(bouncer.url("transaction")))
+    managed = declare({"pool_mode": "transaction", "max_size": 2}, **pools.address(bouncer.url("transaction")))
     refused = re.escape("the pooler before its server gives the server connection to others")
 
     async def is_refused() -> None:
@@ -247,10 +247,6 @@ def test_pinned_is_refused_to_tasks_where_the_server_connection_is_shared(
         until(lambda: is_free(managed), "all to be back")
         with managed.connection() as conn:
             assert conn.execute("SELECT 7").fetchone() == (7,)
-
-
-def _address(url: str) -> dict[str, Any]:
-    return {name: value for name, value in pools.database(url).items() if name not in ("ENGINE", "OPTIONS")}
 
 
 async def _suppressed(visit: Any) -> None:

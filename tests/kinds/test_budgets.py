@@ -1,4 +1,4 @@
-"""Real processes of max_size 10 share a budget of 12 to a cache, to a declared engine, or by asyncpg."""
+"""Real processes of max_size 10 share a budget of 12 to a cache, to a declared engine, by asyncpg, or in Django's tasks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from poolmgr.backends.async_postgresql.requirement import PYTHON
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.faults.sharers import Fleet, PostgresWitness, RedisWitness, Sharer, Witness
 from tests.sampling import first_always
@@ -20,7 +21,7 @@ BUDGET = 12
 #: Of the run's Redis, the database whose clients are the fleet's.
 DATABASE = 6
 #: What is dear, and what of it every run tries.
-KINDS = first_always("redis", "sqlalchemy", "asyncpg")
+KINDS = first_always(*(["tasks"] if sys.version_info >= PYTHON else []), "redis", "sqlalchemy", "asyncpg")
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,8 @@ def where(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_serv
     """What tells a process of the fleet of its target."""
     if request.param == "redis":
         return {"CACHE_URL": redis_server.url(DATABASE)}
-    variable = "ENGINE_URL" if request.param == "sqlalchemy" else "VECTORS_URL"
-    return {variable: str(postgres.create_database("shared"))}
+    variables = {"tasks": "TASKS_URL", "sqlalchemy": "ENGINE_URL", "asyncpg": "VECTORS_URL"}
+    return {variables[request.param]: str(postgres.create_database("shared"))}
 
 
 @pytest.fixture

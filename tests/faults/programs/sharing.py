@@ -67,9 +67,25 @@ async def query_vectors() -> None:
         await conn.fetchval("SELECT 1")
 
 
+def use_tasks() -> None:
+    asyncio.run_coroutine_threadsafe(query_by_tasks(), loop).result()
+
+
+async def query_by_tasks() -> None:
+    from django_async_backend.db import async_connections  # which is not on every Python
+
+    try:
+        async with await async_connections["work"].cursor() as cursor:
+            await cursor.execute("SELECT 1")
+            await asyncio.sleep(told["hold"])
+            await cursor.execute("SELECT 1")
+    finally:
+        await async_connections["work"].close()
+
+
 loop = asyncio.new_event_loop()
 threading.Thread(target=loop.run_forever, daemon=True).start()
-WAYS = {"WORK_URL": use_database, "CACHE_URL": use_cache, "ENGINE_URL": use_engine, "VECTORS_URL": use_vectors}
+WAYS = {"TASKS_URL": use_tasks, "WORK_URL": use_database, "CACHE_URL": use_cache, "ENGINE_URL": use_engine, "VECTORS_URL": use_vectors}
 use = next(way for name, way in WAYS.items() if os.environ.get(name))
 
 

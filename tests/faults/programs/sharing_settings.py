@@ -32,3 +32,9 @@ DATABASES = {
 }
 if _URL := os.environ.get("WORK_URL"):
     DATABASES["work"] = database(_URL, pool=_POOL, application_name=_NAME)
+if _URL := os.environ.get("TASKS_URL"):
+    INSTALLED_APPS += ["django_async_backend"]
+    DATABASES["work"] = {
+        **database(_URL, pool=_POOL, application_name=_NAME),
+        "ENGINE": "poolmgr.backends.async_postgresql",
+    }
