@@ -17,7 +17,15 @@ from tests import pools
 ALIAS = "tasks"
 
 collect_ignore = (
-    ["test_wrapper.py", "test_cancelled.py", "test_operated.py", "test_served.py", "test_explicit.py", "test_bouncer.py"]
+    [
+        "test_wrapper.py",
+        "test_cancelled.py",
+        "test_operated.py",
+        "test_served.py",
+        "test_explicit.py",
+        "test_bouncer.py",
+        "test_unfinished.py",
+    ]
     if sys.version_info < PYTHON
     else []
 )

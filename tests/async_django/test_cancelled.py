@@ -134,6 +134,46 @@ def test_transaction_whose_end_was_cancelled_is_nobody_s_to_go_on_in(  # P2 P4 P
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("fails", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.parametrize("mode", ["transaction", pytest.param("session", marks=pytest.mark.long)])
+def test_inner_block_that_is_cancelled_is_undone_whoever_goes_on(
+    declare: Declare, mode: str, fails: bool
+) -> None:  # P2
+    """As where an `asyncio.timeout()` inside of a transaction is over: what it has ended is not in the outer one's commit."""
+    managed = declare({"pool_mode": mode, "max_size": 1})
+    with managed.connection() as conn:
+        conn.execute("CREATE TABLE made (word text)")
+
+    async def inner() -> str:
+        async with async_atomic(ALIAS):
+            await run("INSERT INTO made VALUES ('inner')")
+            if fails:
+                raise ZeroDivisionError
+        return "done"
+
+    async def outer(cancelled: Cancelled) -> str:
+        how = "failed"
+        async with async_atomic(ALIAS):
+            await run("INSERT INTO made VALUES ('outer')")
+            with suppress(asyncio.CancelledError, ZeroDivisionError):
+                how = await cancelled.here(inner())
+        await async_connections[ALIAS].close()
+        return how
+
+    at, went_on = 0, True
+    while went_on:
+        at += 1
+        with managed.connection() as conn:
+            conn.execute("TRUNCATE made")
+        cancelled = Cancelled(at)
+        how = asyncio.run(outer(cancelled))
+        went_on = cancelled.steps >= at
+        with managed.connection() as conn:
+            words = {row[0] for row in conn.execute("SELECT word FROM made")}
+        assert words in ((set(), {"outer"}) if how == "failed" else ({"inner", "outer"},)), at
+    assert at > 3
+
+
 def test_query_given_up_by_a_task_that_goes_on_keeps_nothing(declare: Declare) -> None:  # P4
     managed = declare({"pool_mode": "transaction", "max_size": 1})
     groups = QuerySet(Group).using(ALIAS)

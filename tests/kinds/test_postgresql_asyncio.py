@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -431,8 +431,20 @@ class Cancelled:
 
     async def within(self, coroutine: Any) -> None:
         """In the running loop."""
-        loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(coroutine)
+        with self._cancelling(task), suppress(asyncio.CancelledError):
+            await task
+
+    async def here(self, coroutine: Any) -> Any:
+        """In the running task, whose steps are counted from now on until the coroutine has ended."""
+        task = asyncio.current_task()
+        assert task is not None
+        with self._cancelling(task):
+            return await coroutine
+
+    @contextmanager
+    def _cancelling(self, task: asyncio.Task[Any]) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
         real = loop.call_soon
 
         def counted(callback: Any, *args: Any, **kwargs: Any) -> Any:
@@ -444,8 +456,7 @@ class Cancelled:
 
         loop.call_soon = counted  # type: ignore[method-assign]
         try:
-            with suppress(asyncio.CancelledError):
-                await task
+            yield
         finally:
             loop.call_soon = real  # type: ignore[method-assign]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
 from typing import Any
@@ -12,11 +12,14 @@ from weakref import ref
 from poolmgr.backends.async_postgresql.connection import POOLED_OR_OWN
 from poolmgr.backends.async_postgresql.requests import is_over
 from poolmgr.backends.async_postgresql.transactions import Transactions
+from poolmgr.backends.async_postgresql.unfinished import Blocks, is_finalizing
 
 
 class OwnedByTask(Transactions):
     """The part of ``AsyncDatabaseWrapper`` that knows whose it is."""
 
+    _blocks: Blocks
+    savepoint_ids: list[str | None]
     _loop: asyncio.AbstractEventLoop | None
     _request: ref[Any] | None
 
@@ -37,6 +40,32 @@ class OwnedByTask(Transactions):
         """Whether somebody may go on with the connection: the task that has used it, or another of its request."""
         goes_on = self._task is not None and not self._task.done()
         return goes_on or (self._request is not None and not is_over(self._request))
+
+    @property
+    def atomic_blocks(self) -> Blocks:
+        """Those of ``async_atomic()`` that are open."""
+        return self._blocks
+
+    @atomic_blocks.setter
+    def atomic_blocks(self, blocks: list[Any]) -> None:
+        self._blocks = Blocks(self, blocks)
+
+    def is_another_s(self) -> bool:
+        """Whether another task uses the connection than the running one."""
+        owner = self._task
+        return owner is not None and not owner.done() and owner is not asyncio.current_task()
+
+    def close(self) -> Coroutine[Any, Any, None]:
+        """As the package's, but for what a generator that nobody has finished would close, in whosever context it ends."""
+        if self.is_another_s() and is_finalizing():
+            return _do_nothing()
+        closing: Coroutine[Any, Any, None] = super().close()
+        return closing
+
+    def abandon(self) -> None:
+        """Give the connection up in the middle of a transaction, whose task may go on with another."""
+        self.closed_in_transaction, self.savepoint_ids = True, []
+        self._return()
 
     def request_ended(self) -> None:
         """Called when the request is over that the connection was taken for, in whatever thread."""
@@ -68,6 +97,9 @@ class OwnedByTask(Transactions):
         if isinstance(conn, POOLED_OR_OWN) and self._loop is not None:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(conn.part)
+
+
+async def _do_nothing() -> None: ...
 
 
 def _tell(wrapper: ref[OwnedByTask]) -> Callable[[asyncio.Task[Any]], None]:

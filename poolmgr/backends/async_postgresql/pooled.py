@@ -47,7 +47,6 @@ class AsyncDatabaseWrapper(ExplicitWays):
     """
 
     savepoint_ids: list[str | None]
-    atomic_blocks: list[Any]
     run_on_commit: list[Any]
 
     def __init__(self, settings_dict: dict[str, Any], *args: Any, **kwargs: Any) -> None:
@@ -108,7 +107,9 @@ class AsyncDatabaseWrapper(ExplicitWays):
 
     def _begin(self, conn: DjangoConnection | OwnConnection, *, autocommit: bool) -> None:
         self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = self.errors_occurred = False
-        self.savepoint_ids, self.atomic_blocks, self.run_on_commit = [], [], []
+        self.savepoint_ids, self.run_on_commit = [], []
+        if self.atomic_blocks:
+            self.atomic_blocks = []
         self.health_check_done, self.close_at = True, None
         self.connection, self.autocommit = conn, autocommit
 

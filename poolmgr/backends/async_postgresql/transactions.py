@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from django.db import DatabaseError
 
 from poolmgr.backends.async_postgresql.connection import DjangoConnection
 from poolmgr.backends.async_postgresql.finding import PoolOfAlias
@@ -29,6 +32,7 @@ class Transactions(PoolOfAlias):
     async def set_autocommit(
         self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False
     ) -> None:
+        self.validate_task_sharing()  # which the package leaves to whoever calls this
         if not autocommit:
             self.expect_transactions("atomic() or set_autocommit(False)")
         elif self._has_nothing_to_end():
@@ -75,6 +79,25 @@ class Transactions(PoolOfAlias):
                 self._return()
             raise
         self._count_transaction()
+
+    async def savepoint_rollback(self, sid: str) -> None:
+        with self._broken_unless_done():
+            await super().savepoint_rollback(sid)
+
+    async def savepoint_commit(self, sid: str) -> None:
+        with self._broken_unless_done():
+            await super().savepoint_commit(sid)
+
+    @contextmanager
+    def _broken_unless_done(self) -> Iterator[None]:
+        """Of an inner block whose end was broken off nobody knows whether it is undone: so the outer one is not committed."""
+        try:
+            yield
+        except DatabaseError:
+            raise
+        except BaseException:
+            self.needs_rollback = self.in_atomic_block
+            raise
 
     async def _savepoint_rollback(self, sid: str) -> None:
         await super()._savepoint_rollback(sid)

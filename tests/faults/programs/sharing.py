@@ -85,7 +85,13 @@ async def query_by_tasks() -> None:
 
 loop = asyncio.new_event_loop()
 threading.Thread(target=loop.run_forever, daemon=True).start()
-WAYS = {"TASKS_URL": use_tasks, "WORK_URL": use_database, "CACHE_URL": use_cache, "ENGINE_URL": use_engine, "VECTORS_URL": use_vectors}
+WAYS = {
+    "TASKS_URL": use_tasks,
+    "WORK_URL": use_database,
+    "CACHE_URL": use_cache,
+    "ENGINE_URL": use_engine,
+    "VECTORS_URL": use_vectors,
+}
 use = next(way for name, way in WAYS.items() if os.environ.get(name))
 
 
