@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, sleep, thread_time, time
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from django.db import connections
@@ -18,11 +18,13 @@ from poolmgr.control.access import control_database
 from poolmgr.control.following.follower import Follower
 from poolmgr.control.following.orders import Orders
 from poolmgr.control.sharing.ledger import RowLedger
+from poolmgr.control.sharing.line import LineFull, Pauses
 from poolmgr.control.sharing.share import Claim
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.store.redis import RedisStore
 from poolmgr.metrics.snapshot import ProcessBeat
 
+T = TypeVar("T")
 #: Threads in which they take turns.
 HANDS = 4
 
@@ -54,12 +56,10 @@ class Simulated:
         self._follower.turn(0.0, lambda: self._rows.beat(self._now()))
 
     def claim(self) -> None:
-        with control_database():
-            self._serial = self._ledger.claim(self.uid, self._serial, self._claims).serial
+        self._serial = _in_turn(lambda: self._ledger.claim(self.uid, self._serial, self._claims)).serial
 
     def renew(self) -> None:
-        with control_database():
-            assert self._ledger.renew(self.uid, self._serial)
+        assert _in_turn(lambda: self._ledger.renew(self.uid, self._serial))
 
     def listen(self) -> Any:
         """Subscribe as an agent does; the socket that hears."""
@@ -68,6 +68,17 @@ class Simulated:
 
     def leave(self) -> None:
         self.store.close()
+
+
+def _in_turn(visit: Callable[[], T]) -> T:
+    """As an agent goes to the ledger: who finds the line full comes again."""
+    pauses = Pauses()
+    while True:
+        try:
+            with control_database():
+                return visit()
+        except LineFull as full:
+            sleep(pauses.next(full.fleet))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from poolmgr.models import Ledger as LedgerRow
 _THE_ROW = 1
 #: Seconds for which a process that stops in the middle of a claim keeps the others from theirs; they wait for longer.
 _STANDSTILL = 1.0
-#: SQL: what is told a process is on the server's disk first, though the site has its commits wait for nothing. After a crash the
+#: SQL: what a process is told is on the server's disk first, though the site's commits wait for nothing. After a crash its
 #: room would be somebody else's.
 _KEPT = (
     "set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'local'), true)"

@@ -11,8 +11,8 @@ from poolmgr.control.access import control_alias
 
 #: Who is at the ledger, and who is ready to be there at once: were they fewer, the lock would be free while others wait.
 PLACES = 3
-#: Seconds until who found no place comes again: at first, and for each process of a large fleet, for they all come.
-_SOON, _EACH = 0.1, 0.01
+#: Seconds until who found no place comes again: at first, at most, and for each process of a fleet for which that is more.
+_SOON, _LATE, _EACH = 0.2, 1.0, 0.01
 
 
 class LineFull(Exception):
@@ -53,7 +53,7 @@ class Pauses:
 
     def next(self, fleet: int) -> float:
         """Seconds, where so many are in the fleet."""
-        self._last = min(2 * self._last or _SOON, max(_SOON, _EACH * fleet))
+        self._last = min(2 * self._last or _SOON, max(_LATE, _EACH * fleet))
         return uniform(0.5, 1.5) * self._last
 
     def end(self) -> None:
