@@ -1,5 +1,6 @@
 """Fixtures that hand out the real servers."""
 
+import gc
 import os
 import shutil
 import signal
@@ -19,6 +20,12 @@ pytest_plugins = ["tests.rules"]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that runs the tests in the background has them, and all that they start, ignore what some tests send.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    # What is there by now stays: every collection of garbage in a test would look through all tests and libraries again.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish() -> None:

@@ -58,8 +58,11 @@ def proxy(server: EmbeddedPostgres) -> Iterator[Proxy]:
     proxy.close()
 
 
-#: What statement mode has of its own is seldom what a fault meets.
-@pytest.fixture(params=[*(way for way in WAYS if way != "statement"), *with_all("statement")])
+#: What statement mode has of its own is seldom what a fault meets, and Django's pools are the bare ones with more to go wrong.
+LONG_WAYS = ("statement", "bare")
+
+
+@pytest.fixture(params=[*(way for way in WAYS if way not in LONG_WAYS), *with_all(*LONG_WAYS)])
 def borrow(
     request: pytest.FixtureRequest, server: EmbeddedPostgres, proxy: Proxy, settings: Any, django_db_blocker: Any
 ) -> Iterator[Callable[..., Borrower]]:

@@ -25,6 +25,7 @@ from poolmgr.backends.postgresql.base import DatabaseWrapper
 from poolmgr.pools import registry
 from poolmgr.targets.postgresql.managed import ManagedPool
 from tests.integration.backend import MODES, backend_pid, is_held, query
+from tests.sampling import first_always
 
 Small = Callable[..., ManagedPool]
 both = pytest.mark.parametrize("mode", MODES)
@@ -240,7 +241,7 @@ def test_a_tracer_sees_each_connection_s_connect_once(  # P1
     assert len(created) == 3
 
 
-@both
+@pytest.mark.parametrize("mode", first_always(*reversed(MODES)))
 def test_sentry_s_spans_are_those_of_a_connection_without_a_pool(postgres: Any, mode: str) -> None:  # P1
     """But for the second request's connect, whose connection is there already."""
     environment = {

@@ -10,11 +10,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.integration.backend import MODES
+from tests.sampling import with_all
 
 
-@pytest.mark.parametrize("kind", ["mirror", "same"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("session", "mirror"), ("transaction", "same"), *with_all(("session", "same"), ("transaction", "mirror"))],
+)
 def test_a_test_run_on_two_aliases_of_one_database_leaves_nothing(postgres: Any, kind: str, mode: str) -> None:  # P1
     environment = {**os.environ, "DATABASE_URL": postgres.create_database("mirrored")}
     done = subprocess.run(

@@ -40,6 +40,7 @@ from tests.disclosure import disclosed_by_logs, disclosures
 from tests.integration.console import person, signed_in
 from tests.pools import wait_in_thread
 from tests.proxy import Proxy
+from tests.sampling import first_always, with_all
 
 PLANTED = "planted-Pa55"
 ALIAS = "planted"
@@ -184,19 +185,24 @@ def assert_kept(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
     assert disclosed_by_logs(caplog.records, PLANTED) == []
 
 
-#: Every trouble with every kind of credentials, and every way to ask with those that differ.
+#: Every trouble with every kind of credentials, and every way to ask with those that differ; always, every trouble, every kind
+#: of credentials and every way.
+ALWAYS = [(what, in_password, ask) for what in TROUBLES]
+ALWAYS += [(what, from_subclass, ask_on_console_lane) for what in TROUBLES]
+ALWAYS += [("refused", credentials, ask) for credentials in CREDENTIALS[1:]]
+ALWAYS += [("refused", in_password, way) for way in (*POOLED[1:], *DIRECT)]
 CASES = [(what, credentials, ask) for what in TROUBLES for credentials in CREDENTIALS]
-CASES += [(what, from_subclass, ask_on_console_lane) for what in TROUBLES]
 CASES += [
     (what, credentials, way)
     for what in ("refused", "down")
     for credentials in (in_password, from_subclass)
     for way in (*POOLED[1:], *DIRECT)
-    if (credentials, way) != (from_subclass, ask_on_console_lane)
 ]
 
 
-@pytest.mark.parametrize(("what", "credentials", "way"), CASES)
+@pytest.mark.parametrize(
+    ("what", "credentials", "way"), [*ALWAYS, *with_all(*(case for case in CASES if case not in ALWAYS))]
+)
 def test_a_failed_connect_tells_no_password(  # P13
     entry: dict[str, Any],
     what: str,
@@ -239,7 +245,7 @@ STATES: dict[type[CheckoutError], Callable[[ManagedPool, ExitStack], None]] = {
 
 
 @pytest.mark.parametrize("kind", STATES)
-@pytest.mark.parametrize("credentials", CREDENTIALS)
+@pytest.mark.parametrize("credentials", first_always(*CREDENTIALS))
 def test_a_pool_that_lends_nothing_tells_no_password(  # P13
     entry: dict[str, Any],
     kind: type[CheckoutError],

@@ -48,8 +48,12 @@ TARGETS: dict[str, type[Subject]] = {
     "sqlalchemy-lent": Lent,
     "sqlalchemy-lent-asyncio": AsyncLent,
 }
+SUBJECTS = {**ALONE, **ON_THAT_CORE, **TARGETS}
 #: Those whose pools honour every word.
 KINDS = [*ALONE, *with_all(*ON_THAT_CORE, *TARGETS)]
+_EACH_CORE = ("postgresql", "redis", "asyncpg")
+#: For `subject` of a test that waits for seconds: in every run one that stands on each core.
+ONE_ON_EACH_CORE = [*_EACH_CORE, *with_all(*(each for each in SUBJECTS if each not in _EACH_CORE))]
 
 
 @pytest.fixture(params=KINDS)
@@ -70,7 +74,7 @@ def any_subject(
 def _made(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterator[Subject]:
     if request.param in TARGETS:
         request.getfixturevalue("no_agent")
-    cls = {**ALONE, **ON_THAT_CORE, **TARGETS, "kombu": Broker}[request.param]
+    cls = {**SUBJECTS, "kombu": Broker}[request.param]
     made = cls(
         redis_server.url(DATABASE) if issubclass(cls, Redis) else pools.emptied(postgres.create_database("kinds"))
     )

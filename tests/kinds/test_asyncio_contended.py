@@ -22,6 +22,7 @@ from poolmgr.targets.postgresql.asyncio.pool import AsyncPool
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
 from tests.kinds.async_subjects import Asyncpg
 from tests.kinds.subjects import Postgres, Redis, Subject
+from tests.sampling import first_always
 from tests.waiting import when
 
 MOST, TASKS = 5, 30
@@ -231,7 +232,7 @@ class AsyncpgStorm(Storm):
 STORMS: dict[str, type[Any]] = {"redis": RedisStorm, "postgresql": PostgresStorm, "asyncpg": AsyncpgStorm}
 
 
-@pytest.mark.parametrize("validation", ["socket", "query"])
+@pytest.mark.parametrize("validation", first_always("socket", "query"))
 @pytest.mark.parametrize("subject", STORMS, indirect=True)
 def test_tasks_that_are_cancelled_at_random_lose_nothing_and_mix_nothing_up(  # P2 P3 P4 P6
     subject: Subject, validation: str

@@ -14,6 +14,7 @@ from poolmgr.pools.desired import Desired
 from poolmgr.targets.sqlalchemy.engines import create_engine
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
 from poolsite.demo.servers import EmbeddedPostgres
+from tests.kinds.conftest import ONE_ON_EACH_CORE
 from tests.kinds.subjects import Subject, in_thread
 from tests.waiting import until
 
@@ -23,6 +24,7 @@ Ask = Callable[[Subject], list[Any]]
 LAPSES, ENDS, ANSWERS = 0.3, 2.5, 3.5
 
 
+@pytest.mark.parametrize("subject", ONE_ON_EACH_CORE, indirect=True)
 def test_connect_that_is_under_way_when_the_lease_ends_comes_to_nothing(subject: Subject, ask: Ask) -> None:  # P6
     subject.proxy.delay = ANSWERS  # as a host that is slow to answer
     subject.open(subject.through_proxy, max_size=2, budget=5, connection_timeout=ANSWERS * 3)

@@ -16,6 +16,7 @@ from django.db.utils import OperationalError
 from poolmgr import exceptions
 from tests.disclosure import disclosed_by_logs, disclosures
 from tests.forking import in_child
+from tests.kinds.conftest import ONE_ON_EACH_CORE
 from tests.kinds.subjects import Redis, Subject
 from tests.threads import under_load
 from tests.waiting import until
@@ -218,6 +219,7 @@ def test_server_that_comes_back_serves_those_who_wait(subject: Subject, ask: Ask
     subject.give_back(waiting[0])
 
 
+@pytest.mark.parametrize("subject", ONE_ON_EACH_CORE, indirect=True)
 def test_first_request_after_an_outage_is_served_however_long_nobody_asked(subject: Subject) -> None:  # P7
     subject.proxy.refuse()
     subject.open(subject.through_proxy, connection_timeout=1)

@@ -23,6 +23,7 @@ from poolsite.demo.redis import EmbeddedRedis
 from tests.forking import in_child
 from tests.kinds.halves import Threads
 from tests.redis_sentinel import SERVICE, Watched
+from tests.sampling import first_always
 from tests.threads import under_load
 from tests.waiting import until
 
@@ -96,7 +97,7 @@ def test_replicas_are_a_target_of_their_own(half: Threads, watched: Watched) -> 
     registry.close("test:replicas")
 
 
-@pytest.mark.parametrize("how", ["ordered", "crashed"])
+@pytest.mark.parametrize("how", first_always("crashed", "ordered"))
 def test_after_a_failover_no_call_gets_the_old_master(half: Threads, watched: Watched, how: str) -> None:  # P7
     client = client_of(half, watched, max_size=4)
     name_of(client)

@@ -258,9 +258,9 @@ TROUBLES: dict[str, Callable[[str], str]] = {
 }
 
 
-#: Those that are tried on the console lane too in every run.
-SHORT = ("refused", "down", "odd port")
 CASES = [(what, console) for what in TROUBLES for console in (False, True)]
+#: Those of every run.
+SHORT = [("refused", False), ("down", False), ("odd port", False), ("unknown option", False), ("refused", True)]
 
 
 # django-redis raises the cause of its own error, which has that as its context.
@@ -271,7 +271,7 @@ CASES = [(what, console) for what in TROUBLES for console in (False, True)]
         pytest.param(
             *case,
             id=f"{case[0]} {'on the console lane' if case[1] else 'pooled'}",
-            marks=[pytest.mark.long] if case[0] == "no TLS" or (case[1] and case[0] not in SHORT) else [],
+            marks=() if case in SHORT else [pytest.mark.long],
         )
         for case in CASES
     ],

@@ -14,6 +14,7 @@ from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.kinds import Kind
 from poolmgr.pools.plan import Action
 from poolmgr.targets.kinds import KINDS
+from tests.kinds.conftest import ONE_ON_EACH_CORE
 from tests.kinds.subjects import Subject
 from tests.waiting import until
 
@@ -94,6 +95,7 @@ def test_idle_timeout_closes_what_is_unused_down_to_min_size(subject: Subject) -
     until(lambda: subject.pool.snapshot().size == 1)  # which is when the pool has seen it too
 
 
+@pytest.mark.parametrize("subject", ONE_ON_EACH_CORE, indirect=True)
 def test_idle_timeout_zero_keeps_what_is_unused(subject: Subject) -> None:
     subject.open(max_size=3, idle_timeout=0.1, max_lifetime=0)
     subject.change(idle_timeout=0)

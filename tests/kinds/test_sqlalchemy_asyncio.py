@@ -383,7 +383,7 @@ def test_loop_that_ends_closes_its_connections_and_the_next_begins_anew(make: Ma
     assert asyncio.run(_pid(engine)) != first
 
 
-@pytest.mark.parametrize("asks_for_its_end", [True, False], ids=["run", "closed by hand"])
+@pytest.mark.parametrize("asks_for_its_end", first_always(False, True), ids=["closed by hand", "run"])
 def test_loop_that_ends_while_its_pool_closes_connections_leaves_nothing_behind(
     make: Make, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture, asks_for_its_end: bool
 ) -> None:  # P4

@@ -18,6 +18,7 @@ from poolmgr.targets.sqlalchemy import create_async_engine, stopping
 from tests.forking import in_child
 from tests.kinds.async_subjects import AsyncAlchemy
 from tests.kinds.subjects import Alchemy, in_thread
+from tests.sampling import with_all
 from tests.waiting import until
 
 SLEEP = "SELECT pg_sleep(60)"
@@ -89,7 +90,8 @@ def _error_of(act: Callable[[], object]) -> Any:
         return ex
 
 
-@pytest.fixture(params=[Psycopg, AsyncPsycopg, Asyncpg], ids=lambda cls: f"{cls.__name__}")
+#: One on each core.
+@pytest.fixture(params=[Psycopg, *with_all(AsyncPsycopg), Asyncpg], ids=lambda cls: f"{cls.__name__}")
 def alchemy(request: pytest.FixtureRequest, postgres: Any) -> Iterator[Any]:
     made = request.param(str(postgres.create_database("kinds")))
     yield made
