@@ -20,6 +20,7 @@ from poolmgr.pools.desired import Desired
 from poolmgr.pools.lane import console_lane
 from poolmgr.targets.known import address_of
 from poolmgr.targets.redis.asyncio import AsyncManagedConnectionPool
+from poolmgr.targets.redis.asyncio.driver import AsyncRedisDriver
 from poolmgr.targets.redis.kind import REDIS
 from tests.forking import in_child
 from tests.kinds.subjects import Redis
@@ -519,6 +520,34 @@ def test_loop_that_ends_takes_its_pool_along(make: Make, redis_subject: Redis, r
     until(lambda: not redis_subject.ends())
     until(lambda: cores[0].load().held == 0)
     assert cores[0].retired
+    gc.collect()
+    assert [str(each.message) for each in recwarn if issubclass(each.category, ResourceWarning)] == []
+
+
+def test_connection_that_is_ready_when_its_loop_ends_is_closed_in_it(  # P4
+    make: Make, redis_subject: Redis, recwarn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bind, close, connected = AsyncRedisDriver.bind, AsyncRedisDriver.close, threading.Event()
+
+    def be_late(act: Callable[..., Any], *args: Any) -> Any:
+        """As a thread of a busy machine."""
+        connected.set()
+        time.sleep(0.2)
+        return act(*args)
+
+    monkeypatch.setattr(AsyncRedisDriver, "bind", lambda *args: be_late(bind, *args))
+    monkeypatch.setattr(AsyncRedisDriver, "close", lambda *args: be_late(close, *args))
+    gc.collect()
+    recwarn.clear()  # of what others have dropped
+    pool = make(pool={"min_size": 0, "max_size": 1})
+
+    async def main() -> None:
+        waiting = asyncio.create_task(pool.get_connection())
+        await when(connected.is_set, "a connect to be over")
+        waiting.cancel()
+
+    asyncio.run(main())
+    until(lambda: not redis_subject.ends())
     gc.collect()
     assert [str(each.message) for each in recwarn if issubclass(each.category, ResourceWarning)] == []
 

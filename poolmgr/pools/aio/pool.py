@@ -198,11 +198,16 @@ class LoopPool(CorePool):
         self.retire()
         with self.lock:
             held = [slot for slot in list(self.out) if self.take_back(slot)]
+        self.let_go()
+        for slot in held:
+            give_up(self, slot)
+
+    def let_go(self) -> None:
+        """Close the sockets of all that is there: in the loop as it ends, or in any thread once it is closed."""
+        with self.lock:
             going = {*self.living, *self.leaving}
         for slot in going:
             self.driver.let_go(slot.conn)
-        for slot in held:
-            give_up(self, slot)
 
     def _round(self) -> None:
         if self.is_over and not self.retired:
@@ -258,6 +263,8 @@ async def _end_of_loop(pool: ref[LoopPool]) -> AsyncGenerator[None, None]:
             ends = monotonic() + _LAST_TURNS
             while it.connecting and monotonic() < ends:
                 await asyncio.sleep(0.005)
+            # What had connected by then, whose worker may come to close it when there is no loop any more.
+            it.let_go()
             del it
             # The loop closes sockets in its next turns.
             await asyncio.sleep(0)
