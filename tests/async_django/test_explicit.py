@@ -249,6 +249,45 @@ def test_pinned_is_refused_to_tasks_where_the_server_connection_is_shared(
             assert conn.execute("SELECT 7").fetchone() == (7,)
 
 
+@pytest.mark.long
+def test_a_task_is_told_at_the_end_of_a_block_that_its_session_was_shared_meanwhile(
+    declare: Declare, make_bouncer: Callable[..., Bouncer]
+) -> None:  # P4
+    bouncer = make_bouncer({"changing": "pool_mode=session"}, default_pool_size=5)
+    managed = declare({"pool_mode": "transaction", "max_size": 2}, **pools.address(bouncer.url("changing")))
+
+    def pool_by(mode: str) -> None:
+        bouncer.databases["changing"] = f"pool_mode={mode}"
+        bouncer.write(default_pool_size=5)
+        bouncer.console("RELOAD")
+
+    async def change_in_the_middle() -> None:
+        pool_by("session")
+        async with poolmgr.pinned(ALIAS):
+            await run("SELECT 1")
+            pool_by("transaction")
+            await run("SELECT 1")
+
+    async def visit() -> None:
+        with pytest.raises(ModeError, match="was not kept on database"):
+            await change_in_the_middle()
+
+    asyncio.run(visit())
+    assert is_free(managed)
+    at, went_on = 0, True
+    while went_on:  # cancelled at each await
+        at += 1
+        cancelled = Cancelled(at)
+        cancelled.run(_told(change_in_the_middle()))
+        went_on = cancelled.steps >= at
+        until(lambda: is_free(managed), "all to be back")
+
+
+async def _told(visit: Any) -> None:
+    with suppress(ModeError):
+        await visit
+
+
 async def _suppressed(visit: Any) -> None:
     with suppress(pytest.fail.Exception):
         await visit

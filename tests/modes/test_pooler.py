@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from threading import Thread
 from time import monotonic
 from typing import Any
@@ -163,16 +164,47 @@ def test_a_mode_that_is_changed_at_pgbouncer_counts_at_once(lead: Lead, bouncer:
     with lead("session", "session") as behind:
         with poolmgr.pinned(ALIAS):
             behind.query("SELECT 1")
-        bouncer.databases["session"] = "pool_mode=transaction"
-        try:
-            bouncer.write(default_pool_size=5)
-            bouncer.console("RELOAD")
-            with pytest.raises(ModeError), poolmgr.pinned(ALIAS):
+        with _by_transaction(bouncer), pytest.raises(ModeError), poolmgr.pinned(ALIAS):
+            behind.query("SELECT 1")
+
+
+@contextmanager
+def _by_transaction(bouncer: Bouncer) -> Iterator[None]:
+    """What PgBouncer pools by session it pools by transaction for the block."""
+    bouncer.databases["session"] = "pool_mode=transaction"
+    try:
+        bouncer.write(default_pool_size=5)
+        bouncer.console("RELOAD")
+        yield
+    finally:
+        bouncer.databases["session"] = "pool_mode=session"
+        bouncer.write(default_pool_size=5)
+        bouncer.console("RELOAD")
+
+
+@pytest.mark.parametrize("ours", ["transaction", pytest.param("session", marks=pytest.mark.long)])
+def test_a_mode_that_is_changed_in_the_middle_of_a_block_is_told_at_its_end(
+    lead: Lead, bouncer: Bouncer, ours: str
+) -> None:
+    with lead(ours, "session") as behind, ExitStack() as changed:
+        with pytest.raises(ModeError, match="was not kept on database 'behind'"), poolmgr.pinned(ALIAS):
+            behind.query("SELECT set_config('lock_timeout', '12345ms', false)")
+            with poolmgr.pinned(ALIAS):
                 behind.query("SELECT 1")
-        finally:
-            bouncer.databases["session"] = "pool_mode=session"
-            bouncer.write(default_pool_size=5)
-            bouncer.console("RELOAD")
+                changed.enter_context(_by_transaction(bouncer))
+                behind.query("SELECT 1")
+        behind.connection.close()
+        changed.close()
+        # An error of the block's own is what is raised.
+        with pytest.raises(ZeroDivisionError), poolmgr.pinned(ALIAS):
+            behind.query("SELECT 1")
+            changed.enter_context(_by_transaction(bouncer))
+            raise ZeroDivisionError
+        changed.close()
+        # One transaction has one server connection, whatever else changes.
+        with transaction.atomic(using=ALIAS), poolmgr.pinned(ALIAS):
+            behind.query("SELECT 1")
+            changed.enter_context(_by_transaction(bouncer))
 
 
 @pytest.mark.long

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -13,6 +13,7 @@ from poolmgr.backends.async_postgresql.apart import OwnConnection
 from poolmgr.backends.async_postgresql.connection import DjangoConnection
 from poolmgr.backends.async_postgresql.owners import OwnedByTask
 from poolmgr.backends.postgresql.explicit import (
+    CHANGED,
     HIDDEN,
     PINNED,
     RELEASED,
@@ -43,6 +44,8 @@ class ExplicitWays(OwnedByTask):
         self._pinned += 1
         try:
             yield
+            if self._pinned == 1:
+                await self._expect_kept()
         finally:
             self._pinned -= 1
             if not self._pinned:
@@ -103,23 +106,40 @@ class ExplicitWays(OwnedByTask):
         managed = self._managed
         if self.connection is None and managed is not None and managed.pool.behind_pooler:
             await self.ensure_connection()
-        conn = self.connection
-        if isinstance(conn, DjangoConnection):
-            if conn._entry.behind_pooler:
-                await self._expect_unshared(conn._lent, conn._managed.pool.connect_apart)
-        elif isinstance(conn, OwnConnection):
-            await self._expect_unshared(conn, lambda: self._thread_half()._connect_apart())
+        try:
+            shared = await self._is_shared()
+        except psycopg.Error as ex:
+            raise ModeError(UNKNOWN.format(self.alias)) from disarm(ex)
+        if shared:
+            raise ModeError(SHARED.format(self.alias))
 
-    async def _expect_unshared(self, session: Any, connect: Callable[[], Any]) -> None:
+    async def _expect_kept(self) -> None:
+        """Raise ``ModeError`` where a pooler has begun to do so in the middle of a block, as far as that can be told."""
+        # One transaction, which lasts longer than the block, has one server connection.
+        if not self.in_atomic_block:
+            with suppress(psycopg.Error):
+                if await self._is_shared():
+                    raise ModeError(CHANGED.format(self.alias))
+
+    async def _is_shared(self) -> bool:
+        """Raises ``psycopg.Error`` where that can't be told, after which another connection is taken."""
+        conn = self.connection
+        if isinstance(conn, DjangoConnection) and conn._entry.behind_pooler:
+            return await self._ask_whether_shared(conn._lent, conn._managed.pool.connect_apart)
+        if isinstance(conn, OwnConnection):
+            return await self._ask_whether_shared(conn, lambda: self._thread_half()._connect_apart())
+        return False
+
+    async def _ask_whether_shared(self, session: Any, connect: Callable[[], Any]) -> bool:
         asks = asyncio.get_running_loop().run_in_executor(None, is_shared, session, connect)
         self._busy += 1
         try:
-            shared = await asyncio.shield(asks)
-        except psycopg.Error as ex:
+            return await asyncio.shield(asks)
+        except psycopg.Error:
             # What was asked may be answered yet, to the next borrower.
             if not self.in_atomic_block:
                 self._give_up()
-            raise ModeError(UNKNOWN.format(self.alias)) from disarm(ex)
+            raise
         except BaseException:
             # Nobody can stop the thread: until it is done the connection is no one else's.
             conn, self.connection = self.connection, None
@@ -129,5 +149,3 @@ class ExplicitWays(OwnedByTask):
             raise
         finally:
             self._busy -= 1
-        if shared:
-            raise ModeError(SHARED.format(self.alias))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -31,6 +31,10 @@ SHARED = (
 UNKNOWN = (
     "pinned() is refused on database {!r}: whether the pooler before its server gives the server connection to others"
     " between two statements could not be told"
+)
+CHANGED = (
+    "pinned() was not kept on database {!r}: in the middle of the block the pooler before its server began to give the server"
+    " connection to others between two statements; what the block has set may be theirs by now"
 )
 #: No transaction is open: a connection that broke has none either.
 _FREE = (TransactionStatus.IDLE, TransactionStatus.UNKNOWN)
@@ -77,7 +81,7 @@ class ExplicitWays(native.DatabaseWrapper):
 
         That is at the end of the block, unless something that can be seen needs it longer, such as a ``SET`` of the block's.
         Raises ``ModeError`` behind a pooler that hands server connections on between statements: here where that is known,
-        else at the first query of the block.
+        else at the first query of the block, and at its end where the pooler has begun to do so meanwhile.
         """
         if not here:
             attend()
@@ -88,6 +92,8 @@ class ExplicitWays(native.DatabaseWrapper):
         self._pinned += 1
         try:
             yield
+            if self._pinned == 1:
+                self._expect_kept()
         finally:
             self._pinned -= 1
             if not self._pinned:
@@ -101,21 +107,37 @@ class ExplicitWays(native.DatabaseWrapper):
         managed = self._managed
         if self.connection is None and managed is not None and managed.pool.behind_pooler:
             self.ensure_connection()
-        if (conn := self.connection) is None:
-            return
-        entry: SessionEntry | None = getattr(conn, "entry", None)
-        if not entry.behind_pooler if entry else self._uses_prepared:
-            return
-        connect = managed.pool.connect_apart if managed is not None and entry else self._connect_apart
         try:
-            shared = is_shared(conn, connect)
+            shared = self._is_shared()
         except psycopg.Error as ex:
-            # What was asked may be answered yet, to the next borrower.
-            if self.connection is not None and not self.in_atomic_block:
-                self.close()
             raise ModeError(UNKNOWN.format(self.alias)) from disarm(ex)
         if shared:
             raise ModeError(SHARED.format(self.alias))
+
+    def _expect_kept(self) -> None:
+        """Raise ``ModeError`` where a pooler has begun to do so in the middle of a block, as far as that can be told."""
+        # One transaction, which lasts longer than the block, has one server connection.
+        if not self.in_atomic_block:
+            with suppress(psycopg.Error):
+                if self._is_shared():
+                    raise ModeError(CHANGED.format(self.alias))
+
+    def _is_shared(self) -> bool:
+        """Raises ``psycopg.Error`` where that can't be told, after which another connection is taken."""
+        if (conn := self.connection) is None:
+            return False
+        entry: SessionEntry | None = getattr(conn, "entry", None)
+        if not entry.behind_pooler if entry else self._uses_prepared:
+            return False
+        managed = self._managed
+        connect = managed.pool.connect_apart if managed is not None and entry else self._connect_apart
+        try:
+            return is_shared(conn, connect)
+        except psycopg.Error:
+            # What was asked may be answered yet, to the next borrower.
+            if self.connection is not None and not self.in_atomic_block:
+                self.close()
+            raise
 
     def _connect_apart(self) -> Any:
         return connect_soon(**connection_parameters(self.get_connection_params(), 1.0))
