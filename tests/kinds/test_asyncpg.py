@@ -695,6 +695,40 @@ def test_task_that_is_cancelled_at_whichever_step_loses_no_connection(
     assert at > 5  # begin, two statements, commit, the wipe
 
 
+@pytest.mark.long
+def test_release_that_is_cancelled_in_its_wipe_stops_nothing(make: Make) -> None:  # P2 P4
+    pool, wiping = make(), asyncio.Event()
+
+    async def leave() -> None:
+        async with pool.acquire() as conn:
+            await conn.execute("SET work_mem = '77MB'; BEGIN")
+            wiping.set()
+
+    async def main(at: int) -> bool:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        first = await pool.fetchval(PID)
+        cancelled = Cancelled(at)
+        await cancelled.within(leave())
+        async with pool.acquire() as conn:
+            assert await conn.fetchval(PID) == first
+            assert await conn.fetchval("SHOW work_mem") != "77MB"
+            assert not conn.is_in_transaction()
+        return cancelled.steps >= at
+
+    at = 1
+    while asyncio.run(main(at)):
+        at += 1
+    assert at > 2  # the statement and the wipe
+
+    async def end_with_the_loop() -> None:
+        wiping.clear()
+        leaving = asyncio.create_task(leave())
+        await wiping.wait()
+        leaving.cancel()
+
+    asyncio.run(end_with_the_loop())
+
+
 def test_statement_that_is_cancelled_is_stopped_and_the_connection_stays(make: Make, look: Look) -> None:  # P4 P8
     pool = make()
 

@@ -58,7 +58,6 @@ class AsyncpgPool:
         self._maker = maker
         self._setup = setup
         self._loops = PerLoop(self._make, target, ASYNCPG.name, self.bootstrap)
-        self._cleanings: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<asyncpg on {self._loops.now() or self.target!r}>"
@@ -109,18 +108,21 @@ class AsyncpgPool:
         if not cleaning.is_worth_it(slot.conn, pool.target):
             pool.put_back(slot, False, epoch)
             return
-        # Whoever stops waiting for it stops nothing.
-        task = asyncio.create_task(self._clean(pool, slot, epoch, seconds), name="poolmgr")
-        self._cleanings.add(task)
-        task.add_done_callback(self._cleanings.discard)
-        await asyncio.shield(task)
+        await self._clean(pool, slot, epoch, seconds)
 
-    async def _clean(self, pool: LoopPool, slot: Slot, epoch: int, seconds: float) -> None:
-        fit = False
+    async def _clean(self, pool: LoopPool, slot: Slot, epoch: int, seconds: float, goes_on: bool = True) -> None:
+        fit = left_to_another = False
         try:
             fit = not pool.retired and await cleaning.clean(slot.conn, pool.target, self._maker.configure, seconds)
+        except asyncio.CancelledError:
+            # Whoever stops waiting for it stops nothing. A task costs several turns of the loop, hence only now.
+            left_to_another = goes_on and pool.bridge.begins(False)
+            if left_to_another:
+                again = self._clean(pool, slot, epoch, seconds, goes_on=False)
+                pool.bridge.note(asyncio.create_task(again, name="poolmgr"), False)
+            raise
         finally:
-            if pool.put_back(slot, fit, epoch) and fit:
+            if not left_to_another and pool.put_back(slot, fit, epoch) and fit:
                 pool.count(cleaned=1)
 
     async def _acquire(self, timeout: float | None) -> Lent:
