@@ -70,6 +70,10 @@ class Bouncer:
             self._child.stop(signal.SIGTERM if self._started < (1, 23) else signal.SIGQUIT)
             self._child = None
 
+    @property
+    def alive(self) -> bool:
+        return self._child is not None and not self._child.wait(0)
+
     def freeze(self) -> None:
         self._signal(signal.SIGSTOP)
 

@@ -2,9 +2,11 @@
 
 import gc
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -544,6 +546,70 @@ def test_a_pool_before_a_pgbouncer_that_takes_no_more_clients_says_so(
                 pool.checkout()
         finally:
             pool.close()
+
+
+@pytest.mark.long
+@pytest.mark.every_pgbouncer
+def test_a_kill_while_clients_log_in_leaves_pgbouncer_alive(
+    make_bouncer: Callable[..., Bouncer], manage: Callable[..., BouncerPool]
+) -> None:
+    bouncer = make_bouncer({"app": "", "other": ""}, pool_mode="session", default_pool_size=5, server_login_retry=1)
+    pool, stop, came = manage(bouncer), threading.Event(), []
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            with suppress(psycopg.OperationalError), bouncer.client(connect_timeout=5):
+                came.append(1)
+
+    with ThreadPoolExecutor(30) as workers:
+        done = [workers.submit(come_and_go) for _ in range(30)]
+        try:
+            for _ in range(4):
+                before = len(came)
+                until(lambda before=before: len(came) > before + 30, "clients to come and go")
+                assert pool.cut_off("kill", "app") == ""
+                # Whoever was logging in is told by a PgBouncer that goes on, and lets others in again.
+                found = {row["name"]: (row["paused"], row["disabled"]) for row in bouncer.console("SHOW DATABASES")}
+                assert (found["app"], found["other"]) == ((1, 0), (0, 0))
+                bouncer.client("other").close()
+                pool.resume("app")
+                assert pool.settle(10, "app") == ""
+        finally:
+            stop.set()
+    assert [each.exception() for each in done] == [None] * 30
+    assert bouncer.alive
+
+
+@pytest.mark.long
+def test_a_kill_that_is_refused_leaves_nothing_disabled(bouncer: Bouncer, manage: Callable[..., BouncerPool]) -> None:
+    pool = manage(bouncer)
+    bouncer.console("PAUSE")
+    try:
+        assert "already suspended/paused" in pool.cut_off("kill")
+    finally:
+        bouncer.console("RESUME")
+    assert [row["disabled"] for row in _ours(bouncer)] == [0, 0]
+
+
+@pytest.mark.long
+def test_a_login_that_does_not_end_keeps_a_killed_database_closed(
+    make_bouncer: Callable[..., Bouncer], manage: Callable[..., BouncerPool]
+) -> None:
+    bouncer = make_bouncer({"app": "", "other": ""}, client_login_timeout=6)
+    pool = manage(bouncer)
+    with bouncer.client() as first, socket.create_connection(("127.0.0.1", bouncer.port)) as stuck:
+        first.execute("SELECT 1")
+        words = b"\0\3\0\0user\0" + str(bouncer.behind.username).encode() + b"\0database\0app\0\0"
+        stuck.sendall((len(words) + 4).to_bytes(4, "big") + words)
+        assert stuck.recv(1) == b"R"  # it asks for a password
+        told = pool.cut_off("kill", "app")
+        assert "'app': its clients are cut off, and it stays disabled" in told
+        with pytest.raises(psycopg.OperationalError):
+            first.execute("SELECT 1")
+        assert [(row["paused"], row["disabled"]) for row in _ours(bouncer)] == [(1, 1), (0, 0)]
+        until(lambda: not stuck.recv(1000), "it to be sent away", timeout=15)
+    assert pool.cut_off("enable", "app") == ""
+    assert bouncer.alive
 
 
 def test_unused_connections_are_closed_after_idle_timeout_and_kept_without(
