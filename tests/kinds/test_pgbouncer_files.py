@@ -27,6 +27,7 @@ from poolmgr.targets.pgbouncer.pool import BouncerPool
 from poolsite.demo import account
 from poolsite.demo.servers import EmbeddedPostgres
 from tests.bouncer import ADMIN, ONLOOKER, PASSWORD, Bouncer
+from tests.tls import Authority, TlsFront
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -313,6 +314,31 @@ def test_nothing_of_tls_is_less_than_its_alias_has_it(
 
 
 @pytest.mark.long
+def test_a_certificate_is_looked_at_as_the_alias_has_it(bouncer: Bouncer, declare: Any, site: Any) -> None:
+    declare(bouncer)
+    right, wrong = (Authority(bouncer.directory, name) for name in ("right", "wrong"))
+    for each in (right, wrong):
+        each.file.chmod(0o644)
+    front = TlsFront(bouncer.behind.port or 0, right.server_side("127.0.0.1"), asked=True)
+    try:
+        for authority, mode in ((right, "verify-full"), (right, "require"), (wrong, "require")):
+            options = {"sslmode": mode, "sslrootcert": str(authority.file)}
+            site(app={**behind(bouncer), "PORT": str(front.port), "OPTIONS": options})
+            config("--from", "app=app", "--write", "--reload")
+            bouncer.stop()  # so that no connection to the server is an older one
+            bouncer.start()
+            if authority is right:
+                with bouncer.client() as client:
+                    client.execute("SELECT 1")
+                assert "TLS" in bouncer.console("SHOW SERVERS")[0]["tls"]
+            else:
+                with pytest.raises(psycopg.Error):
+                    bouncer.client(connect_timeout=2)
+    finally:
+        front.close()
+
+
+@pytest.mark.long
 def test_a_server_that_has_moved_leaves_nothing_of_its_place(bouncer: Bouncer, declare: Any, site: Any) -> None:
     declare(bouncer)
     site(app={**behind(bouncer), "HOST": "", "PORT": ""})
@@ -484,6 +510,7 @@ def test_an_alias_of_which_pgbouncer_knows_no_word_is_refused(
     [
         ("[databases]\napp = host=\n[pgbouncer]\n[pgbouncer]\n", "has the section [pgbouncer] more than once"),
         ("[databases]\napp = hello there\n", "the line of 'app' in"),
+        ("[pgbouncer]\nauth_file = {ini}\n", "can't be the userlist too"),
         ("[pgbouncer]\nauth_file = users.txt\n", "relative to where PgBouncer was started: say by --userlist"),
     ],
 )
@@ -492,7 +519,7 @@ def test_a_file_that_can_not_be_edited_is_left_as_it_is(
 ) -> None:  # P9
     declare(bouncer)
     ini = tmp_path / "pgbouncer.ini"
-    ini.write_text(text)
+    ini.write_text(text := text.replace("{ini}", str(ini)))
     with pytest.raises(CommandError) as caught:
         config("--ini", str(ini), "--write", "--from", "app=default")
     assert told in str(caught.value)

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import resource
+import signal
 import stat
 import threading
 from datetime import datetime
@@ -20,6 +21,7 @@ from poolmgr.targets.pgbouncer.files.ini import Ini
 from poolmgr.targets.pgbouncer.files.replacing import Draft, read, replace_all
 from poolmgr.targets.pgbouncer.files.userlist import Userlist
 from poolmgr.targets.pgbouncer.files.verifiers import fits, verifier
+from tests.forking import in_child
 
 VALUES = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=20)
 WORDS = st.dictionaries(st.sampled_from(["host", "dbname", "connect_query", "password", "pool_size"]), VALUES)
@@ -172,6 +174,24 @@ def test_of_two_who_write_at_once_the_second_sees_what_the_first_has_written(tmp
         thread.join()
     assert len(told) == 1
     assert "was changed meanwhile" in str(told[0])
+
+
+def test_who_was_killed_in_the_middle_leaves_nothing_to_whoever_comes_next(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for each in (one, other):
+        each.write_text("1\n")
+    drafts = [Draft(each, "1\n", "2\n", closed=True) for each in (one, other)]
+
+    class Fatal(datetime):
+        def __format__(self, form: str) -> str:  # which the names of backups are made by
+            os.kill(os.getpid(), signal.SIGKILL)
+            return ""
+
+    with pytest.raises(AssertionError, match=f"ended with -{signal.SIGKILL:d}"):
+        in_child(lambda: replace_all(drafts, Fatal.now()))
+    assert len([*tmp_path.iterdir()]) == 4
+    kept = replace_all(drafts, datetime.now())
+    assert {*tmp_path.iterdir()} == {one, other, *kept}
 
 
 def test_either_all_files_are_replaced_or_none(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ class Drafting:
         self._console: dict[str, Any] = conninfo_to_dict(self._places[0].url)
         self._aliases = behind.aliases([conninfo_to_dict(place.url) for place in self._places])
         self._userlist = userlist or self._auth_file()
+        if self._userlist.resolve() == ini.resolve():
+            raise ConfigurationError(f"{ini} can't be the userlist too: say by --userlist which file that is")
         self._notes: list[str] = []
 
     def drafts(self, spec: PoolSpec, fields: Collection[str]) -> Drafts:

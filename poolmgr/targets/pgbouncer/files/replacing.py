@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import shutil
 import stat
@@ -14,6 +15,9 @@ from datetime import datetime
 from pathlib import Path
 
 from poolmgr.exceptions import ConfigurationError
+
+#: How the names end of what is written and not in its place yet.
+_UNDER_WAY = ".poolmgr-new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ def replace_all(drafts: Sequence[Draft], now: datetime) -> list[Path]:
     with _alone(drafts), ExitStack() as stack:
         ready = []
         for each in drafts:
+            _clear_up(each)
             with _told(each.path):
                 ready.append((each, made := _beside(each)))
             stack.callback(_remove, made)
@@ -99,6 +104,13 @@ def _told(path: Path) -> Iterator[None]:
         raise ConfigurationError(f"nothing can be written into {_real(path).parent}: {error.strerror}") from None
 
 
+def _clear_up(draft: Draft) -> None:
+    """What somebody left who was killed in the middle, with secrets in it."""
+    path = _real(draft.path)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{_UNDER_WAY}"):
+        _remove(left)
+
+
 def _remove(path: Path) -> None:
     with suppress(OSError):
         path.unlink(missing_ok=True)
@@ -122,7 +134,7 @@ def _beside(draft: Draft) -> Path:
     path = _real(draft.path)
     status = next((each.stat() for each in (path, draft.like) if each is not None and each.exists()), None)
     owner = status or path.parent.stat()
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_UNDER_WAY, dir=path.parent)
     made = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
