@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event, Lock, Thread
@@ -50,7 +50,7 @@ class Agent:
         self._rows = DatabaseStore()
         self._orders = Orders(self.uid, self._store.wake)
         self._follower = Follower(self.uid, self._role, self._orders)
-        self._tender = Tender(self.uid, self._call)
+        self._tender = Tender(self.uid, self)
         self._leading = Leading(self.uid)
         self._store_error = ""
         self._store_lost = 0.0
@@ -192,12 +192,23 @@ class Agent:
             problems=tuple(filter(None, told)),
         )
 
-    def _call(self, uids: frozenset[str]) -> bool:
+    # What the tender has others told.
+
+    def call(self, uids: frozenset[str]) -> bool:
+        return self._say(lambda: self._store.call(uids) if uids else None)
+
+    def line_up(self) -> None:
+        self._say(lambda: self._store.line_up(self.uid))
+
+    def pass_turn(self) -> None:
+        self._say(lambda: self._store.pass_turn(self.uid))
+
+    def _say(self, words: Callable[[], None]) -> bool:
+        """Whether others can hear it."""
         if not self._store.pushes or self._store_error:
             return False
         try:
-            if uids:
-                self._store.call(uids)
+            words()
         except StoreDown:  # which the next beat says
             return False
         return True
@@ -214,6 +225,8 @@ class Agent:
                 return True
             if heard is Heard.CALL:
                 self._tender.called()
+            if heard is Heard.TURN:
+                self._tender.has_turn()
             if not self._tender.settled and registry.somebody_waits():
                 self._follower.due = min(self._follower.due, monotonic() + _GLANCE)
             if watching and self._tender.due():

@@ -446,7 +446,7 @@ def test_who_waits_for_a_slow_ledger_holds_no_connection_and_has_their_turn_in_t
     make_fleet: Callable[..., Fleet], server: EmbeddedPostgres, redis: str | None
 ) -> None:
     """As on a machine that is short of CPU, in the database that the budget is about."""
-    members = make_fleet(redis, ttl=LONG_TTL, shares_control=True).start(8)
+    members = make_fleet(redis, ttl=LONG_TTL, shares_control=True).start(PLACES + 3)
     at_lock = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'control' AND wait_event_type = 'Lock'"
     superuser = {"conninfo": server.url("postgres"), "autocommit": True}
     with psycopg.connect(server.url("control")) as slow, psycopg.connect(**superuser) as look:

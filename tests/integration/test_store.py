@@ -19,6 +19,7 @@ from poolmgr.control.store.redis import RedisStore
 from poolmgr.identity import process_uid
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolsite.demo.servers import EmbeddedRedis
+from tests.waiting import until
 
 from .control_fleet import wait_for
 
@@ -218,3 +219,26 @@ def test_call_reaches_those_who_are_named_and_nobody_else(redis_store: RedisStor
     redis_store.notify()
     assert other.wait(5) is Heard.NEWS
     other.close()
+
+
+def test_who_has_lined_up_first_hears_first_that_it_is_their_turn(  # P8
+    redis_store: RedisStore, redis_server: EmbeddedRedis
+) -> None:
+    for _ in range(3):  # until its subscriptions are confirmed
+        redis_store.wait(0.2)
+    for uid in ("first", process_uid(), "last", process_uid()):
+        redis_store.line_up(uid)
+    redis_store.pass_turn("somebody-else")
+    assert redis_store.wait(0.2) is Heard.NOTHING
+    redis_store.call([process_uid()])
+    redis_store.notify()
+    redis_store.pass_turn("somebody-else")
+    heard: set[Heard] = set()
+    until(lambda: heard.add(redis_store.wait(0.2)) or heard >= {Heard.NEWS, Heard.CALL, Heard.TURN}, "all to be heard")
+    while redis_store.wait(0.2):
+        pass
+    # Who has had their turn without being told is told no more.
+    redis_store.line_up(process_uid())
+    redis_store.pass_turn(process_uid())
+    redis_store.pass_turn("somebody-else")
+    assert redis_store.wait(0.2) is Heard.NOTHING

@@ -9,8 +9,9 @@ from django.db.models import BooleanField, Func, Q
 
 from poolmgr.control.access import control_alias
 
-#: Who is at the ledger, and who is ready to be there at once: were they fewer, the lock would be free while others wait.
-PLACES = 3
+#: Who is at the ledger, and who is ready to be there at once. Were they fewer, the lock would be free while others connect,
+#: which on a machine that is short of CPU takes longer than a claim.
+PLACES = 8
 #: Seconds until who found no place comes again: at first, at most, and for each process of a fleet for which that is more.
 _SOON, _LATE, _EACH = 0.2, 1.0, 0.01
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic, sleep
+from typing import Protocol
 
 from django.db.utils import Error as DatabaseError
 
@@ -32,18 +33,30 @@ _LONGEST, _AGAIN = 3.0, 0.5
 _PATIENCE = 1.0
 
 
+class Voice(Protocol):
+    """How the processes of a fleet wake each other, where they can."""
+
+    def call(self, uids: frozenset[str]) -> bool:
+        """Have them go to the ledger; whether anybody hears it."""
+
+    def line_up(self) -> None:
+        """Have somebody who leaves the ledger call ``has_turn()`` of this process's tender."""
+
+    def pass_turn(self) -> None:
+        """Tell who waits for a turn that this process leaves the ledger."""
+
+
 class Tender:
-    """Minds this process's budgets. Used by the agent's thread.
+    """Minds this process's budgets. Used by the agent's thread."""
 
-    ``call`` wakes other processes and returns whether it could.
-    """
-
-    def __init__(self, uid: str, call: Callable[[frozenset[str]], bool]) -> None:
+    def __init__(self, uid: str, voice: Voice) -> None:
         length = conf().PROCESS_TTL
-        self._budget = Budget(uid, _Visits(RowLedger(timedelta(seconds=length))), length, call, _Leased())
+        visits = _Visits(RowLedger(timedelta(seconds=length)), voice)
+        self._budget = Budget(uid, visits, length, voice.call, _Leased())
         self._settled = False
         self._ledger_is_there = True
         self._pauses = Pauses()
+        self._waits_for_turn = False
         self._not_before = 0.0
         self.problem = ""
 
@@ -78,6 +91,11 @@ class Tender:
         """Another process thinks that this one should claim."""
         self._budget.called()
 
+    def has_turn(self) -> None:
+        """There may be a place at the ledger for one who found none."""
+        if self._waits_for_turn:
+            self._not_before = 0.0
+
     def due(self) -> bool:
         """Whether there is work, which ``work()`` does."""
         if not self._settled or not self._ledger_is_there or monotonic() < self._not_before:
@@ -90,6 +108,7 @@ class Tender:
         No error gets out: what was in force stays in force until its lease is over.
         """
         before = self._budget.limits
+        self._waits_for_turn = False
         try:
             if self._budget.looks:
                 self._budget.look()
@@ -97,6 +116,7 @@ class Tender:
                 self._budget.claim()
         except LineFull as full:
             self._not_before = monotonic() + self._pauses.next(full.fleet)
+            self._waits_for_turn = True
         except Exception as error:
             self._not_before = monotonic() + _AGAIN
             sentence = f"Budgets: {sentence_of(error)}"
@@ -137,20 +157,30 @@ class _Visits:
     A connection that is borrowed for a claim is one that the pool can't give up, and looks like demand.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, voice: Voice) -> None:
+        self._ledger, self._voice = ledger, voice
 
     def claim(self, uid: str, serial: int, claims: Mapping[str, Claim], adopting: frozenset[str]) -> Answer:
-        with _visit():
+        with self._turn():
             return self._ledger.claim(uid, serial, claims, adopting)
 
     def renew(self, uid: str, serial: int) -> bool:
-        with _visit():
+        with self._turn():
             return self._ledger.renew(uid, serial)
 
     def lacking(self) -> dict[str, int]:
         with _visit():
             return self._ledger.lacking()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        try:
+            with _visit():
+                yield
+        except LineFull:
+            self._voice.line_up()
+            raise
+        self._voice.pass_turn()
 
 
 @contextmanager

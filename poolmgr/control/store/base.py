@@ -11,11 +11,13 @@ from poolmgr.metrics.snapshot import ProcessBeat
 
 
 class Heard(Enum):
-    """What ended a wait: nothing but the time, news of settings or commands, a call to go to the ledger of budgets."""
+    """What ended a wait: nothing but the time, news of settings or commands, a call to go to the ledger of budgets, or the
+    turn there of who found the line full."""
 
     NOTHING = 0
     NEWS = 1
     CALL = 2
+    TURN = 3
 
     def __bool__(self) -> bool:
         return self is not Heard.NOTHING
@@ -59,6 +61,12 @@ class FleetStore(Protocol):
 
     def call(self, uids: Collection[str]) -> None:
         """Have these processes go to the ledger of budgets."""
+
+    def line_up(self, uid: str) -> None:
+        """Have this process's ``wait`` hear of its turn, after those who have lined up before."""
+
+    def pass_turn(self, uid: str) -> None:
+        """This process has been at the ledger: whoever has waited for longest hears so."""
 
     def wait(self, seconds: float) -> Heard:
         """Sleep up to ``seconds``, until somebody called ``notify``, or might have, or ``call`` with this process."""

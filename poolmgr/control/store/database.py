@@ -96,6 +96,12 @@ class DatabaseStore:
     def call(self, uids: Collection[str]) -> None:
         """Nobody hears it: they look for themselves."""
 
+    def line_up(self, uid: str) -> None:
+        """Likewise."""
+
+    def pass_turn(self, uid: str) -> None:
+        """Likewise."""
+
     def wait(self, seconds: float) -> Heard:
         woken = self._woken.wait(seconds)
         self._woken.clear()

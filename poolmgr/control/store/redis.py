@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,7 +30,9 @@ _CONNECT, _ANSWER = 0.5, 1.0
 _AGAIN = 1.0
 
 #: What a process hears on its own channel when it should go to the ledger of budgets.
-_CALL = b"call"
+_CALL, _TURN = b"call", b"turn"
+#: Seconds for which a line is remembered in which nobody moves.
+_STANDS = 30
 
 
 class RedisStore:
@@ -47,6 +49,7 @@ class RedisStore:
         self._note_key = prefix + "note:"
         self._index = prefix + "processes"
         self._changed = prefix + "changed"
+        self._line = prefix + "line"
         if client is None:
             raise ConfigurationError(
                 f"POOLMGR['REDIS_URL'] is {HIDDEN}, but must be a URL that redis-py understands, with no "
@@ -59,7 +62,7 @@ class RedisStore:
         self._ear: Any = None
         self._deaf_until = 0.0
         self._woken = Event()
-        self._unsaid = Heard.NOTHING
+        self._unsaid: set[Heard] = set()
 
     def beat(self, beat: ProcessBeat) -> None:
         text = json.dumps(beat.to_dict(), separators=(",", ":"))
@@ -146,10 +149,24 @@ class RedisStore:
                 pipe.publish(self._channel_of(uid), _CALL)
             pipe.execute()
 
+    def line_up(self, uid: str) -> None:
+        with self._or_down():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.zadd(self._line, {uid: time()}, nx=True)
+            pipe.expire(self._line, _STANDS)
+            pipe.execute()
+
+    def pass_turn(self, uid: str) -> None:
+        with self._or_down():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.zrem(self._line, uid)
+            pipe.zpopmin(self._line)
+            for first, _since in pipe.execute()[1]:
+                self._client.publish(self._channel_of(first.decode(errors="replace")), _TURN)
+
     def wait(self, seconds: float) -> Heard:
-        heard, self._unsaid = self._unsaid, Heard.NOTHING
-        if heard:
-            return heard
+        if self._unsaid:
+            return self._unsaid.pop()
         deadline = monotonic() + seconds
         if self._listening():
             try:
@@ -159,8 +176,7 @@ class RedisStore:
             else:
                 if self._woken.is_set():
                     self._woken.clear()
-                    if heard is Heard.CALL:
-                        self._unsaid = heard
+                    self._unsaid |= {heard} - {Heard.NOTHING, Heard.NEWS}
                     return Heard.NEWS
                 return heard
         woken = self._woken.wait(max(0.0, deadline - monotonic()))
@@ -171,8 +187,7 @@ class RedisStore:
         """What has come; of several of a kind it is the first, since what is done upon it is an answer to all of them."""
         first = _kind_of(self._ear.get_message(timeout=seconds))
         while heard := _kind_of(self._ear.get_message(timeout=0.0)) if first else Heard.NOTHING:
-            if heard is not first:
-                self._unsaid = heard
+            self._unsaid |= {heard} - {first}
         return first
 
     def wake(self) -> None:
@@ -220,7 +235,7 @@ def _kind_of(message: Any) -> Heard:
     if message is None:
         return Heard.NOTHING
     # A confirmed subscription counts as news: what changed while nobody listened is not repeated.
-    return Heard.CALL if message["data"] == _CALL else Heard.NEWS
+    return {_CALL: Heard.CALL, _TURN: Heard.TURN}.get(message["data"], Heard.NEWS)
 
 
 def _client(url: str) -> Any:
