@@ -15,14 +15,14 @@ class Proxy:
     `freeze()` stops reading in both directions: to each end the other one is a host whose packets vanish. `refuse()`
     stops listening and keeps the port, so that nobody else answers there; `accept()` listens again. `reset()` breaks
     every connection with a TCP reset that has been sent when it returns. `delay` holds back the first bytes of each new
-    connection for so many seconds.
+    connection for so many seconds. `keeps_ends` has a client hear all that its server says but that it has hung up.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self.server = (host, port)
         self.delay = 0.0
         self.accepted = 0
-        self.frozen = False
+        self.frozen = self.keeps_ends = False
         self._lock = threading.Lock()
         self._links: set[_Link] = set()
         self._listener, self.port = _bound()
@@ -143,6 +143,9 @@ class _Link:
                 if data := end.recv(65536):
                     other[end].sendall(data)
                 elif end is server:
+                    while self.proxy.keeps_ends and client in speaking and not self.ended:
+                        if client in self._listen([client]) and not client.recv(65536):
+                            break  # it has hung up by itself
                     return
                 else:
                     # It listens still: a server that is at work hears of it later, and ends when it is done.

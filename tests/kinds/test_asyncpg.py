@@ -36,6 +36,7 @@ from poolsite.demo.ports import free_port
 from tests.disclosure import disclosures
 from tests.forking import in_child
 from tests.kinds.test_postgresql_asyncio import Cancelled
+from tests.proxy import Proxy
 from tests.waiting import until, when
 
 Make = Callable[..., AsyncpgPool]
@@ -865,6 +866,40 @@ def test_idle_connection_that_the_server_closed_is_never_handed_out(make: Make, 
             assert await pool.fetchval(PID) != first
 
     asyncio.run(main())
+
+
+BEGINNINGS = {
+    "fetch": lambda conn: conn.fetch("SELECT 1"),
+    "execute": lambda conn: conn.execute("SELECT 1"),
+    "transaction": lambda conn: conn.transaction().start(),
+    "prepare": lambda conn: conn.prepare("SELECT 1"),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", BEGINNINGS)
+def test_server_that_said_its_last_and_has_not_hung_up_costs_one_borrower_an_error(  # P7 P9
+    url: str, look: Look, way: str
+) -> None:
+    proxy = Proxy(urlsplit(url).port or 5432)
+    proxy.keeps_ends = True
+    settings = {"max_size": 1, "connection_timeout": 5.0}
+    pool = AsyncpgPool(Maker(of_url(url.replace(f":{proxy.server[1]}/", f":{proxy.port}/"), {})), pool=settings)
+
+    async def main() -> None:
+        first = await pool.fetchval(PID)
+        look(f"SELECT pg_terminate_backend({first})")
+        await when(lambda: first not in look(SESSIONS))
+        await asyncio.sleep(0.1)  # the loop reads of it
+        with suppress(asyncpg.ConnectionDoesNotExistError):
+            async with pool.acquire() as conn:
+                await BEGINNINGS[way](conn)
+        assert await pool.fetchval(PID) != first
+
+    try:
+        asyncio.run(main())
+    finally:
+        proxy.close()
 
 
 # -- hooks and vectors ------------------------------------------------------------------------------------------------

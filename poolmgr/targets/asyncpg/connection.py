@@ -17,12 +17,16 @@ from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.sockets import Ear, first_byte, hang_up, has_hung_up, say_good_bye
 from poolmgr.pools.stopping import AwaitedStop, Stop, break_off
+from poolmgr.targets.asyncpg.library import asyncpg
 from poolmgr.targets.asyncpg.noting import Noting
 
 #: Seconds that a borrower's own ``close()`` may take where they don't say.
 _PATIENCE = 5.0
 #: How the server begins to say that it ends a connection, and how it has.
 _ENDS = (b"E", b"")
+
+#: What asyncpg says of a conversation that can't go on.
+_FAILED = ("another operation (2) is in progress", 'the "failed" state')
 
 
 def _broken(timeout: int) -> bool:
@@ -63,6 +67,21 @@ class Tracked(Noting):
         with pool.lock:
             found = [slot.conn for slot in pool.living]
         return [each for each in found if not each.is_closed()]
+
+    def lost(self, error: Exception) -> None:
+        """Told of an error of the server's inside, or of asyncpg's own.
+
+        Raises ``ConnectionDoesNotExistError`` where the server has said that it ends the connection, and hasn't hung up yet:
+        asyncpg has read of it, and tells nobody but who asks for something.
+        """
+        told = str(error)
+        if "cache lookup failed for type" in told:
+            # What asyncpg keeps prepared is of a type that was dropped; of whatever else changes it asks again by itself.
+            self._drop_global_type_cache()
+            self._drop_global_statement_cache()
+        elif any(each in told for each in _FAILED):
+            self.terminate()
+            raise asyncpg.ConnectionDoesNotExistError("the server has ended the connection") from error
 
     # -- parting ------------------------------------------------------------------------------------------------------
 

@@ -51,10 +51,8 @@ class Lent(PoolConnectionProxy):  # type: ignore[misc]
             getattr(PoolConnectionProxy, name)(self)
 
     def _lost(self, error: Exception) -> None:
-        """What asyncpg keeps prepared may be of a type that was dropped, and made anew; of others it asks again by itself."""
-        if (con := self._con) is not None and "cache lookup failed for type" in str(error):
-            con._drop_global_type_cache()
-            con._drop_global_statement_cache()
+        if (con := self._con) is not None:
+            con.lost(error)
 
     def end(self) -> Tracked:
         """Be over, for whoever has it still."""

@@ -17,23 +17,18 @@ from asyncpg import cursor, prepared_stmt, transaction
 from poolmgr.targets.asyncpg.library import asyncpg
 
 
-def _ignore(self: Any, error: asyncpg.InternalServerError) -> None: ...
-
-
 def looking_when_it_begins(
-    theirs: Callable[..., Any],
-    look: Callable[[Any], object],
-    lost: Callable[[Any, asyncpg.InternalServerError], object] = _ignore,
+    theirs: Callable[..., Any], look: Callable[[Any], object], lost: Callable[[Any, Exception], object]
 ) -> Callable[..., Any]:
     """A method of asyncpg's that is awaited, which looks when it is called, as one that does so when it begins too.
 
-    ``look`` raises asyncpg's error for what is over. ``lost`` is told of errors that the server has no name for.
+    ``look`` raises asyncpg's error for what is over. ``lost`` is told of errors that nobody has a name for.
     """
 
     async def begin(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return await theirs(self, *args, **kwargs)
-        except asyncpg.InternalServerError as ex:
+        except (asyncpg.InternalServerError, asyncpg.InternalClientError) as ex:
             lost(self, ex)
             raise
 
@@ -47,11 +42,15 @@ def looking_when_it_begins(
     return call
 
 
+def _lost(self: Any, error: Exception) -> None:
+    self._connection.lost(error)
+
+
 def _looking(cls: type[Any]) -> type[Any]:
     for name in dir(cls):
         method = getattr(cls, name)
         if hasattr(method, "__wrapped__") and inspect.iscoroutinefunction(inspect.unwrap(method)):
-            setattr(cls, name, looking_when_it_begins(method, methodcaller("_check_conn_validity", name)))
+            setattr(cls, name, looking_when_it_begins(method, methodcaller("_check_conn_validity", name), _lost))
     return cls
 
 
