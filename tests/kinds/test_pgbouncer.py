@@ -182,6 +182,26 @@ def test_a_database_that_it_does_not_have_is_told(bouncer: Bouncer, manage: Call
     assert pool.problem == f"PgBouncer at {pool.address} has no database 'missing'"
 
 
+@pytest.mark.long
+def test_an_order_for_a_database_that_is_gone_says_so_and_a_pause_holds_when_it_is_back(
+    make_bouncer: Callable[..., Bouncer], manage: Callable[..., BouncerPool]
+) -> None:  # P9
+    bouncer = make_bouncer({"app": ""})
+    pool = manage(bouncer, DATABASES=["app", "other"])
+    until(lambda: pool.problem, "it to be missed")
+    gone = f"PgBouncer at {pool.address}: it has no database 'other'"
+    pool.pause("other")
+    assert pool.settle(5, "other") == gone
+    assert pool.cut_off("kill", "other") == gone
+    assert pool.recycle(5, "other").failed == gone
+    assert pool.recycle(5).failed == ""
+    bouncer.databases["other"] = ""
+    bouncer.write()
+    bouncer.console("RELOAD")
+    until(lambda: [row["paused"] for row in _ours(bouncer)] == [0, 1], "it to be paused when it is there")
+    until(lambda: pool.settle(5, "other") == "", "it to be seen")
+
+
 @pytest.mark.every_pgbouncer
 def test_clients_are_holders_and_who_waits_is_pending(bouncer: Bouncer, manage: Callable[..., BouncerPool]) -> None:
     pool = manage(bouncer, pool={"max_size": 1})

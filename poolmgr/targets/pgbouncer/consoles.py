@@ -56,7 +56,8 @@ def _place(url: str, where: str) -> Place | None:
     port = got.get("port") or "6432"
     database = str(got.get("dbname") or CONSOLE)
     whole = Secret(make_conninfo(url, dbname=database, port=port))
-    return Place(whole, scrub(f"{host}:{port}"), where, database)
+    shown_host = f"[{host}]" if ":" in str(host) and not str(host).startswith("/") else host
+    return Place(whole, scrub(f"{shown_host}:{port}"), where, database)
 
 
 def databases(each: Declared) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from poolmgr.pools.kinds import COMMANDS, Kind
 from poolmgr.pools.spec import POOL_MODES, PoolSpec, plainly
-from poolmgr.targets.pgbouncer.words import is_name
+from poolmgr.targets.pgbouncer.words import LONGEST_VALUE, is_name, is_told
 
 _URL = re.compile(r"postgres(ql)?://", re.IGNORECASE)
 #: What may be of one database alone, and the least that a number may be.
@@ -42,8 +42,11 @@ def _is_own(value: Any) -> bool:
     )
 
 
-def _not_whole(values: Mapping[str, Any]) -> dict[str, str]:
-    """What PgBouncer would cut: it counts in whole seconds."""
+def _limits(values: Mapping[str, Any]) -> dict[str, str]:
+    """What PgBouncer would cut, or its console not take: it counts in whole seconds."""
+    query = values["validation_query"]
+    if isinstance(query, str) and not is_told(query):
+        return {"validation_query": f"it is longer than the {LONGEST_VALUE} bytes that PgBouncer's console takes"}
     return {
         name: f"{plainly(value)} is not a whole number of seconds, and PgBouncer knows no others"
         for name in _SECONDS
@@ -116,5 +119,5 @@ PGBOUNCER = Kind(
         ),
         "OTHER_URLS": (_are_urls, "a list of the consoles of the other processes, each by an address of its own"),
     },
-    limits=_not_whole,
+    limits=_limits,
 )

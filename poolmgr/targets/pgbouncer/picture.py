@@ -68,6 +68,9 @@ class Picture:
     listed: bool = True  # whether anybody asked for the two before
     halted: str = ""  # what somebody did to all of it on a console: "paused" or "suspended"; unknown below version 1.19
 
+    def has(self, database: str) -> bool:
+        return any(each.there and each.name == database for each in self.databases)
+
     @property
     def paused(self) -> bool:
         """Whether all of them are, as far as they are there."""

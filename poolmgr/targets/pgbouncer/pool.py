@@ -155,7 +155,8 @@ class BouncerPool:
             if failed or self.retired or monotonic() - asked >= timeout:
                 return "; ".join(failed) or f"PgBouncer did not do so within {timeout:g} s"
             sleep(_LOOK)
-        return ""
+        gone = [each for each in self.instances if database and each.picture and not each.picture.has(database)]
+        return "; ".join(f"PgBouncer at {each.address}: it has no database {database!r}" for each in gone)
 
     def cut_off(self, command: str, database: str = "") -> str:
         failed = []

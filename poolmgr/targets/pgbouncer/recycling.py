@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from poolmgr.exceptions import ServerDown
 from poolmgr.targets.pgbouncer.console import LOGINS, PATIENCE, Console, let_log_in
 from poolmgr.targets.pgbouncer.words import named
 
@@ -13,7 +14,7 @@ class Recycling:
     """
 
     def __init__(self, url: str, target: str, databases: tuple[str, ...]) -> None:
-        self._console = Console(url, target)
+        self._console, self._target = Console(url, target), target
         self._databases = databases
         self._old: set[tuple[str, str, int]] = set()
 
@@ -21,6 +22,8 @@ class Recycling:
         """Have PgBouncer replace each as it comes back; how many there are."""
         with self._console.within(PATIENCE + LOGINS * len(self._databases)):
             present = {str(row["name"]) for row in self._console.rows("DATABASES")}
+            if not present.intersection(self._databases):
+                raise ServerDown(f"it has no database {', '.join(map(repr, self._databases))}", self._target)
             self._old = self._servers()
             for each in self._databases:
                 if each in present:

@@ -13,7 +13,8 @@ from poolmgr.pools.spec import PoolSpec
 _FOR_EVER = 30 * 86_400
 #: The check that PgBouncer has from version 1.25 on where it was told of none: a statement with nothing in it.
 _EMPTY = "<empty>"
-#: What the console takes without quotes; and the bytes that it takes at most, its quotes included.
+#: The bytes of a value that the console takes, its quotes included; of a name what it takes without quotes, and its bytes.
+LONGEST_VALUE = 255
 _BARE, _LONGEST = re.compile(r"[A-Za-z0-9_]+"), 63
 
 
@@ -104,5 +105,14 @@ def named(database: str) -> str:
 
 def statement(name: str, value: str) -> str:
     """The SET that the console takes: it knows no parameters."""
-    quoted = value.replace("'", "''")
-    return f"SET {name} = '{quoted}'"
+    return f"SET {name} = {_quoted(value)}"
+
+
+def is_told(value: str) -> bool:
+    """Whether the console takes so long a value."""
+    return len(_quoted(value).encode()) <= LONGEST_VALUE
+
+
+def _quoted(value: str) -> str:
+    doubled = value.replace("'", "''")
+    return f"'{doubled}'"
