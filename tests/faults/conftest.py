@@ -13,9 +13,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from poolmgr.control import agent
 from poolsite.demo.servers import EmbeddedPostgres
 from tests import servers as running
+from tests.agents import without_agent
 from tests.faults.borrowers import WAYS, Borrower
 from tests.pools import backends
 from tests.proxy import Proxy
@@ -68,7 +68,7 @@ def borrow(
 ) -> Iterator[Callable[..., Borrower]]:
     """borrow(max_size=2, …): a pool behind the proxy, borrowed from in each of the four ways."""
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
-    agent.stop()
+    without_agent()
     made: list[Borrower] = []
 
     def make(**values: Any) -> Borrower:

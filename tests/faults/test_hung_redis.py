@@ -17,7 +17,6 @@ from django.core.cache import caches
 from django.test import Client
 
 from poolmgr import tasks
-from poolmgr.control import agent
 from poolmgr.control.access import control_database
 from poolmgr.control.commanding import commands
 from poolmgr.control.editing.profiles import save_profile
@@ -30,6 +29,7 @@ from poolmgr.models import Command, PoolProfile, ProfileRevision, Sample
 from poolmgr.pools import registry
 from poolmgr.pools.lane import console_lane
 from poolsite.demo.servers import EmbeddedRedis
+from tests.agents import without_agent
 from tests.integration.console import beat, person, signed_in
 from tests.waiting import until
 
@@ -46,7 +46,7 @@ def redis(transactional_db: None, settings: Any, make_redis: Callable[[], Embedd
     server = make_redis()
     # The site's cache and broker are another Redis, which is well.
     settings.POOLMGR = {"REDIS_URL": server.url(), "NAMESPACE": f"t{uuid.uuid4().hex[:8]}", "AGENT": False}
-    agent.stop()
+    without_agent()
     yield server
     os.kill(server.pid, signal.SIGCONT)
     get_store().close()

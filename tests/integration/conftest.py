@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from poolmgr.control import agent
 from poolmgr.pools import registry
 from poolmgr.targets.postgresql.managed import ManagedPool
+from tests.agents import without_agent
 from tests.integration.backend import follow
 from tests.pools import managed_pool
 
@@ -35,7 +35,7 @@ def make_pool(pool_url: str) -> Iterator[Callable[..., ManagedPool]]:
 def small_pool(transactional_db: None, settings: Any) -> Iterator[Callable[..., ManagedPool]]:
     """small_pool(mode, max_size=1, …): the settings in force, and nothing checked out."""
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
-    agent.stop()
+    without_agent()
     connection.close()
 
     def make(mode: str, **values: Any) -> ManagedPool:

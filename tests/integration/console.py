@@ -14,12 +14,12 @@ from django.contrib.auth.models import Permission, User
 from django.db import connections
 from django.test import Client
 
-from poolmgr.control import agent
 from poolmgr.control.store import get_store
 from poolmgr.identity import host, process_uid
 from poolmgr.metrics.histogram import Distribution
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.targets.postgresql.managed import ManagedPool
+from tests.agents import without_agent
 
 PASSWORD = "a password for tests"
 
@@ -27,8 +27,7 @@ PASSWORD = "a password for tests"
 def own_fleet(settings: Any, redis: Any) -> None:
     """A fleet in which nobody is but whom the test lets report."""
     settings.POOLMGR = {"REDIS_URL": redis.url(), "NAMESPACE": f"t{uuid.uuid4().hex[:8]}", "AGENT": False}
-    # This process's own may have started while the database was made.
-    agent.stop()
+    without_agent()
 
 
 def person(name: str, *permissions: str, staff: bool = True, superuser: bool = False) -> User:

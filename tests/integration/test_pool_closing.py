@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from poolmgr.control import agent
 from poolmgr.exceptions import CheckoutError, PoolClosed
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import NOTHING, Allowance
@@ -18,6 +17,7 @@ from poolmgr.pools.desired import Desired
 from poolmgr.pools.spec import make_spec
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolmgr.targets.postgresql.work import in_worker
+from tests.agents import without_agent
 from tests.integration.backend import backend_pid
 from tests.pools import backends, give_back, hold, parameters, wait_in_thread
 from tests.waiting import until
@@ -84,8 +84,7 @@ def test_a_database_may_be_dropped_right_after_its_threads_have_ended(  # P4
 def open_pool(pool_url: str, settings: Any) -> Iterator[MakePool]:
     """The registry's pool of a target, of two connections at most, made anew where it was closed."""
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
-    agent.stop()
-    registry.lift_limits()
+    without_agent()
 
     def get(**settings: Any) -> ManagedPool:
         spec = make_spec({"min_size": 0, "max_size": 2, **settings})

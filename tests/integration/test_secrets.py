@@ -36,6 +36,7 @@ from poolmgr.pools.spec import make_spec
 from poolmgr.targets.postgresql.errors import PoolClosed, PoolExhausted, PoolPaused, TooManyWaiting
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+from tests.agents import without_agent
 from tests.disclosure import disclosed_by_logs, disclosures
 from tests.integration.console import person, signed_in
 from tests.pools import wait_in_thread
@@ -51,7 +52,7 @@ FAILURES = (DatabaseError, psycopg.Error, PoolmgrError, ImproperlyConfigured, Ar
 @pytest.fixture(autouse=True)
 def _no_agent(settings: Any, django_db_blocker: Any) -> Iterator[None]:
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
-    agent.stop()
+    without_agent()
     with django_db_blocker.unblock():
         yield
 

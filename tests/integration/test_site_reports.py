@@ -8,7 +8,6 @@ from django.db import connection
 from django.test import Client
 
 import poolmgr
-from poolmgr.control import agent
 from poolmgr.pools import registry
 from poolsite import environment as env
 from poolsite.docsearch import loading
@@ -18,6 +17,7 @@ from poolsite.reports.chart import bars
 from poolsite.reports.engine import TARGET
 from poolsite.reports.figures import KINDS, Package, report
 from poolsite.reports.tasks import count_words
+from tests.agents import without_agent
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PACKAGES = frozenset({"tempfile", "json", "queue"})
@@ -37,7 +37,7 @@ def url(postgres, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def declared(settings, url):
-    agent.stop()
+    without_agent()
     declare(settings, url)
 
 

@@ -18,10 +18,10 @@ from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from poolmgr import exceptions
-from poolmgr.control import agent
 from poolmgr.pools import registry
 from poolmgr.targets.sqlalchemy import engine as engine_of
 from poolmgr.targets.sqlalchemy.lent import LentPool
+from tests.agents import without_agent
 from tests.forking import in_child
 from tests.integration.backend import query
 from tests.integration.lent import Base, Thing, insertion, names
@@ -308,7 +308,7 @@ def test_one_engine_for_each_alias_and_a_sentence_where_there_is_no_pool(setting
 def two_phased(make_postgres: Any, django_db_blocker: Any, settings: Any) -> Iterator[Any]:
     """An engine on the pool of an alias whose server has room for prepared transactions."""
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
-    agent.stop()
+    without_agent()
     url = urlsplit(str(make_postgres(max_prepared_transactions=5).create_database("twophase")))
     connections.settings["twophase"] = {
         **connections.settings["default"],

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from poolmgr.control import agent
 from poolmgr.pools import registry
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests import pools, servers
+from tests.agents import without_agent
 from tests.kinds.async_subjects import AsyncAlchemy, Asyncpg, AsyncPostgres, AsyncRedis
 from tests.kinds.broker_subject import Broker
 from tests.kinds.halves import Tasks, Threads
@@ -131,7 +131,7 @@ def _cluster() -> Iterator[Cluster]:
 def no_agent(settings: Any) -> Iterator[None]:
     """Settings of profiles come by the test's own hand."""
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
-    agent.stop()
+    without_agent()
     yield
     registry.set_desired({})
 

@@ -22,7 +22,6 @@ from django.core.checks import run_checks
 import poolmgr
 import poolmgr.aio
 from poolmgr import exceptions
-from poolmgr.control import agent
 from poolmgr.control.reporting.probe import Probe
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
@@ -33,6 +32,7 @@ from poolmgr.targets.asyncpg.kind import ASYNCPG
 from poolmgr.targets.asyncpg.making import Maker
 from poolmgr.targets.asyncpg.pool import AsyncpgPool
 from poolsite.demo.ports import free_port
+from tests.agents import without_agent
 from tests.disclosure import disclosures
 from tests.forking import in_child
 from tests.kinds.test_postgresql_asyncio import Cancelled
@@ -1025,7 +1025,7 @@ def test_vectors_of_an_extension_that_was_made_anew_are_learned(without: tuple[s
 
 @pytest.fixture
 def declare(settings: Any, url: str) -> Iterator[Callable[..., str]]:
-    agent.stop()
+    without_agent()
 
     def one(**target: Any) -> str:
         target = {"KIND": "asyncpg", "POOL": {"max_size": 3}, **target}

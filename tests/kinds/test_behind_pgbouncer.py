@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from poolmgr.control import agent
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.targets.asyncpg.arguments import of_url
 from poolmgr.targets.asyncpg.making import Maker
 from poolmgr.targets.asyncpg.pool import AsyncpgPool
 from poolmgr.targets.sqlalchemy.engines import create_engine
+from tests.agents import without_agent
 from tests.bouncer import Bouncer
 
 #: Of so many numbers of 32 bits some are surely more than a process can have, and some less than nothing.
@@ -30,7 +30,7 @@ def bouncer(make_bouncer: Callable[..., Bouncer]) -> Bouncer:
 @pytest.fixture(autouse=True)
 def no_agent(settings: Any) -> None:
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
-    agent.stop()
+    without_agent()
 
 
 def believed(pool: PoolSnapshot) -> PoolSnapshot:

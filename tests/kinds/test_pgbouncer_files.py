@@ -16,7 +16,6 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from psycopg import sql
 
-from poolmgr.control import agent
 from poolmgr.control.editing import profiles
 from poolmgr.models import PoolProfile
 from poolmgr.targets.known import manager
@@ -26,6 +25,7 @@ from poolmgr.targets.pgbouncer.kind import PGBOUNCER
 from poolmgr.targets.pgbouncer.pool import BouncerPool
 from poolsite.demo import account
 from poolsite.demo.servers import EmbeddedPostgres
+from tests.agents import without_agent
 from tests.bouncer import ADMIN, ONLOOKER, PASSWORD, Bouncer
 from tests.tls import Authority, TlsFront
 from tests.waiting import until
@@ -45,7 +45,7 @@ def bouncer(make_bouncer: MADE) -> Bouncer:
 def declare(settings: Any) -> Callable[..., None]:
     def declare(bouncer: Bouncer, **more: Any) -> None:
         given = {"KIND": "pgbouncer", "URL": bouncer.console_url(), "DATABASES": ["app"], **more}
-        agent.stop()  # this process's own may have started while the database was made
+        without_agent()
         settings.POOLMGR = {"AGENT": False, "HEARTBEAT_INTERVAL": 0.2, "TARGETS": {TARGET: given}}
 
     return declare

@@ -13,7 +13,6 @@ import psycopg
 import pytest
 from django.conf import settings as django_settings
 
-from poolmgr.control import agent
 from poolmgr.control.commanding import commands
 from poolmgr.control.editing import profiles
 from poolmgr.control.reporting.fleet import read_fleet
@@ -21,6 +20,7 @@ from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import Acknowledgement, Lease, PoolProfile
 from poolmgr.targets.pgbouncer.kind import PGBOUNCER
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+from tests.agents import without_agent
 from tests.bouncer import Bouncer
 from tests.integration.control_fleet import TestFleet, wait_for
 
@@ -50,7 +50,7 @@ def fleet(
     if request.param == "redis":
         poolmgr["REDIS_URL"] = redis_server.url()
     settings.POOLMGR = {**poolmgr, "AGENT": False}
-    agent.stop()  # this process's own may have started while the database was made
+    without_agent()
     made = TestFleet(postgres, poolmgr)
     made.start(2, TEST_THREADS="1")
     yield made
@@ -160,7 +160,7 @@ def test_while_redis_is_away_rows_say_who_leads(
     declared = {"KIND": "pgbouncer", "URL": bouncer.console_url(), "DATABASES": ["app"]}
     poolmgr = {**_intervals(), "REDIS_URL": server.url(), "TARGETS": {TARGET: declared}}
     settings.POOLMGR = {**poolmgr, "AGENT": False}
-    agent.stop()  # this process's own may have started while the database was made
+    without_agent()
     fleet = TestFleet(postgres, poolmgr)
     try:
         fleet.start(2, TEST_THREADS="1")

@@ -26,7 +26,6 @@ from psycopg import sql
 import poolmgr
 import poolmgr.aio
 from poolmgr import checks, tasks
-from poolmgr.control import agent
 from poolmgr.control.reporting.health import check_target
 from poolmgr.control.reporting.report import as_dict, make_report
 from poolmgr.control.store import get_store
@@ -36,6 +35,7 @@ from poolmgr.pools import registry
 from poolmgr.pools.lane import console_lane
 from poolmgr.targets.known import address_of
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+from tests.agents import without_agent
 from tests.disclosure import disclosed_by_logs, disclosures
 from tests.integration.console import beat, person, signed_in
 from tests.kinds.async_subjects import Loop
@@ -104,7 +104,7 @@ def accounts(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis) -> Iterato
 )
 def place(request: pytest.FixtureRequest, accounts: tuple[str, str], settings: Any) -> Iterator[Place]:
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
-    agent.stop()
+    without_agent()
     of_redis, of_postgresql = accounts
     loop = Loop() if request.param.endswith(("asyncio", "asyncpg")) else None
     if request.param in CACHES:

@@ -20,7 +20,6 @@ from sqlalchemy.orm import Session
 
 import poolmgr
 from poolmgr import exceptions
-from poolmgr.control import agent
 from poolmgr.control.reporting.probe import Probe
 from poolmgr.pools import registry
 from poolmgr.pools.desired import Desired
@@ -32,6 +31,7 @@ from poolmgr.targets.sqlalchemy.errors import ERRORS
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
 from poolmgr.targets.sqlalchemy.pool import ManagedQueuePool
 from tests import pools
+from tests.agents import without_agent
 from tests.forking import in_child
 from tests.waiting import until
 
@@ -50,7 +50,7 @@ def url(postgres: Any) -> str:
 def no_agent(settings: Any) -> None:
     """Which the first pool of the registry would start, with no database to read profiles from."""
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
-    agent.stop()
+    without_agent()
 
 
 @pytest.fixture

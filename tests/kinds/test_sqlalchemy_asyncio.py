@@ -22,7 +22,6 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 import poolmgr.aio
 from poolmgr import exceptions
-from poolmgr.control import agent
 from poolmgr.control.reporting.probe import Probe
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools import registry
@@ -31,6 +30,7 @@ from poolmgr.pools.lane import console_lane
 from poolmgr.targets.sqlalchemy import create_async_engine, create_engine, manage
 from poolmgr.targets.sqlalchemy.asyncio.pool import AsyncManagedQueuePool
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
+from tests.agents import without_agent
 from tests.disclosure import disclosures
 from tests.forking import in_child
 from tests.sampling import first_always
@@ -561,7 +561,7 @@ def test_connection_that_was_dropped_keeps_its_place_until_it_is_gone(
 
 @pytest.fixture
 def declared(settings: Any, url: str) -> Iterator[str]:
-    agent.stop()
+    without_agent()
     target = {"KIND": "sqlalchemy", "URL": url, "POOL": {"max_size": 3}}
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False, "TARGETS": {"reports": target}}
     yield "reports"
@@ -596,7 +596,7 @@ def test_declared_target_s_asyncio_engine_is_handed_out_and_follows_its_profile(
 def test_loops_and_threads_of_one_target_are_one_pool_to_the_registry(
     settings: Any, url: str, backends: Backends
 ) -> None:  # P6
-    agent.stop()
+    without_agent()
     target = {"KIND": "sqlalchemy", "URL": url, "POOL": {"max_size": 2, "connection_timeout": 0.5}}
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False, "TARGETS": {"reports": target}}
 

@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 
-from poolmgr.control import agent
 from poolmgr.control.reporting.probe import Probe
 from poolmgr.targets.sqlalchemy.products import version_of
+from tests.agents import without_agent
 
 
 @pytest.fixture
 def declare(settings: Any) -> Any:
-    agent.stop()
+    without_agent()
 
     def one(kind: str, url: str) -> str:
         declared = {"shown": {"KIND": kind, "URL": url, "POOL": {}}}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from poolmgr.control import agent
 from poolmgr.pools import registry
+from tests.agents import without_agent
 from tests.bouncer import Bouncer
 from tests.modes.behind import ALIAS, Behind
 from tests.pools import database
@@ -29,7 +29,7 @@ def bouncer(make_bouncer: Callable[..., Bouncer]) -> Bouncer:
 def lead(bouncer: Bouncer, django_db_blocker: Any, settings: Any) -> Lead:
     """lead(ours, theirs, OPTION=…, pool={…}): an alias on a pool of ours in the one mode, that leads to theirs."""
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
-    agent.stop()
+    without_agent()
     direct = bouncer.behind.geturl()
 
     @contextmanager

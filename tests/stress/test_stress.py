@@ -18,12 +18,12 @@ import psycopg
 import pytest
 from django.db import connections
 
-from poolmgr.control import agent
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.spec import make_spec
 from poolmgr.targets.postgresql.managed import ManagedPool
+from tests.agents import without_agent
 from tests.faults.borrowers import database
 from tests.pools import backends
 from tests.stress.actions import ALIAS, World, judge, serve
@@ -46,7 +46,7 @@ def wanted(mode: str = "transaction", **values: Any) -> Desired:
 @pytest.fixture
 def pool(postgres: Any, settings: Any, django_db_blocker: Any) -> Iterator[ManagedPool]:
     settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
-    agent.stop()
+    without_agent()
     url = postgres.create_database("stress")
     with psycopg.connect(url, autocommit=True) as console:
         console.execute("DROP TABLE IF EXISTS stress; CREATE TABLE stress (token text)")
