@@ -298,3 +298,29 @@ def test_claims_and_renewals_that_wait_for_their_turn_hold_no_connections(db: No
         until(lambda: sessions() <= others + PLACES, "who was sent away to have gone", 10)
     assert (found.count("served"), found.count("sent away")) == (PLACES, 12 - PLACES)
     assert ask(ledger, "m13", 1) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_claims_where_the_server_s_transactions_are_stricter_than_usual(level: str) -> None:  # P6 P8
+    """There a statement that has waited for a row that somebody else has changed is refused."""
+    open_ledger()
+    ledger = RowLedger(timedelta(seconds=TTL))
+    at_lock = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    def come(number: int) -> int:
+        with as_a_process_of_its_own():
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET default_transaction_isolation = '{level}'")
+            serial = ledger.claim(f"m{number}", 0, {"work": Claim(0, 0, 1, 1, 8)}).serial
+            assert ledger.renew(f"m{number}", serial)
+            return serial
+
+    with ThreadPoolExecutor(4) as threads:
+        with transaction.atomic(), connection.cursor() as cursor:
+            Ledger.objects.update(turn=F("turn") + 1)
+            came = [threads.submit(come, number) for number in range(4)]
+            until(lambda: cursor.execute(at_lock) or cursor.fetchone() == (4,), "all to stand at the lock", 10)
+        assert [each.result(20) for each in came] == [1] * 4
+    with as_a_process_of_its_own(), connection.cursor() as cursor:
+        cursor.execute("RESET default_transaction_isolation")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -20,7 +20,9 @@ from poolmgr.control.sharing.line import LineFull, has_place
 from poolmgr.control.sharing.share import Claim, Lease
 from poolmgr.models import Ledger as LedgerRow
 
+T = TypeVar("T")
 _THE_ROW = 1
+_SERIALIZATION_FAILURE = "40001"
 #: Seconds for which a process that stops in the middle of a claim keeps the others from theirs; they wait for longer.
 _STANDSTILL = 1.0
 #: SQL: what a process is told is on the server's disk first, though the site's commits wait for nothing. After a crash its
@@ -71,6 +73,7 @@ class RowLedger:
         self._length = length
         self._clock = clock
         self._tells_timeline: bool | None = None
+        self._sets_level = False
 
     def claim(
         self, uid: str, serial: int, claims: Mapping[str, Claim], adopting: Collection[str] = frozenset()
@@ -80,6 +83,9 @@ class RowLedger:
         ``serial`` is that of the last answer while the lease lasts, and else 0. ``adopting`` are the targets whose pools
         ran without a limit until now: others may do so still, so that nobody is given more for the length of a lease.
         """
+        return self._again_where_refused(lambda: self._claim(uid, serial, claims, adopting))
+
+    def _claim(self, uid: str, serial: int, claims: Mapping[str, Claim], adopting: Collection[str]) -> Answer:
         with self._locked() as book:
             mine = book.leases.pop(uid, None)
             book.check(mine, serial)
@@ -100,8 +106,11 @@ class RowLedger:
 
     def renew(self, uid: str, serial: int) -> bool:
         """Let a lease last longer; False where the ledger no longer has it as the process knows it."""
+        return self._again_where_refused(lambda: self._renew(uid, serial))
+
+    def _renew(self, uid: str, serial: int) -> bool:
         turn = _next_turn()
-        with transaction.atomic(using=control_alias(), durable=True):
+        with self._transaction():
             if not _lock(turn):
                 return False
             now = self._clock() if self._clock else Now()
@@ -116,7 +125,7 @@ class RowLedger:
     def _locked(self) -> Iterator[Book]:
         timeline, turn = self._timeline(), _next_turn()
         try:
-            with transaction.atomic(using=control_alias(), durable=True):
+            with self._transaction():
                 there = _lock(turn)
                 if not there:
                     _ledgers().bulk_create([LedgerRow(pk=_THE_ROW)], ignore_conflicts=True)
@@ -131,6 +140,29 @@ class RowLedger:
         except DatabaseError:
             self._tells_timeline = None
             raise
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        alias = control_alias()
+        with transaction.atomic(using=alias, durable=True):
+            if self._sets_level:
+                with connections[alias].cursor() as cursor:
+                    cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            yield
+
+    def _again_where_refused(self, act: Callable[[], T]) -> T:
+        """The site may have a stricter isolation, by which who has waited for a row that was changed is refused.
+
+        Only a refusal tells, and then it is known: to ask, or to set it always, would take a round trip each time.
+        """
+        sets_level = self._sets_level
+        try:
+            return act()
+        except DatabaseError as error:
+            if sets_level or getattr(error.__cause__, "sqlstate", None) != _SERIALIZATION_FAILURE:
+                raise
+            self._sets_level = True
+            return act()
 
     def _timeline(self) -> Func | Value:
         """An expression for the server's timeline, empty where it doesn't tell."""
