@@ -78,6 +78,16 @@ def backends(url: str, database: str | None = None) -> set[int]:
         return {row[0] for row in rows}
 
 
+def active(url: str) -> int:
+    """How many sessions in a database run something, but for the look."""
+    with psycopg.connect(url, autocommit=True, application_name=ONLOOKER) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
+            " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        ).fetchone()
+        return row[0] if row else 0
+
+
 def emptied(url: str) -> str:
     """The URL of a database, once no session of another test is left in it.
 

@@ -1,6 +1,7 @@
 """`pinned()`, `released()` and `unpooled()` of a task's connection."""
 
 import asyncio
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import SynchronousOnlyOperation
+from django.db import OperationalError, connections
 from django.db.backends.signals import connection_created
 from django_async_backend.db import async_connections
 from django_async_backend.db.transaction import async_atomic
@@ -113,6 +115,7 @@ def listening() -> Iterator[list[Any]]:
     def hear(connection: Any, **kwargs: Any) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = '77s'")
+        with connections[connection.alias].cursor() as cursor:  # as those of Django's own do
             cursor.execute("SELECT pg_backend_pid()")
             heard.append(cursor.fetchone()[0])
 
@@ -155,6 +158,36 @@ def test_unpooled_is_a_connection_of_one_s_own_made_as_every_other(  # P1 P4
     with listening() as heard:
         asyncio.run(visit(heard))
     until(lambda: is_free(managed), "all to be back")
+
+
+@pytest.mark.long
+def test_connection_of_one_s_own_that_is_closed_under_a_task_leaves_the_loop_its_socket(  # P4
+    declare: Declare, postgres: EmbeddedPostgres
+) -> None:
+    """A loop that goes on watching a number hears, or breaks, whatever has it next."""
+    url = str(postgres.create_database("async_django"))
+    declare({"max_size": 1})
+
+    async def visit() -> None:
+        async with poolmgr.unpooled(ALIAS):
+            await run("SELECT 1")
+            fileno = async_connections[ALIAS].connection.fileno()
+            was = os.fstat(fileno).st_ino
+
+            async def close() -> None:
+                """As the package does at the end of a request, in a task of its own."""
+                await asyncio.to_thread(until, lambda: pools.active(url) == 1, "it to run")
+                await async_connections[ALIAS].close()
+                assert os.fstat(fileno).st_ino == was
+
+            closing = asyncio.ensure_future(close())
+            with pytest.raises(OperationalError):
+                await run("SELECT pg_sleep(60)")
+            await closing
+            await when(lambda: not pools.backends(url), "the end of its session")
+            assert await one("SELECT 1") == 1
+
+    asyncio.run(visit())
 
 
 async def use_all() -> None:
