@@ -1,4 +1,4 @@
-"""Puts requests to the consoles on the console lane."""
+"""Has holders called by their requests, and puts requests to the consoles on the console lane."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from django.apps import apps
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, resolve
 
+from poolmgr import requestnames
 from poolmgr.pools.lane import console_lane
 
 #: URL namespaces whose pages must answer when every pool is exhausted or paused. A site may give its admin and its
@@ -40,14 +41,14 @@ class ConsoleLaneMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self.is_async:
             return self._respond(request)
-        match = console_match(request)
+        match = _begin(request)
         with nullcontext() if match is None else console_lane():
             response: HttpResponseBase = self._answer_first(request, match) or self.get_response(request)
             self._settle(request, response)
         return response
 
     async def _respond(self, request: HttpRequest) -> HttpResponseBase:
-        match = console_match(request)
+        match = _begin(request)
         with nullcontext() if match is None else console_lane():
             first = match and await sync_to_async(self._answer_first, thread_sensitive=False)(request, match)
             response: HttpResponseBase = first or await self.get_response(request)
@@ -66,10 +67,25 @@ class ConsoleLaneMiddleware:
             self._entry.settle(request, response)
 
 
+def _begin(request: HttpRequest) -> ResolverMatch | None:
+    """Tell for whom connections are held from now on; where the request leads if that is a console, else None."""
+    match = _match(request)
+    requestnames.begin(request, match)
+    return match if _is_console(match) else None
+
+
 def console_match(request: HttpRequest) -> ResolverMatch | None:
     """Where a request to the admin or to the dashboard leads; None for all others."""
+    match = _match(request)
+    return match if _is_console(match) else None
+
+
+def _match(request: HttpRequest) -> ResolverMatch | None:
     try:
-        match = resolve(request.path_info, getattr(request, "urlconf", None))
+        return resolve(request.path_info, getattr(request, "urlconf", None))
     except Resolver404:
         return None
-    return None if CONSOLES.isdisjoint((*match.app_names, *match.namespaces)) else match
+
+
+def _is_console(match: ResolverMatch | None) -> bool:
+    return match is not None and not CONSOLES.isdisjoint((*match.app_names, *match.namespaces))

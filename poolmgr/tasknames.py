@@ -6,20 +6,19 @@ from typing import Any
 
 from celery.signals import task_postrun, task_prerun
 
-from poolmgr.pools.owners import begin_work, end_work
+from poolmgr.pools.labels import Label, current_label, set_label
 
-
-def _words(sender: Any, task_id: str) -> str:
-    # As Celery's log has it.
-    return f"{sender.name}[{task_id}]"
+#: By task's id, for whom its thread worked before: one task may call another as a function.
+_before: dict[str, Label | None] = {}
 
 
 def _begin(sender: Any, task_id: str, **kwargs: Any) -> None:
-    begin_work(_words(sender, task_id))
+    _before[task_id] = current_label()
+    set_label(Label("task", sender.name, task_id))
 
 
 def _end(sender: Any, task_id: str, **kwargs: Any) -> None:
-    end_work(_words(sender, task_id))
+    set_label(_before.pop(task_id, None))
 
 
 task_prerun.connect(_begin, weak=False, dispatch_uid="poolmgr.tasknames")

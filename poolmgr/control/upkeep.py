@@ -13,8 +13,9 @@ from poolmgr.control.access import control_alias, control_transaction, try_lock
 from poolmgr.control.desired import check_intervals, read_profiles, validation_queries
 from poolmgr.control.events import record
 from poolmgr.control.reporting.beats import read_settled
-from poolmgr.control.reporting.fleet import TargetView, read_fleet
+from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.control.reporting.health import check_target, is_due, store_check
+from poolmgr.control.reporting.views import TargetView
 from poolmgr.control.store import get_store, live_uids
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.models import Command, Event, HealthCheck, Sample

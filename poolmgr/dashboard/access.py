@@ -24,6 +24,9 @@ CHANGE = "poolmgr.change_poolprofile"
 #: What cuts clients off takes both.
 CUT_OFF = "poolmgr.cut_off_clients"
 
+#: What is said to a server may tell of a site's users, even without the values in it.
+READ_STATEMENTS = "poolmgr.read_statements"
+
 #: Seconds for which a page waits for the databases, altogether.
 _PATIENCE = 5.0
 
@@ -36,6 +39,10 @@ def may_act(request: HttpRequest) -> bool:
 
 def may_cut_off(request: HttpRequest) -> bool:
     return may_act(request) and request.user.has_perm(CUT_OFF)
+
+
+def may_read_statements(request: HttpRequest) -> bool:
+    return request.user.has_perm(READ_STATEMENTS)
 
 
 def may_read(request: HttpRequest, model: str) -> bool:

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
-from poolmgr.control.reporting.fleet import Fleet, TargetView
-from poolmgr.dashboard.present import DASH, Figure, duration, number, share, timed
+from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.reporting.views import TargetView
+from poolmgr.dashboard.bars import Bar, Segment, bars, legend
+from poolmgr.dashboard.present import DASH, Figure, ago, duration, number, timed
 from poolmgr.dashboard.rows import ProcessRow, process_rows
 from poolmgr.dashboard.server import ServerLine, server_line
 from poolmgr.dashboard.wanted import Source, Wanted
+from poolmgr.metrics.health import STATES
 from poolmgr.metrics.histogram import Distribution
-from poolmgr.metrics.snapshot import Part, PoolSnapshot
+from poolmgr.metrics.snapshot import Holder, Part, PoolSnapshot, ProcessBeat
 from poolmgr.models import Command
 from poolmgr.pools.kinds import Kind
 from poolmgr.targets.known import kind_named, known_targets
@@ -32,17 +35,6 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """A stretch of the utilisation bar; ``x`` and ``width`` are percentages for SVG."""
-
-    kind: str
-    label: str
-    count: str
-    x: str
-    width: str
-
-
-@dataclass(frozen=True, slots=True)
 class Times:
     """The quantiles of one kind of time."""
 
@@ -55,10 +47,18 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class HolderLine:
-    """Who holds a connection; ``end`` is what the server calls its end of it, such as “server process 4711”."""
+    """Who holds a connection, and for which view, task or command.
+
+    ``end`` is what the server calls its end of it, such as “server process 4711”.
+    """
 
     process: str
+    label: str
+    request: str
     thread: str
+    state: str
+    loiters: bool  # in a transaction, and asks nothing: others may wait for its locks
+    statement: str
     seconds: Figure
     end: str
     pinned: str
@@ -87,10 +87,8 @@ class Card:
     resumable: bool
     parts: tuple[str, ...]
     tiles: tuple[Tile, ...]
-    segments: tuple[Segment, ...]
-    bar_text: str
-    pending: int
-    waiting: str
+    bars: tuple[Bar, ...]
+    legend: tuple[Segment, ...]
     times: tuple[Times, ...]
     means: tuple[tuple[str, Figure], ...]
     oldest: Figure
@@ -110,15 +108,24 @@ class Card:
     rows: tuple[ProcessRow, ...]
 
 
+#: What a holder is at, as the page has it.
+_STATES = {
+    "running": gettext_lazy("runs a statement"),
+    "in transaction": gettext_lazy("idle in transaction"),
+    "failed transaction": gettext_lazy("idle in a failed transaction"),
+    "idle": gettext_lazy("asks nothing"),
+}
 #: More holders than anybody reads; the oldest come first.
 _HOLDERS = 10
 
 
-def cards(fleet: Fleet, wanted: Wanted) -> tuple[Card, ...]:
-    return tuple(_card(view, fleet, wanted) for view in fleet.targets)
+def cards(fleet: Fleet, wanted: Wanted, statements: bool) -> tuple[Card, ...]:
+    """The worst first; of equals those that somebody uses, by name. Without ``statements`` those are left out."""
+    found = [_card(view, fleet, wanted, statements) for view in fleet.targets]
+    return tuple(sorted(found, key=lambda card: (not card.rows, -STATES.index(card.state), card.target)))
 
 
-def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
+def _card(view: TargetView, fleet: Fleet, wanted: Wanted, statements: bool) -> Card:
     rows = process_rows(view.target, fleet, wanted)
     on_current, applied_of = view.applied
     pools = [pool for beat in fleet.processes for pool in beat.pools if pool.target == view.target]
@@ -139,15 +146,13 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted) -> Card:
         all_paused=0 < len(pools) == stopped,
         resumable=stopped > 0 or any(part.paused for part in parts),
         parts=_parts(parts, stopped > 0),
-        tiles=_tiles(view, kind),
-        segments=_segments(view),
-        bar_text=_bar_text(view),
-        pending=view.pending,
-        waiting=number(view.pending),
+        tiles=_tiles(view, kind, fleet.at),
+        bars=(shown := bars(view.roles)),
+        legend=legend(shown),
         times=() if kind.elsewhere else (_times(_("Wait time"), view.wait), _times(_("Use time"), view.use)),
         means=_means(view) if kind.elsewhere else (),
         oldest=timed(view.oldest_checkout) if view.used else Figure(DASH, _("nothing is checked out")),
-        holders=_holders(view, fleet, kind),
+        holders=_holders(view, fleet, kind, statements),
         pins=tuple((reason, number(count)) for reason, count in sorted(view.pins.items(), key=lambda pin: -pin[1])),
         server=server_line(view, wanted.known),
         modes=", ".join(sorted({pool.pool_mode for pool in pools})) if "pool_mode" in kind.honours else "",
@@ -213,8 +218,7 @@ def _paused(stopped: int, pools: int) -> str:
     return _("paused") if stopped == pools else _("%(n)s of %(all)s paused") % {"n": stopped, "all": pools}
 
 
-def _tiles(view: TargetView, kind: Kind) -> tuple[Tile, ...]:
-    full = view.used >= view.capacity > 0
+def _tiles(view: TargetView, kind: Kind, now: float) -> tuple[Tile, ...]:
     if kind.elsewhere:
         mean = duration(view.means.get("wait"))
         told = [
@@ -222,65 +226,46 @@ def _tiles(view: TargetView, kind: Kind) -> tuple[Tile, ...]:
             Tile(_("Transactions"), number(view.checkouts), _("last minute"), _("that ended, of all clients")),
         ]
     else:
-        told = [_wait(view), _timeouts(view)]
-    return (
-        Tile(
-            _("In use"),
-            number(view.used),
-            _("of %(n)s") % {"n": number(view.capacity)},
-            _("checked out, of the most that all processes together may open now"),
-            "warning" if full else "",
-        ),
-        Tile(
-            _("Waiting"),
-            number(view.pending),
-            "",
-            _("requests that wait for a connection now"),
-            "warning" if view.pending else "",
-        ),
-        *told,
-    )
+        told = [_wait(view), _timeouts(view, now)]
+    return (_used(view), _waiting(view), *told)
+
+
+def _used(view: TargetView) -> Tile:
+    """Of the role that has the least room: what others may open serves none of its requests."""
+    worst = view.roles[0] if view.roles else None
+    used, capacity = (worst.used, worst.capacity) if worst else (view.used, view.capacity)
+    of = _("of %(n)s") % {"n": number(capacity)}
+    title = _("checked out, of the most that the processes together may open now")
+    if worst and len(view.roles) > 1:
+        of = _("of %(n)s, %(role)s") % {"n": number(capacity), "role": worst.role}
+        sums = {"used": number(view.used), "all": number(view.capacity)}
+        title += _("; %(used)s of %(all)s in all roles") % sums
+    return Tile(_("In use"), number(used), of, title, "warning" if worst and worst.full else "")
+
+
+def _waiting(view: TargetView) -> Tile:
+    longest = _("the longest for %(time)s") % {"time": duration(view.oldest_wait)} if view.oldest_wait else ""
+    title = _("requests that wait for a connection now")
+    return Tile(_("Waiting"), number(view.pending), longest, title, "warning" if view.pending else "")
 
 
 def _wait(view: TargetView) -> Tile:
     p95 = view.wait.quantile(0.95)
-    return Tile(_("Wait p95"), duration(p95), "", _("95 of 100 checkouts of the last minute waited less"))
+    title = _("95 of 100 requests of the last minute waited less, those that waited in vain included")
+    return Tile(_("Wait p95"), duration(p95), "", title)
 
 
-def _timeouts(view: TargetView) -> Tile:
+def _timeouts(view: TargetView, now: float) -> Tile:
+    when = _("last minute")
+    if view.timeouts and view.last_timeout_at:
+        when = _("the last %(ago)s") % {"ago": ago(now - view.last_timeout_at)}
     return Tile(
         _("Timeouts"),
         number(view.timeouts),
-        _("last minute"),
-        _("checkouts that got no connection in time"),
+        when,
+        _("requests of the last minute that got no connection in time"),
         "critical" if view.timeouts else "",
     )
-
-
-def _bar_text(view: TargetView) -> str:
-    return _("%(used)s in use, %(idle)s idle, %(headroom)s free to open, %(pending)s waiting") % {
-        "used": view.used,
-        "idle": view.idle,
-        "pending": view.pending,
-        "headroom": max(0, view.capacity - view.used - view.idle - view.opening),
-    }
-
-
-def _segments(view: TargetView) -> tuple[Segment, ...]:
-    # While a pool shrinks, more may be open than the capacity allows: the bar then spans what is open.
-    whole = max(view.capacity, view.used + view.idle + view.opening)
-    parts = [
-        ("used", _("in use"), view.used),
-        ("idle", _("idle"), view.idle),
-        ("opening", _("opening"), view.opening),
-        ("headroom", _("free to open"), whole - view.used - view.idle - view.opening),
-    ]
-    segments, x = [], 0
-    for kind, label, count in parts:
-        if count or kind != "opening":
-            segments.append(Segment(kind, label, number(count), share(x, whole), share(count, whole)))
-        x += count
-    return tuple(segments)
 
 
 def _times(label: str, spread: Distribution) -> Times:
@@ -298,7 +283,7 @@ def _means(view: TargetView) -> tuple[tuple[str, Figure], ...]:
     )
 
 
-def _holders(view: TargetView, fleet: Fleet, kind: Kind) -> tuple[HolderLine, ...]:
+def _holders(view: TargetView, fleet: Fleet, kind: Kind, statements: bool) -> tuple[HolderLine, ...]:
     # What some drivers were told behind a pooler is no process, or a stranger's.
     ends = not (view.last_health and view.last_health.behind_pooler)
     found = [
@@ -312,10 +297,20 @@ def _holders(view: TargetView, fleet: Fleet, kind: Kind) -> tuple[HolderLine, ..
     return tuple(
         HolderLine(
             process=f"{beat.host}:{beat.pid}",
+            label=_label(each, beat),
+            request=each.request,
             thread=each.thread,
+            state=str(_STATES.get(each.state, "")),
+            loiters=each.state in ("in transaction", "failed transaction"),
+            statement=each.statement if statements else "",
             seconds=timed(each.seconds),
             end=f"{kind.end} {each.backend_pid}" if each.backend_pid and ends else "",
             pinned=each.pinned,
         )
         for each, beat in found[:_HOLDERS]
     )
+
+
+def _label(holder: Holder, beat: ProcessBeat) -> str:
+    """What it is held for; of a command's process, the command."""
+    return holder.label or (beat.name if beat.role == "command" else "")

@@ -52,6 +52,8 @@ def headline(fleet: Fleet, cards: tuple[Card, ...], outage: Outage | None = None
         return Headline("unknown", _only_from_reports(len(fleet.processes)))
     if worst.state == "ok" and fleet.unread:
         return Headline("warning", fleet.unread_error)
+    if worst.state == "ok" and fleet.troubles:
+        return Headline("warning", str(fleet.troubles[0]))
     if worst.state == "ok":
         return Headline("ok", _all_well(len(fleet.processes), tuple(ranked)))
     others = tuple((card.state, card.target, card.sentence) for card in ranked[1:] if card.state != "ok")
@@ -106,6 +108,9 @@ def notes(
     if fleet.unread:
         what = _("Run the same version of poolmgr in every process; the report of one that is gone expires by itself.")
         found.append(Note("warning", _("Not every process can be read"), f"{fleet.unread_error} {what}"))
+    for trouble in fleet.troubles:
+        title = ngettext("A process has trouble", "%(n)s processes have trouble", len(trouble.processes))
+        found.append(Note("warning", title % {"n": number(len(trouble.processes))}, str(trouble)))
     if stale := [card.target for card in cards if card.rows and card.known and card.server.old]:
         found.append(
             Note(

@@ -10,8 +10,9 @@ from django.utils.translation import ngettext
 from poolmgr.conf import conf
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.dashboard.present import DASH, Figure, ago, duration, number, timed
+from poolmgr.dashboard.slots import Row, row
 from poolmgr.dashboard.wanted import Wanted, settings_label
-from poolmgr.metrics.health import verdict_of
+from poolmgr.metrics.health import STATES, verdict_of
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.targets.known import kind_named
 
@@ -27,6 +28,8 @@ class ProcessRow:
     state: str
     sentence: str
     paused: bool
+    slots: Row
+    full: bool
     used: str
     idle: str
     pending: str
@@ -41,16 +44,23 @@ class ProcessRow:
     beat: str
     late: bool  # silent for longer than a live process is: its figures are of then, and not of now
     up: str
-    problems: tuple[str, ...]
+    problem: str
 
 
 def process_rows(target: str, fleet: Fleet, wanted: Wanted) -> tuple[ProcessRow, ...]:
-    return tuple(
-        _row(beat, pool, fleet, wanted.settings(target, beat.role))
+    """The worst first, and of equals who has the longest queue and the least room."""
+    found = [
+        (pool, _row(beat, pool, fleet, wanted.settings(target, beat.role)))
         for beat in fleet.processes
         for pool in beat.pools
         if pool.target == target
-    )
+    ]
+    found.sort(key=lambda pair: (-STATES.index(pair[1].state), *_ease(pair[0]), pair[1].role, pair[1].place))
+    return tuple(row for _, row in found)
+
+
+def _ease(pool: PoolSnapshot) -> tuple[int, float]:
+    return -pool.pending, -pool.used / (pool.limit or pool.max_size or 1)
 
 
 def silent_after(store: str) -> float:
@@ -60,19 +70,22 @@ def silent_after(store: str) -> float:
 
 
 def _row(beat: ProcessBeat, pool: PoolSnapshot, fleet: Fleet, expected: tuple[str, int] | None) -> ProcessRow:
-    verdict = verdict_of(pool)
+    place = f"{beat.host}:{beat.pid}"
+    verdict = verdict_of(beat.role, place, pool, fleet.at)
     age = max(0.0, fleet.at - beat.at)
     late = age > silent_after(fleet.store)
     return ProcessRow(
         uid=beat.uid,
         role=beat.role,
         name=beat.name,
-        place=f"{beat.host}:{beat.pid}",
+        place=place,
         state="unknown" if late else verdict.state,
         sentence=_("Silent for %(age)s; then: %(said)s") % {"age": duration(age), "said": verdict.sentence}
         if late
         else verdict.sentence,
         paused=pool.status == "paused",
+        slots=row(pool),
+        full=pool.used >= (pool.limit or pool.max_size) > 0,
         used=number(pool.used),
         idle=number(pool.idle),
         pending=number(pool.pending),
@@ -87,7 +100,7 @@ def _row(beat: ProcessBeat, pool: PoolSnapshot, fleet: Fleet, expected: tuple[st
         beat=ago(age),
         late=late,
         up=duration(fleet.at - beat.started),
-        problems=(*beat.problems, *((pool.problem,) if pool.problem else ())),
+        problem=pool.problem,
     )
 
 

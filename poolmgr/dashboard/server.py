@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from poolmgr.control.reporting.fleet import TargetView
+from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.present import DASH, Figure, ago, number, share, timed
 from poolmgr.metrics.health import Checked
 

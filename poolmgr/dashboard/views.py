@@ -11,14 +11,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from poolmgr.control.reporting.fleet import TargetView
-from poolmgr.dashboard.access import VIEW, may_act, may_cut_off, may_read, staff_only
+from poolmgr.control.reporting.views import TargetView
+from poolmgr.dashboard.access import VIEW, may_act, may_cut_off, may_read, may_read_statements, staff_only
 from poolmgr.dashboard.cards import cards
 from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.headline import headline, notes
 from poolmgr.dashboard.picture import read_now, take_picture
 from poolmgr.lookon.admission import looks_on
-from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 
 #: Seconds between two refreshes that a reader may choose from; the script remembers the choice.
 INTERVALS = (2, 5, 10, 20)
@@ -43,7 +43,7 @@ def fleet(request: HttpRequest) -> HttpResponse:
     seen, outage = read_now()
     return JsonResponse(
         {
-            "processes": [_process(beat, may_read(request, "command")) for beat in seen.processes],
+            "processes": [_process(beat, request) for beat in seen.processes],
             "targets": [_target(view) for view in seen.targets],
             "store": seen.store,
             "store_error": seen.store_error,
@@ -59,7 +59,7 @@ def fleet(request: HttpRequest) -> HttpResponse:
 def _figures(request: HttpRequest) -> dict[str, Any]:
     picture = take_picture(may_read(request, "command"), may_read(request, "event"))
     seen = picture.fleet
-    shown = cards(seen, picture.wanted)
+    shown = cards(seen, picture.wanted, may_read_statements(request))
     return {
         "headline": headline(seen, shown, picture.outage),
         "notes": notes(seen, shown, picture.outage, checked=not looks_on(request)),
@@ -76,8 +76,17 @@ def _figures(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _process(beat: ProcessBeat, with_commands: bool) -> dict[str, Any]:
-    return (beat if with_commands else replace(beat, acks=())).to_dict()
+def _process(beat: ProcessBeat, request: HttpRequest) -> dict[str, Any]:
+    """What the reader may see of it."""
+    if not may_read(request, "command"):
+        beat = replace(beat, acks=())
+    if not may_read_statements(request):
+        beat = replace(beat, pools=tuple(map(_without_statements, beat.pools)))
+    return beat.to_dict()
+
+
+def _without_statements(pool: PoolSnapshot) -> PoolSnapshot:
+    return replace(pool, holders=tuple(replace(each, statement="") for each in pool.holders))
 
 
 def _target(view: TargetView) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext as _
 
 from poolmgr.conf import ROLES
-from poolmgr.control.commanding import commands
 from poolmgr.control.desired import follow, label, read_profiles
+from poolmgr.control.holding import holds
 from poolmgr.models import PoolProfile
 from poolmgr.targets.known import led_targets
 
@@ -28,8 +28,9 @@ class Wanted:
     def __init__(self, known: bool = True) -> None:
         self.known = known
         self._rows = read_profiles() if known else ()
+        held = holds() if known and led_targets() else {}
         #: Targets and their databases, "" for all, of which a kill holds.
-        self.killed = commands.killed() if known and led_targets() else frozenset()
+        self.killed = frozenset(place for place, hold in held.items() if hold.is_kill)
         self._by_role = {role: follow(self._rows, role) for role in ROLES}
 
     def settings(self, target: str, role: str) -> tuple[str, int] | None:

@@ -27,6 +27,7 @@ _GAUGES: tuple[tuple[str, str, Callable[[PoolSnapshot], float]], ...] = (
     ("idle_max", "The most idle connections allowed.", lambda pool: pool.limit),
     ("max", "The most connections that the pool may hold now.", lambda pool: pool.limit),
     ("pending_requests", "Requests that wait for a connection.", lambda pool: pool.pending),
+    ("oldest_wait_seconds", "How long the first of those who wait has waited.", lambda pool: pool.oldest_wait),
     ("closing", "Connections given up and not yet gone from the server.", lambda pool: pool.closing),
 )
 _COUNTERS: tuple[tuple[str, str, Callable[[PoolSnapshot], float]], ...] = (
@@ -41,7 +42,11 @@ _COUNTERS: tuple[tuple[str, str, Callable[[PoolSnapshot], float]], ...] = (
     ("reclaimed_total", "Connections whose thread ended or outlived its request.", lambda pool: pool.reclaimed),
 )
 _HISTOGRAMS: tuple[tuple[str, str, Callable[[PoolSnapshot], Distribution]], ...] = (
-    ("wait_time_seconds", "From asking for a connection to getting it.", lambda pool: pool.wait_time),
+    (
+        "wait_time_seconds",
+        "From asking for a connection to getting it, or to the timeout.",
+        lambda pool: pool.wait_time,
+    ),
     ("use_time_seconds", "From getting a connection to returning it.", lambda pool: pool.use_time),
     ("create_time_seconds", "From the start of a connect to its end.", lambda pool: pool.create_time),
 )

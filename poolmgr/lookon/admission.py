@@ -74,7 +74,7 @@ def grant(request: HttpRequest) -> None:
     user, now = request.user, int(time())
     if (until := _end_of(request.session, now)) > now:
         views = (f"poolmgr.view_{model._meta.model_name}" for model in apps.get_app_config("poolmgr").get_models())
-        sees = tuple(name for name in views if user.has_perm(name))
+        sees = tuple(name for name in (*views, "poolmgr.read_statements") if user.has_perm(name))
         setattr(request, _GIVEN, Pass(str(user.pk), user.get_username(), sees, "", now, until))
 
 

@@ -26,6 +26,16 @@ class Holder:
     seconds: float
     backend_pid: int
     pinned: str = ""
+    label: str = ""  # the view, task or command that it is held for
+    request: str = ""  # the id of that request, where it has one that its user may know
+    state: str = ""  # running, in transaction, failed transaction, idle; "" where nobody can tell
+    statement: str = ""  # the last one, without the values in it
+
+    @property
+    def who(self) -> str:
+        """As ``pools.owners.who()`` has it."""
+        label = f"{self.label}[{self.request}]" if self.request else self.label
+        return f"{label} in {self.thread}" if label else self.thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +51,9 @@ class Part:
 class PoolSnapshot:
     """One pool of one process.
 
-    Gauges (``idle`` to ``oldest_checkout``) are of the moment. Counters (``checkouts`` to ``leaks``) and the three
-    distributions are cumulative since the pool was made; ``recent_*`` cover about the last minute.
+    Gauges (``idle`` to ``oldest_wait``) are of the moment. Counters (``checkouts`` to ``leaks``) and the three
+    distributions are cumulative since the pool was made; ``recent_*`` cover about the last minute. A wait in vain is in the
+    wait times at its full length, and in ``timeouts``; ``checkouts`` are those that got a connection.
     """
 
     target: str
@@ -65,6 +76,8 @@ class PoolSnapshot:
     opening: int = 0
     closing: int = 0  # given up, and not yet gone from the server
     oldest_checkout: float = 0.0
+    slots: str = ""  # the used ones, a letter each (metrics/slots.py)
+    oldest_wait: float = 0.0  # of a request that waits for a connection now, the longest, in seconds
     holders: tuple[Holder, ...] = ()
     parts: tuple[Part, ...] = ()
     backend_pids: tuple[int, ...] = ()
@@ -88,6 +101,9 @@ class PoolSnapshot:
     recent_wait_time: Distribution = Distribution()
     recent_use_time: Distribution = Distribution()
     recent_timeouts: int = 0
+    last_timeout_at: float = 0.0  # seconds since the epoch; 0 where none was
+    paused_at: float = 0.0  # since when it is paused; 0 while it is not
+    timeouts_paused: int = 0  # since then
     recent_refused: int = 0
     recent_checkouts: int = 0
     recent_means: dict[str, float] = field(default_factory=dict)  # "wait", "use": seconds, where no quantiles are told

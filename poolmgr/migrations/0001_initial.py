@@ -135,6 +135,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name': 'pool profile',
+                'permissions': [('read_statements', 'Can read the statements of who holds connections')],
                 'ordering': ['target', 'role'],
                 'constraints': [models.UniqueConstraint(fields=('target', 'role'), name='poolmgr_one_profile_per_target_and_role', violation_error_message='There is already a profile for this target and role; edit that one.')],
             },

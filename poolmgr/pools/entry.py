@@ -6,6 +6,7 @@ from math import inf
 from typing import Any
 from weakref import ref
 
+from poolmgr.pools.labels import Label
 from poolmgr.pools.sockets import watch
 
 
@@ -15,7 +16,8 @@ class Entry:
     ``pid`` is the id of the server's end, ``epoch`` goes up when a checkout ends. ``gave`` has those who gave it back, or had
     it when another did, but weakly: they come and go, and a later one may have an earlier one's id. ``guest_of`` is the
     request, with its attribute ``over``, for which a thread that is not the request's own has taken the connection; it
-    belongs to the owner's thread. ``has_news(0)`` tells without waiting whether the server has sent something or hung up.
+    belongs to the owner's thread. ``label`` is what the present or the last owner works for. ``has_news(0)`` tells without
+    waiting whether the server has sent something or hung up.
     """
 
     __slots__ = (
@@ -27,6 +29,7 @@ class Entry:
         "guest_of",
         "has_news",
         "idle_since",
+        "label",
         "leak_reported",
         "owner",
         "pid",
@@ -44,6 +47,7 @@ class Entry:
         self.epoch = 0
         self.gave: set[ref[Any]] = set()
         self.guest_of: Any = None
+        self.label: Label | None = None
         self.leak_reported = -1
         self.asked_at = 0.0
 

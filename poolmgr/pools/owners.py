@@ -12,10 +12,11 @@ from collections.abc import Callable
 from operator import attrgetter
 from types import CodeType
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 from poolmgr.pools.entry import Entry
 from poolmgr.pools.forks import current_frames
+from poolmgr.pools.labels import Label
 
 
 class _Here(threading.local):
@@ -56,21 +57,6 @@ class Sharers:
     def dead(self) -> bool:
         wrapper = self._wrapper()
         return wrapper is None or wrapper.connection is not self._held()
-
-
-#: By owner, what it is at as it has said, the newest last.
-_at_work: WeakKeyDictionary[Any, tuple[str, ...]] = WeakKeyDictionary()
-
-
-def begin_work(what: str) -> None:
-    """Have the present thread or greenlet be called by what it is at, until ``end_work()``."""
-    owner = owner_function()()
-    _at_work[owner] = (*_at_work.get(owner, ()), what)
-
-
-def end_work(what: str) -> None:
-    owner = owner_function()()
-    _at_work[owner] = tuple(each for each in _at_work.get(owner, ()) if each != what)
 
 
 def owner_function() -> Callable[[], Any]:
@@ -145,16 +131,12 @@ def name_of(owner: Any) -> str:
     except Exception:  # an owner's own code
         name = ""
     name = name or f"{type(owner).__name__} {id(owner):x}"
-    if works := _work_of(owner):
-        name = f"{works[-1]} in {name}"
     return name[:200].encode(errors="replace").decode()
 
 
-def _work_of(owner: Any) -> tuple[str, ...]:
-    try:
-        return _at_work.get(owner, ())
-    except TypeError:  # an owner that can't be referred to weakly
-        return ()
+def who(owner: Any, label: Label | None) -> str:
+    """The same, with what the owner works for."""
+    return name_of(owner) if label is None else f"{label} in {name_of(owner)}"
 
 
 def _name_of_task(task: asyncio.Task[Any]) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
+from poolmgr.metrics import slots
 from poolmgr.metrics.history import Totals
 from poolmgr.metrics.snapshot import Holder
 from poolmgr.pools.desired import Desired
+from poolmgr.pools.labels import Label
 from poolmgr.pools.owners import name_of
-
-About = TypeVar("About")
 
 #: As many holders as a snapshot tells, those who hold for the longest.
 HOLDERS = 5
@@ -21,18 +21,40 @@ def status(retired: bool, paused: bool) -> str:
     return "closed" if retired else "paused" if paused else "open"
 
 
-def checked_out(
-    held: Iterable[tuple[Any, float, int, About]], now: float, told: Callable[[About], str]
-) -> dict[str, Any]:
-    """Who holds connections, by the names of a snapshot's fields.
+class Held(NamedTuple):
+    """A checkout: since when by the monotonic clock, the server's number for its end, and what the kind knows of it.
 
-    ``held`` has of each its owner, since when it is out, the server's number for it, and what ``told()`` says why it stays.
+    ``state`` is as a snapshot's holder has it.
     """
-    first = sorted(held, key=lambda each: each[1])[:HOLDERS]
+
+    owner: Any
+    label: Label | None
+    since: float
+    pid: int
+    about: Any = None
+    state: str = ""
+
+
+def nothing(about: Any) -> dict[str, str]:
+    """Of a kind that knows nothing more of a checkout."""
+    return {}
+
+
+def checked_out(held: Iterable[Held], now: float, told: Callable[[Any], dict[str, str]] = nothing) -> dict[str, Any]:
+    """Who holds connections, by the names of a snapshot's fields; ``told()`` puts ``about`` into those of a holder."""
+    held = sorted(held, key=lambda each: each.since)
+    first = held[:HOLDERS]
     return {
-        "oldest_checkout": now - first[0][1] if first else 0.0,
-        "holders": tuple(Holder(name_of(owner), now - since, pid, told(about)) for owner, since, pid, about in first),
+        "oldest_checkout": now - first[0].since if first else 0.0,
+        "slots": slots.encoded((now - each.since, each.state) for each in held),
+        "holders": tuple(_holder(each, now, told(each.about)) for each in first),
     }
+
+
+def _holder(held: Held, now: float, told: dict[str, str]) -> Holder:
+    label = held.label
+    named = {} if label is None else {"label": label.name, "request": label.request}
+    return Holder(name_of(held.owner), now - held.since, held.pid, state=held.state, **named, **told)
 
 
 def failure(sentence: str, seconds_ago: float) -> dict[str, Any]:
@@ -57,11 +79,11 @@ def settings(desired: Desired) -> dict[str, Any]:
 def recent(now: Totals, before: Totals) -> dict[str, Any]:
     """What came since the totals of about a minute ago, by the names of a snapshot's fields."""
     (wait, use, timeouts, refused), (old_wait, old_use, old_timeouts, old_refused) = now, before
-    waited = wait - old_wait
+    waited, missed = wait - old_wait, max(0, timeouts - old_timeouts)
     return {
         "recent_wait_time": waited,
         "recent_use_time": use - old_use,
-        "recent_timeouts": max(0, timeouts - old_timeouts),
+        "recent_timeouts": missed,
         "recent_refused": max(0, refused - old_refused),
-        "recent_checkouts": waited.count,
+        "recent_checkouts": max(0, waited.count - missed),
     }

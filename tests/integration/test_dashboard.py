@@ -203,10 +203,30 @@ def test_it_says_what_the_pool_does_and_which_settings_it_follows(viewer: User) 
     page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
     assert "1 of 2" in page
     assert "should follow profile" in page
-    assert '<span class="pm-big">3</span> <span class="pm-of">of 14</span>' in page
+    # Of the role with the least room, since the others' serves none of its requests.
+    assert '<span class="pm-big">3</span> <span class="pm-of">of 7, web</span>' in page
+    assert "; 3 of 14 in all roles" in page
     assert "<strong>1,031</strong> of 2,000 connections used, <strong>22</strong> ours" in page
     assert "4.2 ms" in page
     assert '<strong title="12.300000 seconds">12 s</strong>' in page
+
+
+def test_full_web_processes_are_told_first_whatever_room_the_workers_have(viewer: User) -> None:
+    pool = replace(own_pool().snapshot(), target="busy", max_size=3, limit=3, opening=0, connection_timeout=30.0)
+    full = replace(pool, used=3, idle=0, pending=4, oldest_wait=20.0)
+    beat(replace(pool, target="away", used=0, idle=1))
+    beat(replace(pool, used=0, idle=1), uid="worker-1", role="worker", pid=5001)
+    beat(full, uid="web-1", pid=4711)
+    beat(replace(full, pending=5), uid="web-2", pid=4712)
+    page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
+    said = "9 requests wait, the longest for 20 s of 30 s; both web processes are full (3 of 3 each)."
+    assert f'<p class="pm-headline">busy: {said}</p>' in page
+    assert '<span class="pm-big">6</span> <span class="pm-of">of 6, web</span>' in page
+    assert '<span class="pm-bar-of">6 of 6</span> <span class="pm-waiters">2 of 2 full</span>' in page
+    assert 'aria-label="worker: 0 in use, 1 idle, 2 free to open, 0 waiting"' in page
+    # The worst target, and in it the process with the longest queue.
+    assert page.index('data-key="target busy"') < page.index('data-key="target away"')
+    assert page.index('data-key="web-2"') < page.index('data-key="web-1"') < page.index('data-key="worker-1"')
 
 
 def test_a_server_that_counts_nothing_still_tells_its_version_and_its_times(viewer: User) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 from django.db import connections
 
+from poolmgr.control.reporting.health import our_pids
 from poolmgr.control.reporting.probe import Probe
+from poolmgr.control.store import get_store
 from poolsite.demo.servers import EmbeddedPostgres
+from tests.integration.console import beat, own_fleet, own_pool
 from tests.pools import backends
 from tests.waiting import until
 
@@ -46,3 +50,18 @@ def test_probe_whose_server_turns_silent_ends_its_thread_and_its_session(  # P8 
     until(lambda: not probing(), "the probe's thread to end", 5)
     # But for the one that has the lock.
     until(lambda: len(backends(postgres.superuser_url(), "probed")) == 1, "its session to end", 5)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_another_alias_of_the_same_server_is_no_stranger(settings: Any, redis_server: Any) -> None:
+    own_fleet(settings, redis_server)
+    with connections["default"].cursor():
+        pool = own_pool().snapshot()
+        assert pool.backend_pids
+        beat(
+            replace(pool, target="reports", backend_pids=(7001, 7002)),
+            replace(pool, target="far", address="far:5432/x", backend_pids=(9001,)),
+            uid="other-1",
+        )
+        ours = our_pids("default", get_store().processes())
+    assert ours == {*pool.backend_pids, 7001, 7002}

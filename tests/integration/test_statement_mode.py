@@ -23,7 +23,8 @@ from poolmgr.control.commanding import commands
 from poolmgr.control.editing.profiles import save_profile
 from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.exceptions import ModeError
-from poolmgr.metrics.health import verdict_of
+from poolmgr.metrics.health import Verdict, verdict_of
+from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.models import Acknowledgement, HealthCheck, PoolProfile, Sample
 from poolmgr.pools import registry
 from poolmgr.pools.lane import console_lane
@@ -36,6 +37,10 @@ from .console import PASSWORD, beat, own_fleet, person, signed_in
 from .control_fleet import TestFleet, wait_for
 
 REFUSED = "its pool_mode is statement"
+
+
+def said_of(pool: PoolSnapshot) -> Verdict:
+    return verdict_of("web", "host:1", pool, pool.at)
 
 
 @pytest.fixture
@@ -190,8 +195,8 @@ def test_refused_transactions_are_counted_and_said(statement: ManagedPool) -> No
     seen = statement.snapshot()
     assert seen.refused == before + 3
     said = f"{seen.recent_refused} transactions were refused in the last minute"
-    assert verdict_of(seen).state == "critical"
-    assert verdict_of(seen).sentence.startswith(said)
+    assert said_of(seen).state == "critical"
+    assert said_of(seen).sentence.startswith(said)
     beat()
     client = sign_in()
     page = client.get("/pools/").content.decode()
@@ -209,11 +214,11 @@ def test_refused_transactions_are_counted_and_said(statement: ManagedPool) -> No
 
 def test_what_was_refused_is_over_with_the_mode(statement: ManagedPool, small_pool: Callable[..., ManagedPool]) -> None:
     assert is_refused()
-    assert verdict_of(statement.snapshot()).state == "critical"
+    assert said_of(statement.snapshot()).state == "critical"
     connection.close()
     pool = small_pool("transaction", max_size=4)
     transact()
-    assert "refused" not in verdict_of(pool.snapshot()).sentence
+    assert "refused" not in said_of(pool.snapshot()).sentence
 
 
 def test_the_form_says_what_it_would_do_to_this_site(statement: ManagedPool, settings: Any) -> None:

@@ -13,6 +13,7 @@ import sqlalchemy
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi as asyncpg_s
 from sqlalchemy.util import greenlet_spawn
 
+from poolmgr.pools.labels import Label, current_label, set_label
 from poolmgr.targets.asyncpg.arguments import of_url
 from poolmgr.targets.asyncpg.finding import address_of
 from poolmgr.targets.asyncpg.kind import ASYNCPG
@@ -61,13 +62,13 @@ class Worker:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._work: asyncio.Queue[tuple[Make, Future[Any]] | None] = asyncio.Queue()
+        self._work: asyncio.Queue[tuple[Make, Future[Any], Label | None] | None] = asyncio.Queue()
         name = threading.current_thread().name
         asyncio.run_coroutine_threadsafe(_begin(self._work, name), loop).result(20)
 
     def do(self, make: Make) -> Any:
         done: Future[Any] = Future()
-        self._loop.call_soon_threadsafe(self._work.put_nowait, (make, done))
+        self._loop.call_soon_threadsafe(self._work.put_nowait, (make, done, current_label()))
         return done.result(60)
 
     def __del__(self) -> None:
@@ -85,7 +86,8 @@ _tasks: set[Any] = set()
 
 async def _work_off(work: "asyncio.Queue[Any]") -> None:
     while (given := await work.get()) is not None:
-        make, done = given
+        make, done, label = given
+        set_label(label)
         try:
             result = await make()
         except BaseException as ex:

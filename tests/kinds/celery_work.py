@@ -46,7 +46,7 @@ def make_app(broker: str, queue: str, **conf: Any) -> Celery:
         connection = pool.get_connection()
         try:
             time.sleep(seconds)
-            return [each.thread for each in pool.managed.snapshot().holders]
+            return [each.who for each in pool.managed.snapshot().holders]
         finally:
             pool.release(connection)
 

@@ -198,9 +198,7 @@ def test_who_waits_for_results_is_said_to_and_is_no_leak(site: Site) -> None:
     waiting = site.tasks["work.nap"].delay(3)
     until(lambda: site.pool.snapshot().oldest_checkout > 2.2, "two rounds")
     seen = site.pool.snapshot()
-    assert [(each.thread, each.pinned) for each in seen.holders] == [
-        ("Celery, which waits for results", "subscription")
-    ]
+    assert [(each.who, each.pinned) for each in seen.holders] == [("Celery, which waits for results", "subscription")]
     assert seen.leaks == 0
     assert waiting.get(timeout=60)
 
@@ -337,7 +335,7 @@ def test_a_worker_follows_the_profile_and_commands_and_shows_its_holders(
         until(lambda: [each.max_size for each in shown()] == [3], "the profile to be followed")
         held = site.tasks["work.hold"].delay(2.0)
         until(
-            lambda: any(f"[{held.id}]" in who.thread for each in shown() for who in each.holders),
+            lambda: any(f"[{held.id}]" in who.who for each in shown() for who in each.holders),
             "the holder to be shown",
         )
         generation = shown()[0].generation

@@ -1,9 +1,14 @@
 """What a pool counts, to the event; whatever the kind."""
 
+import time
 from contextlib import suppress
 
+import pytest
+
 from poolmgr.exceptions import CheckoutError
+from poolmgr.pools.labels import Label, labelled
 from tests.kinds.subjects import Subject
+from tests.threads import Begun
 from tests.waiting import until
 
 
@@ -47,6 +52,64 @@ def test_connection_that_broke_in_use_counts_once(subject: Subject) -> None:
     seen = subject.pool.snapshot()
     assert (seen.created, seen.closed, seen.used, seen.idle) == (2, 1, 0, 1)
     assert seen.use_time.count == seen.checkouts
+
+
+def test_wait_in_vain_counts_at_its_full_length_and_is_told_while_it_lasts(any_subject: Subject) -> None:
+    any_subject.open(max_size=1, connection_timeout=0.4)
+    held = any_subject.hold(1)
+    before = any_subject.pool.snapshot()
+    waiting = Begun(any_subject.borrow)
+    until(lambda: any_subject.pool.snapshot().oldest_wait > 0.15)
+    assert any_subject.pool.snapshot().pending == 1
+    assert isinstance(waiting.end(), CheckoutError | any_subject.errors["PoolExhausted"])
+    ended = time.time()
+    any_subject.give_all_back(held)
+    seen = any_subject.pool.snapshot()
+    assert (seen.timeouts, seen.checkouts, seen.pending, seen.oldest_wait) == (1, before.checkouts, 0, 0.0)
+    assert (seen.wait_time - before.wait_time).total == pytest.approx(0.4, abs=0.3)
+    assert seen.wait_time.count == seen.checkouts + seen.timeouts
+    assert (seen.recent_timeouts, seen.recent_checkouts) == (1, seen.checkouts)
+    assert seen.last_timeout_at == pytest.approx(ended, abs=0.3)
+
+
+def test_a_pause_tells_since_when_and_how_many_failed_by_it(subject: Subject) -> None:  # P8
+    subject.open(max_size=1, connection_timeout=0.1)
+    with subject.borrowed(), suppress(*subject.breaks, CheckoutError):
+        subject.borrow()
+    assert subject.pool.snapshot().paused_at == 0.0
+    began = time.time()
+    subject.pool.pause()
+    with suppress(*subject.breaks, CheckoutError):
+        subject.borrow()
+    subject.pool.pause()  # which holds already
+    seen = subject.pool.snapshot()
+    assert seen.paused_at == pytest.approx(began, abs=0.3)
+    assert (seen.timeouts, seen.timeouts_paused) == (2, 1)
+    subject.pool.resume()
+    seen = subject.pool.snapshot()
+    assert (seen.paused_at, seen.timeouts_paused) == (0.0, 0)
+
+
+def test_holder_is_called_by_what_it_works_for_whether_it_waited_or_not(any_subject: Subject) -> None:
+    any_subject.open(max_size=1)
+    with labelled(Label("view", "GET /search/", "8f3a")):
+        held = any_subject.hold(1)
+    holder = any_subject.pool.snapshot().holders[0]
+    assert (holder.label, holder.request) == ("GET /search/", "8f3a")
+    assert holder.who == f"GET /search/[8f3a] in {holder.thread}"
+    waiting = Begun(lambda: borrow_for(any_subject, "reports.build"))
+    until(lambda: any_subject.pool.snapshot().pending)
+    any_subject.give_all_back(held)
+    conn = waiting.end()
+    assert any_subject.pool.snapshot().holders[0].label == "reports.build"
+    any_subject.give_back(conn)
+    with any_subject.borrowed():
+        assert any_subject.pool.snapshot().holders[0].label == ""
+
+
+def borrow_for(subject: Subject, name: str) -> object:
+    with labelled(Label("task", name)):
+        return subject.borrow()
 
 
 def serves(subject: Subject) -> bool:

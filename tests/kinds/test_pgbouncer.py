@@ -89,7 +89,7 @@ def test_a_pgbouncer_that_has_no_settings_of_ours_is_only_looked_at(
     )
     assert (found.kind, found.status, found.profile, found.revision) == ("pgbouncer", "open", "bootstrap", 0)
     assert found.limit == 2 * 20  # for each of two databases
-    assert verdict_of(found).state == "ok"
+    assert verdict_of("web", "host:1", found, found.at).state == "ok"
 
 
 def test_of_the_settings_that_are_written_down_those_alone_are_set(
@@ -219,7 +219,7 @@ def test_clients_are_holders_and_who_waits_is_pending(bouncer: Bouncer, manage: 
         assert [each.backend_pid for each in found.holders] == [pid]
         assert found.backend_pids == (pid,)
         assert pool.load() == (1, 1, 1)
-        assert verdict_of(found).state == "warning"
+        assert verdict_of("web", "host:1", found, found.at).state == "warning"
         first.rollback()
         waiting.join(10)
     second.close()

@@ -61,6 +61,7 @@ class Reporting:
                 return
         elif entry.epoch != self._epoch:
             raise InterfaceError("this cursor's connection went back to the pool; open a new cursor")
+        entry.query, entry.query_epoch = query, entry.epoch
         if found := reasons(query, self._conn):
             if BEGINS in found:
                 entry.transactions += 1

@@ -89,13 +89,6 @@ def _concerned(command: Command) -> set[str]:
     }
 
 
-def killed() -> frozenset[tuple[str, str]]:
-    """Targets, each with one database or "" for all, of which a kill holds. Raises ``django.db.Error``."""
-    rows = Command.objects.using(control_alias())
-    kills = rows.filter(pk__in=rows.holding(), kind=Command.Kind.KILL)
-    return frozenset(kills.values_list("target", "database"))
-
-
 def recent(target: str | None = None, limit: int = 10) -> tuple[Command, ...]:
     """The newest commands first, of one target or of all. Raises ``django.db.Error``."""
     commands = Command.objects.using(control_alias()).order_by("-id")

@@ -10,7 +10,7 @@ from django.utils import timezone
 from poolmgr.control.reporting.fleet import last_check, read_fleet
 from poolmgr.control.reporting.health import check_target
 from poolmgr.control.sharing.share import FLOOR
-from poolmgr.metrics.health import over_budget
+from poolmgr.metrics.rules import unkept_budget
 from poolmgr.models import HealthCheck, PoolProfile
 from poolmgr.targets.known import known_targets, likely_kind_of
 
@@ -30,7 +30,7 @@ def server_room_warning(profile: PoolProfile) -> str:
     if likely_kind_of(profile.target).elsewhere:
         return ""
     followers, rest = _processes(profile)
-    unkept = over_budget(profile.budget, followers, FLOOR)
+    unkept = unkept_budget(profile.budget, followers, FLOOR)
     said = (f"{unkept}; raise it or run fewer." if unkept else "", _of_the_server(profile, followers, rest))
     return " ".join(filter(None, said))
 

@@ -34,20 +34,33 @@ def check_target(target: str, timeout: float = 5.0, query: str | None = None) ->
 
 
 def our_pids(target: str, beats: Iterable[ProcessBeat]) -> set[int]:
-    """The server processes behind the fleet's pools to a target, this process's own as of now."""
-    pids = {pid for beat in beats for pool in beat.pools if pool.target == target for pid in pool.backend_pids}
-    pool = registry.get(target)
-    return pids | set(pool.snapshot().backend_pids if pool else ())
+    """The server processes behind the fleet's pools to the server of ``target``, this process's own as of now.
+
+    Of whatever target: two aliases of one server, or an engine beside them, are no strangers to each other.
+    """
+    places = _servers(address_of(target))
+    own = tuple(pool.snapshot() for pool in registry.pools())
+    return {
+        pid
+        for pool in (*own, *(pool for beat in beats for pool in beat.pools))
+        if pool.target == target or places & _servers(pool.address)
+        for pid in pool.backend_pids
+    }
+
+
+def _servers(address: str) -> set[str]:
+    """Host and port of each that is in an address, as people read it."""
+    return {place for each in address.split(", ") if (place := each.partition("/")[0])}
 
 
 def pooler_pids(target: str, beats: Iterable[ProcessBeat]) -> set[int]:
     """The server processes of a pooler that is a target too and stands where ``target`` leads to, as it was seen last."""
-    place = address_of(target).partition("/")[0]
+    places = _servers(address_of(target))
     return {
         pid
         for beat in beats
         for pool in beat.pools
-        if kind_named(pool.kind).elsewhere and place in pool.address.split(", ")
+        if kind_named(pool.kind).elsewhere and places & _servers(pool.address)
         for pid in pool.backend_pids
     }
 

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 from poolmgr.control.access import control_database, sentence_of
 from poolmgr.control.desired import read_profiles, validation_queries
 from poolmgr.control.reporting.beats import Beats, read_beats
-from poolmgr.control.reporting.fleet import Fleet, TargetView, fleet_of, read_fleet
+from poolmgr.control.reporting.fleet import Fleet, fleet_of, read_fleet
 from poolmgr.control.reporting.health import our_pids, pooler_pids
 from poolmgr.control.reporting.probe import Probe
+from poolmgr.control.reporting.views import TargetView
 from poolmgr.metrics.health import Verdict, worst
 from poolmgr.models import HealthCheck
 from poolmgr.secrets import scrub
@@ -79,6 +80,7 @@ def make_report(targets: tuple[str, ...] = (), timeout: float = 5.0) -> Report:
         verdicts.append(Verdict("warning" if fleet.store else "unknown", fleet.store_error))
     if fleet.unread:
         verdicts.append(Verdict("warning", fleet.unread_error))
+    verdicts.extend(Verdict("warning", str(each)) for each in fleet.troubles)
     return Report(worst(verdicts), tuple(reports), fleet)
 
 

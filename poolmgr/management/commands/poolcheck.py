@@ -13,8 +13,9 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils.termcolors import make_style
 
 from poolmgr.control import agent
-from poolmgr.control.reporting.fleet import NOBODY, UNREAD, Fleet
+from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.report import Report, TargetReport, as_dict, make_report
+from poolmgr.control.reporting.views import NOBODY, UNREAD
 
 #: Nagios' convention.
 EXIT = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}

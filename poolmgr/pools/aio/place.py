@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any
 
 from poolmgr.pools.aio.bridge import Bridge
 from poolmgr.pools.aio.waking import Waker
 from poolmgr.pools.core.slot import Place, Slot
+from poolmgr.pools.labels import current_label
 
 
 class Awaited(Place):
@@ -16,6 +18,8 @@ class Awaited(Place):
 
     def __init__(self, owner: Any, bridge: Bridge) -> None:
         self.owner = owner
+        self.label = current_label()
+        self.since = monotonic()
         self.slot: Slot | None = None
         self.error: Exception | None = None
         self._waker = Waker(bridge)

@@ -24,6 +24,7 @@ from poolmgr.pools.core.pool import CorePool
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.forks import attend, here
+from poolmgr.pools.labels import current_label
 from poolmgr.pools.port import Recycled
 from poolmgr.pools.spec import PoolSpec
 
@@ -87,11 +88,11 @@ class LoopPool(CorePool):
             attend()
         asked = monotonic()
         if self.idle and asked < self.lapses:
-            owner = self._current_task()
+            owner, label = self._current_task(), current_label()
             with self.lock:
                 slot = self.idle.pop() if self.idle and not self.paused else None
                 if slot is not None:
-                    self.lend(slot, owner, asked)
+                    self.lend(slot, owner, label, asked)
             if slot is not None:
                 looks_well = asked - slot.idle_since < self.trusted and not slot.has_news(0)
                 if looks_well or await self._is_fit_in_the_loop(slot, asked, timeout):
@@ -106,13 +107,13 @@ class LoopPool(CorePool):
             # Before anybody is served: this process may have been frozen for longer than its lease.
             leasing.lapse(self)
         while True:
-            slot = await self._await_place(max(0.001, deadline - monotonic()), seconds)
+            slot = await self._await_place(asked, max(0.001, deadline - monotonic()), seconds)
             now = monotonic()
             if await self._is_fit_in_the_loop(slot, now, deadline - now):
                 self.wait_time.add(monotonic() - asked)
                 return slot
 
-    async def _await_place(self, left: float, timeout: float) -> Slot:
+    async def _await_place(self, asked: float, left: float, timeout: float) -> Slot:
         """The next connection that is to be had. Whoever stops waiting leaves the queue and takes nothing along."""
         place = Awaited(self._current_task(), self.bridge)
         try:
@@ -125,7 +126,7 @@ class LoopPool(CorePool):
         if slot is not None:
             return slot
         if not served and self._leave(place):
-            self.count(timeouts=1)
+            self.missed(monotonic() - asked)
             raise explain.timed_out(self, timeout)
         # Who takes a place out of the queue serves it before the lock is free, but fails it after that.
         if place.slot is not None:

@@ -106,5 +106,5 @@ def holders(seen: PoolSnapshot) -> str:
     """The oldest checkouts, as an operator would ask for them first."""
     if not seen.holders:
         return ""
-    told = (f"{each.thread} for {each.seconds:.1f} s" for each in seen.holders[:3])
+    told = (f"{each.who} for {each.seconds:.1f} s" for each in seen.holders[:3])
     return scrub("; held longest by " + ", ".join(told))

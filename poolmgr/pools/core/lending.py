@@ -11,6 +11,7 @@ from poolmgr.pools.core.slot import Place, Slot
 from poolmgr.pools.core.state import State
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.forks import attend, here
+from poolmgr.pools.labels import current_label
 from poolmgr.pools.owners import is_alive
 
 #: Whoever took a place out of the queue serves or fails it at once; the longest, in seconds, that this is waited for.
@@ -34,12 +35,13 @@ class Lending(State):
         idle = self.idle
         if idle and asked < self.lapses:  # a glance, so that a crowd that has to wait locks once each and not twice
             slot = None
-            owner = self.current_owner()
+            owner, label = self.current_owner(), current_label()
             with self.lock:
                 if idle and not self.paused:
                     # The one used last: the others get to look idle, so that light traffic lets the pool shrink.
                     slot = idle.pop()
                     slot.owner = owner
+                    slot.label = label
                     slot.since = asked
                     self.out.add(slot)
             if slot is not None:
@@ -155,7 +157,7 @@ class Lending(State):
             return slot
         # Whoever took it out of the queue serves it at once, unless they were interrupted.
         if not served and (self._leave(place) or not place.wait(_AT_ONCE)):
-            self.count(timeouts=1)
+            self.missed(monotonic() - asked)
             raise explain.timed_out(self, timeout)
         if place.error is not None:
             self.count(checkout_errors=1)
@@ -172,7 +174,7 @@ class Lending(State):
             now = monotonic()
             if self.idle and not self.paused and now < self.lapses:
                 slot = self.idle.pop()
-                self.lend(slot, place.owner, now)
+                self.lend(slot, place.owner, place.label, now)
                 return slot
             # Others have waited for as long in vain. One of those who come calls a try each time, for the next to find.
             away = self.last_error if not self.paused and self.is_away(now) else None

@@ -106,11 +106,13 @@ class CorePool(Lending):
         """Stop checkouts: whoever asks waits, up to their own timeout."""
         with self.lock:
             self.paused = True
+            self.misses.pause(monotonic(), self.counts["timeouts"])
 
     def resume(self) -> None:
         """Allow checkouts, first to those who wait."""
         with self.lock:
             self.paused = False
+            self.misses.resume()
             now = monotonic()
             while self.waiting and self.idle and now < self.lapses:
                 self.hand_on(self.idle.pop(), now)

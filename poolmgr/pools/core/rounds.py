@@ -17,7 +17,7 @@ from poolmgr.pools.core.reclaiming import reclaim
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.state import State
 from poolmgr.pools.core.validation import PATIENCE, is_only_the_query
-from poolmgr.pools.owners import name_of, stack_of
+from poolmgr.pools.owners import stack_of, who
 from poolmgr.pools.port import Recycled
 
 logger = logging.getLogger("poolmgr.pool")
@@ -56,17 +56,17 @@ def _report_leaks(state: State, now: float) -> None:
     if not threshold:
         return
     with state.lock:
-        late = [(slot, slot.owner) for slot in state.out if now - slot.since > threshold]
-        late = [(slot, owner) for slot, owner in late if slot.leak_reported != slot.epoch]
-        late = [(slot, owner) for slot, owner in late if not state.driver.standing(slot.conn)]
-        for slot, _ in late:
+        late = [(slot, slot.owner, slot.label) for slot in state.out if now - slot.since > threshold]
+        late = [each for each in late if each[0].leak_reported != each[0].epoch]
+        late = [each for each in late if not state.driver.standing(each[0].conn)]
+        for slot, *_ in late:
             slot.leak_reported = slot.epoch
         state.counts["leaks"] += len(late)
-    for slot, owner in late:
+    for slot, owner, label in late:
         logger.warning(
             "pool %r: %s has held connection %s for %.1f s (leak_threshold %g s); it is now at\n%s",
             state.target,
-            name_of(owner),
+            who(owner, label),
             slot.named,
             now - slot.since,
             threshold,

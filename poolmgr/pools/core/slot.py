@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from sys import getrefcount
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 from poolmgr.pools.entry import Entry
+from poolmgr.pools.labels import current_label
 
 
 class Slot(Entry):
@@ -46,15 +48,17 @@ class Place:
     """Somebody's place among those who wait, with a plain lock to wait at.
 
     Whoever takes it out of the queue, with the pool's lock held, is the only one to serve it or to fail it; who has stopped
-    waiting takes it out themselves. ``hurries`` when one more try is all that it waits for.
+    waiting takes it out themselves. ``since`` is when it was made; ``hurries`` when one more try is all that it waits for.
     """
 
-    __slots__ = ("_gate", "error", "hurries", "owner", "slot")
+    __slots__ = ("_gate", "error", "hurries", "label", "owner", "since", "slot")
 
     hurries: bool
 
     def __init__(self, owner: Any) -> None:
         self.owner = owner
+        self.label = current_label()
+        self.since = monotonic()
         self.slot: Slot | None = None
         self.error: Exception | None = None
         self._gate = Lock()

@@ -23,6 +23,8 @@ from poolmgr.pools.core.driver import Driver
 from poolmgr.pools.core.slot import Place, Slot
 from poolmgr.pools.core.workers import Workers
 from poolmgr.pools.desired import Desired
+from poolmgr.pools.labels import Label
+from poolmgr.pools.misses import Misses
 from poolmgr.pools.outage import Outage
 from poolmgr.pools.owners import has_left, owner_function
 from poolmgr.pools.port import Peers
@@ -87,6 +89,7 @@ class State:
 
         self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
         self.counts: Counter[str] = Counter()
+        self.misses = Misses()
         self.history = History()
         self.unaccounted: deque[int] = deque(maxlen=ROUNDS)  # what the last rounds have found wrong with the books
         self.stray: dict[Slot, int] = {}
@@ -170,14 +173,15 @@ class State:
         """Give ``slot`` to the first that waits, or keep it as idle since ``now``."""
         if self.waiting and not self.paused and now < self.lapses:
             place = self.waiting.popleft()
-            self.lend(slot, place.owner, now)
+            self.lend(slot, place.owner, place.label, now)
             place.serve(slot)
             return
         slot.idle_since = now
         self.idle.append(slot)
 
-    def lend(self, slot: Slot, owner: object, now: float) -> None:
+    def lend(self, slot: Slot, owner: object, label: Label | None, now: float) -> None:
         slot.owner = owner
+        slot.label = label
         slot.since = now
         self.out.add(slot)
 
@@ -188,6 +192,13 @@ class State:
     def set_expiry(self, slot: Slot) -> None:
         lifetime = self.spec.max_lifetime
         slot.expires = slot.born + lifetime * (1 - _SPREAD * random()) if lifetime else inf
+
+    def missed(self, waited: float) -> None:
+        """A checkout got no connection within the seconds that it ``waited``; takes the lock."""
+        with self.lock:
+            self.counts["timeouts"] += 1
+            self.wait_time.add(waited)
+            self.misses.note(monotonic())
 
     def count(self, **events: int) -> None:
         """Add to the counters; takes the lock."""

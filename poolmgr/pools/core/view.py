@@ -7,7 +7,7 @@ from typing import Any
 
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools.core.state import State
-from poolmgr.pools.snapshots import checked_out, failure, recent, settings, status
+from poolmgr.pools.snapshots import Held, checked_out, failure, recent, settings, status
 
 _COUNTERS = (
     "timeouts", "checkout_errors", "created", "create_errors", "closed", "found_dead", "left_behind", "cleaned",
@@ -19,13 +19,15 @@ def snapshot(state: State) -> PoolSnapshot:
     """What ``state`` looks like now."""
     now = time.monotonic()
     with state.lock:
-        held = [(slot.owner, slot.since, slot.pid, slot.conn) for slot in state.out]
+        held = [Held(slot.owner, slot.label, slot.since, slot.pid, slot.conn) for slot in state.out]
         idle_ids = [slot.pid for slot in state.idle]
         counts: dict[str, Any] = {name: state.counts[name] for name in _COUNTERS}
         wait, use, create = (each.freeze() for each in (state.wait_time, state.use_time, state.create_time))
         before = state.history.since(now)
         opening = max(0, state.present - len(state.idle) - len(state.out))
         closing, pending, limit = len(state.leaving), len(state.waiting), state.most
+        first = state.waiting[0].since if state.waiting else now
+        missed = state.misses.told(now, counts["timeouts"])
         error, error_at = state.last_error, state.last_error_at
         generation, paused, retired = state.generation, state.paused, state.retired
         desired = state.desired
@@ -43,13 +45,15 @@ def snapshot(state: State) -> PoolSnapshot:
         pending=pending,
         opening=opening,
         closing=closing,
-        **checked_out(held, now, state.driver.standing),
-        backend_pids=tuple(sorted(pid for pid in (*idle_ids, *(pid for _, _, pid, _ in held)) if pid)),
+        oldest_wait=now - first,
+        **checked_out(held, now, lambda conn: {"pinned": state.driver.standing(conn)}),
+        backend_pids=tuple(sorted(pid for pid in (*idle_ids, *(each.pid for each in held)) if pid)),
         behind_pooler=state.behind_pooler,
-        checkouts=wait.count,
+        checkouts=wait.count - counts["timeouts"],
         wait_time=wait,
         use_time=use,
         create_time=create,
+        **missed,
         **recent((wait, use, counts["timeouts"], 0), before),
         **failure("" if error is None else state.driver.diagnose(error).sentence, now - error_at),
         **counts,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from poolmgr.metrics import slots
 from poolmgr.metrics.histogram import merge
 from poolmgr.metrics.history import Totals
 from poolmgr.metrics.snapshot import PoolSnapshot
@@ -21,12 +22,13 @@ _TIMES = ("wait_time", "use_time", "create_time")
 
 
 def counted(parts: Sequence[PoolSnapshot]) -> dict[str, Any]:
-    """The sums of what only grows, by the names of a snapshot's fields."""
+    """The sums of what only grows, and the newest of what only gets later, by the names of a snapshot's fields."""
     pins: Counter[str] = Counter()
     for each in parts:
         pins.update(each.pins)
     return {
         "pins": dict(pins),
+        "last_timeout_at": max((each.last_timeout_at for each in parts), default=0.0),
         **{name: sum(getattr(each, name) for each in parts) for name in _COUNTERS},
         **{name: merge(getattr(each, name) for each in parts) for name in _TIMES},
     }
@@ -38,7 +40,11 @@ def present(parts: Sequence[PoolSnapshot]) -> dict[str, Any]:
     failed = max((each for each in parts if each.last_error), key=lambda each: each.last_error_at, default=None)
     return {
         **{name: sum(getattr(each, name) for each in parts) for name in _GAUGES},
+        "oldest_wait": max((each.oldest_wait for each in parts), default=0.0),
+        "paused_at": min((each.paused_at for each in parts if each.paused_at), default=0.0),
+        "timeouts_paused": sum(each.timeouts_paused for each in parts),
         "oldest_checkout": max((each.oldest_checkout for each in parts), default=0.0),
+        "slots": slots.joined(each.slots for each in parts),
         "holders": tuple(holders[:HOLDERS]),
         "backend_pids": tuple(sorted(pid for each in parts for pid in each.backend_pids)),
         "behind_pooler": any(each.behind_pooler for each in parts),

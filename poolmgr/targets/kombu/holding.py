@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from poolmgr.pools.labels import Label
 from poolmgr.pools.owners import is_alive
 
 
@@ -11,6 +12,7 @@ class Held(NamedTuple):
     """A connection that is checked out."""
 
     owner: Any
+    label: Label | None
     since: float
 
 

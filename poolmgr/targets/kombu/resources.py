@@ -35,7 +35,8 @@ class Watch(Protocol):
     def farewell(self) -> float:
         """Seconds for which a broker is given time to close its end."""
 
-    def waiting(self, more: int) -> None: ...
+    def asks(self, since: float) -> None: ...
+    def asks_no_more(self, since: float) -> None: ...
     def got(self, connection: Any, asked: float) -> None: ...
     def failed(self, waited: float) -> Exception: ...
     def returned(self, connection: Any) -> bool:
@@ -73,11 +74,11 @@ class Connections(ConnectionPool):
         """kombu's, but whoever waits does so for ``connection_timeout`` and not for ever, unless they say for how long."""
         asked = monotonic()
         patience = (self.watch.patience if timeout is None else timeout) if block else 0.0
-        self.watch.waiting(1)
+        self.watch.asks(asked)
         try:
             connection = self._take(asked + (patience if block else self.watch.farewell), block)
         finally:
-            self.watch.waiting(-1)
+            self.watch.asks_no_more(asked)
         if connection is None:
             raise self.watch.failed(patience)
         self.watch.got(connection, asked)

@@ -6,7 +6,7 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from poolmgr.pools.owners import is_alive, name_of, stack_of
+from poolmgr.pools.owners import is_alive, stack_of, who
 from poolmgr.pools.port import Recycled
 from poolmgr.targets.kombu.holding import Held
 
@@ -68,7 +68,7 @@ def _take_back(pool: Watching, connection: Any, of: Held) -> None:
             return
         pool.counts["reclaimed"] += 1
     logger.warning(
-        "pool %r: a connection is taken back: %s ended without giving it back", pool.target, name_of(of.owner)
+        "pool %r: a connection is taken back: %s ended without giving it back", pool.target, who(of.owner, of.label)
     )
     connection._pool.replace(connection)
 
@@ -83,7 +83,7 @@ def _report_leaks(pool: Watching, held: dict[Any, Held], now: float) -> None:
             logger.warning(
                 "pool %r: %s has held a connection for %.1f s (leak_threshold %g s); it is now at\n%s",
                 pool.target,
-                name_of(of.owner),
+                who(of.owner, of.label),
                 now - of.since,
                 threshold,
                 stack_of(of.owner) or "(no stack)",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools.core.explain import figures, holders
-from poolmgr.pools.snapshots import checked_out, failure, recent, settings, status
+from poolmgr.pools.snapshots import Held, checked_out, failure, recent, settings, status
 
 if TYPE_CHECKING:
     from poolmgr.targets.kombu.watching import Watching
@@ -20,12 +20,14 @@ def snapshot(pool: Watching) -> PoolSnapshot:
     now = time.monotonic()
     idle, used, closing = pool.figures()
     with pool.lock:
-        held = [(each.owner, each.since, 0, "") for each in pool.held.values()]
+        held = [Held(each.owner, each.label, each.since, 0) for each in pool.held.values()]
         counts: dict[str, Any] = {name: pool.counts[name] for name in _COUNTERS}
         wait, use, create = (each.freeze() for each in (pool.wait_time, pool.use_time, pool.create_time))
         error, error_at = pool.last_error, pool.last_error_at
         before = pool.history.since(now)
         desired, generation = pool.desired, pool.generation
+        pending, first = pool.pending, min(pool.asking, default=now)
+        missed = pool.misses.told(now, counts["timeouts"])
     return PoolSnapshot(
         target=pool.target,
         kind=pool.kind,
@@ -37,13 +39,15 @@ def snapshot(pool: Watching) -> PoolSnapshot:
         **settings(desired),
         idle=idle,
         used=used,
-        pending=pool.pending,
+        pending=pending,
+        oldest_wait=now - first if pending else 0.0,
         closing=closing,
-        **checked_out(held, now, str),
-        checkouts=wait.count,
+        **checked_out(held, now),
+        checkouts=wait.count - counts["timeouts"],
         wait_time=wait,
         use_time=use,
         create_time=create,
+        **missed,
         **recent((wait, use, counts["timeouts"], 0), before),
         **failure(error, now - error_at),
         **counts,

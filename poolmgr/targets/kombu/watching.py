@@ -15,6 +15,8 @@ from poolmgr.metrics.history import History
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.core.workers import Workers
 from poolmgr.pools.desired import Desired
+from poolmgr.pools.labels import current_label
+from poolmgr.pools.misses import Misses
 from poolmgr.pools.owners import owner_function
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.kombu import view
@@ -55,11 +57,12 @@ class Watching:
         self.connections: Any = None  # the application's pool, once it is open
         self.held: dict[Any, Held] = {}
         self.leaving: dict[Any, Leaving] = {}
-        self.asking = 0
+        self.asking: list[float] = []  # since when
         self.generation = 1
         self.last_error, self.last_error_at = "", 0.0
         self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
         self.counts: Counter[str] = Counter()
+        self.misses = Misses()
         self.history = History()
         self.reported: dict[Any, Held] = {}  # leaks
         self.closers = Workers("poolmgr-broker-closer", 2)
@@ -87,22 +90,28 @@ class Watching:
     @property
     def pending(self) -> int:
         """Who asks while something is there is about to get it."""
-        return self.asking if self.connections is not None and self.connections.is_empty() else 0
+        return len(self.asking) if self.connections is not None and self.connections.is_empty() else 0
 
-    def waiting(self, more: int) -> None:
+    def asks(self, since: float) -> None:
         with self.lock:
-            self.asking += more
+            self.asking.append(since)
+
+    def asks_no_more(self, since: float) -> None:
+        with self.lock:
+            self.asking.remove(since)
 
     def got(self, connection: Any, asked: float) -> None:
         now = monotonic()
         with self.lock:
-            self.held[connection] = Held(self._owner(), now)
+            self.held[connection] = Held(self._owner(), current_label(), now)
             self.wait_time.add(now - asked)
 
     def failed(self, waited: float) -> CheckoutError:
         """The error of a request that got nothing within ``waited`` seconds."""
         with self.lock:
             self.counts["timeouts"] += 1
+            self.wait_time.add(waited)
+            self.misses.note(monotonic())
         return PoolExhausted(view.exhausted(self, waited), self.target)
 
     def returned(self, connection: Any) -> bool:

@@ -61,6 +61,7 @@ class Picture:
     used: int = 0
     opening: int = 0
     pending: int = 0
+    oldest_wait: float = 0.0
     capacity: int = 0
     sums: Sums = Sums()
     holders: tuple[Holder, ...] = ()
@@ -94,6 +95,7 @@ def look(console: Console, names: Collection[str], now: float, holders: bool) ->
         used=sum(_sum(pools, name) for name in ("sv_active", "sv_active_cancel", "sv_being_canceled")),
         opening=_sum(pools, "sv_login") + _sum(pools, "sv_tested"),
         pending=_sum(pools, "cl_waiting"),
+        oldest_wait=max((_longest(row) for row in pools if row["cl_waiting"]), default=0.0),
         capacity=_capacity(pools, databases),
         sums=_sums(row for row in console.rows("STATS") if row["database"] in names),
         holders=found,
@@ -101,6 +103,10 @@ def look(console: Console, names: Collection[str], now: float, holders: bool) ->
         listed=listed,
         halted=_halted(console.rows_if_known("STATE")),
     )
+
+
+def _longest(row: dict[str, Any]) -> float:
+    return int(row["maxwait"]) + int(row["maxwait_us"]) / 1e6
 
 
 def _halted(rows: list[dict[str, Any]]) -> str:

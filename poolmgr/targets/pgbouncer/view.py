@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from poolmgr.metrics import slots
 from poolmgr.metrics.snapshot import Holder, Part, PoolSnapshot
 from poolmgr.pools.snapshots import HOLDERS, settings, status
 from poolmgr.targets.pgbouncer.picture import Picture, Sums
@@ -34,7 +35,9 @@ def snapshot(pool: BouncerPool) -> PoolSnapshot:
         used=sum(each.used for each in seen),
         opening=sum(each.opening for each in seen),
         pending=sum(each.pending for each in seen),
+        oldest_wait=max((each.oldest_wait for each in seen), default=0.0),
         oldest_checkout=held[0].seconds if held else 0.0,
+        slots=slots.encoded((each.seconds, each.state) for each in held),
         holders=held[:HOLDERS],
         parts=_parts(pool.databases, seen),
         backend_pids=tuple(pid for each in seen for pid in each.pids),

@@ -96,5 +96,5 @@ def holders(state: PoolState) -> str:
     held = view.snapshot(state).holders[:3]
     if not held:
         return ""
-    told = (f"{each.thread} for {each.seconds:.1f} s" + (f" ({each.pinned})" if each.pinned else "") for each in held)
+    told = (f"{each.who} for {each.seconds:.1f} s" + (f" ({each.pinned})" if each.pinned else "") for each in held)
     return scrub("; held longest by " + ", ".join(told))

@@ -40,7 +40,7 @@ def checkout(
         # Before anybody is served: this process may have been frozen for longer than its lease.
         leasing.lapse(state)
     while True:
-        conn = _next(state, max(0.001, deadline - monotonic()), timeout)
+        conn = _next(state, asked, max(0.001, deadline - monotonic()), timeout)
         now = monotonic()
         try:
             fault = state.fault(state, conn, now, deadline - now)
@@ -57,12 +57,12 @@ def checkout(
             sleep(max(0.0, min(RETRY_WHILE_WAITED, deadline - monotonic())))
 
 
-def _next(state: PoolState, left: float, timeout: float) -> PooledConnection:
+def _next(state: PoolState, asked: float, left: float, timeout: float) -> PooledConnection:
     """The next connection that is to be had within the seconds ``left`` of ``timeout``."""
     try:
         return state.pool.wait_for(left, state.current_owner())
     except Exception as ex:
-        error = failed(state, ex, timeout)
+        error = failed(state, ex, asked, timeout)
     try:
         # Not before the old error is over and done with, whose frames would else be its context.
         raise error
@@ -70,21 +70,28 @@ def _next(state: PoolState, left: float, timeout: float) -> PooledConnection:
         del error  # else it and this frame would keep each other alive
 
 
-def failed(state: PoolState, ex: Exception, timeout: float) -> CheckoutError:
-    """What to raise instead of ``ex``. Its cause is the failed connect's words, without a traceback."""
+def failed(state: PoolState, ex: Exception, asked: float, timeout: float) -> CheckoutError:
+    """What to raise instead of ``ex``, of a checkout that was ``asked`` for then.
+
+    Its cause is the failed connect's words, without a traceback.
+    """
     if isinstance(ex, psycopg_pool.PoolClosed):
         return PoolClosed(f"the pool of {state.target!r} is closed", state.target)
-    counter, cause = "checkout_errors", None
+    cause, is_late = None, isinstance(ex, psycopg_pool.PoolTimeout)
     ex.__traceback__ = None  # its frames refer to it
     if isinstance(ex, psycopg_pool.TooManyRequests):
         error = explain.too_many(state, TooManyWaiting)
-    elif isinstance(ex, psycopg_pool.PoolTimeout):
-        counter, cause, error = "timeouts", state.pool.last_error, explain.timed_out(state, timeout)
+    elif is_late:
+        cause, error = state.pool.last_error, explain.timed_out(state, timeout)
     else:  # what a failed connect passes on to those who wait
         cause, error = ex, explain.refused(state, ex)
     error.__cause__ = cause and replica(cause)
-    if not isinstance(timeout, _Glance):
-        state.count(**{counter: 1})
+    if isinstance(timeout, _Glance):
+        return error
+    if is_late:
+        state.missed(monotonic() - asked)
+    else:
+        state.count(checkout_errors=1)
     return error
 
 

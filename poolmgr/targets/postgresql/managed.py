@@ -17,6 +17,7 @@ from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.forks import attend, here
+from poolmgr.pools.labels import current_label
 from poolmgr.pools.owners import owner_function
 from poolmgr.pools.plan import Plan
 from poolmgr.pools.port import Load, Pool, Recycled
@@ -39,6 +40,7 @@ from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.elastic import ElasticPool
 from poolmgr.targets.postgresql.reclaiming import look_for_dropped
 from poolmgr.targets.postgresql.state import PoolState
+from poolmgr.targets.postgresql.waiting import Place
 
 _IDLE = int(TransactionStatus.IDLE)
 
@@ -125,12 +127,13 @@ class ManagedPool(PoolState):
         idle = pool._pool
         conn = None
         if idle and asked < self.lapses:  # a glance, so that a crowd that has to wait locks once each and not twice
-            owner = self.current_owner()
+            owner, label = self.current_owner(), current_label()
             with self._lock:
                 if idle and not pool.paused:
                     conn = idle.pop()
                     entry = conn.entry
                     entry.owner = owner
+                    entry.label = label
                     entry.since = now = monotonic()
                     self.out.add(conn)
         if conn is not None:
@@ -255,10 +258,11 @@ class ManagedPool(PoolState):
         finally:
             self.put_back(conn, epoch)
 
-    def _lend(self, conn: PooledConnection, owner: Any) -> None:
+    def _lend(self, conn: PooledConnection, place: Place) -> None:
         """Note who has waited for ``conn`` and is given it. Called with the lock held."""
-        conn.entry.owner = owner
-        conn.entry.since = monotonic()
+        entry = conn.entry
+        entry.owner, entry.label = place.owner, place.label
+        entry.since = monotonic()
         self.out.add(conn)
 
     # -- settings -----------------------------------------------------------------------------------------------------
@@ -288,10 +292,14 @@ class ManagedPool(PoolState):
 
     def pause(self) -> None:
         """Stop checkouts; requests wait up to their own timeout."""
-        self.pool.pause()
+        with self._lock:
+            self.pool.pause()
+            self.misses.pause(monotonic(), self.counts["timeouts"])
 
     def resume(self) -> None:
         """Allow checkouts again."""
+        with self._lock:
+            self.misses.resume()
         self.pool.resume()
 
     def recycle(self, timeout: float = 30.0) -> Recycled:

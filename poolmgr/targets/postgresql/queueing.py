@@ -18,18 +18,18 @@ from poolmgr.targets.postgresql.waiting import Place
 
 
 class QueueingPool(ConnectingPool):
-    """``on_lend`` is told whom a connection is given to, with the lock held; ``on_put`` takes one back for its borrower."""
+    """``on_lend`` is told at whose place a connection is given, with the lock held; ``on_put`` takes back for its owner."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.paused = False
         self.on_put: Callable[[PooledConnection], None] | None = None
-        self.on_lend: Callable[[PooledConnection, Any], None] | None = None
+        self.on_lend: Callable[[PooledConnection, Place], None] | None = None
 
     def wait_for(self, timeout: float, owner: Any) -> PooledConnection:
         """psycopg_pool's ``getconn()`` without its check, which has no deadline and sleeps after the second failure.
 
-        ``on_lend`` is told of ``owner`` by whoever serves them, under the lock that they hold already: else each who has
+        ``on_lend`` is told of their place by whoever serves them, under the lock that they hold already: else each who has
         waited would at once stand in line for that lock, with a connection in their hands.
         """
         self.begin_request()
@@ -81,7 +81,7 @@ class QueueingPool(ConnectingPool):
                 self._stats[self._REQUESTS_QUEUED] += 1
                 self._maybe_grow_pool()
             elif self.on_lend is not None:
-                self.on_lend(conn, place.owner)
+                self.on_lend(conn, place)
         return conn
 
     def leave_queue(self, place: Place) -> bool:
@@ -129,7 +129,7 @@ class QueueingPool(ConnectingPool):
                 place: Any = self._waiting.popleft()
                 if place.set(conn):
                     if self.on_lend is not None:
-                        self.on_lend(conn, place.owner)
+                        self.on_lend(conn, place)
                     return
         entry = getattr(conn, "entry", None)
         if entry is not None:

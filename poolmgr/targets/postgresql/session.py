@@ -18,7 +18,8 @@ class SessionEntry(Entry):
     (the borrower said BEGIN), ``pins``, ``greeted`` and ``greeted_by`` belong to the owner's thread, and to the pool while
     nobody owns the connection. ``greeted`` holds who was told that this connection was created, ``greeted_by`` which
     ``connect()`` did so. ``late`` takes, from any thread, one element for each cursor that was finalised outside the
-    owner's thread. ``loan`` refers weakly to what a task has in its hands; it counts what is ``said``.
+    owner's thread. ``query`` is what a cursor was given last, in the checkout ``query_epoch``. ``loan`` refers weakly to
+    what a task has in its hands; it counts what is ``said``.
     """
 
     __slots__ = (
@@ -31,6 +32,8 @@ class SessionEntry(Entry):
         "late",
         "loan",
         "pins",
+        "query",
+        "query_epoch",
         "transactions",
     )
 
@@ -46,3 +49,9 @@ class SessionEntry(Entry):
         self.greeted: list[Any] | None = None
         self.greeted_by: Any = None
         self.loan: Any = None
+        self.query: Any = None
+        self.query_epoch = -1
+
+    def told(self) -> Any:
+        """The last statement of the present checkout, as a cursor was given it; None before the first."""
+        return self.query if self.query_epoch == self.epoch else None

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from math import inf
 from threading import Condition, RLock
+from time import monotonic
 from typing import Any
 from weakref import WeakSet
 
@@ -14,6 +15,7 @@ from poolmgr.metrics.history import History
 from poolmgr.pools.aio.forgotten import Silence
 from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.desired import Desired
+from poolmgr.pools.misses import Misses
 from poolmgr.pools.outage import Outage
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.postgresql.connection import PooledConnection
@@ -52,6 +54,7 @@ class PoolState:
         self.out: set[PooledConnection] = set()
         self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
         self.counts: Counter[str] = Counter()
+        self.misses = Misses()
         self.replacing = 0  # connections that are about to be replaced, or are and not yet counted
         self.pins: Counter[str] = Counter()
         self.history = History()
@@ -85,6 +88,13 @@ class PoolState:
     def ended(self) -> bool:
         """Whether it is closed, and nobody has a connection of it any more."""
         return self.pool._closed and self.retired and not self.out
+
+    def missed(self, waited: float) -> None:
+        """A checkout got no connection within the seconds that it ``waited``."""
+        with self._lock:
+            self.counts["timeouts"] += 1
+            self.wait_time.add(waited)
+            self.misses.note(monotonic())
 
     def count(self, **events: int) -> None:
         """Add to the counters."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from time import monotonic
 
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.owners import name_of, stack_of
+from poolmgr.pools.owners import stack_of, who
 from poolmgr.targets.postgresql.state import PoolState
 
 logger = logging.getLogger("poolmgr.pool")
@@ -55,8 +55,8 @@ def report_leaks(state: PoolState, now: float) -> None:
     if not threshold:
         return
     with state.pool._lock:
-        late = [(c.entry, c.entry.owner) for c in state.out if now - c.entry.since > threshold]
-    for entry, owner in late:
+        late = [(c.entry, c.entry.owner, c.entry.label) for c in state.out if now - c.entry.since > threshold]
+    for entry, owner, label in late:
         if owner is None or entry.leak_reported == entry.epoch:
             continue
         entry.leak_reported = entry.epoch
@@ -64,7 +64,7 @@ def report_leaks(state: PoolState, now: float) -> None:
         logger.warning(
             "pool %r: %s has held connection %s for %.1f s (leak_threshold %g s); it is now at\n%s",
             state.target,
-            name_of(owner),
+            who(owner, label),
             entry.pid or "of a pooler",
             now - entry.since,
             threshold,

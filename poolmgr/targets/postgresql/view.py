@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
+
+from psycopg.pq import TransactionStatus
 
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.snapshots import checked_out, failure, recent, settings, status
+from poolmgr.pools.snapshots import Held, checked_out, failure, recent, settings, status
+from poolmgr.pools.sql.statements import told_statement
+from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.state import PoolState
 
 _COUNTERS = (
@@ -15,13 +19,27 @@ _COUNTERS = (
     "refused",
 )  # fmt: skip
 
+#: What libpq knows of a connection's transaction, in a holder's words.
+_STATES = {
+    int(TransactionStatus.IDLE): "idle",
+    int(TransactionStatus.ACTIVE): "running",
+    int(TransactionStatus.INTRANS): "in transaction",
+    int(TransactionStatus.INERROR): "failed transaction",
+}
+
+
+class _Doing(NamedTuple):
+    """What a connection that is checked out is at; ``query`` as a cursor was given it, None before the first."""
+
+    pins: tuple[str, ...]
+    query: Any
+
 
 def snapshot(state: PoolState) -> PoolSnapshot:
     """What ``state`` looks like now."""
     pool, now = state.pool, time.monotonic()
     with pool._lock:
-        entries = [conn.entry for conn in state.out if conn.entry.owner is not None]
-        held = [(entry.owner, entry.since, entry.pid, tuple(entry.pins)) for entry in entries]
+        held = [_held(conn) for conn in state.out if conn.entry.owner is not None]
         idle_pids = [conn.entry.pid for conn in pool._pool]
         counts: dict[str, Any] = {name: state.counts[name] for name in _COUNTERS}
         pins = dict(state.pins)
@@ -29,7 +47,9 @@ def snapshot(state: PoolState) -> PoolSnapshot:
         before = state.history.since(now)
         opening = max(0, pool.present - len(pool._pool) - len(state.out) - len(pool.resting))
         closing, left_behind = len(pool.leaving), pool.left_behind
-        pending, limit = len(pool._waiting), pool._max_size
+        waiting: Any = pool._waiting
+        pending, first, limit = len(waiting), waiting[0].since if waiting else now, pool._max_size
+        missed = state.misses.told(now, counts["timeouts"])
         error, error_at = pool.last_error, pool.last_error_at
     return PoolSnapshot(
         target=state.target,
@@ -45,16 +65,33 @@ def snapshot(state: PoolState) -> PoolSnapshot:
         pending=pending,
         opening=opening,
         closing=closing,
-        **checked_out(held, now, lambda pins: ", ".join(sorted(pins))),
-        backend_pids=tuple(sorted(pid for pid in (*idle_pids, *(pid for _, _, pid, _ in held)) if pid)),
+        oldest_wait=now - first,
+        **checked_out(held, now, _told),
+        backend_pids=tuple(sorted(pid for pid in (*idle_pids, *(each.pid for each in held)) if pid)),
         behind_pooler=pool.behind_pooler,
-        checkouts=wait.count,
+        checkouts=wait.count - counts["timeouts"],
         left_behind=left_behind,
         pins=pins,
         wait_time=wait,
         use_time=use,
         create_time=create,
+        **missed,
         **recent((wait, use, counts["timeouts"], counts["refused"]), before),
         **failure("" if error is None else diagnose(error).sentence, now - error_at),
         **counts,
     )
+
+
+def _held(conn: PooledConnection) -> Held:
+    """Called with the lock held, under which no question goes to the server."""
+    entry = conn.entry
+    doing = _Doing(tuple(entry.pins), entry.told())
+    state = _STATES.get(int(conn.pgconn.transaction_status), "")
+    return Held(entry.owner, entry.label, entry.since, entry.pid, doing, state)
+
+
+def _told(doing: _Doing) -> dict[str, str]:
+    return {
+        "pinned": ", ".join(sorted(doing.pins)),
+        "statement": "" if doing.query is None else told_statement(doing.query),
+    }

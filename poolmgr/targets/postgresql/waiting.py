@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 from psycopg_pool import PoolTimeout
 from psycopg_pool.pool import WaitingClient
 
+from poolmgr.pools.labels import current_label
 from poolmgr.targets.postgresql.connection import PooledConnection
 
 #: Whoever took a place out of the queue to fail it does so at once; the longest, in seconds, that this is waited for.
@@ -18,15 +20,18 @@ class Place(WaitingClient[PooledConnection]):
     """psycopg_pool's, with a plain lock for its condition, which is dear to make and to wake.
 
     That will do since the queue decides: whoever takes a place out of it, with the pool's lock held, is the only one to
-    serve it, and who has stopped waiting takes it out themselves. ``owner`` is for its entry.
+    serve it, and who has stopped waiting takes it out themselves. ``owner`` and ``label`` are for its entry; ``since`` is
+    when it was made.
     """
 
-    __slots__ = ("_gate", "owner")
+    __slots__ = ("_gate", "label", "owner", "since")
 
     def __init__(self, owner: Any) -> None:
         # Without psycopg_pool's own, which makes the condition.
         self.conn = self.error = None
         self.owner = owner
+        self.label = current_label()
+        self.since = monotonic()
         self._gate = Lock()
         self._gate.acquire()
 

@@ -154,6 +154,10 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
         """Note what a statement leaves behind. Raises ``InterfaceError`` once the connection went back."""
         self._mine().entry.pins.update(reasons)
 
+    def note(self, query: Any) -> None:
+        """What is said last, for whoever asks what its borrower is at."""
+        self._entry.query, self._entry.query_epoch = query, self._epoch
+
     def _mine(self) -> PooledConnection:
         """The pool's connection, while this is its borrower's."""
         if self._entry.epoch != self._epoch or self.is_over:

@@ -30,6 +30,7 @@ class Looking:
     _conn: Any
 
     def _look(self, query: Any) -> None:
+        self._conn.note(query)
         # A transaction pins nothing: libpq tells when it is over.
         if found := reasons(query, self._conn) - {BEGINS}:
             self._conn.pin(found)

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from poolmgr.pools.forks import attend, here
+from poolmgr.pools.labels import current_label
 from poolmgr.pools.owners import owner_function
 from poolmgr.targets.postgresql import leasing, validation
 from poolmgr.targets.postgresql.asyncio.asking import validate
@@ -45,7 +46,7 @@ async def checkout(managed: ManagedPool, timeout: float | None) -> PooledConnect
     seconds = managed.spec.connection_timeout if timeout is None else timeout
     deadline = asked + seconds
     while True:
-        conn = await _next(managed, max(0.001, deadline - monotonic()), seconds)
+        conn = await _next(managed, asked, max(0.001, deadline - monotonic()), seconds)
         now = monotonic()
         fault = await _is_unfit(managed, conn, now, deadline - now)
         if not fault:
@@ -66,7 +67,7 @@ def _idle(managed: ManagedPool, now: float, *, trusted: bool = False) -> PooledC
     pool = managed.pool
     if not pool._pool:
         return None
-    owner = _owner()
+    owner, label = _owner(), current_label()
     with managed._lock:
         if not pool._pool or pool.paused:
             return None
@@ -76,13 +77,14 @@ def _idle(managed: ManagedPool, now: float, *, trusted: bool = False) -> PooledC
             return None
         conn = pool._pool.pop()
         entry.owner = owner
+        entry.label = label
         entry.since = now
         managed.out.add(conn)
     conn._pool = pool
     return conn
 
 
-async def _next(managed: ManagedPool, left: float, timeout: float) -> PooledConnection:
+async def _next(managed: ManagedPool, asked: float, left: float, timeout: float) -> PooledConnection:
     """The next connection that is to be had. Whoever stops waiting leaves the queue and takes nothing along."""
     pool = managed.pool
     place = Awaited(_owner())
@@ -97,7 +99,7 @@ async def _next(managed: ManagedPool, left: float, timeout: float) -> PooledConn
         conn._pool = pool
         return conn
     except Exception as ex:
-        error = failed(managed, ex, timeout)
+        error = failed(managed, ex, asked, timeout)
     except BaseException:
         if not pool.leave_queue(place) and place.conn is not None:
             managed.put_back(place.conn, waits=False)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Any
 
 from psycopg_pool import PoolTimeout
 
 from poolmgr.pools.aio.bridge import Bridge
 from poolmgr.pools.aio.waking import Waker
+from poolmgr.pools.labels import current_label
 from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.waiting import Place
 
@@ -22,6 +24,8 @@ class Awaited(Place):
         # Without the lock that a thread waits at.
         self.conn = self.error = None
         self.owner = owner
+        self.label = current_label()
+        self.since = monotonic()
         self._waker = Waker(Bridge(asyncio.get_running_loop()))
 
     async def come(self, seconds: float) -> bool:

@@ -1,0 +1,153 @@
+"""A target over all processes that have it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.utils import timezone
+
+from poolmgr.control.desired import follow, label
+from poolmgr.control.holding import Hold
+from poolmgr.control.reporting.beats import Beats
+from poolmgr.control.sharing.share import FLOOR
+from poolmgr.metrics.figures import Figures, pause_of, place_of, since, still_refused
+from poolmgr.metrics.health import Checked, Verdict, judge, worst
+from poolmgr.metrics.histogram import Distribution, merge
+from poolmgr.metrics.places import RoleView, by_role
+from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
+from poolmgr.models import PoolProfile
+from poolmgr.pools.spec import PoolSpec
+from poolmgr.targets.known import likely_kind_of
+
+Profiles = tuple[PoolProfile, ...]
+
+#: Seconds between checks where no pool tells.
+_CHECKED = PoolSpec().health_check_interval
+#: What is said of a target without pools: where nobody has one open, and where nobody knows.
+NOBODY, UNREAD = "No live process has this pool open.", "The fleet can't be read."
+
+
+@dataclass(frozen=True, slots=True)
+class TargetView:
+    """A target over all live processes, and role by role, the worst first.
+
+    Gauges are sums; ``wait``, ``use``, ``timeouts`` and ``refused`` (transactions, by statement mode) are of the last minute.
+    ``capacity`` is what all processes may open now, ``max_size`` the largest of a single one. ``applied`` counts the
+    processes that follow the newest settings, and all of them. ``paused`` is true when any process is. ``pins`` counts,
+    by reason, the returns of connections that session state had tied to their borrower, since the pools were made.
+    ``means`` are of the last minute, "wait" and "use" in seconds, of a server that tells no quantiles.
+    ``of_pools`` is the verdict on the pools alone, ``verdict`` the worse of it and of the last health check, unless that
+    is not ``health_fresh``.
+    """
+
+    target: str
+    kind: str
+    address: str
+    processes: int
+    roles: tuple[RoleView, ...]
+    idle: int
+    used: int
+    pending: int
+    opening: int
+    capacity: int
+    max_size: int
+    oldest_wait: float
+    oldest_checkout: float
+    timeouts: int
+    last_timeout_at: float
+    refused: int
+    checkouts: int
+    wait: Distribution
+    use: Distribution
+    applied: tuple[int, int]
+    profiles: tuple[str, ...]
+    verdict: Verdict
+    of_pools: Verdict
+    last_health: Checked | None
+    health_fresh: bool
+    paused: bool
+    pins: dict[str, int]
+    means: dict[str, float]
+
+
+def view_of(
+    target: str, beats: Beats, profiles: Profiles | None, health: Checked | None, hold: Hold | None, now: float
+) -> TargetView:
+    """One target over the processes of ``beats``; ``now`` is in seconds since the epoch."""
+    owners = [(beat, pool) for beat in beats.processes for pool in beat.pools if pool.target == target]
+    pools = [pool for _, pool in owners]
+    current = sum(_is_current(pool, beat.role, profiles, pools) for beat, pool in owners)
+    figures = _figures(owners, current, hold, now)
+    of_pools = judge(figures) if pools else Verdict("unknown", NOBODY if beats.store else UNREAD)
+    interval = min((pool.settings.get("health_check_interval", _CHECKED) for pool in pools), default=_CHECKED)
+    fresh = health is not None and health.is_fresh(interval, timezone.now())
+    told = [Verdict(health.state, health.message)] if health is not None and fresh else []
+    return TargetView(
+        target=target,
+        kind=pools[0].kind if pools else likely_kind_of(target).name,
+        address=pools[0].address if pools else "",
+        processes=len(pools),
+        roles=figures.roles,
+        idle=figures.idle,
+        used=figures.used,
+        pending=figures.pending,
+        opening=figures.opening,
+        capacity=figures.capacity,
+        max_size=max((pool.max_size for pool in pools), default=0),
+        oldest_wait=figures.oldest_wait,
+        oldest_checkout=max((pool.oldest_checkout for pool in pools), default=0.0),
+        timeouts=figures.timeouts,
+        last_timeout_at=max((pool.last_timeout_at for pool in pools), default=0.0),
+        refused=figures.refused,
+        checkouts=sum(pool.recent_checkouts for pool in pools),
+        wait=figures.wait,
+        use=merge(pool.recent_use_time for pool in pools),
+        applied=(current, len(pools)),
+        profiles=tuple(sorted({pool.profile for pool in pools})),
+        verdict=worst([of_pools, *told]),
+        of_pools=of_pools,
+        last_health=health,
+        health_fresh=fresh,
+        paused=bool(figures.paused),
+        means={name: value for pool in pools for name, value in pool.recent_means.items()},
+        pins=dict(sum((Counter(pool.pins) for pool in pools), Counter())),
+    )
+
+
+def _figures(
+    owners: Sequence[tuple[ProcessBeat, PoolSnapshot]], current: int, hold: Hold | None, now: float
+) -> Figures:
+    pools = [pool for _, pool in owners]
+    budgets = [budget for pool in pools if (budget := pool.settings.get("budget", 0))]
+    return Figures(
+        roles=by_role(place_of(beat.role, f"{beat.host}:{beat.pid}", pool) for beat, pool in owners),
+        timeouts=sum(pool.recent_timeouts for pool in pools),
+        last_timeout=since(max((pool.last_timeout_at for pool in pools), default=0.0), now),
+        connection_timeout=min((pool.connection_timeout for pool in pools), default=0.0),
+        wait=merge(pool.recent_wait_time for pool in pools),
+        paused=sum(pool.status == "paused" for pool in pools),
+        pause=pause_of(pools, hold.author if hold else "", now),
+        closed=sum(pool.status == "closed" for pool in pools),
+        last_error=max(pools, key=lambda pool: pool.last_error_at).last_error if pools else "",
+        refused=sum(still_refused(pool) for pool in pools),
+        behind=len(pools) - current,
+        problems=tuple(dict.fromkeys(pool.problem for pool in pools if pool.problem)),
+        budget=min(budgets, default=0),
+        held=sum(pool.size for pool in pools if pool.settings.get("budget")),
+        floors=(len(budgets), FLOOR),
+    )
+
+
+def _is_current(pool: PoolSnapshot, role: str, profiles: Profiles | None, pools: list[PoolSnapshot]) -> bool:
+    if profiles is None:
+        # The rows can't be read: the newest revision that any process follows has to do.
+        return pool.revision == max(each.revision for each in pools if each.profile == pool.profile)
+    profile = follow(profiles, role).get(pool.target)
+    if profile is None:
+        return pool.revision == 0 and pool.profile == "bootstrap"
+    if (pool.profile, pool.revision) != (label(profile), profile.revision):
+        return False
+    # An edit in SQL changes the content and not the revision.
+    return pool.settings == profile.values()

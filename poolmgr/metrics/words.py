@@ -1,0 +1,24 @@
+"""How verdicts put figures into words."""
+
+from __future__ import annotations
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+def count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def bare(text: str) -> str:
+    """A sentence without its full stop."""
+    return text.strip().rstrip(".")
+
+
+def span(seconds: float) -> str:
+    """In the largest unit of which there is one; with tenths below ten seconds, as somebody who waits counts."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f}".removesuffix(".0") + " s"
+    for length, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds)} s"
