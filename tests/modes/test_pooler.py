@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connections, transaction
+from sqlalchemy.exc import ProgrammingError
 
 import poolmgr
 from poolmgr.checks import check_databases
@@ -381,6 +382,30 @@ def test_another_library_s_pool_knows_while_it_runs_whether_a_pooler_is_before_i
     for url in (bouncer.behind.geturl(), bouncer.url("session")):
         work(url)
         registry.close("reports")
+
+
+@pytest.mark.long
+def test_an_engine_by_psycopg_prepares_nothing_where_it_is_told_to(lead: Lead, bouncer: Bouncer, settings: Any) -> None:
+    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False}
+
+    def ask(url: str, arguments: dict[str, Any]) -> list[int]:
+        engine = create_engine("reports", url.replace("postgresql:", "postgresql+psycopg:"), connect_args=arguments)
+        found = []
+        try:
+            for number in range(10):
+                with behind.neighbours(number % 2), engine.begin() as conn:
+                    found.append(conn.exec_driver_sql("SELECT %s::int", (number,)).scalar())
+        finally:
+            registry.close("reports")
+        return found
+
+    with lead("session", "transaction") as behind:
+        assert ask(behind.url, {"prepare_threshold": None}) == [*range(10)]
+        if bouncer.version >= (1, 21):
+            assert ask(behind.url, {}) == [*range(10)]
+        else:
+            with pytest.raises(ProgrammingError, match="prepared statement"):
+                ask(behind.url, {})
 
 
 def test_a_process_that_is_gone_is_not_said_to_hold_what_it_has_used_last(
