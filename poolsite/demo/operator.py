@@ -165,6 +165,10 @@ class Operator:
         await_that(
             lambda: self._statuses(target) == {"open"}, PATIENCE, lambda: f"{target} is {self._statuses(target)}"
         )
+        # What is reported in the moment of the resume still has them in the queue.
+        await_that(
+            lambda: not self._pending(target), PATIENCE, lambda: f"{self._pending(target)} wait at {target} still"
+        )
         return []
 
     def _ask_through(self) -> Any:
