@@ -385,6 +385,17 @@ def test_what_an_existing_file_leaves_to_others_is_not_said_in_it(bouncer: Bounc
 
 
 @pytest.mark.long
+def test_what_a_user_has_before_the_target_s_settings_is_told(bouncer: Bouncer, declare: Any, site: Any) -> None:
+    declare(bouncer, POOL={"pool_mode": "session"})
+    site(app=behind(bouncer))
+    bouncer.put(bouncer.ini, bouncer.ini.read_text() + "[users]\nann = pool_mode=statement max_user_connections=4\n")
+    _, notes = config("--write", "--reload")
+    assert (
+        f"Note: {bouncer.ini} has pool_mode of its own for the user 'ann', which goes before the target's.\n" in notes
+    )
+
+
+@pytest.mark.long
 def test_a_verifier_of_md5_is_taken_where_clients_log_in_so(
     bouncer: Bouncer, declare: Any, site: Any, postgres: EmbeddedPostgres
 ) -> None:

@@ -16,7 +16,7 @@ from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.pgbouncer.consoles import Place, databases, own_settings, places
 from poolmgr.targets.pgbouncer.files import behind, connstring
 from poolmgr.targets.pgbouncer.files.asking import verifiers
-from poolmgr.targets.pgbouncer.files.ini import DATABASES, MAIN, Ini
+from poolmgr.targets.pgbouncer.files.ini import DATABASES, MAIN, USERS, Ini
 from poolmgr.targets.pgbouncer.files.replacing import Draft, read
 from poolmgr.targets.pgbouncer.files.userlist import Userlist
 from poolmgr.targets.pgbouncer.files.verifiers import fits, is_md5, verifier
@@ -65,12 +65,20 @@ class Drafting:
         main |= behind.tls_of(servers)
         for name, value in main.items():
             self._ini.set(MAIN, name, value)
+        self._tell_of_users({_IN_A_LINE.get(name, name) for name in main})
         if self._ini.includes:
             self._notes.append(f"{self._path} includes other files, which are neither read nor changed")
         before, after = read(self._userlist), self._people(servers)
         ini = Draft(self._path, self._before, self._ini.text, closed=False, like=self._userlist)
         userlist = Draft(self._userlist, before, after, closed=True, like=self._path)
         return Drafts(ini, userlist, main, own_settings(self._each), tuple(self._notes))
+
+    def _tell_of_users(self, settings: set[str]) -> None:
+        for user, line in self._ini.items(USERS).items():
+            if own := sorted(settings & (connstring.parse(line) or {}).keys()):
+                self._notes.append(
+                    f"{self._path} has {', '.join(own)} of its own for the user {user!r}, which goes before the target's"
+                )
 
     def _auth_file(self) -> Path:
         named = self._ini.get(MAIN, "auth_file")
