@@ -23,6 +23,7 @@ from django.test.utils import CaptureQueriesContext
 
 import poolmgr
 from poolmgr.exceptions import ModeError, PoolExhausted, ReleaseError
+from poolmgr.pools.lane import console_lane
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolsite.docsearch.models import Document
 from tests.integration.backend import MODES, backend_pid, follow, is_held, query, run_in_thread
@@ -671,6 +672,19 @@ def test_unpooled_works_beside_an_exhausted_pool(small_pool: Small, mode: str) -
     finally:
         pool.give_back(taken)
     assert backend_pid() == taken.info.backend_pid
+
+
+def test_unpooled_is_a_connection_of_one_s_own_on_the_console_lane_too(small_pool: Small) -> None:
+    pool = small_pool("session")
+    query()
+    connection.close()
+    with console_lane():
+        with poolmgr.unpooled():
+            query()
+            assert pool.snapshot().used == 0
+        query()  # what is idle is taken else
+        assert pool.snapshot().used == 1
+    connection.close()
 
 
 # -- Django's own habits --------------------------------------------------------------------------------------------------

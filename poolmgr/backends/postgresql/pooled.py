@@ -123,7 +123,7 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
             return
         managed = self._managed
         if on_console_lane():
-            managed, conn = self._take_at_once()
+            managed, conn = (None, None) if self._unpooled else self._take_at_once()
         else:
             if managed is None or managed.retired:
                 managed = self.managed_pool
