@@ -399,6 +399,29 @@ def test_holders_are_listed_now_and_then_where_there_are_many(
         assert pid in found.backend_pids
 
 
+@pytest.mark.long
+def test_a_client_whose_name_is_no_text_blinds_nobody(
+    make_bouncer: Callable[..., Bouncer], manage: Callable[..., BouncerPool]
+) -> None:  # P9
+    bouncer = make_bouncer({"app": ""}, auth_type="trust")
+    words = {
+        b"user": str(bouncer.behind.username).encode(),
+        b"database": b"app",
+        b"application_name": b"\xff\xfe\x1b[31m",
+    }
+    startup = b"\0\3\0\0" + b"".join(key + b"\0" + value + b"\0" for key, value in words.items()) + b"\0"
+    bouncer.client().close()  # it has to learn from the server once what it says at a login
+    with socket.create_connection(("127.0.0.1", bouncer.port), timeout=5) as odd:
+        odd.sendall((len(startup) + 4).to_bytes(4, "big") + startup)
+        assert odd.recv(1000).startswith(b"R")  # it is let in
+        pool = manage(bouncer)
+        with bouncer.client(application_name="a report") as client:
+            client.execute("SELECT 1")
+            until(lambda: pool.snapshot().holders or pool.snapshot().last_error, "a look at the console")
+            assert pool.snapshot().last_error == ""
+            assert pool.snapshot().holders[0].thread.startswith("a report")
+
+
 def test_one_connection_looks_on_however_many_rounds_there_are(
     bouncer: Bouncer, manage: Callable[..., BouncerPool]
 ) -> None:  # P12

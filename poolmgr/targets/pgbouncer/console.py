@@ -9,6 +9,8 @@ from time import monotonic, sleep
 from typing import Any
 
 import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 from psycopg.rows import dict_row
 
 from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown
@@ -90,6 +92,13 @@ def diagnose(error: BaseException) -> Diagnosis:
     return diagnose_postgresql(error)
 
 
+class _Text(Loader):
+    """Any bytes: names are what clients give, whatever their encoding, and none of them may hide the rest."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "replace")
+
+
 class Console:
     """Connects when it is first asked, and again after an error. Used by one thread.
 
@@ -161,6 +170,7 @@ class Console:
                 connect_timeout=2,
                 fallback_application_name=application_name(),
             )
+            self._connection.adapters.register_loader("text", _Text)
         return self._connection
 
     def _break_off(self) -> None:
