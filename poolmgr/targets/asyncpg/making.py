@@ -53,12 +53,15 @@ class Maker:
     async def __call__(self, seconds: float) -> Tracked:
         """A connection that is ready to use, within so many seconds. Raises asyncpg's errors and the site's own."""
         try:
-            conn: Tracked = await asyncpg.connect(**self._arguments(), connection_class=Tracked, timeout=seconds)
+            conn = await self._connect(seconds)
             await self._prepare(conn)
         except BaseException as ex:
             _end_what_it_had(ex)
             raise
         return conn
+
+    async def _connect(self, seconds: float) -> Tracked:
+        return await asyncpg.connect(**self._arguments(), connection_class=Tracked, timeout=seconds)  # type: ignore[no-any-return]
 
     async def _prepare(self, conn: Tracked) -> None:
         bound_silence(conn.fileno())
