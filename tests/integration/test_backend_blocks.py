@@ -10,6 +10,7 @@ from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.core.signals import request_finished, request_started
 from django.db.transaction import atomic
+from django.db.utils import ConnectionDoesNotExist
 
 import poolmgr
 from poolmgr.exceptions import ReleaseError
@@ -85,6 +86,22 @@ def test_pinned_keeps_one_connection_from_one_method_to_the_next(small_pool: Sma
             assert pool.snapshot().used == 1
             assert await sync_to_async(is_held)()
         assert is_free(pool)
+
+    serve(view)
+
+
+def test_block_that_can_not_be_is_told_where_it_is_asked_for(small_pool: Small) -> None:
+    small_pool("session")
+
+    async def view() -> None:
+        with pytest.raises(ConnectionDoesNotExist, match="nowhere"):
+            async with poolmgr.released("nowhere"):
+                pass
+        again = poolmgr.pinned()
+        async with again:
+            with pytest.raises(RuntimeError, match=r"call poolmgr\.pinned\(\) for each"):
+                async with again:
+                    pass
 
     serve(view)
 

@@ -17,7 +17,8 @@ class Block:
     """``with`` is about the connection of the thread, ``async with`` about that by which a view that awaits queries.
 
     That is the task's where the ENGINE has a half for tasks, and else that of the thread in which Django's own methods
-    that begin with ``a`` query. ``name`` is the method that Django's connections have for it.
+    that begin with ``a`` query. ``name`` is the method that Django's connections have for it. Entered twice, it raises
+    ``RuntimeError``.
     """
 
     __slots__ = ("_entered", "_name", "_using")
@@ -27,6 +28,7 @@ class Block:
 
     def __enter__(self) -> None:
         _expect_thread()
+        self._expect_new()
         self._entered: Any = _of(wrapper(self._using), self._name)
         self._entered.__enter__()
 
@@ -34,12 +36,17 @@ class Block:
         self._entered.__exit__(*exc)
 
     async def __aenter__(self) -> None:
+        self._expect_new()
         found = wrapper_for_tasks(self._using)
         self._entered = InThread(self._using, self._name) if found is None else _of(found, self._name)
         await self._entered.__aenter__()
 
     async def __aexit__(self, *exc: Any) -> None:
         await self._entered.__aexit__(*exc)
+
+    def _expect_new(self) -> None:
+        if hasattr(self, "_entered"):
+            raise RuntimeError(f"this block of {self._name}() was entered before: call poolmgr.{self._name}() for each")
 
 
 def _of(found: Any, name: str) -> Any:

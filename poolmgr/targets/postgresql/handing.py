@@ -32,6 +32,8 @@ def wrapper_for_tasks(alias: str) -> Any | None:
 
     Raises ``ConfigurationError`` as ``wrapper()`` where that is another's.
     """
+    if alias not in connections.settings:
+        return None  # of which whoever queries says so
     half = getattr(load_backend(connections.settings[alias]["ENGINE"]), "AsyncDatabaseWrapper", None)
     if half is None:
         return None
