@@ -12,6 +12,7 @@ KINDS = [
     "writes",
     "transacts",
     "streams",
+    "streams-released",
     "asks-and-streams",
     "streams-in-a-transaction",
     "waits",

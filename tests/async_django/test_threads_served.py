@@ -7,7 +7,7 @@ import pytest
 from poolsite.demo.servers import EmbeddedPostgres
 from tests.async_django.served import MAX_SIZE, SERVERS, site
 
-KINDS = ["asks", "writes", "transacts", "streams", "waits", "sleeps", "fails"]
+KINDS = ["asks", "writes", "transacts", "streams", "streams-released", "waits", "sleeps", "fails"]
 
 
 @pytest.mark.long

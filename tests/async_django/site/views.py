@@ -79,6 +79,20 @@ async def streams(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(parts())
 
 
+async def streams_released(request: HttpRequest) -> StreamingHttpResponse:
+    """As one that holds nothing while it waits, in session mode too."""
+
+    async def parts() -> AsyncIterator[str]:
+        async with poolmgr.pinned():
+            yield f"{await echo(request)} "
+        for _ in range(int(request.GET.get("parts", 4))):
+            yield f"{await echo(request)} "
+            async with poolmgr.released():
+                await asyncio.sleep(0.02)
+
+    return StreamingHttpResponse(parts())
+
+
 async def asks_and_streams(request: HttpRequest) -> StreamingHttpResponse:
     before = await echo(request)
     response = await streams(request)
@@ -133,6 +147,7 @@ urlpatterns = [
     path("writes", writes),
     path("transacts", transacts),
     path("streams", streams),
+    path("streams-released", streams_released),
     path("asks-and-streams", asks_and_streams),
     path("streams-in-a-transaction", streams_in_a_transaction),
     path("waits", waits),
