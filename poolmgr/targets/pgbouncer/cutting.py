@@ -82,7 +82,8 @@ def _let_end(console: Console) -> bool:
 def _logging_in(console: Console) -> set[tuple[str, ...]]:
     if not next(int(row["items"]) for row in console.rows("LISTS") if row["list"] == "login_clients"):
         return set()  # without listing all clients
-    rows = [row for row in console.rows("SOCKETS") if row["state"] == "cl_login"]
+    # Who has not said to which database is in no pool yet.
+    rows = [row for row in console.rows("SOCKETS") if row["state"] == "cl_login" and row["database"] != "(nodb)"]
     return {tuple(str(row[name]) for name in ("ptr", "connect_time", "addr", "port")) for row in rows}
 
 
