@@ -130,6 +130,20 @@ def _sequence(behind: Behind) -> str:
     return "numbers"
 
 
+@pytest.mark.long
+def test_a_newer_pgbouncer_keeps_a_tenant_s_path_where_it_is_told_to(
+    bouncer: Bouncer, make_bouncer: Callable[..., Bouncer]
+) -> None:
+    names = [row["key"] for row in bouncer.console("SHOW CONFIG")]
+    assert ("track_extra_parameters" in names) is (bouncer.version >= (1, 20))
+    if "track_extra_parameters" in names:
+        keeping = make_bouncer({"app": ""}, track_extra_parameters="search_path,IntervalStyle")
+        with keeping.client(autocommit=True) as one, keeping.client(autocommit=True) as other:
+            one.execute("SET search_path = tenant_one")
+            assert other.execute("SHOW search_path").fetchone() != ("tenant_one",)
+            assert one.execute("SHOW search_path").fetchone() == ("tenant_one",)
+
+
 # -- pinned() -----------------------------------------------------------------------------------------------------------
 
 _REFUSED = (
