@@ -315,6 +315,33 @@ def test_what_is_told_of_a_connection_goes_to_its_borrower_alone(make: Make) -> 
     asyncio.run(main())
 
 
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::asyncpg.InterfaceWarning")
+def test_listener_at_a_channel_of_the_site_s_hears_for_its_borrower_alone(make: Make) -> None:  # P2
+    heard: list[str] = []
+
+    def listener(name: str) -> Callable[..., None]:
+        return lambda *args: heard.append(name)
+
+    site_s, theirs = listener("the site's"), listener("theirs")
+
+    async def init(conn: Any) -> None:
+        await conn.add_listener("news", site_s)
+
+    pool = make(init=init)
+
+    async def main() -> None:
+        for change in ("add_listener", "remove_listener"):
+            async with pool.acquire() as conn:
+                await getattr(conn, change)("news", theirs if change == "add_listener" else site_s)
+            heard.clear()
+            await pool.execute("NOTIFY news")
+            await when(lambda: heard)
+            assert heard == ["the site's"]
+
+    asyncio.run(main())
+
+
 def test_open_transaction_is_rolled_back_and_told_of(make: Make) -> None:  # P2
     pool, told = make(), []
 

@@ -138,6 +138,16 @@ class Noting(asyncpg.Connection):  # type: ignore[misc]
         self._note(where or "")
         return await super().copy_records_to_table(table_name, where=where, **kwargs)  # type: ignore[no-any-return]
 
+    async def add_listener(self, *args: Any, **kwargs: Any) -> None:
+        """asyncpg's, which says nothing to the server where the site listens to that channel already."""
+        self.left |= {"LISTEN"}
+        await super().add_listener(*args, **kwargs)
+
+    async def remove_listener(self, *args: Any, **kwargs: Any) -> None:
+        """The same."""
+        self.left |= {"LISTEN"}
+        await super().remove_listener(*args, **kwargs)
+
     async def _introspect_types(self, *args: Any) -> Any:
         # asyncpg switches a setting off for this, and on again.
         left = self.left
