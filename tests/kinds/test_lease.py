@@ -46,8 +46,9 @@ def test_connect_that_is_under_way_when_the_lease_ends_comes_to_nothing(subject:
 
 
 def test_lease_that_is_over_serves_nobody_even_before_anything_looked_at_the_clock(subject: Subject) -> None:  # P6
-    subject.open(max_size=2, budget=5, connection_timeout=0.2)
+    subject.open(max_size=2, budget=5)
     subject.give_all_back(subject.hold(2))
+    subject.change(connection_timeout=0.2)
     # As in a process that was frozen: no thread of the pool's has run since.
     for each in subject.members():
         each.allow(Allowance(2, monotonic() - 1, monotonic() + 9))
@@ -58,8 +59,9 @@ def test_lease_that_is_over_serves_nobody_even_before_anything_looked_at_the_clo
 
 @pytest.mark.parametrize("subject", ["postgresql", "redis", "sqlalchemy"], indirect=True)  # tasks of a loop take turns
 def test_who_comes_second_to_a_lease_that_is_over_is_served_no_more_than_who_came_first(subject: Subject) -> None:  # P6
-    subject.open(max_size=2, budget=5, connection_timeout=0.2)
+    subject.open(max_size=2, budget=5)
     subject.give_all_back(subject.hold(2))
+    subject.change(connection_timeout=0.2)
     subject.pool.allow(Allowance(2, monotonic() - 1, monotonic() + 9))
     served: list[Any] = []
 

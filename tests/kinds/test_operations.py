@@ -323,8 +323,9 @@ def test_closed_pool_says_so_to_those_who_wait(subject: Subject, ask: Ask) -> No
 
 
 def test_figures_are_right_to_the_event(any_subject: Subject, ask: Ask) -> None:
-    any_subject.open(max_size=2, connection_timeout=0.3)
+    any_subject.open(max_size=2)
     held = any_subject.hold(2)
+    any_subject.change(connection_timeout=0.3)
     with pytest.raises(exceptions.PoolExhausted):
         any_subject.borrow()
     seen = any_subject.pool.snapshot()

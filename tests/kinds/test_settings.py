@@ -65,8 +65,9 @@ def test_lowering_max_size_closes_idle_connections_now_and_used_ones_as_they_ret
 def test_connection_timeout_is_the_wait_before_an_error_that_tells_who_holds_what(
     any_subject: Subject,
 ) -> None:  # P8 P9
-    any_subject.open(max_size=1, connection_timeout=0.3)
+    any_subject.open(max_size=1)
     with any_subject.borrowed():
+        any_subject.change(connection_timeout=0.3)
         began = monotonic()
         with pytest.raises(exceptions.PoolExhausted, match=r"1 in use, 0 idle.*held longest by MainThread") as caught:
             any_subject.borrow()
@@ -185,8 +186,9 @@ def test_pool_without_a_lease_has_its_requests_wait_for_one(subject: Subject, as
 
 
 def test_lease_that_lapses_closes_what_is_idle_and_breaks_off_the_rest(subject: Subject) -> None:  # P6
-    subject.open(max_size=2, budget=5, connection_timeout=0.3)
+    subject.open(max_size=2, budget=5)
     held = subject.hold(2)
+    subject.change(connection_timeout=0.3)
     subject.give_back(held[1])
     now = monotonic()
     subject.pool.limit(Allowance(2, now + 0.2, now + 0.8))
