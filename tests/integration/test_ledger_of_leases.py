@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, transaction
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 
 from poolmgr.control.access import control_database, control_transaction
 from poolmgr.control.sharing.ledger import RowLedger, open_ledger
 from poolmgr.control.sharing.line import PLACES, LineFull
 from poolmgr.control.sharing.share import Claim
 from poolmgr.models import Lease, Ledger, PoolProfile
+from poolmgr.pools.sql.pinning import TRACES, reasons
 from tests.waiting import until
 
 TTL = 20.0
@@ -324,3 +326,13 @@ def test_claims_where_the_server_s_transactions_are_stricter_than_usual(level: s
         assert [each.result(20) for each in came] == [1] * 4
     with as_a_process_of_its_own(), connection.cursor() as cursor:
         cursor.execute("RESET default_transaction_isolation")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_going_to_the_ledger_leaves_nothing_that_a_return_would_have_to_clean() -> None:  # P2 P12
+    open_ledger()
+    ledger = RowLedger(timedelta(seconds=TTL))
+    with CaptureQueriesContext(connection) as asked:
+        assert ledger.renew("a", ledger.claim("a", 0, {"work": Claim(0, 0, 5, 5, 8)}).serial)
+    assert [query["sql"] for query in asked if "set_config" in query["sql"]]
+    assert {reason for query in asked for reason in reasons(query["sql"])} & TRACES == set()

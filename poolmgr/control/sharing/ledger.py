@@ -27,9 +27,8 @@ _SERIALIZATION_FAILURE = "40001"
 _STANDSTILL = 1.0
 #: SQL: what a process is told is on the server's disk first, though the site's commits wait for nothing. After a crash its
 #: room would be somebody else's.
-_KEPT = (
-    "set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'local'), true)"
-)
+_OFF = "current_setting('synchronous_commit') = 'off'"
+_KEPT = f"CASE WHEN {_OFF} THEN set_config('synchronous_commit', 'local', true) ELSE '' END"
 
 
 @dataclass(frozen=True, slots=True)

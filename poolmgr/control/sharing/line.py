@@ -32,12 +32,10 @@ class _Place(Func):
     output_field = BooleanField()
 
 
+#: Keys of advisory locks, which are the present database's only; any numbers will do that a site is not likely to use.
+_FIRST_KEY = int.from_bytes(b"poolmgr\0")
 _PLACE = _Place(
-    places=" ".join(
-        # Only the present database's, as every advisory lock.
-        f"WHEN pg_try_advisory_xact_lock(hashtextextended('poolmgr:ledger:{number}', 0)) THEN TRUE"
-        for number in range(PLACES)
-    )
+    places=" ".join(f"WHEN pg_try_advisory_xact_lock({_FIRST_KEY + each}) THEN TRUE" for each in range(PLACES))
 )
 
 
