@@ -342,6 +342,27 @@ def test_listener_at_a_channel_of_the_site_s_hears_for_its_borrower_alone(make: 
     asyncio.run(main())
 
 
+@pytest.mark.long
+def test_what_the_site_is_told_by_no_borrower_can_take_away(make: Make) -> None:  # P2
+    told: list[str] = []
+
+    def tell(conn: Any, message: Any) -> None:
+        told.append(message.message)
+
+    async def init(conn: Any) -> None:
+        conn.add_log_listener(tell)
+
+    pool = make(init=init)
+
+    async def main() -> None:
+        async with pool.acquire() as conn:
+            conn.remove_log_listener(tell)
+        await pool.execute("DO $$ BEGIN RAISE NOTICE 'hello'; END $$")
+        await when(lambda: told == ["hello"])
+
+    asyncio.run(main())
+
+
 def test_open_transaction_is_rolled_back_and_told_of(make: Make) -> None:  # P2
     pool, told = make(), []
 

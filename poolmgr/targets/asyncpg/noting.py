@@ -209,6 +209,8 @@ class Noting(asyncpg.Connection):  # type: ignore[misc]
                 if has is self._log_listeners:
                     self._check_listeners(has - had, "log")
                 has.intersection_update(had)
+                if not self.is_closed():
+                    has.update(had)
 
     @property
     def is_as_it_was(self) -> bool:
