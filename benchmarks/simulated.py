@@ -57,9 +57,11 @@ class Simulated:
 
     def claim(self) -> None:
         self._serial = _in_turn(lambda: self._ledger.claim(self.uid, self._serial, self._claims)).serial
+        self.store.pass_turn(self.uid)
 
     def renew(self) -> None:
         assert _in_turn(lambda: self._ledger.renew(self.uid, self._serial))
+        self.store.pass_turn(self.uid)
 
     def listen(self) -> Any:
         """Subscribe as an agent does; the socket that hears."""
