@@ -25,6 +25,7 @@ collect_ignore = (
         "test_explicit.py",
         "test_bouncer.py",
         "test_unfinished.py",
+        "test_loops.py",
     ]
     if sys.version_info < PYTHON
     else []
