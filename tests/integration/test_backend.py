@@ -23,6 +23,7 @@ from django.test.utils import CaptureQueriesContext
 
 import poolmgr
 from poolmgr.exceptions import ModeError, PoolExhausted, ReleaseError
+from poolmgr.pools import registry
 from poolmgr.pools.lane import console_lane
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolsite.docsearch.models import Document
@@ -672,6 +673,14 @@ def test_unpooled_works_beside_an_exhausted_pool(small_pool: Small, mode: str) -
     finally:
         pool.give_back(taken)
     assert backend_pid() == taken.info.backend_pid
+
+
+def test_unpooled_makes_no_pool_for_who_wants_none(small_pool: Small) -> None:
+    small_pool("session")
+    registry.close("default")
+    with poolmgr.unpooled():
+        assert query("SELECT 1") == [(1,)]
+        assert registry.get("default") is None
 
 
 def test_unpooled_is_a_connection_of_one_s_own_on_the_console_lane_too(small_pool: Small) -> None:

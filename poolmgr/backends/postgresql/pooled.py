@@ -122,12 +122,14 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
             self.use_prepared(preparation)
             return
         managed = self._managed
-        if on_console_lane():
-            managed, conn = (None, None) if self._unpooled else self._take_at_once()
+        if self._unpooled:
+            managed, conn = None, None  # nor is a pool made for who wants none
+        elif on_console_lane():
+            managed, conn = self._take_at_once()
         else:
             if managed is None or managed.retired:
                 managed = self.managed_pool
-            conn = None if managed is None or self._unpooled else managed.checkout()
+            conn = None if managed is None else managed.checkout()
         if managed is None or conn is None:
             connect_directly(self, super().connect)
             if self._pinned:

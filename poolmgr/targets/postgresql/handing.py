@@ -19,7 +19,7 @@ _async_pools: OneOfEach[AsyncPool] = OneOfEach("DATABASES")
 def wrapper(alias: str) -> Any:
     """Django's connection of this thread. Raises ``ConfigurationError`` for an alias on another backend."""
     found = connections[alias]
-    if not hasattr(found, "managed_pool"):
+    if not hasattr(type(found), "managed_pool"):  # which would make it
         engine = connections.settings[alias]["ENGINE"]
         raise ConfigurationError(
             f"DATABASES[{alias!r}]['ENGINE'] is {engine!r}, which has no managed pool; use 'poolmgr.backends.postgresql'"
