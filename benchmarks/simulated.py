@@ -6,13 +6,14 @@ import os
 import selectors
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep, thread_time, time
 from typing import Any, TypeVar
 
 import psycopg
 from django.db import connections
+from msgspec.structs import replace
 
 from poolmgr.control.access import control_database
 from poolmgr.control.following.follower import Follower

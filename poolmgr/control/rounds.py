@@ -6,9 +6,10 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from threading import Event, Lock, Thread
 from time import monotonic, time
+
+from msgspec.structs import replace
 
 from poolmgr.conf import conf
 from poolmgr.control import reach

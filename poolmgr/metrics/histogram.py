@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import inf
+from typing import Annotated
+from zlib import crc32
 
-from poolmgr.metrics.decoding import Unreadable
+from msgspec import Meta, Struct
+
+from poolmgr.metrics.decoding import Real, Whole
 
 #: Upper bounds of the buckets in seconds, a 1-2-5 series from 10 µs to 200 s; a last bucket takes the rest.
 BOUNDS: tuple[float, ...] = tuple(float(f"{m}e{e}") for e in range(-5, 3) for m in (1, 2, 5))[:-1]
+_BUCKETS = len(BOUNDS) + 1
+#: By which another version's buckets are known.
+BUCKETS = crc32(repr(BOUNDS).encode())
 
 
 class Histogram:
@@ -45,17 +51,11 @@ class Histogram:
         return Distribution(tuple(self._counts), self._total)
 
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
+class Distribution(Struct, frozen=True, omit_defaults=True, gc=False):
     """An immutable histogram: one count for each bucket of ``BOUNDS`` and one above, and the sum in seconds."""
 
-    counts: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)
-    total: float = 0.0
-
-    def check(self) -> None:
-        """Refuse a histogram that can't be added to others. Raises ``Unreadable``."""
-        if len(self.counts) != len(BOUNDS) + 1:
-            raise Unreadable(f"has {len(self.counts)} buckets, where this version has {len(BOUNDS) + 1}", "counts")
+    counts: Annotated[tuple[Whole, ...], Meta(min_length=_BUCKETS, max_length=_BUCKETS)] = (0,) * _BUCKETS
+    total: Real = 0.0
 
     @property
     def count(self) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from poolmgr.metrics.decoding import Unreadable, decode, parsed
-from poolmgr.metrics.histogram import BOUNDS, Distribution
+from msgspec import Meta, Struct, field
+
+from poolmgr.metrics.decoding import Real, Scalar, Text, Texts, Unreadable, Whole, Wholes, as_plain, decode, encode
+from poolmgr.metrics.histogram import BUCKETS, Distribution
 
 #: The longest heartbeat that is read, in bytes, and the most pools in it. A pool takes 2 to 3 kB.
 MAX_BEAT, MAX_POOLS = 4 * 1024 * 1024, 1000
@@ -14,22 +15,21 @@ MAX_BEAT, MAX_POOLS = 4 * 1024 * 1024, 1000
 _LONGEST_TARGET = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True, omit_defaults=True, gc=False):
     """A connection that is checked out: by which thread, for how many seconds, and why it stays.
 
     ``backend_pid`` is the number of its end at the server: a process of PostgreSQL's, a client of Redis's; 0 where none is
     known.
     """
 
-    thread: str
-    seconds: float
-    backend_pid: int
-    pinned: str = ""
-    label: str = ""  # the view, task or command that it is held for
-    request: str = ""  # the id of that request, where it has one that its user may know
-    state: str = ""  # running, in transaction, failed transaction, idle; "" where nobody can tell
-    statement: str = ""  # the last one, without the values in it
+    thread: Text
+    seconds: Real
+    backend_pid: Whole
+    pinned: Text = ""
+    label: Text = ""  # the view, task or command that it is held for
+    request: Text = ""  # the id of that request, where it has one that its user may know
+    state: Text = ""  # running, in transaction, failed transaction, idle; "" where nobody can tell
+    statement: Text = ""  # the last one, without the values in it
 
     @property
     def who(self) -> str:
@@ -38,17 +38,15 @@ class Holder:
         return f"{label} in {self.thread}" if label else self.thread
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True, omit_defaults=True, gc=False):
     """One database of a server that has pools of its own: whether it is paused, or refuses new clients, in any process."""
 
-    name: str
+    name: Text
     paused: bool = False
     disabled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PoolSnapshot:
+class PoolSnapshot(Struct, frozen=True, omit_defaults=True, gc=False):
     """One pool of one process.
 
     Gauges (``idle`` to ``oldest_wait``) are of the moment. Counters (``checkouts`` to ``leaks``) and the three
@@ -56,126 +54,121 @@ class PoolSnapshot:
     wait times at its full length, and in ``timeouts``; ``checkouts`` are those that got a connection.
     """
 
-    target: str
-    kind: str = "postgresql"
-    address: str = ""  # host:port/dbname, never a password
-    at: float = 0.0  # seconds since the epoch
-    status: str = "open"  # open | paused | closed
-    pool_mode: str = "session"
-    profile: str = "bootstrap"  # which desired settings are in force: "bootstrap" or "profile 3"
-    revision: int = 0  # the profile's revision in force; 0 for the bootstrap settings
-    generation: int = 0  # goes up with every recycle
-    min_size: int = 0
-    max_size: int = 0
-    limit: int = 0  # max_size, or less while the fleet's budget grants less
-    connection_timeout: float = 30.0
-    settings: dict[str, Any] = field(default_factory=dict)  # all settings in force, by name
-    idle: int = 0
-    used: int = 0
-    pending: int = 0
-    opening: int = 0
-    closing: int = 0  # given up, and not yet gone from the server
-    oldest_checkout: float = 0.0
-    slots: str = ""  # the used ones, a letter each (metrics/slots.py)
-    oldest_wait: float = 0.0  # of a request that waits for a connection now, the longest, in seconds
+    target: Annotated[str, Meta(min_length=1, max_length=_LONGEST_TARGET)]
+    kind: Text = "postgresql"
+    address: Text = ""  # host:port/dbname, never a password
+    at: Real = 0.0  # seconds since the epoch
+    status: Text = "open"  # open | paused | closed
+    pool_mode: Text = "session"
+    profile: Text = "bootstrap"  # which desired settings are in force: "bootstrap" or "profile 3"
+    revision: Whole = 0  # the profile's revision in force; 0 for the bootstrap settings
+    generation: Whole = 0  # goes up with every recycle
+    min_size: Whole = 0
+    max_size: Whole = 0
+    limit: Whole = 0  # max_size, or less while the fleet's budget grants less
+    connection_timeout: Real = 30.0
+    settings: dict[Text, Scalar] = field(default_factory=dict)  # all settings in force, by name
+    idle: Whole = 0
+    used: Whole = 0
+    pending: Whole = 0
+    opening: Whole = 0
+    closing: Whole = 0  # given up, and not yet gone from the server
+    oldest_checkout: Real = 0.0
+    slots: Text = ""  # the used ones, a letter each (metrics/slots.py)
+    oldest_wait: Real = 0.0  # of a request that waits for a connection now, the longest, in seconds
     holders: tuple[Holder, ...] = ()
     parts: tuple[Part, ...] = ()
-    backend_pids: tuple[int, ...] = ()
+    backend_pids: Wholes = ()
     behind_pooler: bool = False  # its connections lead to a pooler's, whose server connections it doesn't know
-    checkouts: int = 0
-    timeouts: int = 0
-    checkout_errors: int = 0
-    created: int = 0
-    create_errors: int = 0
-    closed: int = 0
-    found_dead: int = 0
-    left_behind: int = 0  # given up, and not seen to go from the server in time
-    cleaned: int = 0
-    reclaimed: int = 0
-    leaks: int = 0
-    refused: int = 0  # transactions, by statement mode
-    pins: dict[str, int] = field(default_factory=dict)
+    checkouts: Whole = 0
+    timeouts: Whole = 0
+    checkout_errors: Whole = 0
+    created: Whole = 0
+    create_errors: Whole = 0
+    closed: Whole = 0
+    found_dead: Whole = 0
+    left_behind: Whole = 0  # given up, and not seen to go from the server in time
+    cleaned: Whole = 0
+    reclaimed: Whole = 0
+    leaks: Whole = 0
+    refused: Whole = 0  # transactions, by statement mode
+    pins: dict[Text, Whole] = field(default_factory=dict)
     wait_time: Distribution = Distribution()
     use_time: Distribution = Distribution()
     create_time: Distribution = Distribution()
     recent_wait_time: Distribution = Distribution()
     recent_use_time: Distribution = Distribution()
-    recent_timeouts: int = 0
-    last_timeout_at: float = 0.0  # seconds since the epoch; 0 where none was
-    paused_at: float = 0.0  # since when it is paused; 0 while it is not
-    timeouts_paused: int = 0  # since then
-    recent_refused: int = 0
-    recent_checkouts: int = 0
-    recent_means: dict[str, float] = field(default_factory=dict)  # "wait", "use": seconds, where no quantiles are told
-    last_error: str = ""  # of the last failed connect, while none has succeeded since
-    last_error_at: float = 0.0
-    problem: str = ""  # what keeps it from doing as its settings say
+    recent_timeouts: Whole = 0
+    last_timeout_at: Real = 0.0  # seconds since the epoch; 0 where none was
+    paused_at: Real = 0.0  # since when it is paused; 0 while it is not
+    timeouts_paused: Whole = 0  # since then
+    recent_refused: Whole = 0
+    recent_checkouts: Whole = 0
+    recent_means: dict[Text, Real] = field(default_factory=dict)  # "wait", "use": seconds, where no quantiles are told
+    last_error: Text = ""  # of the last failed connect, while none has succeeded since
+    last_error_at: Real = 0.0
+    problem: Text = ""  # what keeps it from doing as its settings say
 
     @property
     def size(self) -> int:
         """Server connections that this pool holds, is about to, or that are not yet gone."""
         return self.idle + self.used + self.opening + self.closing
 
-    def check(self) -> None:
-        """Refuse what would be misread. Raises ``Unreadable``."""
-        if not 0 < len(self.target) <= _LONGEST_TARGET:
-            raise Unreadable(f"is not a name of 1 to {_LONGEST_TARGET} characters", "target")
-        for name in ("budget", "health_check_interval"):
-            if isinstance(value := self.settings.get(name, 0), bool | str) or value < 0:
-                raise Unreadable("is not a number from 0 up", f"settings.{name}")
+    def number(self, setting: str, otherwise: float = 0.0) -> float:
+        """The value of a setting that is a number; ``otherwise`` where it is none that counts."""
+        value = self.settings.get(setting, otherwise)
+        return otherwise if isinstance(value, bool | str) or value < 0 else value
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(Struct, frozen=True, omit_defaults=True, gc=False):
     """What became of a command in one process: ``state`` is running, done or failed."""
 
-    command: int
-    state: str
-    message: str = ""
-    at: float = 0.0
+    command: Whole
+    state: Text
+    message: Text = ""
+    at: Real = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessBeat:
-    """One live process: the heartbeat that the fleet store keeps."""
+class ProcessBeat(Struct, frozen=True, omit_defaults=True, gc=False, tag_field="buckets", tag=BUCKETS):
+    """One live process: the heartbeat that the fleet store keeps, tagged with the buckets of every distribution in it."""
 
-    uid: str
-    host: str
-    pid: int
-    role: str
-    started: float
-    at: float
-    version: str = ""
-    name: str = ""  # the command line's short form, for people
-    pools: tuple[PoolSnapshot, ...] = field(default=(), metadata={"most": MAX_POOLS})
+    uid: Text
+    host: Text
+    pid: Whole
+    role: Text
+    started: Real
+    at: Real
+    version: Text = ""
+    name: Text = ""  # the command line's short form, for people
+    pools: Annotated[tuple[PoolSnapshot, ...], Meta(max_length=MAX_POOLS)] = ()
     acks: tuple[Ack, ...] = ()
-    control_lost: float = 0.0  # since when it finds the control database away, by its own clock; 0 while it answers
-    store_lost: float = 0.0  # the same of the fleet store in Redis
-    problems: tuple[str, ...] = ()  # what keeps the process from following its settings, in sentences
-    bounds: tuple[float, ...] = BOUNDS  # of every distribution in it, in seconds
+    control_lost: Real = 0.0  # since when it finds the control database away, by its own clock; 0 while it answers
+    store_lost: Real = 0.0  # the same of the fleet store in Redis
+    problems: Texts = ()  # what keeps the process from following its settings, in sentences
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Everything, for programs."""
+        told: dict[str, Any] = as_plain(self)
+        return told
 
-    @classmethod
-    def from_dict(cls, data: Any) -> ProcessBeat:
-        """Rebuild a beat; unknown keys are dropped, so that fleets of mixed versions can read each other.
-
-        Raises ``Unreadable``.
-        """
-        return decode(cls, data)
+    def to_json(self) -> bytes:
+        """For a store; ``from_json`` reads it."""
+        return encode(self)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ProcessBeat:
-        """The same from its text, which must be within ``MAX_BEAT``. Raises ``Unreadable``."""
+        """Rebuild a beat from its text, which must be within ``MAX_BEAT``.
+
+        Unknown keys are dropped, so that fleets of mixed versions can read each other. Raises ``Unreadable``.
+        """
         if len(text) > MAX_BEAT:
             raise too_long(len(text))
-        return cls.from_dict(parsed(text))
-
-    def check(self) -> None:
-        """Refuse what would be misread. Raises ``Unreadable``."""
-        if self.bounds != BOUNDS:
-            raise Unreadable("counts times in other buckets than this version", "bounds")
+        try:
+            return decode(cls, text)
+        except Unreadable as error:
+            if error.where == "buckets":
+                raise Unreadable("it counts times in other buckets than this version") from None
+            raise
 
 
 def too_long(size: int) -> Unreadable:

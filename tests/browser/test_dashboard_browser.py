@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.db import connection
+from msgspec.structs import replace
 from selenium.webdriver.support.ui import Select
 
 from poolmgr.control.commanding import commands

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from math import inf
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from poolmgr.control.editing.profiles import bootstrap_profiles, save_profile
 from poolmgr.control.reporting.health import check_target

@@ -7,7 +7,7 @@ from tests.sources import ROOT, FetchError, as_here, environment, install, unpac
 
 CACHE = ROOT / ".cache" / "django-suite"
 #: What the suite can't do without; the rest of its requirements only un-skips tests.
-DRIVER = ("psycopg", "psycopg-binary", "psycopg-pool")
+DRIVER = ("msgspec", "psycopg", "psycopg-binary", "psycopg-pool")
 WITHOUT_WHEELS = ("pywatchman",)
 
 

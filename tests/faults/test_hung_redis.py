@@ -8,13 +8,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import redis as client_library
 from django.core.cache import caches
 from django.test import Client
+from msgspec.structs import replace
 
 from poolmgr import tasks
 from poolmgr.control.access import control_database

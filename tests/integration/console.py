@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import time
 import uuid
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -13,6 +12,7 @@ from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.db import connections
 from django.test import Client
+from msgspec.structs import replace
 
 from poolmgr.control.store import get_store
 from poolmgr.identity import host, process_uid

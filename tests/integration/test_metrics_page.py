@@ -84,7 +84,7 @@ def test_a_target_s_kind_and_address_are_told() -> None:
 
 
 def test_every_line_is_wellformed_also_with_a_hostile_target_name() -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     beat(replace(own_pool().snapshot(), target='a"b\\c\nd'))
     for line in scrape().content.decode().splitlines():

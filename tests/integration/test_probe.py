@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 from django.db import connections
+from msgspec.structs import replace
 
 from poolmgr.control.reporting.health import our_pids
 from poolmgr.control.reporting.probe import Probe

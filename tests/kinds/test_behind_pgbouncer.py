@@ -1,7 +1,6 @@
 """Pools of SQLAlchemy and asyncpg behind a PgBouncer, which tells its clients numbers of its own making for processes."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
@@ -36,7 +35,7 @@ def no_agent(settings: Any) -> None:
 def believed(pool: PoolSnapshot) -> PoolSnapshot:
     """As others of the fleet read it in a heartbeat."""
     made = ProcessBeat(uid="u", host="h", pid=1, role="web", started=0.0, at=0.0, name="n", pools=(pool,))
-    return ProcessBeat.from_json(json.dumps(made.to_dict())).pools[0]
+    return ProcessBeat.from_json(made.to_json()).pools[0]
 
 
 def test_an_engine_of_sqlalchemy_tells_no_process_that_is_none(bouncer: Bouncer) -> None:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import timedelta
 from math import inf
 from typing import Any
@@ -11,6 +10,7 @@ import psycopg
 import pytest
 from django.test import Client
 from django.utils import timezone
+from msgspec.structs import replace
 
 from poolmgr.control.access import control_database
 from poolmgr.control.commanding import commands

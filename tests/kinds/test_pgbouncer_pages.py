@@ -3,7 +3,6 @@
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from math import inf
 from time import monotonic
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
+from msgspec.structs import replace
 
 import poolmgr
 from poolmgr.control.access import control_database

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 #: What our package can't be imported without.
-OURS = ("Django", "psycopg", "psycopg-binary", "psycopg-pool")
+OURS = ("Django", "msgspec", "psycopg", "psycopg-binary", "psycopg-pool")
 PYTEST = ("pytest", "pytest-timeout")
 
 

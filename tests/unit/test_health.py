@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from poolmgr.metrics.figures import Figures, Pause
 from poolmgr.metrics.health import Verdict, judge, judge_server, verdict_of, worst

@@ -81,7 +81,7 @@ def view_of(
     current = sum(_is_current(pool, beat.role, profiles, pools) for beat, pool in owners)
     figures = _figures(owners, current, hold, now)
     of_pools = judge(figures) if pools else Verdict("unknown", NOBODY if beats.store else UNREAD)
-    interval = min((pool.settings.get("health_check_interval", _CHECKED) for pool in pools), default=_CHECKED)
+    interval = min((pool.number("health_check_interval", _CHECKED) for pool in pools), default=_CHECKED)
     fresh = health is not None and health.is_fresh(interval, timezone.now())
     told = [Verdict(health.state, health.message)] if health is not None and fresh else []
     return TargetView(
@@ -120,7 +120,7 @@ def _figures(
     owners: Sequence[tuple[ProcessBeat, PoolSnapshot]], current: int, hold: Hold | None, now: float
 ) -> Figures:
     pools = [pool for _, pool in owners]
-    budgets = [budget for pool in pools if (budget := pool.settings.get("budget", 0))]
+    budgets = [int(budget) for pool in pools if (budget := pool.number("budget"))]
     return Figures(
         roles=by_role(place_of(beat.role, f"{beat.host}:{beat.pid}", pool) for beat, pool in owners),
         timeouts=sum(pool.recent_timeouts for pool in pools),
@@ -135,7 +135,7 @@ def _figures(
         behind=len(pools) - current,
         problems=tuple(dict.fromkeys(pool.problem for pool in pools if pool.problem)),
         budget=min(budgets, default=0),
-        held=sum(pool.size for pool in pools if pool.settings.get("budget")),
+        held=sum(pool.size for pool in pools if pool.number("budget")),
         floors=(len(budgets), FLOOR),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -31,7 +32,7 @@ class DatabaseStore:
 
     def beat(self, beat: ProcessBeat) -> None:
         # The server's clock throughout: hosts whose clocks disagree must not bury each other.
-        row = Process(uid=beat.uid, at=Now(), beat=beat.to_dict())
+        row = Process(uid=beat.uid, at=Now(), beat=json.loads(beat.to_json()))
         with _or_down():
             _rows().bulk_create([row], update_conflicts=True, unique_fields=["uid"], update_fields=["at", "beat"])
 

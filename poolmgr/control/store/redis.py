@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event
@@ -65,7 +64,7 @@ class RedisStore:
         self._unsaid: set[Heard] = set()
 
     def beat(self, beat: ProcessBeat) -> None:
-        text = json.dumps(beat.to_dict(), separators=(",", ":"))
+        text = beat.to_json()
         with self._or_down():
             pipe = self._client.pipeline(transaction=False)
             pipe.set(self._beat_key + beat.uid, text, px=int(conf().PROCESS_TTL * 1000))

@@ -13,6 +13,8 @@ from dataclasses import replace
 from threading import Lock
 from time import monotonic
 
+from msgspec import structs
+
 from poolmgr.exceptions import PoolExhausted
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools.allowance import NOTHING, Allowance
@@ -175,7 +177,7 @@ class Gathering:
                     each.pool.retire()
                 each.share = 0
                 if not each.pool.load().held:
-                    self._gone = replace(self._gone, **summing.counted([self._gone, each.pool.snapshot()]))
+                    self._gone = structs.replace(self._gone, **summing.counted([self._gone, each.pool.snapshot()]))
                     self._members = tuple(other for other in self._members if other is not each)
 
     def _move(self, step: apportioning.Step, members: list[Membership], now: float) -> None:
