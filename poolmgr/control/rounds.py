@@ -176,7 +176,11 @@ class Agent:
                 self._follower.due = min(self._follower.due, soon)
 
     def _report(self) -> ProcessBeat:
-        told = (*self._follower.problems, self._store_error, self._tender.problem, self._leading.problem)
+        pools, invalid = registry.pools(), self._follower.invalid
+        # What ails one target is told with its pool, if there is one.
+        homeless = invalid.keys() - {pool.target for pool in pools}
+        told: tuple[str, ...] = (self._follower.problem, self._store_error, self._tender.problem, self._leading.problem)
+        told += tuple(invalid[target] for target in sorted(homeless))
         return ProcessBeat(
             uid=self.uid,
             host=host(),
@@ -186,7 +190,7 @@ class Agent:
             at=time(),
             version=__version__,
             name=short_name(),
-            pools=tuple(_told(pool) for pool in registry.pools()),
+            pools=tuple(_told(pool, invalid.get(pool.target, "")) for pool in pools),
             acks=self._orders.recent(),
             control_lost=lost.since if (lost := reach.known_outage(control_alias())) else 0.0,
             store_lost=self._store_lost,
@@ -255,9 +259,9 @@ class Agent:
                 self._rows.forget(self.uid)
 
 
-def _told(pool: Pool) -> PoolSnapshot:
-    told = pool.snapshot()
-    return replace(told, problem=pool.problem) if pool.problem else told
+def _told(pool: Pool, invalid: str) -> PoolSnapshot:
+    told, problem = pool.snapshot(), pool.problem or invalid
+    return replace(told, problem=problem) if problem else told
 
 
 @contextmanager

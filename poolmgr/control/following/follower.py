@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 from django.db.utils import Error as DatabaseError
@@ -38,9 +38,14 @@ class Follower:
         self.due = 0.0  # on the monotonic clock
 
     @property
-    def problems(self) -> tuple[str, ...]:
-        """What keeps this process from following the rows: sentences without secrets."""
-        return (*((self._error,) if self._error else ()), *self._wishes.invalid.values())
+    def problem(self) -> str:
+        """What keeps this process from following the rows, without secrets."""
+        return self._error
+
+    @property
+    def invalid(self) -> Mapping[str, str]:
+        """By target, what keeps it from following the profile of that one."""
+        return self._wishes.invalid
 
     def turn(self, interval: float, then: Callable[[], None]) -> bool:
         """Read and follow; ``then`` runs last, on the same connection. True when anything changed.
