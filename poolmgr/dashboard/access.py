@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import wraps
+from functools import partial, wraps
 
 from django.contrib.auth.views import redirect_to_login
 from django.db import DatabaseError
@@ -30,7 +30,7 @@ READ_STATEMENTS = "poolmgr.read_statements"
 #: Seconds for which a page waits for the databases, altogether.
 _PATIENCE = 5.0
 
-View = Callable[[HttpRequest], HttpResponse]
+View = Callable[..., HttpResponse]
 
 
 def may_act(request: HttpRequest) -> bool:
@@ -58,12 +58,12 @@ def staff_only(permission: str) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def guarded(request: HttpRequest) -> HttpResponse:
+        def guarded(request: HttpRequest, **place: str) -> HttpResponse:
             with ExitStack() as stack:
                 if not admission.looks_on(request):
                     for alias in {*admission.permission_databases(), control_alias()}:
                         stack.enter_context(deadline(alias, _PATIENCE))
-                response = _let_in(request, permission) or _answer(request, view)
+                response = _let_in(request, permission) or _answer(request, partial(view, **place))
             response.headers["Content-Security-Policy"] = content_security_policy()
             add_never_cache_headers(response)
             return response

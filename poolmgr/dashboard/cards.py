@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.views import TargetView
+from poolmgr.dashboard.advice import ADVICE
 from poolmgr.dashboard.bars import Bar, Segment, bars, legend
 from poolmgr.dashboard.present import DASH, Figure, ago, duration, number, timed
 from poolmgr.dashboard.rows import ProcessRow, process_rows
@@ -82,6 +83,7 @@ class Card:
     address: str
     state: str
     sentence: str
+    advice: str  # the page that says what to do about it, "" where there is none
     paused: str
     all_paused: bool
     resumable: bool
@@ -142,6 +144,7 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted, statements: bool) -> C
         address=view.address,
         state=state,
         sentence=sentence,
+        advice=view.verdict.code if sentence == view.verdict.sentence and view.verdict.code in ADVICE else "",
         paused=_paused(stopped, len(pools)),
         all_paused=0 < len(pools) == stopped,
         resumable=stopped > 0 or any(part.paused for part in parts),

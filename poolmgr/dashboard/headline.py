@@ -19,11 +19,15 @@ from poolmgr.metrics.health import STATES
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """One sentence for the whole fleet; the other targets that need a look follow in ``others``."""
+    """One sentence for the whole fleet; the other targets that need a look follow in ``others``.
+
+    ``advice`` names the page that says what to do, "" where there is none.
+    """
 
     state: str
     sentence: str
     others: tuple[tuple[str, str, str], ...] = ()
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def headline(fleet: Fleet, cards: tuple[Card, ...], outage: Outage | None = None
         return Headline("ok", _all_well(len(fleet.processes), tuple(ranked)))
     others = tuple((card.state, card.target, card.sentence) for card in ranked[1:] if card.state != "ok")
     sentence = _("%(target)s: %(sentence)s") % {"target": worst.target, "sentence": worst.sentence}
-    return Headline(worst.state, sentence, others)
+    return Headline(worst.state, sentence, others, worst.advice)
 
 
 def _only_from_reports(processes: int) -> str:

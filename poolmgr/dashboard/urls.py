@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from poolmgr.dashboard import actions, scrape, views
+from poolmgr.dashboard import actions, helping, scrape, views
 
 app_name = "poolmgr"
 
@@ -15,4 +15,5 @@ urlpatterns = [
     path("metrics", scrape.metrics, name="metrics"),
     path("confirm/", actions.confirm, name="confirm"),
     path("command/", actions.command, name="command"),
+    path("help/<str:code>/", helping.advice, name="help"),
 ]

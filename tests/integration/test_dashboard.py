@@ -224,9 +224,19 @@ def test_full_web_processes_are_told_first_whatever_room_the_workers_have(viewer
     assert '<span class="pm-big">6</span> <span class="pm-of">of 6, web</span>' in page
     assert '<span class="pm-bar-of">6 of 6</span> <span class="pm-waiters">2 of 2 full</span>' in page
     assert 'aria-label="worker: 0 in use, 1 idle, 2 free to open, 0 waiting"' in page
+    assert page.count('href="/pools/help/waiting/"') == 2
     # The worst target, and in it the process with the longest queue.
     assert page.index('data-key="target busy"') < page.index('data-key="target away"')
     assert page.index('data-key="web-2"') < page.index('data-key="web-1"') < page.index('data-key="worker-1"')
+
+
+def test_what_to_do_is_said_for_each_verdict_to_who_may_look(viewer: User) -> None:
+    client = signed_in(viewer)
+    page = client.get("/pools/help/exhausted/").content.decode()
+    assert "<h1>Requests get no connection</h1>" in page
+    assert "Recycling or pausing the pool helps nobody here" in page
+    assert client.get("/pools/help/nonsense/").status_code == 404
+    assert Client().get("/pools/help/exhausted/").status_code == 302
 
 
 def test_a_server_that_counts_nothing_still_tells_its_version_and_its_times(viewer: User) -> None:

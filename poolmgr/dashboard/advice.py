@@ -1,0 +1,163 @@
+"""What to look at and what to do, verdict by verdict: the runbook's entries, as the pages have them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from django.utils.translation import gettext_lazy as _
+
+
+class Advice(NamedTuple):
+    """``means`` says what is so, ``look`` where the cause shows, ``do`` what helps, the likeliest first."""
+
+    title: str
+    means: str
+    look: tuple[str, ...]
+    do: tuple[str, ...]
+
+
+def _entry(title: object, means: object, look: tuple[object, ...], do: tuple[object, ...]) -> Advice:
+    # Lazy texts: each reader has them in their own language.
+    return Advice(title, means, look, do)  # type: ignore[arg-type]
+
+
+_HOLDERS = _("Who holds connections, the oldest first: the view, task or command, and what it is at.")
+_RAISE = _(
+    "If they all run statements that they need, raise max_size: the profile's form says how much room the server has, and "
+    "whoever waits is served as soon as you save."
+)
+_LET_GO = _(
+    "If they ask nothing, or lie idle in a transaction, the connection is held for something else, such as a call to another "
+    "service: set pool_mode to transaction, or put released() around the call."
+)
+
+#: By the name of the rule that gives the verdict.
+ADVICE: dict[str, Advice] = {
+    "exhausted": _entry(
+        _("Requests get no connection"),
+        _(
+            "Every connection that a process may open is in use, and requests have waited for connection_timeout in vain."
+        ),
+        (
+            _("Which processes are full: room that others have is none for their requests."),
+            _HOLDERS,
+            _("What changed just before: an edit of max_size, a deploy, more traffic."),
+        ),
+        (
+            _("If max_size was lowered just before, restore the revision before it from the profile's history."),
+            _LET_GO,
+            _RAISE,
+            _("Recycling or pausing the pool helps nobody here: connections are not what is wrong."),
+        ),
+    ),
+    "waiting": _entry(
+        _("Requests wait for a connection"),
+        _(
+            "Processes are full, and requests wait. Nobody has failed yet; they do when they have waited connection_timeout."
+        ),
+        (_("How long the first of them has waited, of how long it may."), _HOLDERS),
+        (_LET_GO, _RAISE),
+    ),
+    "failed_lately": _entry(
+        _("Requests failed, and nobody waits now"),
+        _("Within the last minute requests got no connection. It is over for now."),
+        (
+            _("The events: since when, and what came just before."),
+            _("The use times: a p99 far above the p95 is a few requests that hold for long."),
+        ),
+        (
+            _(
+                "Find out which view or task it was while it is fresh: the log of each request that failed names the holders."
+            ),
+            _("Set leak_threshold to have the stacks of long holders in the log the next time."),
+        ),
+    ),
+    "slow": _entry(
+        _("Requests wait long"),
+        _(
+            "One request in twenty waits longer than a quarter of connection_timeout: a burst twice as long makes them fail."
+        ),
+        (_HOLDERS, _("Whether all processes wait, or those of one role.")),
+        (_LET_GO, _RAISE),
+    ),
+    "paused": _entry(
+        _("The pool is paused"),
+        _("Somebody has stopped checkouts. Requests wait for the resume, each for connection_timeout, and then fail."),
+        (_("Who paused it and since when; ask them."), _("When the next request fails.")),
+        (_("Resume, if the work that it was paused for is done or nobody knows of any."),),
+    ),
+    "unreachable": _entry(
+        _("No connection can be opened"),
+        _(
+            "The server can't be reached, or lets nobody in; the sentence has its reason. No pool has a connection left."
+        ),
+        (
+            _("The reason: nothing listens, no answer, the password, no slot left, a certificate."),
+            _("Whether all targets at that server say so."),
+        ),
+        (
+            _("Nothing listens, no answer: see to the server or the way to it. Pools connect again by themselves."),
+            _(
+                "Refused password: correct it where the settings read it; restart the processes if they read it at the start."
+            ),
+            _("No slot left: end sessions that nobody needs, and set a budget below the server's limit."),
+        ),
+    ),
+    "connects_fail": _entry(
+        _("New connections fail"),
+        _(
+            "Connections that are open serve on, and no new one can be opened. Pools can't grow or replace what gets old."
+        ),
+        (
+            _("The reason in the sentence."),
+            _("How many of the server's connections are ours, and whose the others are."),
+        ),
+        (
+            _("Act before max_lifetime ends what is open: then requests begin to fail."),
+            _("Don't recycle: connections that are closed now can't be opened again."),
+        ),
+    ),
+    "over_budget": _entry(
+        _("More connections are held than the budget allows"),
+        _("Processes hold more together than the budget that they share."),
+        (_("Processes that report no more: frozen ones wake with connections that no budget counts any more."),),
+        (_("End processes that are frozen or cut off; what is beyond the budget is closed as it returns."),),
+    ),
+    "budget_too_small": _entry(
+        _("The budget is smaller than the fleet"),
+        _(
+            "Each process may hold one connection whatever the budget, so that none stands still; there are more than that."
+        ),
+        (_("How many processes share it, and whether a deploy has doubled them for the moment."),),
+        (_("Raise the budget, or run fewer processes with more threads each."),),
+    ),
+    "refused": _entry(
+        _("Transactions are refused"),
+        _("The pool is in statement mode, which allows no transaction, and the site asks for one."),
+        (_("Sessions, bulk_create() and ATOMIC_REQUESTS use transactions too."),),
+        (_("Set pool_mode to transaction in the profile."),),
+    ),
+    "not_following": _entry(
+        _("Processes don't follow the newest settings"),
+        _("A profile was saved, and some processes go on with what they had."),
+        (
+            _(
+                "Which ones: the table marks their revision. Right after a save this is over within a second with Redis."
+            ),
+            _("Their log (logger poolmgr.agent) has the reason."),
+        ),
+        (_("Restart a process whose agent is off or was started with other settings."),),
+    ),
+    "problem": _entry(
+        _("Something keeps a pool from doing as its settings say"),
+        _("The sentence says what."),
+        (_("Whether the row of the profile was made in SQL, past the form."),),
+        (_("Correct the profile in its form, which refuses what no pool can do."),),
+    ),
+    "closed": _entry(
+        _("The pool is closed"),
+        _("The process ends, or the site has closed its pool."),
+        (_("Whether a deploy is under way."),),
+        (_("Nothing, if the process ends. Otherwise see who calls close() on it."),),
+    ),
+}
