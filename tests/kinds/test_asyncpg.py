@@ -926,7 +926,7 @@ BEGINNINGS = {
 
 @pytest.mark.long
 @pytest.mark.parametrize("way", BEGINNINGS)
-def test_server_that_said_its_last_and_has_not_hung_up_costs_one_borrower_an_error(  # P7 P9
+def test_server_that_said_its_last_between_two_statements_costs_their_borrower_alone_an_error(  # P7 P9
     url: str, look: Look, way: str
 ) -> None:
     proxy = Proxy(urlsplit(url).port or 5432)
@@ -935,12 +935,12 @@ def test_server_that_said_its_last_and_has_not_hung_up_costs_one_borrower_an_err
     pool = AsyncpgPool(Maker(of_url(url.replace(f":{proxy.server[1]}/", f":{proxy.port}/"), {})), pool=settings)
 
     async def main() -> None:
-        first = await pool.fetchval(PID)
-        look(f"SELECT pg_terminate_backend({first})")
-        await when(lambda: first not in look(SESSIONS))
-        await asyncio.sleep(0.1)  # the loop reads of it
-        with suppress(asyncpg.ConnectionDoesNotExistError):
-            async with pool.acquire() as conn:
+        async with pool.acquire() as conn:
+            first = await conn.fetchval(PID)
+            look(f"SELECT pg_terminate_backend({first})")
+            await when(lambda: first not in look(SESSIONS))
+            await asyncio.sleep(0.1)  # the loop reads of it
+            with pytest.raises(asyncpg.ConnectionDoesNotExistError):
                 await BEGINNINGS[way](conn)
         assert await pool.fetchval(PID) != first
 

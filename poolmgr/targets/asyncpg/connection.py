@@ -16,6 +16,7 @@ from asyncpg.connect_utils import _cancel
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.sockets import Ear, first_byte, hang_up, has_hung_up, say_good_bye
+from poolmgr.pools.sql.listening import listen
 from poolmgr.pools.stopping import AwaitedStop, Stop, break_off
 from poolmgr.targets.asyncpg.library import asyncpg
 from poolmgr.targets.asyncpg.noting import Noting
@@ -39,7 +40,7 @@ class Tracked(Noting):
     It is used in its event loop alone, save for what says otherwise.
     """
 
-    __slots__ = ("_ear", "_ear_lock", "behind_pooler", "parted", "slot", "stopped")
+    __slots__ = ("_ear", "_ear_lock", "_listening", "behind_pooler", "parted", "slot", "stopped")
 
     def __init__(self, *args: Any) -> None:
         self.slot: Slot | None = None
@@ -49,6 +50,7 @@ class Tracked(Noting):
         self._ear: Ear | None = None
         self._ear_lock = Lock()
         super().__init__(*args)
+        self._listening = listen(self._transport, self._protocol)
         # What asyncpg finds wrong with the conversation it aborts without a word to the connection.
         self._protocol.abort = partial(_abort, ref(self), ref(self._protocol))
 
@@ -94,8 +96,8 @@ class Tracked(Noting):
 
         It doesn't refer to the connection, since the pool counts who does. asyncpg reads at once what comes.
         """
-        is_connected = self._protocol.is_connected
-        return lambda timeout: look(timeout) or not is_connected()
+        is_connected, listening = self._protocol.is_connected, self._listening
+        return lambda timeout: look(timeout) or not is_connected() or (listening.rest and listening.has_heard_the_end)
 
     def _stop(self) -> Stop | None:
         """What stops the statement that runs; it keeps no more than what it takes, and not the connection."""
@@ -112,7 +114,7 @@ class Tracked(Noting):
 
     def gone(self) -> bool:
         """Asked when its socket has news: whether the server hung up, or is about to. From any thread."""
-        if self.is_closed():
+        if self.is_closed() or self._listening.has_heard_the_end:
             return True
         try:
             fileno = self.fileno()

@@ -15,6 +15,7 @@ from poolmgr.pools.aio.making import Making
 from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.sockets import say_good_bye
+from poolmgr.pools.sql.listening import listen
 from poolmgr.targets.sqlalchemy.asyncio.first import First
 from poolmgr.targets.sqlalchemy.asyncio.greenlets import greenlet_spawn
 from poolmgr.targets.sqlalchemy.driver import RecordDriver
@@ -74,9 +75,7 @@ class AsyncRecordDriver(RecordDriver):
             # asyncpg's: whether a transaction is open, by whatever means it was begun. What is closed can't tell.
             conn.is_spoilt = lambda: driver_s.is_closed() or driver_s.is_in_transaction()
         if hasattr(driver_s, "is_closed"):
-            # What asyncpg's loop has read is no news to the socket any more.
-            look, is_closed = slot.has_news, driver_s.is_closed
-            slot.has_news = lambda timeout: look(timeout) or is_closed()
+            slot.has_news = _news_of_asyncpg_s(driver_s, slot.has_news)
 
     def ask(self, conn: Any, query: str, deadline: float) -> None:
         left = max(0.0, deadline - monotonic())
@@ -104,6 +103,12 @@ class AsyncRecordDriver(RecordDriver):
 
     def is_kept_by(self, user: Any) -> bool:
         return may_go_on(user)
+
+
+def _news_of_asyncpg_s(driver_s: Any, look: Callable[[int], Any]) -> Callable[[int], Any]:
+    # What its loop has read is no news to the socket any more, and it tells nobody that the server has said good-bye.
+    is_closed, listening = driver_s.is_closed, listen(driver_s._transport, driver_s._protocol)
+    return lambda timeout: look(timeout) or is_closed() or (listening.rest and listening.has_heard_the_end)
 
 
 def may_go_on(user: Any) -> bool:
