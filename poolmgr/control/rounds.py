@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
 from time import monotonic, time
 
@@ -15,6 +15,7 @@ from poolmgr.conf import conf
 from poolmgr.control import reach
 from poolmgr.control.access import control_alias, control_database
 from poolmgr.control.deadline import deadline
+from poolmgr.control.following.answering import Answers
 from poolmgr.control.following.follower import Follower
 from poolmgr.control.following.orders import Orders
 from poolmgr.control.leading import Leading
@@ -53,6 +54,7 @@ class Agent:
         self._follower = Follower(self.uid, self._role, self._orders)
         self._tender = Tender(self.uid, self)
         self._leading = Leading(self.uid)
+        self._answers = Answers(self.uid, self._store.wake)
         self._store_error = ""
         self._store_lost = 0.0
         self._has_row = False
@@ -98,6 +100,8 @@ class Agent:
         self._say_goodbye()
 
     def _round(self, news: bool) -> None:
+        if news:
+            self._answer()
         now = monotonic()
         beat = now >= self._beat_due
         if news or now >= self._follower.due:
@@ -139,6 +143,7 @@ class Agent:
         if self._beats_in_rows:
             self._has_row = True
             self._rows.beat(self._report())
+            self._answers.take(self._rows)
             self._lead(self._rows)
         elif self._has_row:
             # Back at Redis: a row that only grew old would be taken for a process that died.
@@ -232,10 +237,18 @@ class Agent:
                 self._tender.called()
             if heard is Heard.TURN:
                 self._tender.has_turn()
+            if heard is Heard.QUESTION:
+                self._answer()
             if not self._tender.settled and registry.somebody_waits():
                 self._follower.due = min(self._follower.due, monotonic() + _GLANCE)
             if watching and self._tender.due():
                 return False
+
+    def _answer(self) -> None:
+        """What was asked where somebody is told of it; in rows it is found in the turn. Before that: it may wait for long."""
+        if self._store.pushes:
+            with suppress(StoreDown):  # which the next beat says
+                self._answers.take(self._store)
 
     def _say_goodbye(self) -> None:
         if self._store.pushes:

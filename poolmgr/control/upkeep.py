@@ -18,7 +18,7 @@ from poolmgr.control.reporting.health import check_target, is_due, store_check
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.control.store import get_store, live_uids
 from poolmgr.control.store.database import DatabaseStore
-from poolmgr.models import Command, Event, HealthCheck, Sample
+from poolmgr.models import Command, Event, HealthCheck, Message, Sample
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.known import bootstrap_spec, known_targets
 
@@ -102,6 +102,7 @@ def prune() -> int:
         Sample.objects.using(alias).filter(at__lt=old),
         HealthCheck.objects.using(alias).filter(at__lt=old),
         Command.objects.using(alias).filter(expires_at__lt=old).exclude(pk__in=last),
+        Message.objects.using(alias).filter(until__lt=now),
         Event.objects.using(alias).filter(at__lt=now - timedelta(seconds=conf().EVENT_RETENTION)),
     )
     return sum(rows.delete()[0] for rows in gone)

@@ -24,6 +24,9 @@ CHANGE = "poolmgr.change_poolprofile"
 #: What cuts clients off takes both.
 CUT_OFF = "poolmgr.cut_off_clients"
 
+#: What stops a statement, or ends a session, of whoever holds a connection.
+END_SESSIONS = "poolmgr.end_sessions"
+
 #: What is said to a server may tell of a site's users, even without the values in it.
 READ_STATEMENTS = "poolmgr.read_statements"
 
@@ -39,6 +42,10 @@ def may_act(request: HttpRequest) -> bool:
 
 def may_cut_off(request: HttpRequest) -> bool:
     return may_act(request) and request.user.has_perm(CUT_OFF)
+
+
+def may_end_sessions(request: HttpRequest) -> bool:
+    return request.user.has_perm(END_SESSIONS)
 
 
 def may_read_statements(request: HttpRequest) -> bool:

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.views import TargetView
+from poolmgr.dashboard.addresses import holder_address
 from poolmgr.dashboard.advice import ADVICE
 from poolmgr.dashboard.bars import Bar, Segment, bars, legend
 from poolmgr.dashboard.present import DASH, Figure, ago, duration, number, timed
@@ -63,6 +64,7 @@ class HolderLine:
     seconds: Figure
     end: str
     pinned: str
+    address: str  # of its page, "" where it has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class Card:
 
 
 #: What a holder is at, as the page has it.
-_STATES = {
+HOLDER_STATES = {
     "running": gettext_lazy("runs a statement"),
     "in transaction": gettext_lazy("idle in transaction"),
     "failed transaction": gettext_lazy("idle in a failed transaction"),
@@ -303,12 +305,13 @@ def _holders(view: TargetView, fleet: Fleet, kind: Kind, statements: bool) -> tu
             label=_label(each, beat),
             request=each.request,
             thread=each.thread,
-            state=str(_STATES.get(each.state, "")),
+            state=str(HOLDER_STATES.get(each.state, "")),
             loiters=each.state in ("in transaction", "failed transaction"),
             statement=each.statement if statements else "",
             seconds=timed(each.seconds),
             end=f"{kind.end} {each.backend_pid}" if each.backend_pid and ends else "",
             pinned=each.pinned,
+            address=holder_address(beat.uid, view.target, each.checkout),
         )
         for each, beat in found[:_HOLDERS]
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from django.urls import path
 
-from poolmgr.dashboard import actions, helping, scrape, views
+from poolmgr.dashboard import actions, addresses, ending, helping, holders, scrape, views
 
 app_name = "poolmgr"
+
+addresses.register()
 
 urlpatterns = [
     path("", views.dashboard, name="dashboard"),
@@ -16,4 +18,6 @@ urlpatterns = [
     path("confirm/", actions.confirm, name="confirm"),
     path("command/", actions.command, name="command"),
     path("help/<str:code>/", helping.advice, name="help"),
+    path("holders/<str:uid>/<path:target>/<checkout:checkout>/", holders.holder, name="holder"),
+    path("holders/<str:uid>/<path:target>/<checkout:checkout>/<order:order>/", ending.order, name="holder_order"),
 ]

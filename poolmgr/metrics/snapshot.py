@@ -19,7 +19,7 @@ class Holder(Struct, frozen=True, omit_defaults=True, gc=False):
     """A connection that is checked out: by which thread, for how many seconds, and why it stays.
 
     ``backend_pid`` is the number of its end at the server: a process of PostgreSQL's, a client of Redis's; 0 where none is
-    known.
+    known. ``checkout`` names this checkout and no later one in its process; "" where nobody can ask for it.
     """
 
     thread: Text
@@ -30,6 +30,7 @@ class Holder(Struct, frozen=True, omit_defaults=True, gc=False):
     request: Text = ""  # the id of that request, where it has one that its user may know
     state: Text = ""  # running, in transaction, failed transaction, idle; "" where nobody can tell
     statement: Text = ""  # the last one, without the values in it
+    checkout: Text = ""
 
     @property
     def who(self) -> str:

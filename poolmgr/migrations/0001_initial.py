@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-id'],
-                'permissions': [('cut_off_clients', 'Can kill, disable and enable databases of a PgBouncer')],
+                'permissions': [('cut_off_clients', 'Can kill, disable and enable databases of a PgBouncer'), ('end_sessions', 'Can cancel statements and end sessions of who holds connections')],
             },
         ),
         migrations.CreateModel(
@@ -135,7 +135,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name': 'pool profile',
-                'permissions': [('read_statements', 'Can read the statements of who holds connections')],
+                'permissions': [('read_statements', 'Can read the statements and stacks of who holds connections')],
                 'ordering': ['target', 'role'],
                 'constraints': [models.UniqueConstraint(fields=('target', 'role'), name='poolmgr_one_profile_per_target_and_role', violation_error_message='There is already a profile for this target and role; edit that one.')],
             },
@@ -178,6 +178,19 @@ class Migration(migrations.Migration):
             options={
                 'ordering': ['-at'],
                 'constraints': [models.UniqueConstraint(fields=('target', 'at'), name='poolmgr_one_sample_per_target_and_interval')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Message',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('process', models.CharField(blank=True, max_length=64)),
+                ('name', models.CharField(max_length=400)),
+                ('text', models.TextField()),
+                ('until', models.DateTimeField(db_index=True)),
+            ],
+            options={
+                'constraints': [models.UniqueConstraint(fields=('process', 'name'), name='poolmgr_one_message_by_name')],
             },
         ),
         migrations.CreateModel(

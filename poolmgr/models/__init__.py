@@ -4,6 +4,7 @@ from poolmgr.models.command import Acknowledgement, Command
 from poolmgr.models.event import Event
 from poolmgr.models.lead import Lead
 from poolmgr.models.lease import Lease, Ledger
+from poolmgr.models.message import Message
 from poolmgr.models.process import Process
 from poolmgr.models.profile import PoolProfile
 from poolmgr.models.revision import ProfileRevision
@@ -17,6 +18,7 @@ __all__ = [
     "Lead",
     "Lease",
     "Ledger",
+    "Message",
     "PoolProfile",
     "Process",
     "ProfileRevision",

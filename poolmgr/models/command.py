@@ -57,7 +57,10 @@ class Command(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        permissions = [("cut_off_clients", "Can kill, disable and enable databases of a PgBouncer")]
+        permissions = [
+            ("cut_off_clients", "Can kill, disable and enable databases of a PgBouncer"),
+            ("end_sessions", "Can cancel statements and end sessions of who holds connections"),
+        ]
 
     def __str__(self) -> str:
         if self.process == self.ROLLING:

@@ -157,7 +157,7 @@ class PoolProfile(models.Model):
     class Meta:
         ordering = ["target", "role"]
         verbose_name = _("pool profile")
-        permissions = [("read_statements", "Can read the statements of who holds connections")]
+        permissions = [("read_statements", "Can read the statements and stacks of who holds connections")]
         constraints = [
             models.UniqueConstraint(
                 fields=["target", "role"],

@@ -82,6 +82,17 @@ class Cancel:
             logger.info("a statement could not be cancelled: %s", scrub_unread(str(ex)))
 
 
+class CancelStop:
+    """``pools.stopping.Stop`` for a connection of psycopg's, sync or asyncio: libpq gives a key that outlives it."""
+
+    def __init__(self, pgconn: Any) -> None:
+        self._cancel = Cancel(pgconn)
+
+    def __call__(self, deadline: float) -> bool:
+        walk(self._cancel.send(deadline))
+        return self._cancel.heard
+
+
 def walk(steps: Steps) -> Any:
     """Go through ``steps`` here, waiting for what they wait for; what they come to."""
     try:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import count
 from math import inf
 from typing import Any
 from weakref import ref
 
 from poolmgr.pools.labels import Label
 from poolmgr.pools.sockets import watch
+
+_numbers = count(1)
+#: The generation of a connection that nobody else may be lent: no pool has it.
+_NONE = 0
 
 
 class Entry:
@@ -16,11 +21,13 @@ class Entry:
     ``pid`` is the id of the server's end, ``epoch`` goes up when a checkout ends. ``gave`` has those who gave it back, or had
     it when another did, but weakly: they come and go, and a later one may have an earlier one's id. ``guest_of`` is the
     request, with its attribute ``over``, for which a thread that is not the request's own has taken the connection; it
-    belongs to the owner's thread. ``label`` is what the present or the last owner works for. ``has_news(0)`` tells without
-    waiting whether the server has sent something or hung up.
+    belongs to the owner's thread. ``number`` is no other's in this process. ``label`` is what the present or the last owner
+    works for. ``has_news(0)`` tells without waiting whether the server has sent something or hung up.
     """
 
     __slots__ = (
+        "_aims",
+        "_kept",
         "asked_at",
         "epoch",
         "expires",
@@ -31,12 +38,14 @@ class Entry:
         "idle_since",
         "label",
         "leak_reported",
+        "number",
         "owner",
         "pid",
         "since",
     )
 
     def __init__(self, fileno: int, pid: int, generation: int, now: float) -> None:
+        self.number = next(_numbers)
         self.pid = pid
         self.generation = generation
         self.expires = inf
@@ -50,8 +59,35 @@ class Entry:
         self.label: Label | None = None
         self.leak_reported = -1
         self.asked_at = 0.0
+        self._aims = self._kept = 0
+
+    @property
+    def checkout(self) -> str:
+        """The present checkout, and no later one, of whichever connection of this process."""
+        return f"{self.number}.{self.epoch}"
+
+    # Each is called with the pool's lock held.
+
+    def aim(self) -> None:
+        """Something is on its way that is meant for the present checkout: nobody else may be lent the connection."""
+        if not self._aims:
+            self._kept, self.generation = self.generation, _NONE
+        self._aims += 1
+
+    def hit(self, well: bool) -> None:
+        """It has come. Unless all that was on its way did so ``well``, in the same checkout, nobody is lent it ever."""
+        self._aims -= 1
+        if not well:
+            self._kept = _NONE
+        if not self._aims:
+            self.generation = self._kept
+
+    @property
+    def is_spoilt(self) -> bool:
+        """Whether it has to be closed when it comes back."""
+        return self.generation == _NONE
 
     def forget_the_gone(self) -> None:
-        """Those who gave it back and are gone. Called with the pool's lock held."""
+        """Those who gave it back and are gone."""
         if self.gave:
             self.gave = {giver for giver in [*self.gave] if giver() is not None}

@@ -8,9 +8,10 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from operator import attrgetter
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 from weakref import ref
 
@@ -147,19 +148,55 @@ def _name_of_task(task: asyncio.Task[Any]) -> str:
     return f"{name} ({os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno})" if frame else name
 
 
-def _stack_of_task(task: asyncio.Task[Any]) -> str:
-    # What it awaits, call by call; a frame may end while it is looked at.
-    told: list[str] = []
-    coroutine: Any = task.get_coro()
-    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
-        told += traceback.format_list(traceback.StackSummary.extract([(frame, frame.f_lineno)]))
-        coroutine = getattr(coroutine, "cr_await", None)
-    return "".join(told)
+#: Characters of a call that are told: a line of code may be a whole program's.
+_LONGEST_CALL = 1000
 
 
 def stack_of(owner: Any) -> str:
-    """The owner's present stack as text; empty when it has none."""
+    """The owner's present stack as text, the innermost call last; empty when it has none."""
+    return "".join(_formatted(_calls(owner)))
+
+
+def innermost(owner: Any, most: int, size: int) -> tuple[str, ...]:
+    """The same, call by call, of its ``most`` innermost calls those that have ``size`` bytes together at most.
+
+    Of each there are file, line, function and that line of code, and none of the values that it has.
+    """
+    told: list[str] = []
+    for call in reversed(_formatted(_calls(owner, most))):
+        text = call[:_LONGEST_CALL].encode(errors="replace")
+        if len(text) > size:
+            break
+        size -= len(text)
+        told.insert(0, text.decode())
+    return tuple(told)
+
+
+def _calls(owner: Any, most: int | None = None) -> list[tuple[FrameType, int]]:
+    """Its innermost calls, those last, with the line that each is at."""
     if isinstance(owner, asyncio.Task):
-        return _stack_of_task(owner)
+        calls = _calls_of_task(owner)
+        return calls if most is None else calls[-most:]
     frame = current_frames().get(getattr(owner, "ident", None) or -1) or getattr(owner, "gr_frame", None)
-    return "".join(traceback.format_stack(frame)) if frame else ""
+    return _calls_from(frame, most)
+
+
+def _calls_from(frame: FrameType | None, most: int | None = None) -> list[tuple[FrameType, int]]:
+    return [*islice(traceback.walk_stack(frame), most)][::-1] if frame else []
+
+
+def _calls_of_task(task: asyncio.Task[Any]) -> list[tuple[FrameType, int]]:
+    if asyncio.current_task(loop := task.get_loop()) is task:
+        # It keeps its loop from all else just now, in the middle of what its coroutines know nothing of.
+        return _calls_from(current_frames().get(getattr(loop, "_thread_id", None) or -1))
+    # What it awaits, call by call; a frame may end while it is looked at.
+    calls: list[tuple[FrameType, int]] = []
+    coroutine: Any = task.get_coro()
+    while (frame := getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)) is not None:
+        calls.append((frame, frame.f_lineno))
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    return calls
+
+
+def _formatted(calls: Iterable[tuple[FrameType, int]]) -> list[str]:
+    return traceback.StackSummary.extract(iter(calls)).format()

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools.allowance import Allowance
+from poolmgr.pools.checkouts import Checkout
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.plan import Plan
 from poolmgr.pools.spec import PoolSpec
@@ -103,6 +104,9 @@ class Pool(Protocol):
 
     def snapshot(self) -> PoolSnapshot:
         """What it looks like now."""
+
+    def find_checkout(self, name: str) -> Checkout | None:
+        """The checkout that a holder of its snapshot names, if it is under way."""
 
 
 class Led(Pool, Protocol):

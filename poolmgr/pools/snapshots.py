@@ -24,7 +24,7 @@ def status(retired: bool, paused: bool) -> str:
 class Held(NamedTuple):
     """A checkout: since when by the monotonic clock, the server's number for its end, and what the kind knows of it.
 
-    ``state`` is as a snapshot's holder has it.
+    ``state`` and ``checkout`` are as a snapshot's holder has them.
     """
 
     owner: Any
@@ -33,6 +33,7 @@ class Held(NamedTuple):
     pid: int
     about: Any = None
     state: str = ""
+    checkout: str = ""
 
 
 def nothing(about: Any) -> dict[str, str]:
@@ -47,14 +48,16 @@ def checked_out(held: Iterable[Held], now: float, told: Callable[[Any], dict[str
     return {
         "oldest_checkout": now - first[0].since if first else 0.0,
         "slots": slots.encoded((now - each.since, each.state) for each in held),
-        "holders": tuple(_holder(each, now, told(each.about)) for each in first),
+        "holders": tuple(holder(each, now, told(each.about)) for each in first),
     }
 
 
-def _holder(held: Held, now: float, told: dict[str, str]) -> Holder:
+def holder(held: Held, now: float, told: dict[str, str]) -> Holder:
+    """As a snapshot has it."""
     label = held.label
     named = {} if label is None else {"label": label.name, "request": label.request}
-    return Holder(name_of(held.owner), now - held.since, held.pid, state=held.state, **named, **told)
+    named["checkout"] = held.checkout
+    return Holder(name_of(held.owner), max(0.0, now - held.since), held.pid, state=held.state, **named, **told)
 
 
 def failure(sentence: str, seconds_ago: float) -> dict[str, Any]:

@@ -10,11 +10,14 @@ from time import monotonic, sleep
 from typing import Any
 
 from poolmgr.pools.cancelling import AGAIN
-from poolmgr.pools.core.leaving import PATIENCE
 
 logger = logging.getLogger("poolmgr.pool")
 
+#: Seconds for which a server is asked to stop what runs.
+_PATIENCE = 5.0
+
 #: Called with a deadline on the monotonic clock, once or again, in a thread that may wait; the connection may be closed.
+#: What it returns is true where the server has heard it.
 Stop = Callable[[float], object]
 
 
@@ -24,11 +27,13 @@ class AwaitedStop:
     def __init__(self, send: Callable[[], Coroutine[Any, Any, object]]) -> None:
         self._send = send
 
-    def __call__(self, deadline: float) -> None:
+    def __call__(self, deadline: float) -> bool:
         try:
             asyncio.run(self._within(deadline - monotonic()))
         except Exception as ex:
             logger.info("a statement could not be cancelled: %s", type(ex).__name__)
+            return False
+        return True
 
     async def _within(self, seconds: float) -> None:
         async with asyncio.timeout(max(0.0, seconds)):
@@ -43,7 +48,7 @@ def break_off(stop: Stop, hang_up: Callable[[], object]) -> Event:
 
 
 def _break_off(stop: Stop, hang_up: Callable[[], object], done: Event) -> None:
-    deadline, pause = monotonic() + PATIENCE, AGAIN
+    deadline, pause = monotonic() + _PATIENCE, AGAIN
     try:
         stop(deadline)
     finally:

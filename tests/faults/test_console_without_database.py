@@ -12,6 +12,7 @@ from django.conf import settings
 from tests.integration.outages import OutageSite, Visitor
 from tests.integration.serving import gunicorn, uvicorn
 from tests.sampling import first_always
+from tests.threads import Begun
 from tests.waiting import until
 
 pytestmark = pytest.mark.faults
@@ -68,6 +69,29 @@ def test_nobody_is_told_less_than_the_store_knows(outage_site: OutageSite) -> No
             assert "poolmgr_control_up{} 0\n" in visitor.get("/pools/metrics").text
         until(lambda: is_whole(visitor), f"after {way}: the whole picture", 30)
         assert visitor.get("/admin/").status == 200
+
+
+@pytest.mark.long
+def test_stack_of_who_waits_for_a_frozen_server_is_told_meanwhile(outage_site: OutageSite) -> None:  # P10
+    visitor = visitor_of_a_fleet(outage_site, CONSOLE)
+    web = outage_site.serve(WEB)
+    assert Visitor(web).get("/api/search?q=path").status == 200
+
+    def holders() -> list[dict[str, Any]]:
+        processes = visitor.get("/pools/fleet.json").json()["processes"]
+        return [
+            {**holder, "uid": each["uid"]} for each in processes for pool in each["pools"] for holder in pool["holders"]
+        ]
+
+    with outage_site.frozen():
+        waiting = Begun(lambda: Visitor(web).get("/api/search?q=path"))
+        found = until(lambda: [each for each in holders() if "search" in each["label"]], "the holder", 20)[0]
+        address = f"/pools/holders/{found['uid']}/default/{found['checkout']}/"
+        page = until(lambda: "Its stack now" in (page := visitor.get(address).text) and page, "the stack", 40)
+        assert "cursor.execute" in page or "pgconn" in page or "wait" in page
+        assert "in search" in page
+        assert visitor.get(address + "end/").status == 503
+    waiting.end()
 
 
 @pytest.mark.parametrize("command", first_always(WEB, uvicorn("poolmgr.console.asgi:application")), ids=["web", "asgi"])

@@ -11,13 +11,14 @@ from poolmgr.metrics.snapshot import ProcessBeat
 
 
 class Heard(Enum):
-    """What ended a wait: nothing but the time, news of settings or commands, a call to go to the ledger of budgets, or the
-    turn there of who found the line full."""
+    """What ended a wait: nothing but the time, news of settings or commands, a call to go to the ledger of budgets, the turn
+    there of who found the line full, or a question to this process."""
 
     NOTHING = 0
     NEWS = 1
     CALL = 2
     TURN = 3
+    QUESTION = 4
 
     def __bool__(self) -> bool:
         return self is not Heard.NOTHING
@@ -55,6 +56,18 @@ class FleetStore(Protocol):
 
     def notes(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The texts kept under ``names``, "" for each that there is none of."""
+
+    def ask(self, uid: str, name: str, text: str, seconds: float) -> None:
+        """Put a question to a process, by a ``name`` of its own; nobody hears it after ``seconds``."""
+
+    def asked(self, uid: str) -> tuple[tuple[str, str], ...]:
+        """The questions to this process that it has not taken yet, each as its name and text, and once in all."""
+
+    def answer(self, name: str, text: str, seconds: float) -> None:
+        """Keep the answer to the question ``name`` for ``seconds``."""
+
+    def answer_to(self, name: str, most: int) -> str:
+        """The answer, of which ``most`` bytes are read, or ""."""
 
     def notify(self) -> None:
         """Tell every process that desired settings or commands changed."""

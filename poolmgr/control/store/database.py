@@ -9,7 +9,7 @@ from datetime import timedelta
 from threading import Event
 
 from django.db.models import Q, QuerySet, TextField
-from django.db.models.functions import Cast, Length, Now
+from django.db.models.functions import Cast, Left, Length, Now
 from django.db.utils import Error as DatabaseError
 
 from poolmgr.conf import conf
@@ -18,7 +18,10 @@ from poolmgr.control.store.base import Heard, StoreDown
 from poolmgr.control.store.reading import MAX_BYTES, MAX_NAMES, Reading, read_beats, refusal_of
 from poolmgr.metrics.decoding import Unreadable
 from poolmgr.metrics.snapshot import ProcessBeat
-from poolmgr.models import Lead, Process
+from poolmgr.models import Lead, Message, Process
+
+#: As many questions are taken at a time.
+_QUESTIONS = 100
 
 
 class DatabaseStore:
@@ -89,6 +92,35 @@ class DatabaseStore:
 
     def notes(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return ("",) * len(names)
+
+    def ask(self, uid: str, name: str, text: str, seconds: float) -> None:
+        self._tell(uid, name, text, seconds)
+
+    def asked(self, uid: str) -> tuple[tuple[str, str], ...]:
+        mine = Message.objects.using(control_alias()).filter(process=uid)
+        with _or_down():
+            found = list(mine.order_by("id").values_list("pk", "name", "text")[:_QUESTIONS])
+            # Of two who take it at once only one deletes the row, and has it.
+            taken = [(name, text) for pk, name, text in found if mine.filter(pk=pk, until__gt=Now()).delete()[0]]
+        return tuple(taken)
+
+    def answer(self, name: str, text: str, seconds: float) -> None:
+        self._tell("", name, text, seconds)
+
+    def answer_to(self, name: str, most: int) -> str:
+        answers = Message.objects.using(control_alias()).filter(process="", name=name, until__gt=Now())
+        with _or_down():
+            return "".join(answers.values_list(Left("text", most), flat=True))
+
+    def _tell(self, process: str, name: str, text: str, seconds: float) -> None:
+        row = Message(process=process, name=name, text=text, until=from_now(timedelta(seconds=seconds)))
+        with _or_down():
+            Message.objects.using(control_alias()).bulk_create(
+                [row],
+                update_conflicts=True,
+                unique_fields=["process", "name"],
+                update_fields=["text", "until"],
+            )
 
     def notify(self) -> None:
         """Others find out at their next poll; this process at once."""

@@ -28,8 +28,11 @@ _CONNECT, _ANSWER = 0.5, 1.0
 #: Seconds between attempts to subscribe while Redis is away: each may cost the caller _CONNECT.
 _AGAIN = 1.0
 
-#: What a process hears on its own channel when it should go to the ledger of budgets.
-_CALL, _TURN = b"call", b"turn"
+#: What a process hears on its own channel when it should go to the ledger of budgets, and when it is asked something.
+_CALL, _TURN, _QUESTION = b"call", b"turn", b"question"
+#: As many questions are taken at a time, and so many bytes of each.
+_QUESTIONS, _LONGEST_QUESTION = 100, 4096
+_WORDS = {_CALL: Heard.CALL, _TURN: Heard.TURN, _QUESTION: Heard.QUESTION}
 #: Seconds for which a line is remembered in which nobody moves.
 _STANDS = 30
 
@@ -46,6 +49,9 @@ class RedisStore:
         self._beat_key = prefix + "beat:"
         self._lead_key = prefix + "lead:"
         self._note_key = prefix + "note:"
+        self._asked_key = prefix + "asked:"
+        self._question_key = prefix + "question:"
+        self._answer_key = prefix + "answer:"
         self._index = prefix + "processes"
         self._changed = prefix + "changed"
         self._line = prefix + "line"
@@ -135,6 +141,42 @@ class RedisStore:
         with self._or_down():
             found = self._client.mget([self._note_key + name for name in names])
         return tuple("" if text is None else text.decode(errors="replace") for text in found)
+
+    def ask(self, uid: str, name: str, text: str, seconds: float) -> None:
+        milliseconds = max(1, int(seconds * 1000))
+        with self._or_down():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.set(self._question_key + name, text, px=milliseconds)
+            pipe.rpush(self._asked_key + uid, name)
+            pipe.pexpire(self._asked_key + uid, milliseconds)
+            pipe.publish(self._channel_of(uid), _QUESTION)
+            pipe.execute()
+
+    def asked(self, uid: str) -> tuple[tuple[str, str], ...]:
+        with self._or_down():
+            pipe = self._client.pipeline()
+            pipe.lrange(self._asked_key + uid, 0, _QUESTIONS - 1)
+            pipe.ltrim(self._asked_key + uid, _QUESTIONS, -1)
+            names = pipe.execute()[0]
+            if not names:
+                return ()
+            pipe = self._client.pipeline(transaction=False)
+            for name in names:
+                pipe.getrange(self._question_key.encode() + name, 0, _LONGEST_QUESTION - 1)
+            pipe.delete(*(self._question_key.encode() + name for name in names))
+            texts = pipe.execute()[:-1]
+        # One that is empty has expired.
+        pairs = zip(names, texts, strict=True)
+        return tuple((name.decode(errors="replace"), text.decode(errors="replace")) for name, text in pairs if text)
+
+    def answer(self, name: str, text: str, seconds: float) -> None:
+        with self._or_down():
+            self._client.set(self._answer_key + name, text, px=max(1, int(seconds * 1000)))
+
+    def answer_to(self, name: str, most: int) -> str:
+        with self._or_down():
+            found: bytes = self._client.getrange(self._answer_key + name, 0, most - 1)
+        return found.decode(errors="replace")
 
     def notify(self) -> None:
         self._woken.set()
@@ -234,7 +276,7 @@ def _kind_of(message: Any) -> Heard:
     if message is None:
         return Heard.NOTHING
     # A confirmed subscription counts as news: what changed while nobody listened is not repeated.
-    return {_CALL: Heard.CALL, _TURN: Heard.TURN}.get(message["data"], Heard.NEWS)
+    return _WORDS.get(message["data"], Heard.NEWS)
 
 
 def _client(url: str) -> Any:

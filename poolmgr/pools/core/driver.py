@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from poolmgr.exceptions import CheckoutError
 from poolmgr.pools.diagnosis import Diagnosis
+from poolmgr.pools.stopping import Stop
 
 
 class NoAnswer(Exception):
@@ -40,6 +41,12 @@ class Driver(Protocol):
 
     def sever(self, conn: Any) -> None:
         """End the conversation that a borrower is in the middle of: they get their library's error. Never waits."""
+
+    def stop(self, conn: Any) -> Stop | None:
+        """What has the server stop the statement that runs; None where nothing does. From any thread; never waits.
+
+        Raises ``LeftAlone`` where there is no way.
+        """
 
     def fileno(self, conn: Any) -> int:
         """Of its socket; below 0 where there is none."""

@@ -120,6 +120,7 @@ class Lending(State):
         if now >= self.lapses:
             leasing.lapse(self)
         with self.lock:
+            fit = fit and not slot.is_spoilt
             renews = fit and not self.retired and self.is_old(slot, now) and self.present <= self.most
             renews = renews and now < self.lapses
             if not renews:

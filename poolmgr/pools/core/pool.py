@@ -13,6 +13,7 @@ from time import monotonic
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
+from poolmgr.pools.checkouts import Checkout
 from poolmgr.pools.core import explain, growing, leasing, reclaiming, rounds, view
 from poolmgr.pools.core.driver import Driver
 from poolmgr.pools.core.leaving import resize
@@ -129,6 +130,10 @@ class CorePool(Lending):
     def snapshot(self) -> PoolSnapshot:
         """What the pool looks like now."""
         return view.snapshot(self)
+
+    def find_checkout(self, name: str) -> Checkout | None:
+        """The checkout that a snapshot's holder names, if it is under way."""
+        return view.checkout(self, name)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 

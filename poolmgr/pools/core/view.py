@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from poolmgr.metrics.snapshot import PoolSnapshot
+from poolmgr.pools import checkouts
+from poolmgr.pools.checkouts import NOTHING_RUNS, Checkout, LeftAlone
+from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.state import State
-from poolmgr.pools.snapshots import Held, checked_out, failure, recent, settings, status
+from poolmgr.pools.snapshots import Held, checked_out, failure, holder, recent, settings, status
+from poolmgr.pools.stopping import Stop
 
 _COUNTERS = (
     "timeouts", "checkout_errors", "created", "create_errors", "closed", "found_dead", "left_behind", "cleaned",
@@ -19,7 +24,7 @@ def snapshot(state: State) -> PoolSnapshot:
     """What ``state`` looks like now."""
     now = time.monotonic()
     with state.lock:
-        held = [Held(slot.owner, slot.label, slot.since, slot.pid, slot.conn) for slot in state.out]
+        held = [_held(slot) for slot in state.out]
         idle_ids = [slot.pid for slot in state.idle]
         counts: dict[str, Any] = {name: state.counts[name] for name in _COUNTERS}
         wait, use, create = (each.freeze() for each in (state.wait_time, state.use_time, state.create_time))
@@ -46,7 +51,7 @@ def snapshot(state: State) -> PoolSnapshot:
         opening=opening,
         closing=closing,
         oldest_wait=now - first,
-        **checked_out(held, now, lambda conn: {"pinned": state.driver.standing(conn)}),
+        **checked_out(held, now, lambda conn: _told(state, conn)),
         backend_pids=tuple(sorted(pid for pid in (*idle_ids, *(each.pid for each in held)) if pid)),
         behind_pooler=state.behind_pooler,
         checkouts=wait.count - counts["timeouts"],
@@ -58,3 +63,33 @@ def snapshot(state: State) -> PoolSnapshot:
         **failure("" if error is None else state.driver.diagnose(error).sentence, now - error_at),
         **counts,
     )
+
+
+def _held(slot: Slot) -> Held:
+    return Held(slot.owner, slot.label, slot.since, slot.pid, slot.conn, checkout=slot.checkout)
+
+
+def _told(state: State, conn: Any) -> dict[str, str]:
+    return {"pinned": state.driver.standing(conn)}
+
+
+def checkout(state: State, name: str) -> Checkout | None:
+    """The one of this name, if it is under way."""
+    with state.lock:
+        slot = next((slot for slot in state.out if slot.owner is not None and slot.checkout == name), None)
+        if slot is None:
+            return None
+        held, epoch = _held(slot), slot.epoch
+    return Checkout(
+        holder(held, time.monotonic(), _told(state, slot.conn)),
+        held.owner,
+        partial(checkouts.cancel, state.lock, slot, epoch, partial(_stop, state, slot)),
+        partial(checkouts.end, state.lock, slot, epoch, lambda: state.driver.sever(slot.conn)),
+    )
+
+
+def _stop(state: State, slot: Slot) -> Stop:
+    stop = state.driver.stop(slot.conn)
+    if stop is None:
+        raise LeftAlone(NOTHING_RUNS)
+    return stop

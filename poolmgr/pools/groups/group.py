@@ -14,6 +14,7 @@ from poolmgr.metrics.history import History, Totals
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import NOTHING, Allowance
+from poolmgr.pools.checkouts import Checkout
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.groups import summing
@@ -148,6 +149,11 @@ class Group(Gathering):
             **recent(summing.totals(counts), before),
             **counts,
         )
+
+    def find_checkout(self, name: str) -> Checkout | None:
+        """The checkout that a snapshot's holder names, if it is under way, of whichever member."""
+        found = (each.pool.find_checkout(name) for each in self._members)
+        return next((each for each in found if each is not None), None)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 

@@ -107,6 +107,12 @@ class Tracked(Noting):
         key = {"backend_pid": protocol.backend_pid, "backend_secret": protocol.backend_secret}
         return AwaitedStop(partial(_send, addr=self._addr, params=self._params, **key))
 
+    def stop(self) -> Stop | None:
+        """The same from any thread, and None where nothing runs."""
+        if self.is_closed() or self._protocol is None or not self.is_at_work:
+            return None
+        return self._stop()
+
     def sever(self) -> None:
         """End the conversation that somebody is in the middle of: they get asyncpg's error. From any thread, unheard."""
         if (stop := self._stop()) is not None:

@@ -18,6 +18,7 @@ from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.diagnosis import Diagnosis
 from poolmgr.pools.sockets import Ear
 from poolmgr.pools.sql.processes import process_of
+from poolmgr.pools.stopping import Stop
 from poolmgr.targets.asyncpg.connection import Tracked
 from poolmgr.targets.asyncpg.diagnosis import diagnose, is_of_the_server
 from poolmgr.targets.asyncpg.errors import ERRORS
@@ -72,6 +73,9 @@ class AsyncpgDriver:
 
     def sever(self, conn: Tracked) -> None:
         conn.sever()
+
+    def stop(self, conn: Tracked) -> Stop | None:
+        return conn.stop()
 
     def fileno(self, conn: Tracked) -> int:
         return conn.fileno()

@@ -9,11 +9,17 @@ from poolmgr.pools.owners import is_alive
 
 
 class Held(NamedTuple):
-    """A connection that is checked out."""
+    """A connection that is checked out; ``number`` is no other checkout's in this process."""
 
     owner: Any
     label: Label | None
     since: float
+    number: int
+
+    @property
+    def checkout(self) -> str:
+        """As a snapshot's holder has it."""
+        return f"{self.number}.0"
 
 
 def may_give(giver: Any, connection: Any, owner: Any) -> bool:

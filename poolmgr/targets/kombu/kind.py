@@ -18,6 +18,7 @@ def is_path(value: Any) -> bool:
 
 _CONNECTS_LATE = "kombu connects when a connection is first used, and keeps it"
 _OUTAGE = "Whoever sends a task would fail: a broker that is paused is an outage. Lower max_size instead."
+_KOMBU_S = "Its connections are kombu's own, which tells nobody how to end one that somebody is sending on."
 
 KOMBU = Kind(
     name="kombu",
@@ -39,7 +40,12 @@ KOMBU = Kind(
         "validate_after_idle": "kombu doesn't look before it hands out.",
         "keepalive_interval": "kombu sends nothing on idle connections; Celery's broker_heartbeat is for a worker's own.",
     },
-    denies={"pause": _OUTAGE, "resume": "It is never paused. " + _OUTAGE},
+    denies={
+        "pause": _OUTAGE,
+        "resume": "It is never paused. " + _OUTAGE,
+        "cancel": _KOMBU_S,
+        "end": _KOMBU_S,
+    },
     helps={
         "max_size": (
             "The most connections of each process to the broker, Celery's broker_pool_limit. Default 10. Raise it when"

@@ -14,6 +14,7 @@ from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
+from poolmgr.pools.checkouts import Checkout
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.forks import on_fork
@@ -139,6 +140,9 @@ class BrokerPool(Watching):
 
     def snapshot(self) -> PoolSnapshot:
         return view.snapshot(self)
+
+    def find_checkout(self, name: str) -> Checkout | None:
+        return view.checkout(self, name)
 
     # -- what happens by itself ---------------------------------------------------------------------------------------
 

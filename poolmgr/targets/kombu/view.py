@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from poolmgr.metrics.snapshot import PoolSnapshot
+from poolmgr.pools.checkouts import Checkout, LeftAlone
 from poolmgr.pools.core.explain import figures, holders
-from poolmgr.pools.snapshots import Held, checked_out, failure, recent, settings, status
+from poolmgr.pools.snapshots import Held, checked_out, failure, holder, recent, settings, status
+from poolmgr.targets.kombu import holding
+from poolmgr.targets.kombu.kind import KOMBU
 
 if TYPE_CHECKING:
     from poolmgr.targets.kombu.watching import Watching
@@ -20,7 +24,7 @@ def snapshot(pool: Watching) -> PoolSnapshot:
     now = time.monotonic()
     idle, used, closing = pool.figures()
     with pool.lock:
-        held = [Held(each.owner, each.label, each.since, 0) for each in pool.held.values()]
+        held = [_held(each) for each in pool.held.values()]
         counts: dict[str, Any] = {name: pool.counts[name] for name in _COUNTERS}
         wait, use, create = (each.freeze() for each in (pool.wait_time, pool.use_time, pool.create_time))
         error, error_at = pool.last_error, pool.last_error_at
@@ -52,6 +56,24 @@ def snapshot(pool: Watching) -> PoolSnapshot:
         **failure(error, now - error_at),
         **counts,
     )
+
+
+def _held(each: holding.Held) -> Held:
+    return Held(each.owner, each.label, each.since, 0, checkout=each.checkout)
+
+
+def checkout(pool: Watching, name: str) -> Checkout | None:
+    """The one of this name, if it is under way."""
+    with pool.lock:
+        found = next((_held(each) for each in pool.held.values() if each.checkout == name), None)
+    if found is None:
+        return None
+    told = holder(found, time.monotonic(), {})
+    return Checkout(told, found.owner, partial(_refuse, "cancel"), partial(_refuse, "end"))
+
+
+def _refuse(order: str) -> None:
+    raise LeftAlone(KOMBU.denies[order])
 
 
 def exhausted(pool: Watching, waited: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from functools import partial
+from itertools import count
 from threading import Condition, RLock
 from time import monotonic
 from typing import Any, NamedTuple
@@ -31,6 +32,9 @@ _FAREWELL = 5.0
 _PART_OF_TIMEOUT = 0.25
 #: Seconds beyond that, in which who closes a connection is done by itself.
 _OVERDUE = 0.1
+
+
+_numbers = count(1)
 
 
 class Leaving(NamedTuple):
@@ -103,7 +107,7 @@ class Watching:
     def got(self, connection: Any, asked: float) -> None:
         now = monotonic()
         with self.lock:
-            self.held[connection] = Held(self._owner(), current_label(), now)
+            self.held[connection] = Held(self._owner(), current_label(), now, next(_numbers))
             self.wait_time.add(now - asked)
 
     def failed(self, waited: float) -> CheckoutError:

@@ -54,6 +54,8 @@ def _limits(values: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+_CLIENTS = "Whoever holds its connections is a client of its own; kill cuts off those of a database."
+
 PGBOUNCER = Kind(
     name="pgbouncer",
     label="PgBouncer",
@@ -63,6 +65,7 @@ PGBOUNCER = Kind(
     elsewhere=True,
     joins=True,
     commands=(*COMMANDS, "kill", "disable", "enable"),
+    denies={"cancel": _CLIENTS, "end": _CLIENTS},
     refuses={
         "max_waiting": "PgBouncer can't bound who waits; its max_client_conn bounds clients.",
         "reconnect_timeout": "PgBouncer tries again for ever, every server_login_retry seconds.",

@@ -201,6 +201,9 @@ class BouncerPool:
             self.in_force = self.desired
         return view.snapshot(self)
 
+    def find_checkout(self, name: str) -> None:
+        """None: whoever holds its connections is in no process of ours."""
+
     # -- what the instances ask ---------------------------------------------------------------------------------------
 
     def wishes(self) -> tuple[int, Mapping[str, str]]:

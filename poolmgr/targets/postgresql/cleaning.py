@@ -52,7 +52,7 @@ def put_away(state: PoolState, conn: PooledConnection) -> None:
         # A DISCARD ALL may reach anybody's server connection. What the pooler keeps for this client ends with it.
         tell_of_traces(state, entry.pins & TRACES)
         _dispose(state, conn)
-    elif not entry.pins.isdisjoint(_BEYOND_CLEANING):
+    elif entry.is_spoilt or not entry.pins.isdisjoint(_BEYOND_CLEANING):
         _dispose(state, conn)
     else:
         if not conn.autocommit:

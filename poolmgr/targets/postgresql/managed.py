@@ -15,6 +15,7 @@ from poolmgr.exceptions import CheckoutError
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
+from poolmgr.pools.checkouts import Checkout
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.labels import current_label
@@ -25,6 +26,7 @@ from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.postgresql import (
     cleaning,
     explain,
+    interrupting,
     leasing,
     lending,
     lifecycle,
@@ -309,6 +311,10 @@ class ManagedPool(PoolState):
     def snapshot(self) -> PoolSnapshot:
         """What the pool looks like now."""
         return view.snapshot(self)
+
+    def find_checkout(self, name: str) -> Checkout | None:
+        """The checkout that a snapshot's holder names, if it is under way."""
+        return interrupting.find(self, name)
 
     def diagnose(self) -> str:
         """Why connects fail now, or an empty string."""

@@ -39,7 +39,7 @@ def snapshot(state: PoolState) -> PoolSnapshot:
     """What ``state`` looks like now."""
     pool, now = state.pool, time.monotonic()
     with pool._lock:
-        held = [_held(conn) for conn in state.out if conn.entry.owner is not None]
+        held = [held_by(conn) for conn in state.out if conn.entry.owner is not None]
         idle_pids = [conn.entry.pid for conn in pool._pool]
         counts: dict[str, Any] = {name: state.counts[name] for name in _COUNTERS}
         pins = dict(state.pins)
@@ -66,7 +66,7 @@ def snapshot(state: PoolState) -> PoolSnapshot:
         opening=opening,
         closing=closing,
         oldest_wait=now - first,
-        **checked_out(held, now, _told),
+        **checked_out(held, now, told_of),
         backend_pids=tuple(sorted(pid for pid in (*idle_pids, *(each.pid for each in held)) if pid)),
         behind_pooler=pool.behind_pooler,
         checkouts=wait.count - counts["timeouts"],
@@ -82,15 +82,15 @@ def snapshot(state: PoolState) -> PoolSnapshot:
     )
 
 
-def _held(conn: PooledConnection) -> Held:
+def held_by(conn: PooledConnection) -> Held:
     """Called with the lock held, under which no question goes to the server."""
     entry = conn.entry
     doing = _Doing(tuple(entry.pins), entry.told())
     state = _STATES.get(int(conn.pgconn.transaction_status), "")
-    return Held(entry.owner, entry.label, entry.since, entry.pid, doing, state)
+    return Held(entry.owner, entry.label, entry.since, entry.pid, doing, state, entry.checkout)
 
 
-def _told(doing: _Doing) -> dict[str, str]:
+def told_of(doing: _Doing) -> dict[str, str]:
     return {
         "pinned": ", ".join(sorted(doing.pins)),
         "statement": "" if doing.query is None else told_statement(doing.query),

@@ -9,12 +9,14 @@ from time import monotonic
 from typing import Any
 
 from poolmgr.exceptions import CheckoutError
+from poolmgr.pools.checkouts import LeftAlone
 from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.diagnosis import Diagnosis
 from poolmgr.pools.sockets import hang_up
 from poolmgr.targets.redis.diagnosis import diagnose, is_of_the_server
 from poolmgr.targets.redis.errors import ERRORS
+from poolmgr.targets.redis.kind import REDIS
 from poolmgr.targets.redis.library import redis
 
 #: The first byte of what a server of RESP3 sends unasked.
@@ -47,6 +49,9 @@ class RedisDriver:
     def sever(self, conn: Any) -> None:
         if (fileno := self.fileno(conn)) >= 0:
             hang_up(fileno)
+
+    def stop(self, conn: Any) -> None:
+        raise LeftAlone(REDIS.denies["cancel"])
 
     def fileno(self, conn: Any) -> int:
         sock = conn._sock

@@ -24,6 +24,11 @@ REDIS = Kind(
     end="client",
     prefix="cache:",
     libraries={"redis": "redis"},
+    denies={
+        "cancel": "A Redis stops no command from another connection: it is over before anybody could ask, or blocks until its"
+        " own timeout.",
+        "end": "redis-py connects again by itself and sends the command once more, so that nothing would be ended.",
+    },
     refuses={"pool_mode": "A Redis connection goes back after each command, pipeline or subscription."},
     helps={
         "max_size": (

@@ -8,16 +8,20 @@ from time import monotonic
 from typing import Any
 
 from poolmgr.exceptions import CheckoutError
+from poolmgr.pools.checkouts import LeftAlone
 from poolmgr.pools.core.driver import NoAnswer, Refused
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.diagnosis import Diagnosis
 from poolmgr.pools.sockets import watch
+from poolmgr.pools.stopping import Stop
 from poolmgr.targets.sqlalchemy.diagnosis import diagnose, is_of_the_server
 from poolmgr.targets.sqlalchemy.errors import ERRORS
 from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
 from poolmgr.targets.sqlalchemy.sockets import fileno_of, server_id_of
-from poolmgr.targets.sqlalchemy.stopping import has_ended, sever
+from poolmgr.targets.sqlalchemy.stopping import has_ended, sever, stop_of, stops
+
+_NO_WAY = "Its driver can't cancel a statement from another thread; psycopg and asyncpg can. End the session instead."
 
 
 class _Connecting(threading.local):
@@ -79,6 +83,12 @@ class RecordDriver:
     def sever(self, conn: Any) -> None:
         """What runs is stopped first: the server may wait there for what ends no sooner."""
         sever(conn, at_once=False)
+
+    def stop(self, conn: Any) -> Stop | None:
+        driver_s = conn.driver_connection
+        if driver_s is not None and not stops(driver_s):
+            raise LeftAlone(_NO_WAY)
+        return stop_of(driver_s, used=True)
 
     def fileno(self, conn: Any) -> int:
         return fileno_of(conn.driver_connection)

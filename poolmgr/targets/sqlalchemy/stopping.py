@@ -14,7 +14,7 @@ from typing import Any
 
 from psycopg import pq
 
-from poolmgr.pools.cancelling import Cancel, walk
+from poolmgr.pools.cancelling import CancelStop
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.sockets import Ear, hang_up
 from poolmgr.pools.stopping import AwaitedStop, Stop, break_off
@@ -33,7 +33,7 @@ def stop_of(driver_s: Any, used: bool, at_work: bool = False) -> Stop | None:
     with suppress(Exception):  # each driver has errors of its own, such as of one that is closed
         if hasattr(driver_s, "pgconn"):
             status = driver_s.pgconn.transaction_status
-            return _Psycopg(driver_s) if status == _ACTIVE or (at_work and status != _GONE) else None
+            return CancelStop(driver_s.pgconn) if status == _ACTIVE or (at_work and status != _GONE) else None
         if hasattr(driver_s, "get_server_pid"):
             return _asyncpg_s(driver_s) if used and not driver_s.is_closed() else None
     return None
@@ -89,14 +89,9 @@ def _hang_up(driver_s: Any) -> None:
         hang_up(fileno)
 
 
-class _Psycopg:
-    """psycopg's, sync and asyncio: libpq gives a key that outlives the connection."""
-
-    def __init__(self, driver_s: Any) -> None:
-        self._cancel = Cancel(driver_s.pgconn)
-
-    def __call__(self, deadline: float) -> None:
-        walk(self._cancel.send(deadline))
+def stops(driver_s: Any) -> bool:
+    """Whether its driver knows a way."""
+    return hasattr(driver_s, "pgconn") or hasattr(driver_s, "get_server_pid")
 
 
 def _asyncpg_s(driver_s: Any) -> Stop:

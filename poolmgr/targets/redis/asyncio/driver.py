@@ -11,11 +11,13 @@ from redis.asyncio import client, cluster
 
 from poolmgr.exceptions import CheckoutError
 from poolmgr.pools.aio.bridge import Bridge, LoopBusy
+from poolmgr.pools.checkouts import LeftAlone
 from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.diagnosis import Diagnosis
 from poolmgr.targets.redis.diagnosis import diagnose, is_of_the_server
 from poolmgr.targets.redis.errors import ERRORS
+from poolmgr.targets.redis.kind import REDIS
 from poolmgr.targets.redis.library import redis
 
 #: Those that keep a connection until they are closed, whichever task uses them.
@@ -74,6 +76,9 @@ class AsyncRedisDriver:
     def sever(self, conn: Any) -> None:
         if not (self._bridge.is_open and self._bridge.tell(conn.break_off)):
             conn.break_off()
+
+    def stop(self, conn: Any) -> None:
+        raise LeftAlone(REDIS.denies["cancel"])
 
     def fileno(self, conn: Any) -> int:
         return int(conn.fileno())

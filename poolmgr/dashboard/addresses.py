@@ -1,0 +1,38 @@
+"""Addresses of single things, such as of one checkout: where a link leads, what an address can be."""
+
+from __future__ import annotations
+
+from django.urls import NoReverseMatch, register_converter, reverse
+
+from poolmgr.control.inquiry import What
+
+
+class CheckoutConverter:
+    """The name that a process gives to one checkout of its own."""
+
+    regex = r"[0-9]{1,19}\.[0-9]{1,19}"
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+class OrderConverter(CheckoutConverter):
+    """What may be done to a checkout."""
+
+    regex = f"{What.CANCEL}|{What.END}"
+
+
+def register() -> None:
+    register_converter(CheckoutConverter, "checkout")
+    register_converter(OrderConverter, "order")
+
+
+def holder_address(uid: str, target: str, checkout: str) -> str:
+    """Of a holder's page; "" for one of another version of poolmgr, or whose report was made up."""
+    try:
+        return reverse("poolmgr:holder", kwargs={"uid": uid, "target": target, "checkout": checkout})
+    except NoReverseMatch:
+        return ""
