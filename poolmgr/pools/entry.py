@@ -15,6 +15,12 @@ _numbers = count(1)
 _NONE = 0
 
 
+def parsed(checkout: str) -> tuple[int, int]:
+    """The number and the epoch in a checkout's name; those of none for what is no name."""
+    number, _, epoch = checkout.partition(".")
+    return (int(number), int(epoch)) if number.isdecimal() and epoch.isdecimal() and len(checkout) < 40 else (0, 0)
+
+
 class Entry:
     """``owner``, ``since``, ``epoch`` and ``idle_since`` are guarded by the pool's lock; times are on the monotonic clock.
 
@@ -67,6 +73,10 @@ class Entry:
         return f"{self.number}.{self.epoch}"
 
     # Each is called with the pool's lock held.
+
+    def has(self, number: int, epoch: int) -> bool:
+        """Whether it is checked out, by the checkout of that name."""
+        return self.number == number and self.epoch == epoch and self.owner is not None
 
     def aim(self) -> None:
         """Something is on its way that is meant for the present checkout: nobody else may be lent the connection."""

@@ -14,6 +14,7 @@ from django.db import DatabaseError, connection
 from django.db.utils import OperationalError
 from django.test import Client
 
+from poolmgr.control.upkeep import prune
 from poolmgr.models import Event, Message
 from tests.agents import without_agent
 from tests.integration.holding import Holding, fleet_of_its_own, loiters, sleeps
@@ -183,8 +184,6 @@ def test_orders_are_refused_without_a_token_and_by_other_methods(operator: User,
 
 @pytest.mark.long
 def test_what_was_asked_and_answered_is_pruned(operator: User, loitering: Holding) -> None:
-    from poolmgr.control.upkeep import prune
-
     assert signed_in(operator).get(loitering.address).status_code == 200
     Message.objects.update(until="2020-01-01T00:00:00Z")
     prune()

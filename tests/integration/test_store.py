@@ -242,3 +242,29 @@ def test_who_has_lined_up_first_hears_first_that_it_is_their_turn(  # P8
     redis_store.pass_turn(process_uid())
     redis_store.pass_turn("somebody-else")
     assert redis_store.wait(0.2) is Heard.NOTHING
+
+
+def test_question_is_taken_once_by_whom_it_is_for_and_its_answer_is_read_by_its_name(store: FleetStore) -> None:
+    store.ask("a", "q1", "how are you?", 5)
+    store.ask("a", "q2", "and now?", 5)
+    store.ask("b", "q3", "and you?", 5)
+    store.ask("a", "q4", "too late", 0.05)
+    time.sleep(0.1)  # which is what is asked about
+    assert sorted(store.asked("a")) == [("q1", "how are you?"), ("q2", "and now?")]
+    assert store.asked("a") == ()
+    assert store.answer_to("q1", 100) == ""
+    store.answer("q1", "a word", 5)
+    store.answer("q1", "a longer answer", 5)
+    assert (store.answer_to("q1", 100), store.answer_to("q1", 8)) == ("a longer answer"[:100], "a longer")
+    store.answer("q2", "gone in a moment", 0.05)
+    wait_for(lambda: store.answer_to("q2", 100) == "", 5)
+    assert store.asked("b") == (("q3", "and you?"),)
+
+
+def test_question_is_heard_at_once_by_the_process_that_it_is_for(redis_store: RedisStore) -> None:
+    while redis_store.wait(0.1):
+        pass  # its subscription stands
+    redis_store.ask("somebody-else", "q", "?", 5)
+    redis_store.ask(process_uid(), "q", "?", 5)
+    assert redis_store.wait(5) is Heard.QUESTION
+    assert redis_store.asked(process_uid()) == (("q", "?"),)

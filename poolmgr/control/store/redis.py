@@ -30,8 +30,8 @@ _AGAIN = 1.0
 
 #: What a process hears on its own channel when it should go to the ledger of budgets, and when it is asked something.
 _CALL, _TURN, _QUESTION = b"call", b"turn", b"question"
-#: As many questions are taken at a time, and so many bytes of each.
-_QUESTIONS, _LONGEST_QUESTION = 100, 4096
+#: As many questions are taken at a time, and so many bytes of each; seconds for which their names are kept.
+_QUESTIONS, _LONGEST_QUESTION, _ASKED = 100, 4096, 600
 _WORDS = {_CALL: Heard.CALL, _TURN: Heard.TURN, _QUESTION: Heard.QUESTION}
 #: Seconds for which a line is remembered in which nobody moves.
 _STANDS = 30
@@ -148,7 +148,7 @@ class RedisStore:
             pipe = self._client.pipeline(transaction=False)
             pipe.set(self._question_key + name, text, px=milliseconds)
             pipe.rpush(self._asked_key + uid, name)
-            pipe.pexpire(self._asked_key + uid, milliseconds)
+            pipe.expire(self._asked_key + uid, _ASKED)  # by then the last one has been over for long
             pipe.publish(self._channel_of(uid), _QUESTION)
             pipe.execute()
 

@@ -11,6 +11,7 @@ from poolmgr.pools import checkouts
 from poolmgr.pools.checkouts import NOTHING_RUNS, Checkout, LeftAlone
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.state import State
+from poolmgr.pools.entry import parsed
 from poolmgr.pools.snapshots import Held, checked_out, failure, holder, recent, settings, status
 from poolmgr.pools.stopping import Stop
 
@@ -75,11 +76,12 @@ def _told(state: State, conn: Any) -> dict[str, str]:
 
 def checkout(state: State, name: str) -> Checkout | None:
     """The one of this name, if it is under way."""
+    number, epoch = parsed(name)
     with state.lock:
-        slot = next((slot for slot in state.out if slot.owner is not None and slot.checkout == name), None)
+        slot = next((slot for slot in state.out if slot.has(number, epoch)), None)
         if slot is None:
             return None
-        held, epoch = _held(slot), slot.epoch
+        held = _held(slot)
     return Checkout(
         holder(held, time.monotonic(), _told(state, slot.conn)),
         held.owner,

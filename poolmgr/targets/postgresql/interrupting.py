@@ -12,6 +12,7 @@ from psycopg.pq import TransactionStatus
 from poolmgr.pools import checkouts
 from poolmgr.pools.cancelling import CancelStop
 from poolmgr.pools.checkouts import NOTHING_RUNS, Checkout, LeftAlone
+from poolmgr.pools.entry import parsed
 from poolmgr.pools.snapshots import holder
 from poolmgr.pools.stopping import Stop
 from poolmgr.targets.postgresql.connection import PooledConnection
@@ -22,11 +23,12 @@ from poolmgr.targets.postgresql.view import held_by, told_of
 
 def find(state: PoolState, name: str) -> Checkout | None:
     """The checkout of this name, if it is under way."""
+    number, epoch = parsed(name)
     with state.pool._lock:
-        conn = next((conn for conn in state.out if conn.entry.owner is not None and conn.entry.checkout == name), None)
+        conn = next((conn for conn in state.out if conn.entry.has(number, epoch)), None)
         if conn is None:
             return None
-        held, epoch = held_by(conn), conn.entry.epoch
+        held = held_by(conn)
     lock, entry = state.pool._lock, conn.entry
     return Checkout(
         holder(held, monotonic(), told_of(held.about)),
