@@ -1,6 +1,5 @@
 """Pause, recycle, close; dead servers, threads that end, processes that fork; whatever the kind."""
 
-import dataclasses
 import gc
 import json
 import logging
@@ -14,6 +13,7 @@ import pytest
 from django.db.utils import OperationalError
 
 from poolmgr import exceptions
+from poolmgr.metrics.decoding import as_plain
 from tests.disclosure import disclosed_by_logs, disclosures
 from tests.forking import in_child
 from tests.kinds.conftest import ONE_ON_EACH_CORE
@@ -260,7 +260,7 @@ def test_planted_password_is_found_nowhere(subject: Subject, caplog: pytest.LogC
     assert disclosures(caught.value, PLANTED) == []
     assert disclosed_by_logs(caplog.records, PLANTED) == []
     seen = subject.pool.snapshot()
-    assert PLANTED not in json.dumps(dataclasses.asdict(seen)) + repr(subject.pool) + repr(seen)
+    assert PLANTED not in json.dumps(as_plain(seen)) + repr(subject.pool) + repr(seen)
 
 
 def test_connection_broken_in_use_is_replaced(subject: Subject) -> None:  # P4
