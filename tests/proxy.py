@@ -16,13 +16,14 @@ class Proxy:
     stops listening and keeps the port, so that nobody else answers there; `accept()` listens again. `reset()` breaks
     every connection with a TCP reset that has been sent when it returns. `delay` holds back the first bytes of each new
     connection for so many seconds. `keeps_ends` has a client hear all that its server says but that it has hung up.
+    While it is `mute`, what servers answer is lost on the way.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self.server = (host, port)
         self.delay = 0.0
         self.accepted = 0
-        self.frozen = self.keeps_ends = False
+        self.frozen = self.keeps_ends = self.mute = False
         self._lock = threading.Lock()
         self._links: set[_Link] = set()
         self._listener, self.port = _bound()
@@ -141,7 +142,8 @@ class _Link:
         while not self.ended:
             for end in self._listen([] if self.proxy.frozen else speaking):
                 if data := end.recv(65536):
-                    other[end].sendall(data)
+                    if not (self.proxy.mute and end is server):
+                        other[end].sendall(data)
                 elif end is server:
                     while self.proxy.keeps_ends and client in speaking and not self.ended:
                         if client in self._listen([client]) and not client.recv(65536):

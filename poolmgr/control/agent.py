@@ -16,12 +16,14 @@ from poolmgr.control.push import notify
 from poolmgr.control.rounds import Agent
 from poolmgr.control.sharing.ledger import open_ledger
 from poolmgr.control.store import prepare
+from poolmgr.control.tally import Tally
 from poolmgr.pools import registry
 from poolmgr.pools.forks import attend, here, on_fork
 
 log = logging.getLogger("poolmgr.agent")
 
 _agent: Agent | None = None
+_tally = Tally()
 _lock = threading.Lock()
 _installed = False
 _aside = False
@@ -52,7 +54,7 @@ def start() -> None:
             return
         with _lock:
             if _agent is None or not _agent.alive:
-                _agent = Agent()
+                _agent = Agent(_tally)
                 _agent.start()
     except Exception:  # the first query of the process must not fail for want of a console
         log.exception("the agent could not start: this process follows no profile and reports nothing")
@@ -83,9 +85,9 @@ def _quiesce(target: str) -> None:
 
 
 def _after_fork() -> None:
-    global _agent, _lock
-    # The thread did not come along, and the lock may be held for ever.
-    _agent, _lock = None, threading.Lock()
+    global _agent, _lock, _tally
+    # The thread did not come along, and the lock may be held for ever. What the parent counted is the parent's to tell.
+    _agent, _lock, _tally = None, threading.Lock(), Tally()
     registry.hold_back()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
 from time import monotonic, time
@@ -23,6 +23,7 @@ from poolmgr.control.sharing.tender import Tender
 from poolmgr.control.store import FleetStore, StoreDown, get_store
 from poolmgr.control.store.base import Heard
 from poolmgr.control.store.database import DatabaseStore
+from poolmgr.control.tally import Tally
 from poolmgr.identity import host, process_uid, role, short_name
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.pools import registry
@@ -44,7 +45,7 @@ class Agent:
     the agent has no connection to it. Everything else belongs to the thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally) -> None:
         self.uid = process_uid()
         self._role = role()
         self._started = time()
@@ -55,6 +56,7 @@ class Agent:
         self._tender = Tender(self.uid, self)
         self._leading = Leading(self.uid)
         self._answers = Answers(self.uid, self._store.wake)
+        self._tally = tally
         self._store_error = ""
         self._store_lost = 0.0
         self._has_row = False
@@ -142,7 +144,10 @@ class Agent:
     def _tend_rows(self) -> None:
         if self._beats_in_rows:
             self._has_row = True
-            self._rows.beat(self._report())
+            pools = _snapshots()
+            self._rows.beat(self._report(pools))
+            if not self._store.pushes:
+                self._tally.tell(self._rows, self.uid, self._role, pools)
             self._answers.take(self._rows)
             self._lead(self._rows)
         elif self._has_row:
@@ -155,8 +160,10 @@ class Agent:
         self._beat_due = monotonic() + (self._turn_interval() if self._beats_in_rows else conf().HEARTBEAT_INTERVAL)
         if not self._store.pushes:
             return
+        pools = _snapshots()
         try:
-            self._store.beat(self._report())
+            self._store.beat(self._report(pools))
+            self._tally.tell(self._store, self.uid, self._role, pools)
             self._lead(self._store)
         except StoreDown as error:
             if not self._store_error:
@@ -180,8 +187,8 @@ class Agent:
             if store is self._rows:
                 self._follower.due = min(self._follower.due, soon)
 
-    def _report(self) -> ProcessBeat:
-        pools, invalid = registry.pools(), self._follower.invalid
+    def _report(self, pools: Mapping[Pool, PoolSnapshot]) -> ProcessBeat:
+        invalid = self._follower.invalid
         # What ails one target is told with its pool, if there is one.
         homeless = invalid.keys() - {pool.target for pool in pools}
         told: tuple[str, ...] = (self._follower.problem, self._store_error, self._tender.problem, self._leading.problem)
@@ -195,7 +202,7 @@ class Agent:
             at=time(),
             version=__version__,
             name=short_name(),
-            pools=tuple(_told(pool, invalid.get(pool.target, "")) for pool in pools),
+            pools=tuple(_told(pool, told, invalid.get(pool.target, "")) for pool, told in pools.items()),
             acks=self._orders.recent(),
             control_lost=lost.since if (lost := reach.known_outage(control_alias())) else 0.0,
             store_lost=self._store_lost,
@@ -255,6 +262,8 @@ class Agent:
             with _whatever_happens():
                 self._leading.give_up(self._store)
             with _whatever_happens():
+                self._tally.tell_all(self._store, self.uid, self._role, _snapshots())
+            with _whatever_happens():
                 self._store.forget(self.uid)
         if not self._quiet:
             with _whatever_happens(), deadline(control_alias(), _FAREWELL):
@@ -268,12 +277,19 @@ class Agent:
         with control_database():
             with _whatever_happens():
                 self._leading.give_up(self._rows)
+            if not self._store.pushes:
+                with _whatever_happens():
+                    self._tally.tell_all(self._rows, self.uid, self._role, _snapshots())
             with _whatever_happens():
                 self._rows.forget(self.uid)
 
 
-def _told(pool: Pool, invalid: str) -> PoolSnapshot:
-    told, problem = pool.snapshot(), pool.problem or invalid
+def _snapshots() -> dict[Pool, PoolSnapshot]:
+    return {pool: pool.snapshot() for pool in registry.pools()}
+
+
+def _told(pool: Pool, told: PoolSnapshot, invalid: str) -> PoolSnapshot:
+    problem = pool.problem or invalid
     return replace(told, problem=problem) if problem else told
 
 

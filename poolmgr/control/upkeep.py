@@ -9,7 +9,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from poolmgr.conf import conf
-from poolmgr.control.access import control_alias, control_transaction, try_lock
+from poolmgr.control.access import control_alias, control_transaction, from_now, try_lock
 from poolmgr.control.desired import check_intervals, read_profiles, validation_queries
 from poolmgr.control.events import record
 from poolmgr.control.reporting.beats import read_settled
@@ -18,7 +18,8 @@ from poolmgr.control.reporting.health import check_target, is_due, store_check
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.control.store import get_store, live_uids
 from poolmgr.control.store.database import DatabaseStore
-from poolmgr.models import Command, Event, HealthCheck, Message, Sample
+from poolmgr.control.store.reading import TOLD_KEPT, TOTALS_KEPT
+from poolmgr.models import Command, Event, HealthCheck, Message, Sample, Summed, Told
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.known import bootstrap_spec, known_targets
 
@@ -104,6 +105,9 @@ def prune() -> int:
         Command.objects.using(alias).filter(expires_at__lt=old).exclude(pk__in=last),
         Message.objects.using(alias).filter(until__lt=now),
         Event.objects.using(alias).filter(at__lt=now - timedelta(seconds=conf().EVENT_RETENTION)),
+        # By the server's clock, which set them.
+        Told.objects.using(alias).filter(at__lt=from_now(-timedelta(seconds=TOLD_KEPT))),
+        Summed.objects.using(alias).filter(at__lt=from_now(-timedelta(seconds=TOTALS_KEPT))),
     )
     return sum(rows.delete()[0] for rows in gone)
 

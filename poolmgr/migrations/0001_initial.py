@@ -194,6 +194,28 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Summed',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('target', models.CharField(max_length=200)),
+                ('role', models.CharField(max_length=10)),
+                ('at', models.DateTimeField(db_index=True)),
+                ('sums', models.JSONField()),
+            ],
+            options={
+                'ordering': ['target', 'role'],
+                'constraints': [models.UniqueConstraint(fields=('target', 'role'), name='poolmgr_one_total_per_target_and_role')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Told',
+            fields=[
+                ('process', models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ('number', models.PositiveBigIntegerField()),
+                ('at', models.DateTimeField(db_index=True)),
+            ],
+        ),
+        migrations.CreateModel(
             name='Acknowledgement',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

@@ -9,6 +9,7 @@ from poolmgr.models.process import Process
 from poolmgr.models.profile import PoolProfile
 from poolmgr.models.revision import ProfileRevision
 from poolmgr.models.sample import HealthCheck, Sample
+from poolmgr.models.total import Summed, Told
 
 __all__ = [
     "Acknowledgement",
@@ -23,4 +24,6 @@ __all__ = [
     "Process",
     "ProfileRevision",
     "Sample",
+    "Summed",
+    "Told",
 ]

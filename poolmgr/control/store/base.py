@@ -8,6 +8,7 @@ from typing import Protocol
 
 from poolmgr.control.store.reading import Reading
 from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.metrics.totals import Gain, Total
 
 
 class Heard(Enum):
@@ -32,6 +33,12 @@ class FleetStore(Protocol):
 
     def beat(self, beat: ProcessBeat) -> None:
         """Keep ``beat`` as its process's last, for ``PROCESS_TTL`` seconds."""
+
+    def count(self, uid: str, gain: Gain) -> None:
+        """Add to the totals what a process gained; once, however often it is told the same."""
+
+    def totals(self) -> tuple[Total, ...]:
+        """What all processes have counted, those that have ended too, by target and role."""
 
     def forget(self, uid: str) -> None:
         """Drop a process that ends in good order."""

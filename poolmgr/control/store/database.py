@@ -14,10 +14,12 @@ from django.db.utils import Error as DatabaseError
 
 from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, from_now, sentence_of
+from poolmgr.control.store import row_totals
 from poolmgr.control.store.base import Heard, StoreDown
 from poolmgr.control.store.reading import MAX_BYTES, MAX_NAMES, Reading, read_beats, refusal_of
 from poolmgr.metrics.decoding import Unreadable
 from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.metrics.totals import Gain, Total
 from poolmgr.models import Lead, Message, Process
 
 #: As many questions are taken at a time.
@@ -38,6 +40,14 @@ class DatabaseStore:
         row = Process(uid=beat.uid, at=Now(), beat=json.loads(beat.to_json()))
         with _or_down():
             _rows().bulk_create([row], update_conflicts=True, unique_fields=["uid"], update_fields=["at", "beat"])
+
+    def count(self, uid: str, gain: Gain) -> None:
+        with _or_down():
+            row_totals.add(uid, gain)
+
+    def totals(self) -> tuple[Total, ...]:
+        with _or_down():
+            return row_totals.read()
 
     def forget(self, uid: str) -> None:
         with _or_down():

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from poolmgr.conf import ROLES
 from poolmgr.metrics.decoding import Unreadable
 from poolmgr.metrics.snapshot import MAX_BEAT, ProcessBeat, too_long
+from poolmgr.metrics.totals import Total, believed
 
 #: What one look at a store takes in: names of processes, and bytes of heartbeats.
 MAX_NAMES, MAX_BYTES = 100_000, 16 * MAX_BEAT
-#: The longest name of a process, as rows have it.
-LONGEST_UID = 64
+#: The longest name of a process, as rows have it; of a target.
+LONGEST_UID, LONGEST_TARGET = 64, 200
+#: Totals that are read: one for each target and role.
+MAX_TOTALS = 10_000
+#: Seconds for which the number of a process's last gain is kept, after which a late copy would be added again, and a total
+#: to which nobody adds.
+TOLD_KEPT, TOTALS_KEPT = 86_400.0, 30 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,14 @@ def _of(uid: str, text: str | bytes) -> ProcessBeat:
     if beat.uid != uid:
         raise Unreadable("it is of another process than its place says")
     return beat
+
+
+def total_of(target: Any, role: Any, sums: Any) -> Total | None:
+    """What can be believed of what lies there; None where it is nobody's total."""
+    if role not in ROLES or not isinstance(target, str) or not 0 < len(target) <= LONGEST_TARGET:
+        return None
+    sums = believed(sums)
+    return Total(target, role, sums) if sums and target.isprintable() else None
 
 
 def refusal_of(size: int, room: int) -> Unreadable | None:

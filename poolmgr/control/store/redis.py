@@ -18,9 +18,11 @@ from poolmgr.control.store.base import Heard, StoreDown
 from poolmgr.control.store.fetching import Fetcher
 from poolmgr.control.store.patience import patience
 from poolmgr.control.store.reading import Reading, read_beats
+from poolmgr.control.store.redis_totals import RedisTotals
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.identity import process_uid
 from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.metrics.totals import Gain, Total
 from poolmgr.secrets import HIDDEN, Secret, disarm
 
 #: Seconds. Whoever reads the fleet would rather be told that Redis is away than wait for it.
@@ -64,6 +66,7 @@ class RedisStore:
         self._client = client
         self._password = Secret(client.connection_pool.connection_kwargs.get("password") or "")
         self._fetcher = Fetcher(self._client, self._index, self._beat_key)
+        self._totals = RedisTotals(self._client, prefix)
         self._ear: Any = None
         self._deaf_until = 0.0
         self._woken = Event()
@@ -76,6 +79,14 @@ class RedisStore:
             pipe.set(self._beat_key + beat.uid, text, px=int(conf().PROCESS_TTL * 1000))
             pipe.sadd(self._index, beat.uid)
             pipe.execute()
+
+    def count(self, uid: str, gain: Gain) -> None:
+        with self._or_down():
+            self._totals.add(uid, gain)
+
+    def totals(self) -> tuple[Total, ...]:
+        with self._or_down():
+            return self._totals.read()
 
     def forget(self, uid: str) -> None:
         with self._or_down():

@@ -10,15 +10,11 @@ from poolmgr.metrics import slots
 from poolmgr.metrics.histogram import merge
 from poolmgr.metrics.history import Totals
 from poolmgr.metrics.snapshot import PoolSnapshot
+from poolmgr.metrics.totals import COUNTERS, TIMES
 from poolmgr.pools.snapshots import HOLDERS
 
 _SHOWN_ADDRESSES = 3
 _GAUGES = ("idle", "used", "pending", "opening", "closing")
-_COUNTERS = (
-    "checkouts", "timeouts", "checkout_errors", "created", "create_errors", "closed", "found_dead", "left_behind",
-    "cleaned", "reclaimed", "leaks", "refused",
-)  # fmt: skip
-_TIMES = ("wait_time", "use_time", "create_time")
 
 
 def counted(parts: Sequence[PoolSnapshot]) -> dict[str, Any]:
@@ -29,8 +25,8 @@ def counted(parts: Sequence[PoolSnapshot]) -> dict[str, Any]:
     return {
         "pins": dict(pins),
         "last_timeout_at": max((each.last_timeout_at for each in parts), default=0.0),
-        **{name: sum(getattr(each, name) for each in parts) for name in _COUNTERS},
-        **{name: merge(getattr(each, name) for each in parts) for name in _TIMES},
+        **{name: sum(getattr(each, name) for each in parts) for name in COUNTERS},
+        **{name: merge(getattr(each, name) for each in parts) for name in TIMES},
     }
 
 
