@@ -39,7 +39,8 @@ class Prober(Protocol):
     """``probe.look`` in the folder of a kind: fill in ``look`` by ``deadline`` on the monotonic clock.
 
     ``query`` gives the validation query; it is called when the server has let us in, and may wait. ``silence`` are the
-    seconds after which a process that lives has reported. Raises whatever keeps it from an answer.
+    seconds after which a process that lives has reported. Raises whatever keeps it from an answer. It is called in a thread
+    of its own, which imports nothing: ``probe.prepare(target)``, where there is one, has imported what it needs.
     """
 
     def __call__(self, target: str, look: Look, query: Callable[[], str], deadline: float, silence: float) -> None: ...

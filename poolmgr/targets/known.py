@@ -136,6 +136,15 @@ def address_of(target: str) -> str:
     return _finding(kind).address(target) if kind else ""
 
 
+def prepare_look(kind: Kind, target: str) -> None:
+    """Import what a look at the server of ``target`` needs, which a thread may then have (``pools/forks.py`` says why).
+
+    Raises whatever keeps the look from an answer too.
+    """
+    if (prepare := getattr(import_module(f"{kind.package}.probe"), "prepare", None)) is not None:
+        prepare(target)
+
+
 def prober(kind: Kind) -> Prober:
     """What looks at a server of this kind. Raises ``ImportError`` where the kind's library is missing."""
     return cast(Prober, import_module(f"{kind.package}.probe").look)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
@@ -19,7 +20,7 @@ from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.kinds import Kind
 from poolmgr.pools.looking import Look
 from poolmgr.secrets import scrub
-from poolmgr.targets.known import address_of, bootstrap_spec, kind_of, known_targets, prober
+from poolmgr.targets.known import address_of, bootstrap_spec, kind_of, known_targets, prepare_look, prober
 
 #: Seconds above which a connect or a query that should take milliseconds is worth a warning.
 SLOW = 1.0
@@ -49,6 +50,8 @@ class Probe:
         pool = registry.get(target)
         spec = (pool.spec if pool else bootstrap_spec(target)) or kind.defaults
         self._query = lambda: query() or spec.validation_query
+        with suppress(Exception):  # which the look tells
+            prepare_look(kind, target)
         Thread(target=self._run, name="poolmgr-probe", daemon=True).start()
 
     def result(

@@ -11,6 +11,11 @@ from poolmgr.targets.kombu.applications import address_of, app_of
 from poolmgr.targets.kombu.errors import diagnose
 
 
+def prepare(target: str) -> None:
+    """Import the application, and the transport that it has."""
+    app_of(target).connection_for_write().get_transport_cls()
+
+
 def look(target: str, look: Look, query: Callable[[], str], deadline: float, silence: float) -> None:
     """As ``pools.looking.Prober`` has it."""
     failed = None

@@ -14,19 +14,26 @@ from poolmgr.targets.sqlalchemy.handing import async_pool, is_only_asyncio_s, po
 from poolmgr.targets.sqlalchemy.products import version_of
 
 
+def prepare(target: str) -> None:
+    """Make the engine, which imports its dialect and its driver."""
+    _engine(target)
+
+
 def look(target: str, look: Look, query: Callable[[], str], deadline: float, silence: float) -> None:
     """As ``pools.looking.Prober`` has it."""
     failed = None
     try:
-        if is_only_asyncio_s(target):
-            look_by_asyncio(async_pool(target), look, query, deadline)
-        else:
-            _look(pool(target), look, query, deadline)
+        look_by = look_by_asyncio if is_only_asyncio_s(target) else _look
+        look_by(_engine(target), look, query, deadline)
     except Exception as ex:  # each driver has errors of its own
         found = diagnose(disarm(ex))
         failed = found.cls(found.sentence, target)
     if failed is not None:
         raise failed
+
+
+def _engine(target: str) -> Any:
+    return (async_pool if is_only_asyncio_s(target) else pool)(target)
 
 
 def _look(engine: Any, look: Look, query: Callable[[], str], deadline: float) -> None:
