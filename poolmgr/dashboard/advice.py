@@ -31,6 +31,19 @@ _LET_GO = _(
     "service: set pool_mode to transaction, or put released() around the call."
 )
 
+_ROOT = _("Who blocks whom: the session at the root is in the way of all below it. Look at nobody else first.")
+_ASK = _(
+    "If the root is one of ours that lies idle in a transaction, its view or task does something else inside atomic(): "
+    "move that out. Setting idle_in_transaction_session_timeout ends such sessions the next time."
+)
+_END = _(
+    "If it is a stranger, ask whose it is by name, user and address. If nobody knows: SELECT pg_terminate_backend(pid) on "
+    "the server ends it, and its transaction is rolled back."
+)
+_PREPARED = _(
+    "A prepared transaction has no session: COMMIT PREPARED or ROLLBACK PREPARED with its name, in its database, ends it."
+)
+
 #: By the name of the rule that gives the verdict.
 ADVICE: dict[str, Advice] = {
     "exhausted": _entry(
@@ -49,6 +62,29 @@ ADVICE: dict[str, Advice] = {
             _RAISE,
             _("Recycling or pausing the pool helps nobody here: connections are not what is wrong."),
         ),
+    ),
+    "blocked_and_waiting": _entry(
+        _("Holders wait for somebody's lock, and requests for them"),
+        _(
+            "Those who hold connections wait in the database for a lock that somebody keeps. So no connection comes back, "
+            "and requests wait for one or fail."
+        ),
+        (_ROOT, _("Since when it has been in its state, and its last statement.")),
+        (
+            _ASK,
+            _END,
+            _PREPARED,
+            _("A larger pool only lets more requests wait for the same lock, and a recycle waits for them too."),
+        ),
+    ),
+    "blocked": _entry(
+        _("Holders wait for somebody's lock"),
+        _("Those who hold connections have waited for more than a second for a lock that somebody keeps."),
+        (
+            _ROOT,
+            _("Whether it is a statement that runs and will end, such as a migration, or a transaction left idle."),
+        ),
+        (_ASK, _END, _PREPARED),
     ),
     "waiting": _entry(
         _("Requests wait for a connection"),

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import ngettext
 
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.addresses import holder_address
 from poolmgr.dashboard.advice import ADVICE
 from poolmgr.dashboard.bars import Bar, Segment, bars, legend
-from poolmgr.dashboard.present import DASH, Figure, ago, duration, number, timed
+from poolmgr.dashboard.blocking import Blocking, blockers, blocking
+from poolmgr.dashboard.present import DASH, HOLDER_STATES, Figure, ago, duration, number, timed
 from poolmgr.dashboard.rows import ProcessRow, process_rows
 from poolmgr.dashboard.server import ServerLine, server_line
 from poolmgr.dashboard.wanted import Source, Wanted
@@ -65,6 +67,7 @@ class HolderLine:
     end: str
     pinned: str
     address: str  # of its page, "" where it has none
+    blocked_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class Card:
     means: tuple[tuple[str, Figure], ...]
     oldest: Figure
     holders: tuple[HolderLine, ...]
+    blocking: Blocking | None
     pins: tuple[tuple[str, str], ...]
     server: ServerLine
     modes: str
@@ -112,13 +116,6 @@ class Card:
     rows: tuple[ProcessRow, ...]
 
 
-#: What a holder is at, as the page has it.
-HOLDER_STATES = {
-    "running": gettext_lazy("runs a statement"),
-    "in transaction": gettext_lazy("idle in transaction"),
-    "failed transaction": gettext_lazy("idle in a failed transaction"),
-    "idle": gettext_lazy("asks nothing"),
-}
 #: More holders than anybody reads; the oldest come first.
 _HOLDERS = 10
 
@@ -130,7 +127,8 @@ def cards(fleet: Fleet, wanted: Wanted, statements: bool) -> tuple[Card, ...]:
 
 
 def _card(view: TargetView, fleet: Fleet, wanted: Wanted, statements: bool) -> Card:
-    rows = process_rows(view.target, fleet, wanted)
+    in_the_way = blockers(view, fleet)
+    rows = process_rows(view.target, fleet, wanted, in_the_way.keys())
     on_current, applied_of = view.applied
     pools = [pool for beat in fleet.processes for pool in beat.pools if pool.target == view.target]
     stopped = sum(pool.status == "paused" for pool in pools)
@@ -157,7 +155,8 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted, statements: bool) -> C
         times=() if kind.elsewhere else (_times(_("Wait time"), view.wait), _times(_("Use time"), view.use)),
         means=_means(view) if kind.elsewhere else (),
         oldest=timed(view.oldest_checkout) if view.used else Figure(DASH, _("nothing is checked out")),
-        holders=_holders(view, fleet, kind, statements),
+        holders=_holders(view, fleet, kind, statements, in_the_way),
+        blocking=blocking(view, fleet, kind.end, statements),
         pins=tuple((reason, number(count)) for reason, count in sorted(view.pins.items(), key=lambda pin: -pin[1])),
         server=server_line(view, wanted.known),
         modes=", ".join(sorted({pool.pool_mode for pool in pools})) if "pool_mode" in kind.honours else "",
@@ -288,9 +287,11 @@ def _means(view: TargetView) -> tuple[tuple[str, Figure], ...]:
     )
 
 
-def _holders(view: TargetView, fleet: Fleet, kind: Kind, statements: bool) -> tuple[HolderLine, ...]:
+def _holders(
+    view: TargetView, fleet: Fleet, kind: Kind, statements: bool, in_the_way: Mapping[int, str]
+) -> tuple[HolderLine, ...]:
     # What some drivers were told behind a pooler is no process, or a stranger's.
-    ends = not (view.last_health and view.last_health.behind_pooler)
+    ends = not any(look and look.behind_pooler for look in (view.last_health, view.seen))
     found = [
         (holder, beat)
         for beat in fleet.processes
@@ -312,6 +313,7 @@ def _holders(view: TargetView, fleet: Fleet, kind: Kind, statements: bool) -> tu
             end=f"{kind.end} {each.backend_pid}" if each.backend_pid and ends else "",
             pinned=each.pinned,
             address=holder_address(beat.uid, view.target, each.checkout),
+            blocked_by=in_the_way.get(each.backend_pid, ""),
         )
         for each, beat in found[:_HOLDERS]
     )

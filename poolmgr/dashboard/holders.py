@@ -19,10 +19,9 @@ from poolmgr.control.commanding.asking import ask, remembered
 from poolmgr.control.inquiry import Answer, What
 from poolmgr.control.store import StoreDown
 from poolmgr.dashboard.access import VIEW, View, may_end_sessions, may_read_statements, staff_only
-from poolmgr.dashboard.cards import HOLDER_STATES
 from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.picture import read_now
-from poolmgr.dashboard.present import Figure, ago, timed
+from poolmgr.dashboard.present import HOLDER_STATES, Figure, ago, timed
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.decoding import Unreadable
 from poolmgr.metrics.snapshot import Holder, ProcessBeat

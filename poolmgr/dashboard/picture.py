@@ -11,6 +11,7 @@ from poolmgr.control.access import control_alias
 from poolmgr.control.reach import Outage, lost, outage
 from poolmgr.control.reporting.beats import Beats, read_beats
 from poolmgr.control.reporting.fleet import Fleet, fleet_of, read_fleet
+from poolmgr.control.reporting.looks import looks
 from poolmgr.dashboard.activity import CommandLine, EventLine, command_lines, event_lines
 from poolmgr.dashboard.wanted import Wanted
 
@@ -51,7 +52,10 @@ def take_picture(commands: bool, events: bool) -> Picture:
 def read_now() -> tuple[Fleet, Outage | None]:
     """The fleet, and why the control database can't be read, if so; within a few seconds, whatever is away."""
     gone = outage(control_alias())
-    return (read_fleet(), None) if gone is None else _without_rows(gone)
+    if gone is not None:
+        return _without_rows(gone)
+    beats = read_beats()
+    return read_fleet(beats, looks.of(beats)), None
 
 
 def _without_rows(gone: Outage) -> tuple[Fleet, Outage]:
@@ -60,4 +64,4 @@ def _without_rows(gone: Outage) -> tuple[Fleet, Outage]:
         beats = Beats((), "", (str(_ROWS_ALONE),))
     # Whoever noticed first: the processes of the fleet look every few seconds, this one when somebody looks at it.
     since = min([gone.since, *(beat.control_lost for beat in beats.processes if beat.control_lost)])
-    return fleet_of(beats, None, {}, ""), replace(gone, since=since)
+    return fleet_of(beats, None, {}, "", seen=looks.of(beats)), replace(gone, since=since)

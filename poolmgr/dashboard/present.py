@@ -6,8 +6,17 @@ from dataclasses import dataclass
 
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 DASH = "\N{EN DASH}"
+
+#: What a holder is at, as the pages have it.
+HOLDER_STATES = {
+    "running": gettext_lazy("runs a statement"),
+    "in transaction": gettext_lazy("idle in transaction"),
+    "failed transaction": gettext_lazy("idle in a failed transaction"),
+    "idle": gettext_lazy("asks nothing"),
+}
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
@@ -47,10 +48,10 @@ class ProcessRow:
     problem: str
 
 
-def process_rows(target: str, fleet: Fleet, wanted: Wanted) -> tuple[ProcessRow, ...]:
-    """The worst first, and of equals who has the longest queue and the least room."""
+def process_rows(target: str, fleet: Fleet, wanted: Wanted, blocked: Collection[int] = ()) -> tuple[ProcessRow, ...]:
+    """The worst first, of equals who has the longest queue and the least room; ``blocked`` are ends that wait for locks."""
     found = [
-        (pool, _row(beat, pool, fleet, wanted.settings(target, beat.role)))
+        (pool, _row(beat, pool, fleet, wanted.settings(target, beat.role), blocked))
         for beat in fleet.processes
         for pool in beat.pools
         if pool.target == target
@@ -69,7 +70,9 @@ def silent_after(store: str) -> float:
     return 3 * (min(conf().POLL_INTERVAL, conf().PROCESS_TTL / 3) if rows else conf().HEARTBEAT_INTERVAL) + 1
 
 
-def _row(beat: ProcessBeat, pool: PoolSnapshot, fleet: Fleet, expected: tuple[str, int] | None) -> ProcessRow:
+def _row(
+    beat: ProcessBeat, pool: PoolSnapshot, fleet: Fleet, expected: tuple[str, int] | None, blocked: Collection[int]
+) -> ProcessRow:
     place = f"{beat.host}:{beat.pid}"
     verdict = verdict_of(beat.role, place, pool, fleet.at)
     age = max(0.0, fleet.at - beat.at)
@@ -84,7 +87,7 @@ def _row(beat: ProcessBeat, pool: PoolSnapshot, fleet: Fleet, expected: tuple[st
         if late
         else verdict.sentence,
         paused=pool.status == "paused",
-        slots=row(pool),
+        slots=row(pool, blocked),
         full=pool.used >= (pool.limit or pool.max_size) > 0,
         used=number(pool.used),
         idle=number(pool.idle),

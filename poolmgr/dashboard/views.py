@@ -19,6 +19,7 @@ from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.headline import headline, notes
 from poolmgr.dashboard.picture import read_now, take_picture
 from poolmgr.lookon.admission import looks_on
+from poolmgr.metrics.decoding import as_plain
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 
 #: Seconds between two refreshes that a reader may choose from; the script remembers the choice.
@@ -45,7 +46,7 @@ def fleet(request: HttpRequest) -> HttpResponse:
     return JsonResponse(
         {
             "processes": [_process(beat, request) for beat in seen.processes],
-            "targets": [_target(view) for view in seen.targets],
+            "targets": [_target(view, request) for view in seen.targets],
             "store": seen.store,
             "store_error": seen.store_error,
             "unread": [asdict(each) for each in seen.unread],
@@ -90,8 +91,11 @@ def _without_statements(pool: PoolSnapshot) -> PoolSnapshot:
     return replace(pool, holders=tuple(replace(each, statement="") for each in pool.holders))
 
 
-def _target(view: TargetView) -> dict[str, Any]:
-    data = asdict(view)
+def _target(view: TargetView, request: HttpRequest) -> dict[str, Any]:
+    data, seen = asdict(view), view.seen
+    if seen and not may_read_statements(request):
+        seen = replace(seen, sessions=tuple(replace(each, statement="") for each in seen.sessions))
+    data["seen"] = as_plain(seen)
     data["wait"], data["use"] = (
         {"count": spread.count, **{f"p{round(q * 100)}": spread.quantile(q) for q in (0.5, 0.95, 0.99)}}
         for spread in (view.wait, view.use)

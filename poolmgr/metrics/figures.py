@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 
+from poolmgr.metrics.blocking import Blocked
 from poolmgr.metrics.histogram import Distribution
 from poolmgr.metrics.places import Place, RoleView
 from poolmgr.metrics.snapshot import PoolSnapshot
@@ -26,7 +27,8 @@ class Figures:
 
     ``timeouts`` and ``refused`` (transactions, by pools whose mode still refuses them) are of the last minute;
     ``last_timeout`` is how long ago the last one was. Under a budget, ``held`` are connections, those included that open or
-    close, and ``floors`` the processes that share it, and what each may hold whatever it is.
+    close, and ``floors`` the processes that share it, and what each may hold whatever it is. ``blocked_where_full`` says that
+    somebody waits, or just failed to get one, for connections of a process whose holders are ``blocked``.
     """
 
     roles: tuple[RoleView, ...]
@@ -44,6 +46,8 @@ class Figures:
     budget: int = 0
     held: int = 0
     floors: tuple[int, int] = (0, 0)
+    blocked: Blocked | None = None
+    blocked_where_full: bool = False
 
     @property
     def pools(self) -> int:

@@ -52,6 +52,15 @@ def paused(f: Figures) -> Said:
     return "critical" if failed else "warning", f"{said}."
 
 
+def blocked_and_waiting(f: Figures) -> Said:
+    """The pool is full since its holders wait for somebody's lock: neither a larger pool nor a recycle would help."""
+    if not f.blocked or not f.blocked_where_full:
+        return None
+    failed = f"; {count(f.timeouts, 'request', 'requests')} got no connection in the last minute" if f.timeouts else ""
+    waits = f"; because of it {_who_waits(f)}" if f.pending else ""
+    return "critical", f"{f.blocked.sentence}{waits}{failed}."
+
+
 def exhausted(f: Figures) -> Said:
     if f.timeouts and (f.pending or f.last_timeout <= JUST):
         failed = count(f.timeouts, "request", "requests")
@@ -85,6 +94,10 @@ def waiting(f: Figures) -> Said:
     about_to_fail = f.oldest_wait >= ABOUT_TO_FAIL * f.connection_timeout
     said = _who_waits(f)
     return "critical" if about_to_fail else "warning", f"{said[:1].upper()}{said[1:]}."
+
+
+def blocked(f: Figures) -> Said:
+    return ("warning", f"{f.blocked.sentence}; {f.in_all}.") if f.blocked else None
 
 
 def failed_lately(f: Figures) -> Said:
@@ -124,11 +137,13 @@ RULES: tuple[Callable[[Figures], Said], ...] = (
     closed,
     unreachable,
     paused,
+    blocked_and_waiting,
     exhausted,
     over_budget,
     refused,
     connects_fail,
     waiting,
+    blocked,
     failed_lately,
     slow,
     budget_too_small,

@@ -38,6 +38,7 @@ class Kind:
     ``limits`` says, of all values of a profile, which the kind can't have as they are, each with a sentence.
     ``elsewhere`` says that the pools are a server's own, which keeps to a budget by itself: one process of the fleet leads,
     and manages them for all by ``handing.manager()``. What it tells of times are means.
+    ``tells_sessions`` says that a look at its server tells who blocks whom there, and who else is there.
     ``joins`` says that the pools are the library's own, and that its module ``joining`` is told when Django is ready.
     """
 
@@ -58,6 +59,7 @@ class Kind:
     limits: Callable[[Mapping[str, Any]], dict[str, str]] = _no_limits
     elsewhere: bool = False
     joins: bool = False
+    tells_sessions: bool = False
 
     def __post_init__(self) -> None:
         assert {*self.refuses, *self.helps} <= {*FIELDS}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from poolmgr.metrics.blocking import Group, Session
 from poolmgr.metrics.health import Verdict
 
 
@@ -17,7 +18,9 @@ class Look:
     ends of connections, as snapshots have them; ``names`` those that sessions of ours go by which are older than a process
     may be silent. ``version`` has the product's name, such as ``PostgreSQL 18.4``. ``connected`` is set
     when the server has let us in. ``behind_pooler`` is, where another program is in between whose connections these are;
-    ``named`` are those that a process of ours has used last.
+    ``named`` are those that a process of ours has used last. ``sessions`` are those that wait for locks, ``waiting`` in all,
+    and those that are in their way; ``groups`` all that there are, by name; ``young`` have a name of ours and are so new that
+    their process need not have told of them. Of ``hidden`` sessions our role may see little.
     """
 
     address: str
@@ -32,6 +35,11 @@ class Look:
     names: Sequence[str] = ()
     behind_pooler: bool = False
     named: int = 0
+    sessions: tuple[Session, ...] = ()
+    waiting: int = 0
+    groups: tuple[Group, ...] = ()
+    young: Sequence[int] = ()
+    hidden: int = 0
     verdicts: list[Verdict] = field(default_factory=list)
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -197,6 +198,7 @@ def test_it_says_what_the_pool_does_and_which_settings_it_follows(viewer: User) 
         target="default", state="ok", message="The server answers.", connect_time=0.0042, query_time=0.0003,
         server_used=1031, server_max=2003, server_reserved=3, ours=22, server_version="PostgreSQL 18.0",
     )  # fmt: skip
+    HealthCheck.objects.update(at=timezone.now() + timedelta(seconds=30))  # newer than what the page itself sees there
     pool = replace(followed(own_pool().snapshot(), profile), max_size=7, limit=7, used=3, idle=2, oldest_checkout=12.3)
     beat(pool)
     beat(replace(pool, revision=0, profile="bootstrap", used=0), uid="other", role="worker", pid=4712)
@@ -269,10 +271,13 @@ def test_behind_a_pooler_no_holder_has_a_process_that_a_driver_was_told(viewer: 
     }
     beat(replace(calm(), used=1, holders=(Holder("main", 2.0, 87654),)))
     HealthCheck.objects.create(**checked, ours=1, server_version="PostgreSQL 18.4")
+    HealthCheck.objects.update(at=timezone.now() + timedelta(seconds=30))  # newer than what the page itself sees there
     page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
     assert "server process 87654" in page
     assert "<strong>1</strong> ours" in page
+    HealthCheck.objects.all().delete()
     HealthCheck.objects.create(**checked, behind_pooler=True, server_version="PostgreSQL 18.4")
+    HealthCheck.objects.update(at=timezone.now() + timedelta(seconds=30))
     page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
     assert "87654" not in page
     # Whose connections these are is not known, and not said to be somebody else's.

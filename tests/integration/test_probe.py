@@ -11,7 +11,7 @@ import pytest
 from django.db import connections
 from msgspec.structs import replace
 
-from poolmgr.control.reporting.health import our_pids
+from poolmgr.control.reporting.ours import our_pids
 from poolmgr.control.reporting.probe import Probe
 from poolmgr.control.store import get_store
 from poolsite.demo.servers import EmbeddedPostgres
@@ -64,4 +64,6 @@ def test_another_alias_of_the_same_server_is_no_stranger(settings: Any, redis_se
             uid="other-1",
         )
         ours = our_pids("default", get_store().processes())
-    assert ours == {*pool.backend_pids, 7001, 7002}
+    # The pool may have opened one more meanwhile.
+    assert ours >= {*pool.backend_pids, 7001, 7002}
+    assert 9001 not in ours

@@ -18,6 +18,7 @@ from poolmgr.control.reporting.views import Profiles, TargetView, view_of
 from poolmgr.control.store.reading import Unread
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.health import STATES, Checked
+from poolmgr.metrics.seen import Seen
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.metrics.words import bare
 from poolmgr.models import HealthCheck
@@ -65,10 +66,10 @@ class Fleet:
         return f"{len(self.unread)} {reports} can't be read, and what those processes hold is unknown ({named}{rest})."
 
 
-def read_fleet(beats: Beats | None = None) -> Fleet:
+def read_fleet(beats: Beats | None = None, seen: Mapping[str, Seen] = MappingProxyType({})) -> Fleet:
     """Read the fleet store and the control database; either may be down, which the result then says. Never raises.
 
-    ``beats`` are those that the caller has read already.
+    ``beats`` are those that the caller has read already, and ``seen`` what was seen at the targets' servers.
     """
     beats = read_beats() if beats is None else beats
     profiles: Profiles | None = None
@@ -82,7 +83,7 @@ def read_fleet(beats: Beats | None = None) -> Fleet:
             held = {target: hold for (target, database), hold in holds().items() if not database}
     except (DatabaseError, ConfigurationError) as trouble:
         error = sentence_of(trouble)
-    return fleet_of(beats, profiles, health, error, held)
+    return fleet_of(beats, profiles, health, error, held, seen)
 
 
 def fleet_of(
@@ -91,11 +92,15 @@ def fleet_of(
     health: Mapping[str, Checked],
     error: str,
     held: Mapping[str, Hold] = MappingProxyType({}),
+    seen: Mapping[str, Seen] = MappingProxyType({}),
 ) -> Fleet:
     """The picture from what could be read; ``profiles`` is None, and ``error`` says why, where the rows could not."""
     now = time()
     targets = _targets(beats, profiles or ())
-    views = tuple(view_of(target, beats, profiles, health.get(target), held.get(target), now) for target in targets)
+    views = tuple(
+        view_of(target, beats, profiles, health.get(target), held.get(target), seen.get(target), now)
+        for target in targets
+    )
     errors = " ".join(dict.fromkeys((*beats.errors, *((error,) if error else ()))))
     return Fleet(beats.processes, views, beats.store, errors, now, beats.unread, _troubles(beats, errors))
 

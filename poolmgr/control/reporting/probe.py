@@ -10,8 +10,10 @@ from threading import Thread
 from time import monotonic
 
 from poolmgr.conf import Conf, conf
+from poolmgr.control.reporting.ours import names
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.identity import application_name, application_name_of
+from poolmgr.metrics.blocking import blocked
 from poolmgr.metrics.health import Verdict, judge_server, worst
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import HealthCheck
@@ -55,7 +57,7 @@ class Probe:
         Thread(target=self._run, name="poolmgr-probe", daemon=True).start()
 
     def result(
-        self, ours: Iterable[int], processes: Collection[ProcessBeat] | None = None, poolers: Iterable[int] = ()
+        self, ours: Collection[int], processes: Collection[ProcessBeat] | None = None, poolers: Iterable[int] = ()
     ) -> HealthCheck:
         """An unsaved result, at the latest at the deadline.
 
@@ -76,15 +78,19 @@ class Probe:
             check.ours = len(set(poolers).intersection(look.ids)) or look.named or None
         elif look.ids:
             check.ours = len(set(ours).intersection(look.ids))
+        found = [Verdict(check.state, check.message)]
         if processes and (lost := _lost(look.names, processes)):
-            verdict = worst([Verdict(check.state, check.message), lost])
-            check.state, check.message = verdict.state, verdict.sentence
+            found.append(lost)
+        if not look.behind_pooler and (held_up := blocked(look.sessions, ours, names(self._target, processes or ()))):
+            found.append(Verdict("warning", f"{held_up.sentence}."))
+        verdict = worst(found)
+        check.state, check.message = verdict.state, verdict.sentence[:500]
         return check
 
     def _run(self) -> None:
         check, look = HealthCheck(target=self._target), self._look
         try:
-            prober(self._kind)(self._target, look, self._query, self._deadline, _silence())
+            prober(self._kind)(self._target, look, self._query, self._deadline, silence())
             check.server_used, check.server_max, check.server_reserved = look.used, look.most, look.reserved
             check.server_version, check.behind_pooler = look.version[:50], look.behind_pooler
             verdict = worst([*_judge(look, self._kind), *look.verdicts])
@@ -97,7 +103,7 @@ class Probe:
         self._results.put(check)
 
 
-def _silence() -> float:
+def silence() -> float:
     """Seconds after which a process that lives has reported."""
     try:
         return conf().PROCESS_TTL

@@ -15,7 +15,7 @@ from poolmgr.control.access import control_database, sentence_of
 from poolmgr.control.desired import read_profiles, validation_queries
 from poolmgr.control.reporting.beats import Beats, read_beats
 from poolmgr.control.reporting.fleet import Fleet, fleet_of, read_fleet
-from poolmgr.control.reporting.health import our_pids, pooler_pids
+from poolmgr.control.reporting.ours import our_pids, pooler_pids
 from poolmgr.control.reporting.probe import Probe
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.metrics.health import Verdict, worst

@@ -11,11 +11,15 @@ from django.utils import timezone
 from poolmgr.control.desired import follow, label
 from poolmgr.control.holding import Hold
 from poolmgr.control.reporting.beats import Beats
+from poolmgr.control.reporting.ours import names
 from poolmgr.control.sharing.share import FLOOR
+from poolmgr.metrics.blocking import Blocked, blocked
 from poolmgr.metrics.figures import Figures, pause_of, place_of, since, still_refused
 from poolmgr.metrics.health import Checked, Verdict, judge, worst
 from poolmgr.metrics.histogram import Distribution, merge
 from poolmgr.metrics.places import RoleView, by_role
+from poolmgr.metrics.rules import JUST
+from poolmgr.metrics.seen import Seen
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.models import PoolProfile
 from poolmgr.pools.spec import PoolSpec
@@ -25,6 +29,8 @@ Profiles = tuple[PoolProfile, ...]
 
 #: Seconds between checks where no pool tells.
 _CHECKED = PoolSpec().health_check_interval
+#: Seconds for which what was seen at a server is judged; after that it is what was known last.
+_KNOWN = 15.0
 #: What is said of a target without pools: where nobody has one open, and where nobody knows.
 NOBODY, UNREAD = "No live process has this pool open.", "The fleet can't be read."
 
@@ -38,6 +44,8 @@ class TargetView:
     processes that follow the newest settings, and all of them. ``paused`` is true when any process is. ``pins`` counts,
     by reason, the returns of connections that session state had tied to their borrower, since the pools were made.
     ``means`` are of the last minute, "wait" and "use" in seconds, of a server that tells no quantiles.
+    ``seen`` is what was seen at the server while somebody looks on, which is so still if ``seen_now``, and ``blocked`` those
+    holders that wait for locks there.
     ``of_pools`` is the verdict on the pools alone, ``verdict`` the worse of it and of the last health check, unless that
     is not ``health_fresh``.
     """
@@ -66,6 +74,9 @@ class TargetView:
     verdict: Verdict
     of_pools: Verdict
     last_health: Checked | None
+    seen: Seen | None
+    seen_now: bool
+    blocked: Blocked | None
     health_fresh: bool
     paused: bool
     pins: dict[str, int]
@@ -73,13 +84,20 @@ class TargetView:
 
 
 def view_of(
-    target: str, beats: Beats, profiles: Profiles | None, health: Checked | None, hold: Hold | None, now: float
+    target: str,
+    beats: Beats,
+    profiles: Profiles | None,
+    health: Checked | None,
+    hold: Hold | None,
+    seen: Seen | None,
+    now: float,
 ) -> TargetView:
     """One target over the processes of ``beats``; ``now`` is in seconds since the epoch."""
     owners = [(beat, pool) for beat in beats.processes for pool in beat.pools if pool.target == target]
     pools = [pool for _, pool in owners]
     current = sum(_is_current(pool, beat.role, profiles, pools) for beat, pool in owners)
-    figures = _figures(owners, current, hold, now)
+    held_up = _blocked(target, beats, [pool for _, pool in owners], seen, now)
+    figures = _figures(owners, current, hold, held_up, now)
     of_pools = judge(figures) if pools else Verdict("unknown", NOBODY if beats.store else UNREAD)
     interval = min((pool.number("health_check_interval", _CHECKED) for pool in pools), default=_CHECKED)
     fresh = health is not None and health.is_fresh(interval, timezone.now())
@@ -109,6 +127,9 @@ def view_of(
         verdict=worst([of_pools, *told]),
         of_pools=of_pools,
         last_health=health,
+        seen=seen,
+        seen_now=_now(seen, now),
+        blocked=held_up,
         health_fresh=fresh,
         paused=bool(figures.paused),
         means={name: value for pool in pools for name, value in pool.recent_means.items()},
@@ -117,7 +138,11 @@ def view_of(
 
 
 def _figures(
-    owners: Sequence[tuple[ProcessBeat, PoolSnapshot]], current: int, hold: Hold | None, now: float
+    owners: Sequence[tuple[ProcessBeat, PoolSnapshot]],
+    current: int,
+    hold: Hold | None,
+    held_up: Blocked | None,
+    now: float,
 ) -> Figures:
     pools = [pool for _, pool in owners]
     budgets = [int(budget) for pool in pools if (budget := pool.number("budget"))]
@@ -137,7 +162,26 @@ def _figures(
         budget=min(budgets, default=0),
         held=sum(pool.size for pool in pools if pool.number("budget")),
         floors=(len(budgets), FLOOR),
+        blocked=held_up,
+        blocked_where_full=held_up is not None and any(_starves(pool, held_up, now) for pool in pools),
     )
+
+
+def _blocked(target: str, beats: Beats, pools: Sequence[PoolSnapshot], seen: Seen | None, now: float) -> Blocked | None:
+    """Those who hold connections of ``pools`` and wait for locks, as long as somebody knows; behind a pooler nobody does."""
+    if seen is None or seen.behind_pooler or not seen.sessions or not _now(seen, now):
+        return None
+    held = {pid for pool in pools for pid in pool.backend_pids}
+    return blocked(seen.sessions, held, names(target, beats.processes))
+
+
+def _now(seen: Seen | None, now: float) -> bool:
+    return seen is not None and now - seen.at <= _KNOWN
+
+
+def _starves(pool: PoolSnapshot, held_up: Blocked, now: float) -> bool:
+    asked = pool.pending or since(pool.last_timeout_at, now) <= JUST
+    return bool(asked and set(held_up.pids).intersection(pool.backend_pids))
 
 
 def _is_current(pool: PoolSnapshot, role: str, profiles: Profiles | None, pools: list[PoolSnapshot]) -> bool:

@@ -61,8 +61,8 @@ class FleetStore(Protocol):
     def note(self, name: str, text: str, seconds: float) -> None:
         """Keep a short text for ``seconds``, where the store outlives the control database."""
 
-    def notes(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """The texts kept under ``names``, "" for each that there is none of."""
+    def notes(self, names: tuple[str, ...], most: int = 1000) -> tuple[str, ...]:
+        """The texts kept under ``names``, "" for each that there is none of, or that has more than ``most`` bytes."""
 
     def ask(self, uid: str, name: str, text: str, seconds: float) -> None:
         """Put a question to a process, by a ``name`` of its own; nobody hears it after ``seconds``."""

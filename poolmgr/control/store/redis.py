@@ -148,10 +148,13 @@ class RedisStore:
         with self._or_down():
             self._client.set(self._note_key + name, text, px=max(1, int(seconds * 1000)))
 
-    def notes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+    def notes(self, names: tuple[str, ...], most: int = 1000) -> tuple[str, ...]:
         with self._or_down():
-            found = self._client.mget([self._note_key + name for name in names])
-        return tuple("" if text is None else text.decode(errors="replace") for text in found)
+            pipe = self._client.pipeline(transaction=False)
+            for name in names:
+                pipe.getrange(self._note_key + name, 0, most)
+            found = pipe.execute()
+        return tuple("" if len(text) > most else text.decode(errors="replace") for text in found)
 
     def ask(self, uid: str, name: str, text: str, seconds: float) -> None:
         milliseconds = max(1, int(seconds * 1000))

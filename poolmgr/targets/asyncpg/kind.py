@@ -29,6 +29,7 @@ ASYNCPG = Kind(
     label="asyncpg",
     package="poolmgr.targets.asyncpg",
     unit="server connections",
+    tells_sessions=True,
     libraries={"asyncpg": "asyncpg"},
     refuses={"pool_mode": "An asyncpg connection goes back when it is released."},
     helps={

@@ -45,8 +45,8 @@ async def _look(target: str, look: Look, query: Callable[[], str], deadline: flo
         look.connected = True
         # The query may have to be waited for, and nobody else is in this loop.
         look.verdicts += await _validate(conn, query(), look, deadline)
-        row = await conn.fetchrow(figures.asking(silence), timeout=max(0.05, deadline - monotonic()))
-        figures.fill(look, row, conn.get_server_pid())
+        answer = await conn.fetchval(figures.asking(silence), timeout=max(0.05, deadline - monotonic()))
+        figures.fill(look, answer, conn.get_server_pid())
         await conn.close(timeout=max(0.05, deadline - monotonic()))
     finally:
         conn.let_go_unheard()

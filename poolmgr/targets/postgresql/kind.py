@@ -9,6 +9,7 @@ POSTGRESQL = Kind(
     label="PostgreSQL",
     package="poolmgr.targets.postgresql",
     unit="server connections",
+    tells_sessions=True,
     end="server process",
     libraries={"psycopg_pool": ""},
 )

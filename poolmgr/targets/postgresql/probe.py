@@ -32,8 +32,8 @@ def look(target: str, look: Look, query: Callable[[], str], deadline: float, sil
         look.query_time = perf_counter() - began
         left = max(0.0, deadline - monotonic())
         with ended_after(left, lambda: break_off(connection)), connection.cursor(row_factory=tuple_row) as cursor:
-            row = cursor.execute(figures.asking(silence)).fetchone() or ()
-            figures.fill(look, row, connection.info.backend_pid)
+            [answer] = cursor.execute(figures.asking(silence)).fetchone() or ("{}",)
+            figures.fill(look, answer, connection.info.backend_pid)
 
 
 def parameters(target: str, timeout: float) -> dict[str, Any]:

@@ -21,6 +21,7 @@ SQLALCHEMY = Kind(
     label="SQLAlchemy",
     package="poolmgr.targets.sqlalchemy",
     unit="server connections",
+    tells_sessions=True,
     libraries={"sqlalchemy": "sqlalchemy"},
     refuses={"pool_mode": "SQLAlchemy gives a connection back at the end of a Connection or Session."},
     helps={

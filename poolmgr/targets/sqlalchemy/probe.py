@@ -1,4 +1,4 @@
-"""One look at a database through a connection of its own, as its dialect can: it connects and asks, and counts nothing."""
+"""One look at a database through a connection of its own, as its dialect can; PostgreSQL's figures are asked for too."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from poolmgr.pools.looking import Look
+from poolmgr.pools.sql import figures
 from poolmgr.secrets import disarm
 from poolmgr.targets.sqlalchemy.asyncio.probe import look_by_asyncio
 from poolmgr.targets.sqlalchemy.diagnosis import diagnose
@@ -24,7 +25,7 @@ def look(target: str, look: Look, query: Callable[[], str], deadline: float, sil
     failed = None
     try:
         look_by = look_by_asyncio if is_only_asyncio_s(target) else _look
-        look_by(_engine(target), look, query, deadline)
+        look_by(_engine(target), look, query, deadline, silence)
     except Exception as ex:  # each driver has errors of its own
         found = diagnose(disarm(ex))
         failed = found.cls(found.sentence, target)
@@ -36,7 +37,7 @@ def _engine(target: str) -> Any:
     return (async_pool if is_only_asyncio_s(target) else pool)(target)
 
 
-def _look(engine: Any, look: Look, query: Callable[[], str], deadline: float) -> None:
+def _look(engine: Any, look: Look, query: Callable[[], str], deadline: float, silence: float) -> None:
     driver = engine.pool._backing.driver
     began = perf_counter()
     record = driver.connect(max(0.05, deadline - monotonic()))
@@ -50,5 +51,7 @@ def _look(engine: Any, look: Look, query: Callable[[], str], deadline: float) ->
         # The dialect has read it at the first connect.
         look.version = version_of(engine.dialect)
         look.behind_pooler = record.behind_pooler
+        if engine.dialect.name == "postgresql":
+            figures.fill(look, driver.ask(record, figures.asking(silence), deadline), driver.server_id(record))
     finally:
         driver.close(record, deadline)

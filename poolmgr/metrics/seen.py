@@ -1,0 +1,81 @@
+"""What was seen at a target's server: who waits for whom there, and who else is there. Small: all viewers share it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from poolmgr.metrics.blocking import SESSIONS, Group, Session
+from poolmgr.metrics.decoding import Real, Text, Whole, decode, encode
+from poolmgr.metrics.snapshot import MAX_POOLS
+
+#: Bytes of the longest that is read.
+MAX_SEEN = 256 * 1024
+#: Groups of strangers that are told by name.
+STRANGERS = 10
+
+
+class Stranger(Struct, frozen=True, omit_defaults=True, gc=False):
+    """Sessions that are none of the fleet's, by what they call themselves, whose they are, and whence."""
+
+    name: Text
+    user: Text
+    address: Text
+    number: Whole
+
+
+class Seen(Struct, frozen=True, omit_defaults=True, gc=False):
+    """``at`` is in seconds since the epoch, 0 where nobody has got an answer yet; ``error`` is why there was none at the last
+    try, at ``tried``. ``used`` of ``most`` slots are taken, ``reserved`` are kept from us. ``ours`` counts by target,
+    ``others`` are in all. ``waiting`` sessions wait for locks, of which ``sessions`` has those who have waited longest,
+    and whoever is in their way. Of ``hidden`` sessions our role may see little. Behind a pooler no session is anybody's.
+    """
+
+    at: Real = 0.0
+    tried: Real = 0.0
+    error: Text = ""
+    used: Whole = 0
+    most: Whole = 0
+    reserved: Whole = 0
+    ours: Annotated[dict[Text, Whole], Meta(max_length=MAX_POOLS)] = field(default_factory=dict)
+    others: Whole = 0
+    strangers: Annotated[tuple[Stranger, ...], Meta(max_length=STRANGERS)] = ()
+    waiting: Whole = 0
+    sessions: Annotated[tuple[Session, ...], Meta(max_length=SESSIONS)] = ()
+    hidden: Whole = 0
+    behind_pooler: bool = False
+
+    @property
+    def free(self) -> int:
+        return max(0, self.most - self.reserved - self.used)
+
+    def to_text(self) -> str:
+        """For a store; ``from_text`` reads it."""
+        return encode(self).decode()
+
+    @classmethod
+    def from_text(cls, text: str) -> Seen:
+        """Raises ``Unreadable``."""
+        return decode(cls, text)
+
+
+def counted(
+    groups: Iterable[Group], ids: Collection[int], ours: Mapping[str, Collection[int]], young: Collection[int]
+) -> tuple[dict[str, int], int, tuple[Stranger, ...]]:
+    """Of the sessions ``ids``, how many are ours by target, how many are others', and the most of those by name.
+
+    ``young`` are ours too, which nobody has told of yet.
+    """
+    there = set(ids)
+    mine = {target: there.intersection(pids) for target, pids in ours.items()}
+    known = set().union(young, *mine.values())
+    strangers: dict[tuple[str, str, str], int] = {}
+    for each in groups:
+        if number := len(set(each.pids) - known):
+            key = (each.name, each.user, each.address)
+            strangers[key] = strangers.get(key, 0) + number
+    most = sorted(strangers.items(), key=lambda pair: (-pair[1], pair[0]))[:STRANGERS]
+    told = tuple(Stranger(*key, number) for key, number in most)
+    return {target: len(pids) for target, pids in sorted(mine.items()) if pids}, len(there - known), told

@@ -1,0 +1,318 @@
+"""Who blocks whom at the server, and who else is there: seen, told on the page and in the verdict, whoever is in the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Event
+from time import monotonic, time
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from django.db import connection, connections, transaction
+from django.test import Client
+from msgspec.structs import replace
+
+from poolmgr.control.reporting import looks as looking
+from poolmgr.control.reporting.beats import read_beats
+from poolmgr.control.reporting.health import check_target
+from poolmgr.control.reporting.looks import Looks
+from poolmgr.control.store import get_store
+from poolmgr.control.store.database import DatabaseStore
+from poolmgr.identity import host
+from poolmgr.metrics.blocking import at_work, called, tree
+from poolmgr.pools.labels import Label, labelled
+from poolmgr.pools.looking import Look
+from poolmgr.targets.postgresql.probe import look
+from tests.integration.console import beat, own_fleet, own_pool, person, signed_in
+from tests.threads import Begun
+from tests.waiting import until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TABLE = "blocking_things"
+ELSEWHERE = "elsewhere"
+
+
+@pytest.fixture(autouse=True)
+def _fleet(settings: Any, redis_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_fleet(settings, redis_server)
+    monkeypatch.setattr(looking.looks, "_seen", {})
+    connection.close()
+
+
+@pytest.fixture(autouse=True)
+def _table(transactional_db: None) -> Iterator[None]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {TABLE} (id int PRIMARY KEY, name text)")
+        cursor.execute(f"INSERT INTO {TABLE} SELECT n, 'thing' FROM generate_series(1, 9) AS n")
+    connection.close()
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE {TABLE}")
+
+
+@pytest.fixture
+def stranger(postgres: Any) -> Iterator[Callable[..., psycopg.Connection[Any]]]:
+    """A session of somebody else's: stranger("psql")."""
+    with ExitStack() as stack:
+
+        def begin(name: str, **more: Any) -> psycopg.Connection[Any]:
+            url = postgres.url(connections.settings["default"]["NAME"])
+            return stack.enter_context(psycopg.connect(url, application_name=name, **more))
+
+        yield begin
+
+
+@contextmanager
+def elsewhere(server: Any) -> Iterator[str]:
+    """The URL of a database on a server of the test's own, which is a target meanwhile."""
+    url = server.create_database("elsewhere")
+    place = {"NAME": "elsewhere", "PORT": str(server.port), "PASSWORD": urlsplit(url).password}
+    connections.settings[ELSEWHERE] = {**connections.settings["default"], **place}
+    try:
+        yield url
+    finally:
+        connections[ELSEWHERE].close()
+        del connections[ELSEWHERE]
+        del connections.settings[ELSEWHERE]
+
+
+def seen(target: str = "default") -> Look:
+    found = Look("here")
+    look(target, found, lambda: "SELECT 1", monotonic() + 5, 30.0)
+    return found
+
+
+def ask(statement: str) -> None:
+    with labelled(Label("view", "GET /search/", "8f3a")):
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+        finally:
+            connection.close()
+
+
+def idle_in_transaction(statement: str, begun: Event, released: Event) -> None:
+    with labelled(Label("view", "POST /orders/", "o-1")):
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute(statement)
+                begun.set()
+                released.wait(30)
+        finally:
+            connection.close()
+
+
+@contextmanager
+def blocked(number: int, free: Callable[[], Any], statement: str = f"SELECT count(*) FROM {TABLE}") -> Iterator[None]:
+    """So many requests that wait for a lock which ``free()`` gives up."""
+    waiting = [Begun(lambda: ask(statement)) for _ in range(number)]
+    try:
+        until(
+            lambda: sum(each.waits > 1 for each in seen().sessions) >= number,
+            lambda: f"all to wait for a second ({seen().sessions}, {[each.outcome for each in waiting]})",
+        )
+        yield
+    finally:
+        free()
+        for each in waiting:
+            each.end()
+
+
+def page(client: Client) -> str:
+    return client.get("/pools/fragment/").content.decode()
+
+
+def target(client: Client, name: str = "default") -> Any:
+    [found] = [each for each in client.get("/pools/fleet.json").json()["targets"] if each["target"] == name]
+    return found
+
+
+def sessions_ever() -> int:
+    """How many sessions the database has had."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute("SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
+        return int(cursor.fetchone()[0])
+
+
+def test_a_stranger_s_lock_is_the_root_of_those_who_wait_for_it(stranger: Any) -> None:
+    bob = stranger("psql")
+    bob.execute(f"LOCK TABLE {TABLE} -- 'my secret'")
+    with blocked(3, bob.rollback):
+        beat()
+        client = signed_in(person("operator", superuser=True))
+        said = until(lambda: "Who blocks whom" in (text := page(client)) and text)
+        assert "3 holders wait for a lock of psql, user" in said
+        assert "blocks 3" in said
+        assert "idle in transaction" in said
+        assert f"LOCK TABLE {TABLE}" in said
+        assert "my secret" not in said
+        assert "waits for a lock of psql user" in said
+        found = target(client)
+        assert found["verdict"]["code"] == "blocked"
+        assert found["blocked"]["root"].startswith("psql, user")
+        [root] = [each for each in found["seen"]["sessions"] if not each["blocked_by"]]
+        assert (root["name"], root["state"], root["pid"]) == ("psql", "in transaction", bob.info.backend_pid)
+        # As a check on schedule, and poolcheck, say it.
+        assert "3 holders wait for a lock of psql, user" in check_target("default").message
+        reader = signed_in(person("viewer", "view_poolprofile"))
+        assert "LOCK TABLE" not in page(reader)
+        assert not any(each["statement"] for each in target(reader)["seen"]["sessions"])
+
+
+@pytest.mark.long
+def test_one_of_ours_that_idles_in_a_transaction_is_named_by_its_view_and_its_request() -> None:
+    update, begun, released = f"UPDATE {TABLE} SET name = 'mine' WHERE id = 1", Event(), Event()
+    holding = Begun(lambda: idle_in_transaction(update, begun, released))
+    assert begun.wait(10)
+    with blocked(4, released.set, update):
+        pool = own_pool().snapshot()
+        # As it is where there is no room for more, and beside a process that is well.
+        beat(replace(pool, limit=5, max_size=5, pending=2, oldest_wait=1.0), pid=4711)
+        well = replace(pool, holders=(), backend_pids=(), used=0, slots="", pending=0, limit=5, max_size=5)
+        beat(well, uid="other", pid=4712)
+        client = signed_in(person("operator", superuser=True))
+        found = until(lambda: (told := target(client))["blocked"] and told)
+        said = page(client)
+    holding.end()
+    assert (found["verdict"]["code"], found["verdict"]["state"]) == ("blocked_and_waiting", "critical")
+    assert f"4 holders wait for a lock of POST /orders/ [o-1] in web {host()}:4711, idle in transaction for" in said
+    assert (
+        "; because of it 2 requests wait, the longest for 1 s of 10 s; 1 of 2 web processes is full"
+        in found["verdict"]["sentence"]
+    )
+    assert "none of ours" not in said
+    assert said.count("waits for a lock of POST /orders/ o-1 web") == 4
+    assert said.count("pm-cell-blocked") == 4
+    assert "mine" not in said
+
+
+@pytest.mark.long
+def test_who_waits_behind_somebody_who_waits_stands_below_them(stranger: Any) -> None:
+    reader, writer = stranger("report"), stranger("migration")
+    reader.execute(f"SELECT count(*) FROM {TABLE}")
+    altering = Begun(lambda: writer.execute(f"ALTER TABLE {TABLE} ADD more int"))
+    until(lambda: any(each.name == "migration" for each in seen().sessions))
+
+    def free() -> None:
+        reader.rollback()
+        altering.end()
+        writer.rollback()
+
+    with blocked(2, free):
+        told = [
+            (branch.session.name.partition(":")[0], branch.depth, len(branch.blocks))
+            for branch in tree(seen().sessions)
+        ]
+    assert told == [("report", 0, 3), ("migration", 1, 2), ("poolmgr", 2, 0), ("poolmgr", 2, 0)]
+
+
+@pytest.mark.long
+def test_a_prepared_transaction_that_nobody_ended_is_named(make_postgres: Any) -> None:
+    with (
+        elsewhere(make_postgres(max_prepared_transactions=5)) as url,
+        psycopg.connect(url, autocommit=True) as owner,
+        psycopg.connect(url, autocommit=True) as waiter,
+    ):
+        for statement in (
+            "CREATE TABLE things (id int)",
+            "BEGIN",
+            "LOCK TABLE things",
+            "PREPARE TRANSACTION 'order 7'",
+        ):
+            owner.execute(statement)
+        waiting, pid = Begun(lambda: waiter.execute("SELECT * FROM things")), waiter.info.backend_pid
+        branches = until(lambda: tree(seen(ELSEWHERE).sessions))
+        owner.execute("ROLLBACK PREPARED 'order 7'")
+        waiting.end()
+    told = [(each.session.kind, each.session.name, each.session.pid) for each in branches]
+    assert told == [("prepared", "order 7", 0), ("client", "", pid)]
+    assert called(branches[0].session) == "the prepared transaction order 7"
+
+
+def test_of_what_our_role_may_not_see_the_name_is_told(postgres: Any) -> None:
+    url = postgres.superuser_url(connections.settings["default"]["NAME"])
+    with psycopg.connect(url, application_name="boss <b>") as boss:
+        boss.execute(f"LOCK TABLE {TABLE}")
+        waiting = Begun(lambda: ask(f"SELECT count(*) FROM {TABLE}"))
+        found = until(lambda: (told := seen()).sessions and told)
+        boss.rollback()
+        waiting.end()
+    root = tree(found.sessions)[0].session
+    assert (root.name, root.user, root.state, root.statement, root.hidden) == (
+        "boss <b>",
+        "postgres",
+        "",
+        "",
+        True,
+    )
+    assert (called(root), at_work(root)) == ("boss <b>, user postgres", "")
+    assert found.hidden
+
+
+def test_strangers_are_counted_by_name_user_and_address_and_ours_by_target(stranger: Any) -> None:
+    def sessions(name: str) -> list[Any]:
+        return [each for each in target(client)["seen"]["strangers"] if each["name"] == name]
+
+    _held = [stranger("batch"), stranger("batch"), stranger("psql")]
+    with connection.cursor():
+        beat()
+        client = signed_in(person("operator", superuser=True))
+        until(lambda: target(client)["seen"])
+        user = connections.settings["default"]["USER"]
+        assert sessions("batch") == [{"name": "batch", "user": user, "address": "127.0.0.1", "number": 2}]
+        assert sessions("psql")[0]["number"] == 1
+        found = target(client)["seen"]
+        assert found["ours"]["default"] >= 1
+        assert found["used"] >= sum(found["ours"].values()) + found["others"]
+        said = page(client)
+    assert "batch user" in said
+    assert "On the server" in said
+
+
+def test_many_who_look_on_share_one_look(monkeypatch: pytest.MonkeyPatch) -> None:  # P12
+    monkeypatch.setattr(looking, "SHARED", 60.0)
+    beat()
+    beats, processes = read_beats(), [Looks() for _ in range(5)]
+    first = until(lambda: processes[0].of(beats).get("default"))
+    assert first.at
+    for _ in range(10):
+        assert all(process.of(beats)["default"] == first for process in processes)
+    # Without Redis each process looks for itself, once.
+    monkeypatch.setattr(looking, "get_store", DatabaseStore)
+    alone = Looks()
+    seen = until(lambda: alone.of(beats).get("default"))
+    assert seen.at > first.at
+    assert alone.of(beats)["default"] is seen
+
+
+def test_while_the_server_lets_nobody_in_the_last_figures_stay_with_their_age(  # P10
+    make_postgres: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "SHARED", 0.0)
+    server = make_postgres(max_connections=8)
+    with elsewhere(server) as url, ExitStack() as stack:
+        beat(replace(own_pool().snapshot(), target=ELSEWHERE, address="elsewhere"))
+        client = signed_in(person("operator", superuser=True))
+        seen = until(lambda: (told := target(client, ELSEWHERE)["seen"]) and told["at"] and told)
+        with suppress(psycopg.OperationalError):
+            while True:
+                stack.enter_context(psycopg.connect(url, application_name="greedy"))
+        last = until(lambda: (told := target(client, ELSEWHERE)["seen"])["error"] and told)
+        assert last["error"] == "The server has no connection slot left."
+        assert last["at"] >= seen["at"]
+        assert "now it can't be asked: The server has no connection slot left." in page(client)
+        stack.close()
+        until(lambda: not target(client, ELSEWHERE)["seen"]["error"], "it to be asked again")
+
+
+def test_what_lies_in_the_store_is_checked_before_it_is_believed() -> None:
+    beat()
+    for text in ("nonsense", "[1]", json.dumps({"at": -1}), json.dumps({"tried": time() + 1000}), "x" * 300_000):
+        get_store().note("look:default", text, 60)
+        assert until(lambda: Looks().of(read_beats()).get("default")).used
