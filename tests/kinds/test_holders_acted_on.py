@@ -194,3 +194,34 @@ def test_what_a_kind_cannot_do_it_says(any_subject: Subject) -> None:
             found(any_subject).cancel()
         assert denies["end"]
     any_subject.give_all_back(held)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_behind_a_pgbouncer_too(make_bouncer: Any, mode: str) -> None:
+    bouncer = make_bouncer({"app": ""}, pool_mode=mode)
+    for cls in (Postgres, Asyncpg):
+        subject = cls(bouncer.url("app"))
+        try:
+            subject.open(max_size=1)
+            conn = subject.borrow()
+            running = Begun(lambda: run(subject, conn, SLEEP))  # noqa: B023
+            until(lambda: stopped(subject, running), "the cancel")  # noqa: B023
+            assert "canceling statement" in str(running.end())
+            assert subject.use(conn) > 0
+            run(subject, conn, "BEGIN")
+            found(subject).end()
+            with pytest.raises(subject.breaks):
+                until(lambda: not subject.use(conn), timeout=5)  # noqa: B023
+            with suppress(*subject.breaks, CheckoutError):
+                subject.give_back(conn)
+            until(lambda: serves(subject))  # noqa: B023
+        finally:
+            subject.pool.close(2)
+            subject.close()
+
+
+def stopped(subject: Subject, running: Begun) -> bool:
+    with suppress(LeftAlone):  # it had not begun yet
+        found(subject).cancel()
+    return bool(running.outcome)

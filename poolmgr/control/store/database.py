@@ -104,6 +104,9 @@ class DatabaseStore:
         return ("",) * len(names)
 
     def ask(self, uid: str, name: str, text: str, seconds: float) -> None:
+        with _or_down():
+            # Whoever looks leaves something: so there is no more than of the last minutes, whether or not anybody prunes.
+            Message.objects.using(control_alias()).filter(until__lt=Now()).delete()
         self._tell(uid, name, text, seconds)
 
     def asked(self, uid: str) -> tuple[tuple[str, str], ...]:
