@@ -66,6 +66,9 @@ class Driver(Protocol):
     def standing(self, conn: Any) -> str:
         """Why its borrower may keep it for as long as they like, such as a subscription; empty where nothing says so."""
 
+    def doing(self, conn: Any) -> str:
+        """What its borrower is at, as a snapshot's holder has it; empty where nobody can tell. From any thread, at once."""
+
     def is_of_the_server(self, error: BaseException) -> bool:
         """Whether the server or the way to it made a connect fail. Else the site's own code did, such as a hook."""
 

@@ -25,7 +25,7 @@ def snapshot(state: State) -> PoolSnapshot:
     """What ``state`` looks like now."""
     now = time.monotonic()
     with state.lock:
-        held = [_held(slot) for slot in state.out]
+        held = [_held(state, slot) for slot in state.out]
         idle_ids = [slot.pid for slot in state.idle]
         counts: dict[str, Any] = {name: state.counts[name] for name in _COUNTERS}
         wait, use, create = (each.freeze() for each in (state.wait_time, state.use_time, state.create_time))
@@ -66,8 +66,8 @@ def snapshot(state: State) -> PoolSnapshot:
     )
 
 
-def _held(slot: Slot) -> Held:
-    return Held(slot.owner, slot.label, slot.since, slot.pid, slot.conn, checkout=slot.checkout)
+def _held(state: State, slot: Slot) -> Held:
+    return Held(slot.owner, slot.label, slot.since, slot.pid, slot.conn, state.driver.doing(slot.conn), slot.checkout)
 
 
 def _told(state: State, conn: Any) -> dict[str, str]:
@@ -81,7 +81,7 @@ def checkout(state: State, name: str) -> Checkout | None:
         slot = next((slot for slot in state.out if slot.has(number, epoch)), None)
         if slot is None:
             return None
-        held = _held(slot)
+        held = _held(state, slot)
     return Checkout(
         holder(held, time.monotonic(), _told(state, slot.conn)),
         held.owner,

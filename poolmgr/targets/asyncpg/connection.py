@@ -17,6 +17,7 @@ from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.sockets import Ear, first_byte, hang_up, has_hung_up, say_good_bye
 from poolmgr.pools.sql.listening import listen
+from poolmgr.pools.sql.states import IDLE, IN_TRANSACTION, RUNNING
 from poolmgr.pools.stopping import AwaitedStop, Stop, break_off
 from poolmgr.targets.asyncpg.library import asyncpg
 from poolmgr.targets.asyncpg.noting import Noting
@@ -112,6 +113,15 @@ class Tracked(Noting):
         if self.is_closed() or self._protocol is None or not self.is_at_work:
             return None
         return self._stop()
+
+    @property
+    def doing(self) -> str:
+        """What its borrower is at, in a holder's words. From any thread."""
+        if self.is_closed() or self._protocol is None:
+            return ""
+        if self.is_at_work:
+            return RUNNING
+        return IN_TRANSACTION if self._protocol.is_in_transaction() else IDLE
 
     def sever(self) -> None:
         """End the conversation that somebody is in the middle of: they get asyncpg's error. From any thread, unheard."""

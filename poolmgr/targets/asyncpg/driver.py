@@ -99,6 +99,9 @@ class AsyncpgDriver:
     def standing(self, conn: Tracked) -> str:
         return "LISTEN" if conn._listeners else ""
 
+    def doing(self, conn: Tracked) -> str:
+        return conn.doing
+
     def said(self, conn: Tracked) -> int:
         protocol = conn._protocol
         return conn.said + (0 if protocol is None else int(protocol.queries_count))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-from psycopg.pq import TransactionStatus
-
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.snapshots import Held, checked_out, failure, recent, settings, status
 from poolmgr.pools.sql.statements import told_statement
+from poolmgr.pools.sql.states import state_of
 from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.state import PoolState
 
@@ -18,14 +17,6 @@ _COUNTERS = (
     "timeouts", "checkout_errors", "created", "create_errors", "closed", "found_dead", "cleaned", "reclaimed", "leaks",
     "refused",
 )  # fmt: skip
-
-#: What libpq knows of a connection's transaction, in a holder's words.
-_STATES = {
-    int(TransactionStatus.IDLE): "idle",
-    int(TransactionStatus.ACTIVE): "running",
-    int(TransactionStatus.INTRANS): "in transaction",
-    int(TransactionStatus.INERROR): "failed transaction",
-}
 
 
 class _Doing(NamedTuple):
@@ -86,7 +77,7 @@ def held_by(conn: PooledConnection) -> Held:
     """Called with the lock held, under which no question goes to the server."""
     entry = conn.entry
     doing = _Doing(tuple(entry.pins), entry.told())
-    state = _STATES.get(int(conn.pgconn.transaction_status), "")
+    state = state_of(conn.pgconn.transaction_status)
     return Held(entry.owner, entry.label, entry.since, entry.pid, doing, state, entry.checkout)
 
 

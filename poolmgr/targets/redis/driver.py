@@ -86,6 +86,9 @@ class RedisDriver:
         """What is sent to it unasked has to be waited for."""
         return conn.traffic.standing()  # type: ignore[no-any-return]
 
+    def doing(self, conn: Any) -> str:
+        return ""
+
     def is_of_the_server(self, error: BaseException) -> bool:
         return is_of_the_server(error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -14,6 +15,7 @@ from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.diagnosis import Diagnosis
 from poolmgr.pools.sockets import watch
+from poolmgr.pools.sql.states import state_of
 from poolmgr.pools.stopping import Stop
 from poolmgr.targets.sqlalchemy.diagnosis import diagnose, is_of_the_server
 from poolmgr.targets.sqlalchemy.errors import ERRORS
@@ -113,6 +115,12 @@ class RecordDriver:
             cut.over()
 
     def standing(self, conn: Any) -> str:
+        return ""
+
+    def doing(self, conn: Any) -> str:
+        """psycopg and psycopg2 tell, in libpq's words."""
+        with suppress(Exception):  # each has errors of its own, such as of one that is closed
+            return state_of(conn.driver_connection.info.transaction_status)
         return ""
 
     def is_of_the_server(self, error: BaseException) -> bool:

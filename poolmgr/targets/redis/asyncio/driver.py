@@ -108,6 +108,9 @@ class AsyncRedisDriver:
     def is_kept_by(self, user: Any) -> bool:
         return isinstance(user, _CLIENTS)
 
+    def doing(self, conn: Any) -> str:
+        return ""
+
     def is_of_the_server(self, error: BaseException) -> bool:
         return is_of_the_server(error)
 
