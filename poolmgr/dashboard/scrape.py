@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
 from poolmgr.conf import conf
+from poolmgr.control.reporting.totals import read_totals
 from poolmgr.dashboard.access import VIEW, staff_only
 from poolmgr.dashboard.picture import read_now
 from poolmgr.exporters import prometheus
@@ -24,14 +25,19 @@ def metrics(request: HttpRequest) -> HttpResponse:
         answer = HttpResponse("The token is wrong, or POOLMGR['METRICS_TOKEN'] is not set.\n", status=401)
         answer.headers["WWW-Authenticate"] = "Bearer"
         return answer
-    return _page()
+    return _page(request)
 
 
 @staff_only(VIEW)
 def _for_staff(request: HttpRequest) -> HttpResponse:
-    return _page()
+    return _page(request)
 
 
-def _page() -> HttpResponse:
+def _page(request: HttpRequest) -> HttpResponse:
+    """``?processes`` asks for the series of each process instead, under the same names."""
     fleet, outage = read_now()
-    return HttpResponse(prometheus.render(fleet, control_up=outage is None), content_type=prometheus.CONTENT_TYPE)
+    if "processes" in request.GET:
+        text = prometheus.render_processes(fleet)
+    else:
+        text = prometheus.render(fleet, read_totals(rows=outage is None), control_up=outage is None)
+    return HttpResponse(text, content_type=prometheus.CONTENT_TYPE)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
+from msgspec.structs import replace
 
 from poolmgr.conf import conf
+from poolmgr.control.store import get_store
+from poolmgr.control.store.database import DatabaseStore
+from poolmgr.control.tally import Tally
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.metrics.snapshot import PoolSnapshot
+from poolmgr.identity import host
+from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 
 from .console import beat, own_fleet, own_pool, person, signed_in
 
@@ -35,19 +41,34 @@ def value(text: str, start: str) -> float:
     return float(found.rsplit(" ", 1)[1])
 
 
-def test_every_figure_of_a_pool_is_there_under_opentelemetrys_names() -> None:
+def tell(*pools: Any, uid: str = "a", role: str = "web") -> None:
+    """As an agent does with its beat."""
+    Tally().tell(get_store(), uid, role, {pool: pool.snapshot() for pool in pools or (own_pool(),)})
+
+
+def test_every_figure_is_there_under_opentelemetrys_names_by_target_and_role() -> None:
     connection.close()
     with own_pool().connection():
+        pool = own_pool().snapshot()
         beat()
+        beat(uid="b", pid=4712)
+        beat(uid="c", pid=4713, role="worker")
+        tell()
         text = scrape().content.decode()
-    labels = 'db_client_connection_pool_name="default",role="web",process='
-    assert value(text, f"db_client_connection_pending_requests{{{labels}") == 0
-    assert value(text, f"db_client_connection_max{{{labels}") == own_pool().snapshot().limit
-    used = [line for line in text.splitlines() if 'state="used"' in line]
-    assert used[0].endswith(" 1")
-    counted = value(text, f"db_client_connection_wait_time_seconds_count{{{labels}")
-    last = [line for line in text.splitlines() if "wait_time_seconds_bucket" in line and 'le="+Inf"' in line]
-    assert float(last[0].rsplit(" ", 1)[1]) == counted >= 1
+    labels = 'db_client_connection_pool_name="default",role="web"'
+    assert value(text, f"db_client_connection_pending_requests{{{labels}}}") == 0
+    assert value(text, f"db_client_connection_max{{{labels}}}") == 2 * pool.limit
+    used = 'db_client_connection_count{db_client_connection_pool_name="default",role="%s",db_client_connection_state="used"}'
+    assert (value(text, used % "web"), value(text, used % "worker")) == (2, 1)
+    for role, number in (("web", 2), ("worker", 1), ("command", 0)):
+        assert value(text, f'poolmgr_processes{{db_client_connection_pool_name="default",role="{role}"}}') == number
+    assert value(text, f"db_client_connection_checkouts_total{{{labels}}}") == pool.checkouts >= 1
+    assert value(text, f"db_client_connection_created_total{{{labels}}}") == pool.created >= 1
+    counted = value(text, f"db_client_connection_wait_time_seconds_count{{{labels}}}")
+    assert value(text, f'db_client_connection_wait_time_seconds_bucket{{{labels},le="+Inf"}}') == counted >= 1
+    # Of a role whose processes have told nothing yet.
+    assert value(text, f"db_client_connection_checkouts_total{{{labels.replace('web', 'worker')}}}") == 0
+    assert value(text, "poolmgr_totals_up{}") == 1
     for name in (
         "wait_time_seconds",
         "use_time_seconds",
@@ -57,12 +78,53 @@ def test_every_figure_of_a_pool_is_there_under_opentelemetrys_names() -> None:
         "idle_max",
     ):
         assert f"# TYPE db_client_connection_{name}" in text
+    assert "process=" not in text
+
+
+def test_what_was_counted_stays_when_its_process_ends() -> None:
+    made = beat()
+    tell(uid=made.uid)
+    name = 'db_client_connection_checkouts_total{db_client_connection_pool_name="default",role="web"}'
+    before = value(scrape().content.decode(), name)
+    get_store().forget(made.uid)
+    text = scrape().content.decode()
+    assert value(text, name) == before >= 1
+    assert value(text, 'poolmgr_processes{db_client_connection_pool_name="default",role="web"}') == 0
+
+
+def test_each_process_by_itself_on_request() -> None:
+    connection.close()
+    with own_pool().connection():
+        beat()
+        beat(uid="b", pid=4712)
+        answer = Client().get("/pools/metrics?processes", headers={"Authorization": f"Bearer {TOKEN}"})
+    text = answer.content.decode()
+    for pid in (4711, 4712):
+        labels = f'db_client_connection_pool_name="default",role="web",process="{host()}:{pid}"'
+        assert value(text, f"db_client_connection_max{{{labels}}}") == own_pool().snapshot().limit
+        assert value(text, f"db_client_connection_checkouts_total{{{labels}}}") >= 1
+        assert value(text, f"db_client_connection_use_time_seconds_count{{{labels}}}") >= 0
+    for line in text.splitlines():
+        assert line.startswith("# ") or LINE.fullmatch(line), line
+
+
+def test_while_redis_is_away_what_was_counted_is_left_out_rather_than_too_low(settings: Any) -> None:  # P10
+    beat()
+    tell()
+    settings.POOLMGR = {**settings.POOLMGR, "REDIS_URL": "redis://127.0.0.1:1/0"}
+    DatabaseStore().beat(ProcessBeat("rows", "h", 1, "web", 1.0, time.time(), pools=(own_pool().snapshot(),)))
+    text = scrape().content.decode()
+    assert value(text, "poolmgr_totals_up{}") == 0
+    assert value(text, 'poolmgr_processes{db_client_connection_pool_name="default",role="web"}') == 1
+    assert 'db_client_connection_max{db_client_connection_pool_name="default",role="web"}' in text
+    assert "_total{" not in text
+    assert "_bucket" not in text
 
 
 def test_a_target_has_the_same_label_in_every_series() -> None:
     beat()
     # Whose heartbeat can't be read, of that nobody knows the targets; and the control database is none.
-    others = ("#", "poolmgr_unread_processes", "poolmgr_control_up")
+    others = ("#", "poolmgr_unread_processes", "poolmgr_control_up", "poolmgr_totals_up")
     figures = [line for line in scrape().content.decode().splitlines() if not line.startswith(others)]
     assert {"poolmgr_target_info", "poolmgr_target_state", "poolmgr_processes"} <= {
         line.partition("{")[0] for line in figures
@@ -84,8 +146,6 @@ def test_a_target_s_kind_and_address_are_told() -> None:
 
 
 def test_every_line_is_wellformed_also_with_a_hostile_target_name() -> None:
-    from msgspec.structs import replace
-
     beat(replace(own_pool().snapshot(), target='a"b\\c\nd'))
     for line in scrape().content.decode().splitlines():
         assert line.startswith("# ") or LINE.fullmatch(line), line
