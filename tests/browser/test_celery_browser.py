@@ -18,6 +18,7 @@ from poolmgr.pools import registry
 from poolmgr.targets.kombu.joining import join
 from tests.integration.console import beat, own_pool
 from tests.kinds.celery_work import BACKEND
+from tests.waiting import until
 
 from .conftest import Page
 from .test_dashboard_browser import CONTRAST
@@ -44,6 +45,8 @@ def celery_site(page: Page, settings: Any, redis_server: Any) -> Iterator[Page]:
         save_profile(made, "ann")
     for target in declared:
         check_target(target).save()
+    # Whoever waits for results subscribes by itself, a moment later.
+    until(lambda: any(pool.snapshot().holders for pool in [registry.get("results")] if pool), "the subscription")
     with app.pool.acquire(block=True):
         beat(own_pool().snapshot(), *_snapshots(declared))
     page.sign_in("operator", "/admin/")
