@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -10,12 +12,14 @@ from poolmgr.models.moment import MomentField
 
 
 class Commands(models.QuerySet["Command"]):
-    def holding(self) -> list[int]:
+    def holding(self, kinds: Collection[str] = ()) -> list[int]:
         """The keys of the pauses, resumes and kills that hold: of each database the last, unless the whole had one since.
+
+        Or of other ``kinds``.
 
         Raises ``django.db.Error``.
         """
-        rows = self.filter(kind__in=Command.HOLDS).order_by().values_list("target", "database")
+        rows = self.filter(kind__in=kinds or Command.HOLDS).order_by().values_list("target", "database")
         last = {(target, database): pk for target, database, pk in rows.annotate(last=models.Max("id"))}
         return sorted(pk for (target, _), pk in last.items() if pk >= last.get((target, ""), 0))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -133,6 +133,9 @@ class Led(Pool, Protocol):
 
     def cut_off(self, command: str, database: str = "") -> str:
         """Kill, disable or enable what it manages, now and once; "" or a sentence on what kept it from that. Blocks."""
+
+    def let_in(self, database: str, but: Collection[str]) -> str:
+        """Enable what is disabled, but for some, where a kill came to no end; told as above. Blocks."""
 
 
 class Peers(Protocol):

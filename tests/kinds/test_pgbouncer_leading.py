@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -130,6 +131,42 @@ def test_a_kill_is_done_once_though_its_leader_dies_and_the_pause_after_it_is_ke
     assert [each.process for each in Acknowledgement.objects.filter(command=command)] == [leader.uid]
     commands.send("resume", TARGET, "ann")
     wait_for(lambda: not view().paused and len(leaders()) == 1, 2 * TTL)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ordered", [False, True])
+def test_what_a_leader_that_dies_within_a_kill_had_disabled_is_enabled_unless_an_order_disables_it(
+    fleet: TestFleet, bouncer: Bouncer, ordered: bool
+) -> None:
+    def state() -> tuple[int, int]:
+        return next(
+            (row["paused"], row["disabled"]) for row in bouncer.console("SHOW DATABASES") if row["name"] == "app"
+        )
+
+    [leader] = wait_for(leaders)
+    [member] = [each for each in fleet.members if each.process.pid == leader.pid]
+    with socket.create_connection(("127.0.0.1", bouncer.port)) as login:
+        words = b"\0\3\0\0user\0" + str(bouncer.behind.username).encode() + b"\0database\0app\0\0"
+        login.sendall((len(words) + 4).to_bytes(4, "big") + words)
+        assert login.recv(1) == b"R"  # it asks for a password, and whoever kills waits for that
+        command = commands.send("kill", TARGET, "ann")
+        wait_for(lambda: state() == (1, 1))
+        member.kill()
+    assert state() == (1, 1)
+    if ordered:
+        commands.send("disable", TARGET, "ann")
+    answers = Acknowledgement.objects.filter(command=command)
+    said = wait_for(lambda: answers.exclude(state="running").first(), 3 * TTL)
+    assert (said.state, "ended in the middle of it" in said.message) == ("failed", True)
+    assert state() == (1, int(ordered))
+    if ordered:
+        enabling = commands.send("enable", TARGET, "ann")
+        wait_for(lambda: Acknowledgement.objects.filter(command=enabling, state="done").exists())
+    # Killed is paused until a resume, whoever leads.
+    commands.send("resume", TARGET, "ann")
+    wait_for(lambda: state() == (0, 0))
+    with bouncer.client() as client:
+        client.execute("SELECT 1")
 
 
 @pytest.mark.long

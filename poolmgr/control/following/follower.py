@@ -59,6 +59,7 @@ class Follower:
             with control_database() as alias, deadline(alias, _LONGEST):
                 self._follow(wishes(read_profiles(), self._role, self._wishes.desired))
                 acted = self._orders.carry_out(orders_for(self._uid))
+                self._orders.unfinished.finish()
                 self._orders.save()
                 then()
         except Exception as error:  # whatever breaks here, the pools of the process go on

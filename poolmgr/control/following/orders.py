@@ -15,6 +15,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from poolmgr.control.access import control_alias, control_transaction
+from poolmgr.control.following.unfinished import Unfinished
 from poolmgr.metrics.snapshot import Ack
 from poolmgr.models import Acknowledgement, Command
 from poolmgr.pools import registry
@@ -60,6 +61,7 @@ class Orders:
         self._lock = Lock()
         self._unsaved: dict[int, Ack] = {}
         self._recent: deque[Ack] = deque(maxlen=_SHOWN)
+        self.unfinished = Unfinished(uid, self._say, on_change)
 
     def carry_out(self, commands: tuple[Command, ...]) -> bool:
         """Begin what is new; True when anything was done."""

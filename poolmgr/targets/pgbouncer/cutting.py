@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic, sleep
 
 from poolmgr.exceptions import ServerDown
@@ -39,11 +39,29 @@ def cut_off(url: str, target: str, command: str, databases: tuple[str, ...], may
     finally:
         console.close()
     if missing := [name for name in databases if name not in present]:
-        raise ServerDown(f"it has no database {', '.join(map(repr, missing))}", target)
+        raise ServerDown(f"it has no database {_listed(missing)}", target)
     if otherwise := [name for name in databases if now.get(name, wanted) is not wanted]:
-        raise ServerDown(f"it did not {command.upper()} {', '.join(map(repr, otherwise))}", target)
+        raise ServerDown(f"it did not {command.upper()} {_listed(otherwise)}", target)
     if stuck:
-        raise ServerDown(_STUCK.format(names=", ".join(map(repr, stuck))), target)
+        raise ServerDown(_STUCK.format(names=_listed(stuck)), target)
+
+
+def let_in(url: str, target: str, databases: Collection[str], may_act: Callable[[], bool]) -> None:
+    """Undo what a kill leaves whose process died in the middle of it. Raises ``CheckoutError``."""
+    console = Console(url, target)
+    try:
+        with console.within(PATIENCE + _REFUSED):
+            disabled = [str(row["name"]) for row in console.rows("DATABASES") if row["disabled"]]
+            ours = [name for name in disabled if name in databases]
+            if ours and not _let_end(console):
+                raise ServerDown(
+                    f"somebody is in the middle of logging in, for whom {_listed(ours)} stays disabled", target
+                )
+            for name in ours:
+                if may_act():
+                    console.order(f"ENABLE {named(name)}")
+    finally:
+        console.close()
 
 
 def _kill(console: Console, disabled: dict[str, bool], may_act: Callable[[], bool]) -> list[str]:
@@ -85,6 +103,10 @@ def _logging_in(console: Console) -> set[tuple[str, ...]]:
     # Who has not said to which database is in no pool yet.
     rows = [row for row in console.rows("SOCKETS") if row["state"] == "cl_login" and row["database"] != "(nodb)"]
     return {tuple(str(row[name]) for name in ("ptr", "connect_time", "addr", "port")) for row in rows}
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
 _STUCK = (

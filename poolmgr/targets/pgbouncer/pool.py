@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from threading import Lock
 from time import monotonic, sleep
 
@@ -17,7 +17,7 @@ from poolmgr.pools.port import Load, Pool, Recycled
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.pgbouncer import view
 from poolmgr.targets.pgbouncer.consoles import databases, own_settings, places
-from poolmgr.targets.pgbouncer.cutting import cut_off
+from poolmgr.targets.pgbouncer.cutting import cut_off, let_in
 from poolmgr.targets.pgbouncer.holds import Hold, Holds
 from poolmgr.targets.pgbouncer.instance import Instance
 from poolmgr.targets.pgbouncer.kind import PGBOUNCER
@@ -159,10 +159,17 @@ class BouncerPool:
         return "; ".join(f"PgBouncer at {each.address}: it has no database {database!r}" for each in gone)
 
     def cut_off(self, command: str, database: str = "") -> str:
+        return self._at_each(lambda url: cut_off(url, self.target, command, self._of(database), self.may_act))
+
+    def let_in(self, database: str, but: Collection[str]) -> str:
+        names = [name for name in self._of(database) if name not in but]
+        return self._at_each(lambda url: let_in(url, self.target, names, self.may_act))
+
+    def _at_each(self, act: Callable[[str], None]) -> str:
         failed = []
         for each in self.instances:
             try:
-                cut_off(each.url, self.target, command, self._of(database), self.may_act)
+                act(each.url)
             except CheckoutError as error:
                 failed.append(f"PgBouncer at {each.address}: {error}")
         self._hurry()
