@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.utils.text import capfirst
@@ -9,11 +10,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from poolmgr.control.reporting.fleet import Fleet
-from poolmgr.control.reporting.ours import holders
+from poolmgr.control.reporting.ours import Whose, holders
 from poolmgr.control.reporting.views import TargetView
+from poolmgr.dashboard.addresses import holder_address
 from poolmgr.dashboard.present import HOLDER_STATES, Figure, ago, number, timed
 from poolmgr.metrics.blocking import WAITED, Branch, Session, tree
-from poolmgr.metrics.snapshot import Holder
 
 #: How far lines are set in at most.
 _DEEPEST = 5
@@ -35,6 +36,7 @@ class BlockLine:
     also: str
     end: str
     statement: str
+    address: str  # of the holder's page, "" where there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,11 @@ def blockers(view: TargetView, fleet: Fleet) -> dict[int, str]:
         return {}
     mine = holders(view.target, fleet.processes)
     roots = [branch for branch in tree(view.seen.sessions) if not branch.depth]
-    found = {pid: " ".join(filter(None, _name(root.session, mine))) for root in roots for pid in root.blocks}
+    found = {pid: ", ".join(filter(None, _name(root.session, mine))) for root in roots for pid in root.blocks}
     return {pid: found[pid] for pid in view.blocked.pids if pid in found}
 
 
-def _line(branch: Branch, mine: dict[int, tuple[str, Holder | None]], end: str, statements: bool) -> BlockLine:
+def _line(branch: Branch, mine: Mapping[int, Whose], end: str, statements: bool) -> BlockLine:
     session = branch.session
     name, request, place = _name(session, mine)
     waits = bool(branch.depth)
@@ -85,21 +87,28 @@ def _line(branch: Branch, mine: dict[int, tuple[str, Holder | None]], end: str, 
         also=_also(branch.others) if branch.others else "",
         end=f"{end} {session.pid}" if session.pid else "",
         statement=session.statement if statements else "",
+        address=_address(mine.get(session.pid)),
     )
 
 
-def _name(session: Session, mine: dict[int, tuple[str, Holder | None]]) -> tuple[str, str, str]:
+def _name(session: Session, mine: Mapping[int, Whose]) -> tuple[str, str, str]:
     """What to call it, the request's id, and where it is."""
     if session.pid in mine:
-        place, holder = mine[session.pid]
+        holder = mine[session.pid].holder
         name = holder.label or holder.thread if holder else _("a connection of ours")
-        return name, holder.request if holder else "", place
+        return name, holder.request if holder else "", mine[session.pid].place
     if session.kind == "prepared":
         return str(capfirst(_("a prepared transaction"))), session.name, session.user
     user = _("user %(user)s") % {"user": session.user} if session.user else ""
     where = _("from %(address)s") % {"address": session.address} if session.address else ""
     name = session.name or (_("no name") if session.kind == "client" else _("a process of the server's own"))
     return name, "", " ".join(filter(None, (user, where)))
+
+
+def _address(whose: Whose | None) -> str:
+    if whose is None or whose.holder is None:
+        return ""
+    return holder_address(whose.beat.uid, whose.target, whose.holder.checkout)
 
 
 def _state(session: Session) -> str:

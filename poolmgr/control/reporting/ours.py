@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from poolmgr.metrics.snapshot import Holder, PoolSnapshot, ProcessBeat
 from poolmgr.pools import registry
@@ -33,27 +34,40 @@ def pooler_pids(target: str, beats: Iterable[ProcessBeat]) -> set[int]:
     return {pid for pool in pools if kind_named(pool.kind).elsewhere for pid in pool.backend_pids}
 
 
-def holders(target: str, beats: Iterable[ProcessBeat]) -> dict[int, tuple[str, Holder | None]]:
-    """Each connection of the fleet's to the server of ``target``: its process in words, and who holds it if that is told."""
-    found: dict[int, tuple[str, Holder | None]] = {}
+class Whose(NamedTuple):
+    """A connection of the fleet's: its process, the target of its pool, and its holder where that is told."""
+
+    beat: ProcessBeat
+    target: str
+    holder: Holder | None
+
+    @property
+    def place(self) -> str:
+        return f"{self.beat.role} {self.beat.host}:{self.beat.pid}"
+
+
+def holders(target: str, beats: Iterable[ProcessBeat]) -> dict[int, Whose]:
+    """Whose each connection of the fleet's to the server of ``target`` is, by the number of its end."""
+    found: dict[int, Whose] = {}
     for beat in beats:
-        place = f"{beat.role} {beat.host}:{beat.pid}"
         for pool in _there(target, beat.pools):
-            found.update(dict.fromkeys(pool.backend_pids, (place, None)))
-            found.update({each.backend_pid: (place, each) for each in pool.holders if each.backend_pid})
+            found.update(dict.fromkeys(pool.backend_pids, Whose(beat, pool.target, None)))
+            told = {each.backend_pid: Whose(beat, pool.target, each) for each in pool.holders if each.backend_pid}
+            found.update(told)
     return found
 
 
 def names(target: str, beats: Iterable[ProcessBeat]) -> dict[int, str]:
     """What a sentence calls the session behind each of them."""
-    return {pid: _called(place, holder) for pid, (place, holder) in holders(target, beats).items()}
+    return {pid: _called(whose) for pid, whose in holders(target, beats).items()}
 
 
-def _called(place: str, holder: Holder | None) -> str:
+def _called(whose: Whose) -> str:
+    holder = whose.holder
     if holder is None or not holder.label:
-        return place
+        return whose.place
     request = f" [{holder.request}]" if holder.request else ""
-    return f"{holder.label}{request} in {place}"
+    return f"{holder.label}{request} in {whose.place}"
 
 
 def _there(target: str, pools: Iterable[PoolSnapshot]) -> Iterator[PoolSnapshot]:

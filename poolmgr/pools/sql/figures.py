@@ -52,7 +52,7 @@ SELECT json_build_object(
     'named', (SELECT count(*) FROM activity WHERE named),
     'young', array(SELECT pid FROM activity WHERE named AND new),
     'own', pg_backend_pid(),
-    'hidden', (SELECT count(*) FROM activity WHERE query = '<insufficient privilege>'),
+    'hidden', (SELECT count(*) FROM activity WHERE client AND query = '<insufficient privilege>'),
     'waiting', (SELECT count(*) FROM waiting),
     'groups', (SELECT json_agg(g) FROM (
         SELECT CASE WHEN left(application_name, 8) = 'poolmgr:' THEN 'poolmgr:' || split_part(application_name, ':', 2)
