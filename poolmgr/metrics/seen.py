@@ -29,7 +29,7 @@ class Stranger(Struct, frozen=True, omit_defaults=True, gc=False):
 class Seen(Struct, frozen=True, omit_defaults=True, gc=False):
     """``at`` is in seconds since the epoch, 0 where nobody has got an answer yet; ``error`` is why there was none at the last
     try, at ``tried``. ``used`` of ``most`` slots are taken, ``reserved`` are kept from us. ``ours`` counts by target,
-    ``others`` are in all. ``waiting`` sessions wait for locks, of which ``sessions`` has those who have waited longest,
+    ``others`` are in all. ``waiting`` sessions wait for locks, of which ``sessions`` has fifty at most, ours first,
     and whoever is in their way. Of ``hidden`` sessions our role may see little. Behind a pooler no session is anybody's.
     """
 

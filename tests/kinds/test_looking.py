@@ -1,14 +1,23 @@
-"""What the thread of a health check does not: a child that is forked meanwhile would find its import's lock held for ever."""
+"""What a look at a server finds, whatever the kind, and what its thread does not: a child that is forked in the middle of an
+import would find its lock held for ever."""
 
 import json
 import subprocess
 import sys
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
+from poolmgr.metrics.blocking import tree
+from poolmgr.pools.looking import Look
+from poolmgr.targets.known import kind_of, prepare_look, prober
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+from tests.agents import without_agent
+from tests.threads import Begun
+from tests.waiting import until
 
 # Prints of each target how it is, and what the thread that looked at it imported. The settings come by standard input.
 LOOK = """
@@ -63,3 +72,42 @@ def test_threads_that_look_at_servers_import_nothing(  # P3
     assert {target: (state, imported) for target, (state, _, *imported) in found.items()} == dict.fromkeys(
         found, ("ok", [])
     ), found
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("kind", "scheme"),
+    [("asyncpg", "postgresql"), ("sqlalchemy", "postgresql+psycopg"), ("sqlalchemy", "postgresql+asyncpg")],
+)
+def test_every_driver_tells_who_blocks_whom_and_who_is_there(
+    settings: Any, postgres: EmbeddedPostgres, kind: str, scheme: str
+) -> None:
+    url = postgres.create_database("kinds")
+    declared = {"shown": {"KIND": kind, "URL": url.replace("postgresql", scheme, 1), "POOL": {}}}
+    without_agent()
+    settings.POOLMGR = {**settings.POOLMGR, "AGENT": False, "TARGETS": declared}
+    with (
+        psycopg.connect(url, application_name="100 %s :x") as root,
+        psycopg.connect(url, application_name="w") as waiter,
+    ):
+        root_pid, waiter_pid = root.info.backend_pid, waiter.info.backend_pid
+        root.execute("SELECT pg_advisory_xact_lock(4711)")
+        waiting = Begun(lambda: waiter.execute("SELECT pg_advisory_xact_lock(4711)"))
+        try:
+            found = until(lambda: (told := looked_at("shown")).sessions and told)
+        finally:
+            root.rollback()
+            waiting.end()
+    assert [(each.session.name, each.depth) for each in tree(found.sessions)] == [("100 %s :x", 0), ("w", 1)]
+    assert {root_pid, waiter_pid} <= {*found.ids}
+    assert (found.used, found.behind_pooler) == (len(found.ids), False)
+    there = {each.name: each.pids for each in found.groups}
+    assert (there["100 %s :x"], there["w"]) == ((root_pid,), (waiter_pid,))
+
+
+def looked_at(target: str) -> Look:
+    kind, found = kind_of(target), Look("")
+    assert kind is not None
+    prepare_look(kind, target)
+    prober(kind)(target, found, lambda: "SELECT 1", monotonic() + 5, 30.0)
+    return found

@@ -9,7 +9,7 @@ from poolmgr.metrics.blocking import SESSIONS
 from poolmgr.pools.looking import Look
 from poolmgr.pools.sql.sessions import group, session
 
-#: Sessions that wait for locks, those who have done so for longest, of whom is asked who blocks them.
+#: Sessions that wait for locks, ours first, then those who have done so for longest, of whom is asked who blocks them.
 _WAITING = 50
 #: Groups of sessions that are told, and characters of a statement that are looked at.
 _GROUPS, _STATEMENT = 300, 2000
@@ -32,10 +32,10 @@ WITH RECURSIVE activity AS MATERIALIZED (
 ), wanting AS MATERIALIZED (
     SELECT pid, min((to_jsonb(l)->>'waitstart')::timestamptz) AS since FROM pg_locks AS l WHERE NOT granted GROUP BY pid
 ), waiting AS MATERIALIZED (
-    SELECT head AS pid, min(state_change) AS since FROM activity
+    SELECT head AS pid, bool_or(named) AS named, min(state_change) AS since FROM activity
      WHERE wait_event_type = 'Lock' AND datname = current_database() GROUP BY head
 ), chain(pid) AS (
-    (SELECT pid FROM waiting ORDER BY since LIMIT {waiting})
+    (SELECT pid FROM waiting ORDER BY named DESC, since LIMIT {waiting})
     UNION
     SELECT unnest(pg_blocking_pids(chain.pid)) FROM chain WHERE chain.pid <> 0
 ), few AS MATERIALIZED (
