@@ -21,7 +21,9 @@ def _entry(title: object, means: object, look: tuple[object, ...], do: tuple[obj
     return Advice(title, means, look, do)  # type: ignore[arg-type]
 
 
-_HOLDERS = _("Who holds connections, the oldest first: the view, task or command, and what it is at.")
+_HOLDERS = _(
+    "Who holds connections, the oldest first: the view, task or command, and what it is at. Its name leads to its stack."
+)
 _RAISE = _(
     "If they all run statements that they need, raise max_size: the profile's form says how much room the server has, and "
     "whoever waits is served as soon as you save."
@@ -33,8 +35,9 @@ _LET_GO = _(
 
 _ROOT = _("Who blocks whom: the session at the root is in the way of all below it. Look at nobody else first.")
 _ASK = _(
-    "If the root is one of ours that lies idle in a transaction, its view or task does something else inside atomic(): "
-    "move that out. Setting idle_in_transaction_session_timeout ends such sessions the next time."
+    "If the root is one of ours that lies idle in a transaction, end its session on the page to which its name leads. Its "
+    "view or task does something else inside atomic(): move that out. Setting idle_in_transaction_session_timeout ends such "
+    "sessions the next time."
 )
 _END = _(
     "If it is a stranger, ask whose it is by name, user and address. If nobody knows: SELECT pg_terminate_backend(pid) on "

@@ -63,8 +63,10 @@ class Call:
     own: bool
 
 
-#: In the paths of Python's own modules, and of what is installed.
-_LIBRARIES = re.compile(r"[\\/](site-packages|dist-packages|lib[\\/]python3\.\d+)[\\/]|File \"<frozen ", re.IGNORECASE)
+#: In the paths of Python's own modules, of what is installed, and of poolmgr.
+_LIBRARIES = re.compile(
+    r"[\\/](site-packages|dist-packages|poolmgr|lib[\\/]python3\.\d+)[\\/]|File \"<frozen ", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)

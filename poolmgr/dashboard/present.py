@@ -16,6 +16,7 @@ HOLDER_STATES = {
     "in transaction": gettext_lazy("idle in transaction"),
     "failed transaction": gettext_lazy("idle in a failed transaction"),
     "idle": gettext_lazy("asks nothing"),
+    "ended": gettext_lazy("was ended, and doesn't know yet"),
 }
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400

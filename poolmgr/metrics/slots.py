@@ -15,8 +15,8 @@ STEPS = (1.0, 5.0, 30.0)
 MOST = 200
 
 _STATES = ("running", "in transaction", "idle")
-#: What libpq has other words for.
-_LIKE = {"failed transaction": "in transaction", "": "running"}
+#: What has other words, or none.
+_LIKE = {"failed transaction": "in transaction", "": "running", "ended": "idle"}
 _LETTERS = "abcdefghijkl"
 
 

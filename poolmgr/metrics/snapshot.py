@@ -28,7 +28,7 @@ class Holder(Struct, frozen=True, omit_defaults=True, gc=False):
     pinned: Text = ""
     label: Text = ""  # the view, task or command that it is held for
     request: Text = ""  # the id of that request, where it has one that its user may know
-    state: Text = ""  # running, in transaction, failed transaction, idle; "" where nobody can tell
+    state: Text = ""  # running, in transaction, failed transaction, idle, ended; "" where nobody can tell
     statement: Text = ""  # the last one, without the values in it
     checkout: Text = ""
 

@@ -61,7 +61,9 @@ def end(lock: Any, entry: Entry, epoch: int, sever: Callable[[], object]) -> Non
     """Break the connection of the checkout ``epoch`` off, which nobody else is lent any more."""
     with lock:
         _expect(entry, epoch)
-        entry.aim()
+        if entry.is_ended:
+            raise LeftAlone("It was ended already, and whoever holds it has yet to hear of that.")
+        entry.end()
     sever()
 
 

@@ -33,6 +33,7 @@ class Entry:
 
     __slots__ = (
         "_aims",
+        "_ended",
         "_kept",
         "asked_at",
         "epoch",
@@ -66,6 +67,7 @@ class Entry:
         self.leak_reported = -1
         self.asked_at = 0.0
         self._aims = self._kept = 0
+        self._ended = -1
 
     @property
     def checkout(self) -> str:
@@ -91,6 +93,16 @@ class Entry:
             self._kept = _NONE
         if not self._aims:
             self.generation = self._kept
+
+    def end(self) -> None:
+        """The present checkout is about to be broken off: nobody else is lent the connection."""
+        self.aim()
+        self._ended = self.epoch
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the present checkout was broken off, of which its borrower has yet to hear."""
+        return self._ended == self.epoch
 
     @property
     def is_spoilt(self) -> bool:

@@ -18,6 +18,7 @@ from weakref import ref
 from poolmgr.pools.entry import Entry
 from poolmgr.pools.forks import current_frames
 from poolmgr.pools.labels import Label
+from poolmgr.secrets import scrub
 
 
 class _Here(threading.local):
@@ -160,11 +161,12 @@ def stack_of(owner: Any) -> str:
 def innermost(owner: Any, most: int, size: int) -> tuple[str, ...]:
     """The same, call by call, of its ``most`` innermost calls those that have ``size`` bytes together at most.
 
-    Of each there are file, line, function and that line of code, and none of the values that it has.
+    Of each there are file, line, function and that line of code, and none of the values that it has; what looks like
+    a password in it is left out.
     """
     told: list[str] = []
     for call in reversed(_formatted(_calls(owner, most))):
-        text = call[:_LONGEST_CALL].encode(errors="replace")
+        text = scrub(call[:_LONGEST_CALL]).encode(errors="replace")
         if len(text) > size:
             break
         size -= len(text)

@@ -13,6 +13,8 @@ from poolmgr.pools.desired import Desired
 from poolmgr.pools.labels import Label
 from poolmgr.pools.owners import name_of
 
+#: What a holder is at whose checkout was broken off, and who has yet to hear of that.
+ENDED = "ended"
 #: As many holders as a snapshot tells, those who hold for the longest.
 HOLDERS = 5
 

@@ -139,6 +139,9 @@ def test_session_idle_in_transaction_is_ended_and_replaced(operator: User) -> No
     with connection.cursor() as cursor:
         gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = %s"
         until(lambda: cursor.execute(gone, [pid]) or cursor.fetchone() == (True,), "the end of the server's process")
+    page = text_of(client, address)
+    assert "was ended, and doesn" in page
+    assert "End its session" not in page
     over.set()
     assert isinstance(holding.end(), OperationalError)
     assert pid not in own_pool().snapshot().backend_pids

@@ -112,6 +112,9 @@ def test_session_that_lies_idle_in_a_transaction_is_ended_and_replaced(sql: Subj
         run(sql, conn, "BEGIN")
         assert found(sql).holder.state in states(sql, "in transaction")
         found(sql).end()
+        with pytest.raises(LeftAlone, match="ended already"):
+            found(sql).end()
+        assert found(sql).holder.state == "ended"
         until(lambda: pid not in sql.ends(), "the end of the session")
         with pytest.raises(sql.breaks):
             sql.use(conn)

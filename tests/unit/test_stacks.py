@@ -47,6 +47,27 @@ def test_of_a_deep_stack_the_innermost_calls_are_told_within_their_bytes() -> No
     assert innermost(thread, *MOST) == ()
 
 
+def test_what_looks_like_a_password_in_a_line_of_code_is_not_told() -> None:  # P13
+    over = threading.Event()
+
+    def connects(address: str) -> None:
+        over.wait(30)
+
+    def last() -> None:
+        connects("postgresql://user:hunter2@host/db")
+
+    thread = threading.Thread(target=last)
+    thread.start()
+    try:
+        until(lambda: "in connects" in stack_of(thread))
+        told = "".join(innermost(thread, *MOST))
+        assert "connects(" in told
+        assert "hunter2" not in told
+    finally:
+        over.set()
+        thread.join(10)
+
+
 async def waits(over: asyncio.Event) -> None:
     await over.wait()
 

@@ -12,7 +12,7 @@ from poolmgr.pools.checkouts import NOTHING_RUNS, Checkout, LeftAlone
 from poolmgr.pools.core.slot import Slot
 from poolmgr.pools.core.state import State
 from poolmgr.pools.entry import parsed
-from poolmgr.pools.snapshots import Held, checked_out, failure, holder, recent, settings, status
+from poolmgr.pools.snapshots import ENDED, Held, checked_out, failure, holder, recent, settings, status
 from poolmgr.pools.stopping import Stop
 
 _COUNTERS = (
@@ -67,7 +67,8 @@ def snapshot(state: State) -> PoolSnapshot:
 
 
 def _held(state: State, slot: Slot) -> Held:
-    return Held(slot.owner, slot.label, slot.since, slot.pid, slot.conn, state.driver.doing(slot.conn), slot.checkout)
+    doing = ENDED if slot.is_ended else state.driver.doing(slot.conn)
+    return Held(slot.owner, slot.label, slot.since, slot.pid, slot.conn, doing, slot.checkout)
 
 
 def _told(state: State, conn: Any) -> dict[str, str]:

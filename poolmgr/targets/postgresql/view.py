@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools.diagnosis import diagnose
-from poolmgr.pools.snapshots import Held, checked_out, failure, recent, settings, status
+from poolmgr.pools.snapshots import ENDED, Held, checked_out, failure, recent, settings, status
 from poolmgr.pools.sql.statements import told_statement
 from poolmgr.pools.sql.states import state_of
 from poolmgr.targets.postgresql.connection import PooledConnection
@@ -77,7 +77,7 @@ def held_by(conn: PooledConnection) -> Held:
     """Called with the lock held, under which no question goes to the server."""
     entry = conn.entry
     doing = _Doing(tuple(entry.pins), entry.told())
-    state = state_of(conn.pgconn.transaction_status)
+    state = ENDED if entry.is_ended else state_of(conn.pgconn.transaction_status)
     return Held(entry.owner, entry.label, entry.since, entry.pid, doing, state, entry.checkout)
 
 
