@@ -40,7 +40,7 @@ def session(told: dict[str, Any], prepared: dict[str, Any] | None) -> Session:
         seconds=_seconds(told["seconds"]),
         waits=_seconds(told["waits"]),
         blocked_by=tuple(sorted(told["by"] or ())),
-        statement="" if query in ("", _HIDDEN) else told_statement(query),
+        statement="" if query in ("", _HIDDEN) else told_statement(query, cut=True),
         hidden=query == _HIDDEN,
     )
 

@@ -26,16 +26,27 @@ def skeleton(text: str) -> str | None:
 
     None when something in it does not end, or is beyond us: then the server reads it in another way, if it takes it at all.
     """
+    found, is_whole = _bare(text)
+    return found if is_whole else None
+
+
+def skeleton_of_the_begin(text: str) -> str:
+    """The same of a text whose end may be cut off: what begins and does not end is left out, with all that follows."""
+    return _bare(text)[0]
+
+
+def _bare(text: str) -> tuple[str, bool]:
+    """What is left of the text, and whether all of it was read."""
     parts: list[str] = []
     position = 0
     while opening := _OPENING.search(text, position):
         parts.append(text[position : opening.start()])
         mark, position = opening.group(), _end_of(text, opening)
         if position < 0:
-            return None
+            return "".join(parts), False
         parts.append(text[opening.start() : position] if mark == '"' else " " if mark in ("--", "/*") else "''")
     parts.append(text[position:])
-    return "".join(parts)
+    return "".join(parts), True
 
 
 def _end_of(text: str, opening: re.Match[str]) -> int:

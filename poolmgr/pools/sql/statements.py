@@ -7,24 +7,29 @@ from typing import Any
 
 from psycopg import sql
 
-from poolmgr.pools.sql.skeleton import skeleton
+from poolmgr.pools.sql.skeleton import skeleton, skeleton_of_the_begin
 from poolmgr.secrets import scrub
 
 #: Characters that are looked at, and those of them that are told.
 _LOOKED_AT, _LONGEST = 5000, 300
 _NUMBER = re.compile(r"(?<![\w$.])[+-]?\d[\w.]*")
+#: Where it is known that backslashes escape; a server may have them do so in every string, and then nobody knows its end.
+_ESCAPES = re.compile(r"\be'", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
 UNREADABLE = "a statement that can't be told"
 
 
-def told_statement(query: Any) -> str:
-    """``query`` as a cursor was given it, with a ``?`` for each value in its text; parameters are none of it."""
+def told_statement(query: Any, cut: bool = False) -> str:
+    """``query`` as a cursor was given it, with a ``?`` for each value in its text; parameters are none of it.
+
+    Its end may be ``cut`` off, as a server does that tells the first thousand characters or so.
+    """
     text = _text(query)
     if text is None:
         return UNREADABLE
-    # What is cut off in the middle of a literal shows no end of it.
-    bare = skeleton(text[:_LOOKED_AT])
-    if bare is None:
+    text, cut = text[:_LOOKED_AT], cut or len(text) > _LOOKED_AT
+    bare = skeleton_of_the_begin(text) if cut else skeleton(text)
+    if bare is None or ("\\'" in text and not _ESCAPES.search(text)):
         return UNREADABLE
     bare = _SPACE.sub(" ", _NUMBER.sub("?", bare.replace("''", "?"))).strip()
     bare = bare if len(bare) <= _LONGEST else bare[: _LONGEST - 1] + "…"
