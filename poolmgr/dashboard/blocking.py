@@ -101,7 +101,7 @@ def _name(session: Session, mine: Mapping[int, Whose]) -> tuple[str, str, str]:
         return str(capfirst(_("a prepared transaction"))), session.name, session.user
     user = _("user %(user)s") % {"user": session.user} if session.user else ""
     where = _("from %(address)s") % {"address": session.address} if session.address else ""
-    name = session.name or (_("no name") if session.kind == "client" else _("a process of the server's own"))
+    name = session.name or (_("a nameless session") if session.kind == "client" else _("a process of the server's own"))
     return name, "", " ".join(filter(None, (user, where)))
 
 

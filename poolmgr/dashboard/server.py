@@ -138,7 +138,7 @@ def _there(view: TargetView, seen: Seen) -> There:
 def _called(stranger: Stranger) -> str:
     user = _("user %(user)s") % {"user": stranger.user} if stranger.user else ""
     where = _("from %(address)s") % {"address": stranger.address} if stranger.address else ""
-    return ", ".join(filter(None, (stranger.name or _("no name"), " ".join(filter(None, (user, where))))))
+    return ", ".join(filter(None, (stranger.name or _("a nameless session"), " ".join(filter(None, (user, where))))))
 
 
 def told_version(version: str, behind_pooler: bool) -> str:
