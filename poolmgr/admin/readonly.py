@@ -1,4 +1,4 @@
-"""What happened, to read: commands, events and health checks. Nobody edits the past."""
+"""What happened, to read: commands, episodes, events and health checks. Nobody edits the past."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from poolmgr.admin.cells import labelled, moment
 from poolmgr.admin.live import DASH, state_icon
 from poolmgr.control.access import control_alias
 from poolmgr.control.commanding import commands
-from poolmgr.models import Acknowledgement, Command, Event, HealthCheck
+from poolmgr.models import Acknowledgement, Command, Episode, Event, HealthCheck
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
@@ -115,6 +115,37 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("author"), ordering="author", empty_value="")
     def who(self, event: Event) -> str:
         return event.author
+
+
+@admin.register(Episode)
+class EpisodeAdmin(ReadOnlyAdmin):
+    """For whoever may see events."""
+
+    list_display = ("when", "until", "target", "state_shown", "sentence", "why")
+    list_filter = ("state", "family", "target")
+    search_fields = ("sentence", "target", "why")
+    date_hierarchy = "began_at"
+    fields = (
+        "target", "began_at", "ended_at", "seen_at", "state_shown", "family", "code", "sentence", "place", "figures", "why",
+    )  # fmt: skip
+    readonly_fields = fields
+
+    @admin.display(description=gettext_lazy("began"), ordering="began_at")
+    def when(self, episode: Episode) -> SafeString:
+        return moment(episode.began_at)
+
+    @admin.display(description=gettext_lazy("ended"), ordering="ended_at")
+    def until(self, episode: Episode) -> SafeString | str:
+        return moment(episode.ended_at) if episode.ended_at else _("goes on")
+
+    @admin.display(description=gettext_lazy("state"), ordering="state")
+    def state_shown(self, episode: Episode) -> SafeString:
+        return format_html(
+            '<span class="pm-nowrap">{} {}</span>', state_icon(episode.state), episode.get_state_display()
+        )
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return super().has_view_permission(request, obj) or request.user.has_perm("poolmgr.view_event")
 
 
 @admin.register(HealthCheck)

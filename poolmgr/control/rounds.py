@@ -24,6 +24,7 @@ from poolmgr.control.store import FleetStore, StoreDown, get_store
 from poolmgr.control.store.base import Heard
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.tally import Tally
+from poolmgr.control.watching.watch import Watch
 from poolmgr.identity import host, process_uid, role, short_name
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.pools import registry
@@ -57,6 +58,7 @@ class Agent:
         self._leading = Leading(self.uid)
         self._answers = Answers(self.uid, self._store.wake)
         self._tally = tally
+        self._watch = Watch(self.uid)
         self._store_error = ""
         self._store_lost = 0.0
         self._has_row = False
@@ -150,10 +152,12 @@ class Agent:
                 self._tally.tell(self._rows, self.uid, self._role, pools)
             self._answers.take(self._rows)
             self._lead(self._rows)
+            self._look(self._rows)
         elif self._has_row:
             # Back at Redis: a row that only grew old would be taken for a process that died.
             self._rows.forget(self.uid)
             self._has_row = False
+        self._watch.tend(self._rows if self._beats_in_rows else self._store)
 
     def _beat(self) -> None:
         """Report to Redis, where there is one; rows are written in the turn, on its connection."""
@@ -165,6 +169,7 @@ class Agent:
             self._store.beat(self._report(pools))
             self._tally.tell(self._store, self.uid, self._role, pools)
             self._lead(self._store)
+            self._look(self._store)
         except StoreDown as error:
             if not self._store_error:
                 self._store_lost = time()
@@ -186,6 +191,12 @@ class Agent:
             self._beat_due = min(self._beat_due, soon)
             if store is self._rows:
                 self._follower.due = min(self._follower.due, soon)
+
+    def _look(self, store: FleetStore) -> None:
+        """At the fleet, where this process keeps its episodes; what it finds is written in the next turn."""
+        away = "" if store is self._rows else self._follower.problem
+        if self._follower.informed and self._watch.turn(store, away) and not away and store is not self._rows:
+            self._follower.due = 0.0
 
     def _report(self, pools: Mapping[Pool, PoolSnapshot]) -> ProcessBeat:
         invalid = self._follower.invalid
@@ -264,6 +275,8 @@ class Agent:
             with _whatever_happens():
                 self._tally.tell_all(self._store, self.uid, self._role, _snapshots())
             with _whatever_happens():
+                self._watch.give_up(self._store)
+            with _whatever_happens():
                 self._store.forget(self.uid)
         if not self._quiet:
             with _whatever_happens(), deadline(control_alias(), _FAREWELL):
@@ -280,6 +293,8 @@ class Agent:
             if not self._store.pushes:
                 with _whatever_happens():
                     self._tally.tell_all(self._rows, self.uid, self._role, _snapshots())
+            with _whatever_happens():
+                self._watch.give_up(self._rows)
             with _whatever_happens():
                 self._rows.forget(self.uid)
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, control_transaction, from_now, try_lock
 from poolmgr.control.desired import check_intervals, read_profiles, validation_queries
-from poolmgr.control.events import record
+from poolmgr.control.events import record_dead
 from poolmgr.control.reporting.beats import read_settled
 from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.control.reporting.health import check_target, is_due, store_check
@@ -19,7 +19,7 @@ from poolmgr.control.reporting.views import TargetView
 from poolmgr.control.store import get_store, live_uids
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.store.reading import TOLD_KEPT, TOTALS_KEPT
-from poolmgr.models import Command, Event, HealthCheck, Message, Sample, Summed, Told
+from poolmgr.models import Command, Episode, Event, HealthCheck, Message, Sample, Summed, Told
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.known import bootstrap_spec, known_targets
 
@@ -27,8 +27,6 @@ log = logging.getLogger("poolmgr.tasks")
 
 #: Seconds that the recent figures of a snapshot cover.
 _RECENT = 60.0
-#: Dead processes with an event of their own; a store may be full of names.
-_NAMED = 100
 #: The most that a sample's columns hold.
 _MOST = 2**31 - 1
 #: A check this many seconds old is as good as a new one: the same task sent twice makes one row.
@@ -99,12 +97,15 @@ def prune() -> int:
     # The last pause, resume or kill of a target holds, or of its database, however old it is.
     holds = Command.objects.using(alias).filter(kind__in=Command.HOLDS).order_by()
     last = list(holds.values("target", "database", "process").annotate(last=Max("id")).values_list("last", flat=True))
+    forgotten = now - timedelta(seconds=conf().EVENT_RETENTION)
     gone = (
         Sample.objects.using(alias).filter(at__lt=old),
         HealthCheck.objects.using(alias).filter(at__lt=old),
         Command.objects.using(alias).filter(expires_at__lt=old).exclude(pk__in=last),
         Message.objects.using(alias).filter(until__lt=now),
-        Event.objects.using(alias).filter(at__lt=now - timedelta(seconds=conf().EVENT_RETENTION)),
+        Event.objects.using(alias).filter(at__lt=forgotten),
+        # One that goes on is seen again and again.
+        Episode.objects.using(alias).filter(seen_at__lt=forgotten),
         # By the server's clock, which set them.
         Told.objects.using(alias).filter(at__lt=from_now(-timedelta(seconds=TOLD_KEPT))),
         Summed.objects.using(alias).filter(at__lt=from_now(-timedelta(seconds=TOTALS_KEPT))),
@@ -119,9 +120,5 @@ def sweep() -> tuple[str, ...]:
     live = live_uids()
     swept = dict.fromkeys((*store.sweep(), *(DatabaseStore().sweep() if store.pushes else ())))
     dead = tuple(uid for uid in swept if uid not in live)
-    silent = f"ended without a word; no heartbeat for {conf().PROCESS_TTL:g} s."
-    for uid in dead[:_NAMED]:
-        record(Event.Kind.PROCESS, "", "", f"Process {uid} {silent}")
-    if rest := len(dead) - len(dead[:_NAMED]):
-        record(Event.Kind.PROCESS, "", "", f"{rest:,} more processes {silent}")
+    record_dead(dead)
     return dead

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +13,8 @@ from django.utils.translation import gettext as _
 from poolmgr.control.access import control_alias
 from poolmgr.control.commanding import commands
 from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.watching import records
+from poolmgr.dashboard import episodes
 from poolmgr.dashboard.present import ago, number
 from poolmgr.models import Acknowledgement, Command, Event
 
@@ -37,7 +39,7 @@ class CommandLine:
 
 @dataclass(frozen=True, slots=True)
 class EventLine:
-    """One line of the audit log."""
+    """One line of the audit log, or an episode: that has a ``state``, and in ``detail`` its worst moment."""
 
     kind: str
     target: str
@@ -45,6 +47,10 @@ class EventLine:
     message: str
     age: str
     at: datetime
+    state: str = ""
+    detail: str = ""
+    why: str = ""
+    goes_on: bool = False
 
 
 def command_lines(fleet: Fleet, limit: int = 8) -> tuple[CommandLine, ...]:
@@ -136,8 +142,31 @@ def scope_label(process: str, database: str, places: Mapping[str, str]) -> str:
 
 
 def event_lines(limit: int = 8) -> tuple[EventLine, ...]:
+    """What goes on first, then the newest."""
     now = timezone.now()
-    return tuple(
+    lines = [*_episode_lines(now, limit), *_event_lines(now, limit)]
+    return tuple(sorted(lines, key=lambda line: (line.goes_on, line.at), reverse=True)[:limit])
+
+
+def _episode_lines(now: datetime, limit: int) -> Iterator[EventLine]:
+    for each in records.recent(limit):
+        at = each.ended_at or each.began_at
+        yield EventLine(
+            kind=_("episode"),
+            target=each.target,
+            author="",
+            message=episodes.sentence(each, now),
+            age=ago((now - at).total_seconds()),
+            at=at,
+            state=each.state,
+            detail=each.sentence,
+            why=each.why,
+            goes_on=each.ended_at is None,
+        )
+
+
+def _event_lines(now: datetime, limit: int) -> Iterator[EventLine]:
+    yield from (
         EventLine(
             kind=event.get_kind_display(),
             target="" if event.target in event.message else event.target,

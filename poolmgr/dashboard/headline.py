@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.utils import timezone
@@ -13,8 +13,10 @@ from poolmgr.conf import conf
 from poolmgr.control.reach import Outage
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.dashboard.cards import Card
+from poolmgr.dashboard.episodes import standing
 from poolmgr.dashboard.present import ago, duration, number
 from poolmgr.metrics.health import STATES
+from poolmgr.models import Episode
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,17 @@ class Headline:
     """One sentence for the whole fleet; the other targets that need a look follow in ``others``.
 
     ``advice`` names the page that says what to do, "" where there is none.
+    ``target`` is whose it is; "" for the fleet's. ``since`` says for how long it has been so, ``why`` what was done just
+    before.
     """
 
     state: str
     sentence: str
     others: tuple[tuple[str, str, str], ...] = ()
     advice: str = ""
+    target: str = ""
+    since: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,18 @@ class Note:
     text: str
 
 
-def headline(fleet: Fleet, cards: tuple[Card, ...], outage: Outage | None = None) -> Headline:
+def headline(
+    fleet: Fleet, cards: tuple[Card, ...], outage: Outage | None = None, going_on: tuple[Episode, ...] = ()
+) -> Headline:
+    """The verdict, and since when it holds by the episodes that are ``going_on``."""
+    found = _headline(fleet, cards, outage)
+    if found.state == "ok":
+        return found
+    stands = standing(going_on, found.target)
+    return replace(found, since=stands.since, why=stands.why)
+
+
+def _headline(fleet: Fleet, cards: tuple[Card, ...], outage: Outage | None) -> Headline:
     """While the control database is away nothing is well: what the pools report is known, and the rest is not."""
     if not fleet.processes:
         if fleet.unread:
@@ -62,7 +80,7 @@ def headline(fleet: Fleet, cards: tuple[Card, ...], outage: Outage | None = None
         return Headline("ok", _all_well(len(fleet.processes), tuple(ranked)))
     others = tuple((card.state, card.target, card.sentence) for card in ranked[1:] if card.state != "ok")
     sentence = _("%(target)s: %(sentence)s") % {"target": worst.target, "sentence": worst.sentence}
-    return Headline(worst.state, sentence, others, worst.advice)
+    return Headline(worst.state, sentence, others, worst.advice, worst.target)
 
 
 def _only_from_reports(processes: int) -> str:

@@ -12,8 +12,10 @@ from poolmgr.control.reach import Outage, lost, outage
 from poolmgr.control.reporting.beats import Beats, read_beats
 from poolmgr.control.reporting.fleet import Fleet, fleet_of, read_fleet
 from poolmgr.control.reporting.looks import looks
+from poolmgr.control.watching import records
 from poolmgr.dashboard.activity import CommandLine, EventLine, command_lines, event_lines
 from poolmgr.dashboard.wanted import Wanted
+from poolmgr.models import Episode
 
 _ROWS_ALONE = _("Without Redis, heartbeats are in the control database too.")
 
@@ -22,7 +24,7 @@ _ROWS_ALONE = _("Without Redis, heartbeats are in the control database too.")
 class Picture:
     """``outage`` says why nothing of the control database is known, commands and events neither.
 
-    Those are None for a reader who may not see them.
+    Those are None for a reader who may not see them. ``going_on`` are episodes, which whoever may see events may see too.
     """
 
     fleet: Fleet
@@ -30,6 +32,7 @@ class Picture:
     commands: tuple[CommandLine, ...] | None
     events: tuple[EventLine, ...] | None
     outage: Outage | None = None
+    going_on: tuple[Episode, ...] = ()
 
 
 def take_picture(commands: bool, events: bool) -> Picture:
@@ -41,7 +44,8 @@ def take_picture(commands: bool, events: bool) -> Picture:
     if gone is None:
         try:
             ordered = command_lines(fleet) if commands else None
-            return Picture(fleet, Wanted(), ordered, event_lines() if events else None)
+            going_on = records.going_on() if events else ()
+            return Picture(fleet, Wanted(), ordered, event_lines() if events else None, going_on=going_on)
         except DatabaseError as error:
             if (gone := lost(control_alias(), error)) is None:
                 raise
@@ -56,6 +60,15 @@ def read_now() -> tuple[Fleet, Outage | None]:
         return _without_rows(gone)
     beats = read_beats()
     return read_fleet(beats, looks.of(beats)), None
+
+
+def read_episodes(limit: int) -> tuple[Episode, ...] | None:
+    """The newest first; None where they can't be read."""
+    try:
+        return records.recent(limit)
+    except DatabaseError as error:
+        lost(control_alias(), error)
+        return None
 
 
 def _without_rows(gone: Outage) -> tuple[Fleet, Outage]:

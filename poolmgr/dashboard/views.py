@@ -15,15 +15,18 @@ from msgspec.structs import replace
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.access import VIEW, may_act, may_cut_off, may_read, may_read_statements, staff_only
 from poolmgr.dashboard.cards import cards
+from poolmgr.dashboard.episodes import as_dict
 from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.headline import headline, notes
-from poolmgr.dashboard.picture import read_now, take_picture
+from poolmgr.dashboard.picture import read_episodes, read_now, take_picture
 from poolmgr.lookon.admission import looks_on
 from poolmgr.metrics.decoding import as_plain
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 
 #: Seconds between two refreshes that a reader may choose from; the script remembers the choice.
 INTERVALS = (2, 5, 10, 20)
+#: Episodes that programs are told of.
+EPISODES = 50
 
 
 @require_safe
@@ -43,10 +46,13 @@ def fragment(request: HttpRequest) -> HttpResponse:
 @staff_only(VIEW)
 def fleet(request: HttpRequest) -> HttpResponse:
     seen, outage = read_now()
+    episodes = read_episodes(EPISODES) if outage is None and may_read(request, "event") else None
     return JsonResponse(
         {
             "processes": [_process(beat, request) for beat in seen.processes],
             "targets": [_target(view, request) for view in seen.targets],
+            # The newest first; null where they are unknown, or not for this reader.
+            "episodes": None if episodes is None else [as_dict(each) for each in episodes],
             "store": seen.store,
             "store_error": seen.store_error,
             "unread": [asdict(each) for each in seen.unread],
@@ -63,7 +69,7 @@ def _figures(request: HttpRequest) -> dict[str, Any]:
     seen = picture.fleet
     shown = cards(seen, picture.wanted, may_read_statements(request))
     return {
-        "headline": headline(seen, shown, picture.outage),
+        "headline": headline(seen, shown, picture.outage, picture.going_on),
         "notes": notes(seen, shown, picture.outage, checked=not looks_on(request)),
         "cards": shown,
         "processes": len(seen.processes),

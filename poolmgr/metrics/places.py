@@ -81,17 +81,22 @@ def in_use(roles: Sequence[RoleView]) -> str:
 
 def _told(role: RoleView) -> str:
     full = role.full
+    who = who_is_full(role)
     sizes = sorted({place.capacity for place in full})
     size = f"{sizes[0]} of {sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} connections"
     each = " each" if len(full) > 1 and len(sizes) == 1 else ""
-    if len(full) < len(role.places):
-        who = f"{len(full)} of {len(role.places)} {role.role} processes"
-    elif len(full) == 1:
-        who = f"the {role.role} process"
-    else:
-        who = f"both {role.role} processes" if len(full) == 2 else f"all {len(full)} {role.role} processes"
     named = f": {', '.join(_names(full))}" if len(full) < len(role.places) else ""
     return f"{who} {'is' if len(full) == 1 else 'are'} full ({size}{each}{named})"
+
+
+def who_is_full(role: RoleView) -> str:
+    """Such as "2 of 3 web processes"."""
+    full, places = len(role.full), len(role.places)
+    if full < places:
+        return f"{full} of {places} {role.role} processes"
+    if full == 1:
+        return f"the {role.role} process"
+    return f"both {role.role} processes" if full == 2 else f"all {full} {role.role} processes"
 
 
 def _names(full: Sequence[Place]) -> Iterator[str]:

@@ -44,6 +44,27 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Episode',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('target', models.CharField(blank=True, max_length=200)),
+                ('family', models.CharField(max_length=30)),
+                ('code', models.CharField(max_length=30)),
+                ('state', models.CharField(choices=[('warning', 'warning'), ('critical', 'critical'), ('unknown', 'unknown')], max_length=8)),
+                ('sentence', models.CharField(max_length=500)),
+                ('place', models.CharField(blank=True, max_length=200)),
+                ('began_at', models.DateTimeField(db_index=True)),
+                ('seen_at', models.DateTimeField()),
+                ('ended_at', models.DateTimeField(db_index=True, null=True)),
+                ('figures', models.JSONField(default=dict)),
+                ('why', models.CharField(blank=True, max_length=500)),
+            ],
+            options={
+                'ordering': ['-began_at', '-id'],
+                'constraints': [models.UniqueConstraint(fields=('target', 'family', 'began_at'), name='poolmgr_one_row_per_episode')],
+            },
+        ),
+        migrations.CreateModel(
             name='Lead',
             fields=[
                 ('target', models.CharField(max_length=200, primary_key=True, serialize=False)),

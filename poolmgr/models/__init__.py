@@ -1,6 +1,7 @@
 """What the database keeps: desired settings, their history, commands, and what the fleet reported."""
 
 from poolmgr.models.command import Acknowledgement, Command
+from poolmgr.models.episode import Episode
 from poolmgr.models.event import Event
 from poolmgr.models.lead import Lead
 from poolmgr.models.lease import Lease, Ledger
@@ -14,6 +15,7 @@ from poolmgr.models.total import Summed, Told
 __all__ = [
     "Acknowledgement",
     "Command",
+    "Episode",
     "Event",
     "HealthCheck",
     "Lead",

@@ -26,7 +26,11 @@ class MomentField(_Time):
     def select_format(self, compiler: Any, sql: str, params: Any) -> tuple[str, Any]:
         if compiler.connection.vendor != "postgresql":
             return sql, params
-        return f"greatest(least({sql}, '9000-01-01'), '1000-01-01')", params
+        bounded = f"greatest(least({sql}, '9000-01-01'), '1000-01-01')"
+        if not self.null:
+            return bounded, params
+        # Which are the greatest and the least of what is no null.
+        return f"CASE WHEN {sql} IS NOT NULL THEN {bounded} END", (*params, *params)
 
     def deconstruct(self) -> Any:
         # The column is any time's; migrations need know no more.

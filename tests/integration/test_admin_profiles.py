@@ -11,10 +11,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
 
 from poolmgr.control.editing.profiles import save_profile
 from poolmgr.metrics.snapshot import PoolSnapshot
-from poolmgr.models import Command, Event, HealthCheck, PoolProfile, ProfileRevision
+from poolmgr.models import Command, Episode, Event, HealthCheck, PoolProfile, ProfileRevision
 from poolmgr.pools.spec import FIELDS
 from poolsite.demo.servers import EmbeddedPostgres
 from tests.waiting import until
@@ -361,12 +362,14 @@ def test_who_may_only_view_sees_all_and_changes_nothing(viewer: Client, profile:
     assert profile.revision == 1
 
 
-@pytest.mark.parametrize("model", ["profilerevision", "event", "healthcheck", "command"])
+@pytest.mark.parametrize("model", ["profilerevision", "event", "healthcheck", "command", "episode"])
 def test_nobody_edits_the_past(operator: Client, profile: PoolProfile, model: str) -> None:
     HealthCheck.objects.create(target="default", state="warning", message="slow", connect_time=1.5)
     Command.objects.create(kind="pause", target="default", expires_at="2026-01-01T00:00Z")
+    Episode.objects.create(family="store_lost", state="warning", began_at=timezone.now(), seen_at=timezone.now())
     rows = {
         "profilerevision": ProfileRevision, "event": Event, "healthcheck": HealthCheck, "command": Command,
+        "episode": Episode,
     }[model].objects.all()  # type: ignore[attr-defined]  # fmt: skip
     base = f"/admin/poolmgr/{model}/"
     assert operator.get(base).status_code == 200

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from poolmgr.control.commanding import commands
 from poolmgr.control.editing.profiles import save_profile
 from poolmgr.metrics.snapshot import Ack, Holder
-from poolmgr.models import Command, Event, HealthCheck, PoolProfile
+from poolmgr.models import Command, Episode, Event, HealthCheck, PoolProfile
 
 from .console import beat, calm, followed, own_fleet, own_pool, person, signed_in
 
@@ -364,6 +364,82 @@ def test_with_redis_down_it_answers_and_says_what_is_lost(viewer: User, make_red
     assert "take up to 5 s to reach every process" in page
 
 
+# -- episodes ---------------------------------------------------------------------------------------------------------
+
+
+def an_episode(began: float, ended: float | None = None, **more: Any) -> Episode:
+    """So many seconds ago."""
+    now = timezone.now()
+    values = {
+        "target": "default",
+        "family": "exhausted",
+        "code": "exhausted",
+        "state": "critical",
+        "sentence": "9 wait.",
+    }
+    return Episode.objects.create(
+        **{**values, **more},
+        began_at=now - timedelta(seconds=began),
+        ended_at=None if ended is None else now - timedelta(seconds=ended),
+        seen_at=now - timedelta(seconds=ended or 0),
+    )
+
+
+def clock(moment: Any) -> str:
+    return f"{timezone.localtime(moment):%H:%M:%S}"
+
+
+def test_events_tell_of_episodes_what_goes_on_first(operator: User) -> None:
+    beat(calm())
+    figures = {"full": 2, "of": 3, "failed": 12, "waiting": 9, "longest_wait": 2.5}
+    over = an_episode(100, 59, figures=figures, place="2 of 3 web processes")
+    goes_on = an_episode(200, target="other", family="paused", code="paused", state="warning")
+    lost = an_episode(10, 10, family="connections_lost", sentence="6 connections broke at once in 2 processes.")
+    away = an_episode(300, 240, target="", family="store_lost", place="2 of 3 processes", state="warning")
+    Event.objects.create(kind="profile", target="default", author="ann", message="what ann did")
+    page = signed_in(operator).get("/pools/").content.decode()
+    listed = re.sub(r"<svg.*?</svg>", "", page[page.index("Recent events") :], flags=re.DOTALL)
+    text = " ".join(re.sub(r"<[^>]*>", "", listed).split())
+    told = [
+        f"other: was paused for 3 min 20 s, since {clock(goes_on.began_at)}, goes on",
+        "default what ann did",
+        f"default: 6 connections broke at once in 2 processes, at {clock(lost.ended_at)}",
+        "default: 2 of 3 web processes were full for 41 s, 12 requests failed, up to 9 waited at once,"
+        f" the longest for 2.5 s, until {clock(over.ended_at)}",
+        f"Redis was away for 2 of 3 processes for 1 min 0 s, until {clock(away.ended_at)}",
+    ]
+    places = [text.find(each) for each in told]
+    assert -1 not in places, (told, text)
+    assert places == sorted(places)
+
+
+def test_verdict_says_since_when_it_holds_and_what_was_done_just_before(operator: User) -> None:
+    beat(replace(calm(), pending=3, oldest_wait=1.0, used=own_pool().snapshot().limit))
+    beat(replace(calm(), target="other"), uid="another")
+    an_episode(500, target="other")
+    assert "pm-since" not in signed_in(operator).get("/pools/").content.decode()
+    an_episode(125, why="default (any role) saved: max_size 8 → 3, by operator, 12 s before")
+    page = signed_in(operator).get("/pools/").content.decode()
+    assert re.search(r'<p class="pm-since">For 2 min \d s, since \d\d:\d\d:\d\d\. <strong>Just before: default', page)
+    assert "max_size 8 → 3, by operator, 12 s before.</strong>" in page
+    # A good verdict has none, whatever the rows say.
+    beat(calm())
+    assert "pm-since" not in signed_in(operator).get("/pools/").content.decode()
+
+
+def test_episodes_are_for_whom_the_admin_lets_read_events(operator: User, viewer: User) -> None:
+    beat(replace(calm(), pending=3, oldest_wait=1.0))
+    made = an_episode(60, figures={"failed": 2}, why="what ann did")
+    [told] = signed_in(operator).get("/pools/fleet.json").json()["episodes"]
+    assert told["began_at"] == pytest.approx(made.began_at.timestamp(), abs=1e-3)
+    assert (told["ended_at"], told["figures"], told["why"]) == (None, {"failed": 2}, "what ann did")
+    client = signed_in(viewer)
+    assert client.get("/pools/fleet.json").json()["episodes"] is None
+    assert "what ann did" not in client.get("/pools/").content.decode()
+    assert client.get("/admin/poolmgr/episode/").status_code == 403
+    assert signed_in(person("reader", "view_event")).get("/admin/poolmgr/episode/").status_code == 200
+
+
 def test_fleet_json_holds_every_process_and_target(viewer: User) -> None:
     mine = beat()
     data = signed_in(viewer).get("/pools/fleet.json").json()
@@ -384,6 +460,7 @@ HOSTILE = "\"><img src=x onerror=alert(1)>'<script>alert(2)</script>&{{7*7}}"
 
 def test_hostile_names_are_text_and_not_markup(operator: User) -> None:
     Event.objects.create(kind="command", target=HOSTILE, author=HOSTILE, message=HOSTILE)
+    an_episode(9, target=HOSTILE, sentence=HOSTILE, why=HOSTILE, place=HOSTILE, family=HOSTILE[:30], code=HOSTILE[:30])
     HealthCheck.objects.create(target=HOSTILE, state="critical", message=HOSTILE)
     holder = Holder(thread=HOSTILE, seconds=5, backend_pid=1, pinned=HOSTILE)
     pool = replace(

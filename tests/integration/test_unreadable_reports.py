@@ -23,9 +23,10 @@ from poolmgr.control.store import fetching, get_store, live_uids
 from poolmgr.control.store.base import FleetStore
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.store.redis import RedisStore
+from poolmgr.control.watching import records
 from poolmgr.identity import process_uid
 from poolmgr.metrics.snapshot import MAX_BEAT, PoolSnapshot
-from poolmgr.models import Acknowledgement, Event, HealthCheck, PoolProfile, ProfileRevision, Sample
+from poolmgr.models import Acknowledgement, Episode, Event, HealthCheck, PoolProfile, ProfileRevision, Sample
 from poolmgr.targets.postgresql.managed import ManagedPool
 
 from .console import beat, calm, own_fleet, person, signed_in
@@ -230,12 +231,16 @@ def test_a_time_that_python_has_no_value_for_spoils_nothing(
     save_profile(profile, "operator")
     HealthCheck.objects.create(target="default", state="ok", message="m")
     Sample.objects.create(target="default", at=timezone.now(), processes=1, idle=1, used=1, pending=0, capacity=1)
+    Episode.objects.create(
+        target="default", family="paused", state="great", began_at=timezone.now(), seen_at=timezone.now()
+    )
     command = commands.send("pause", "default", "operator")
     Acknowledgement.objects.create(command=command, process="p", state="done")
     with connection.cursor() as cursor:
         for table, column in TIMES.items():
             cursor.execute(f"UPDATE poolmgr_{table} SET {column} = %s", [moment])
         cursor.execute("UPDATE poolmgr_command SET expires_at = %s", [moment])
+        cursor.execute("UPDATE poolmgr_episode SET began_at = %s, seen_at = %s, figures = '[7]'", [moment, moment])
     for page in (
         "/pools/", "/pools/fleet.json", "/pools/metrics", "/admin/poolmgr/poolprofile/", "/admin/poolmgr/command/",
         f"/admin/poolmgr/poolprofile/{profile.pk}/change/", f"/admin/poolmgr/poolprofile/{profile.pk}/history/",
@@ -243,6 +248,7 @@ def test_a_time_that_python_has_no_value_for_spoils_nothing(
         f"/admin/poolmgr/healthcheck/{HealthCheck.objects.get().pk}/change/",
     ):  # fmt: skip
         assert client.get(page).status_code == 200, page
+    assert records.unfinished() == ()
     for task in (tasks.tick, tasks.prune, tasks.sweep, tasks.take_samples):
         assert "can't be used" not in task()
     # The agents go on, and do what is ordered.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from math import isfinite
 from time import time
@@ -79,7 +79,7 @@ def read_fleet(beats: Beats | None = None, seen: Mapping[str, Seen] = MappingPro
     try:
         with sheltered():
             profiles = read_profiles()
-            health = {target: _values(check) for target in _targets(beats, profiles) if (check := last_check(target))}
+            health = stored_checks(_targets(beats, profiles))
             held = {target: hold for (target, database), hold in holds().items() if not database}
     except (DatabaseError, ConfigurationError) as trouble:
         error = sentence_of(trouble)
@@ -118,6 +118,11 @@ def _troubles(beats: Beats, errors: str) -> tuple[Trouble, ...]:
 def last_check(target: str) -> HealthCheck | None:
     """The newest stored health check of a target. Raises ``django.db.Error``."""
     return HealthCheck.objects.using(control_alias()).filter(target=target).order_by("-at", "-id").first()
+
+
+def stored_checks(targets: Iterable[str]) -> dict[str, Checked]:
+    """By target, the values of its newest stored check, where there is one. Raises ``django.db.Error``."""
+    return {target: _values(check) for target in targets if (check := last_check(target))}
 
 
 def _values(check: HealthCheck) -> Checked:

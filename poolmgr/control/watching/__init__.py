@@ -1,0 +1,1 @@
+"""What was wrong with the fleet: one process looks, and keeps episodes of it."""

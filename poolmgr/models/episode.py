@@ -1,0 +1,43 @@
+"""What was wrong, from when until when, and how bad it was."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from poolmgr.models.moment import MomentField
+
+
+class Episode(models.Model):
+    """One trouble of a target or, where that is empty, of the fleet. ``ended_at`` is null while it goes on.
+
+    ``family`` names the trouble, ``code`` the verdict of its worst moment, and ``state``, ``sentence`` and ``place`` (which
+    processes) are of that moment too. ``seen_at`` is when it was seen last. ``why`` is what somebody did to the target just
+    before it began, if anybody did.
+    """
+
+    class State(models.TextChoices):
+        WARNING = "warning", _("warning")
+        CRITICAL = "critical", _("critical")
+        UNKNOWN = "unknown", _("unknown")
+
+    target = models.CharField(max_length=200, blank=True)
+    family = models.CharField(max_length=30)
+    code = models.CharField(max_length=30)
+    state = models.CharField(max_length=8, choices=State.choices)
+    sentence = models.CharField(max_length=500)
+    place = models.CharField(max_length=200, blank=True)
+    began_at = MomentField(db_index=True)
+    seen_at = MomentField()
+    ended_at = MomentField(null=True, db_index=True)  # type: ignore[misc]  # whose type is that of a time
+    figures = models.JSONField(default=dict)
+    why = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        ordering = ["-began_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["target", "family", "began_at"], name="poolmgr_one_row_per_episode")
+        ]
+
+    def __str__(self) -> str:
+        return self.sentence
