@@ -22,11 +22,14 @@ _DEEPEST = 5
 
 @dataclass(frozen=True, slots=True)
 class BlockLine:
-    """A session: ``name`` is the label of a holder of ours, or what a stranger calls itself; a ``root`` waits for nobody."""
+    """A session: ``name`` is the label of a holder of ours, or what a stranger calls itself; a ``root`` waits for nobody.
+
+    Behind a pooler, and of a name of ours that nobody has told of, nobody knows whether it is a ``stranger``.
+    """
 
     depth: int
     root: bool
-    ours: bool
+    stranger: bool
     name: str
     request: str
     place: str
@@ -56,7 +59,7 @@ def blocking(view: TargetView, fleet: Fleet, end: str, statements: bool) -> Bloc
     if seen is None or not any(branch.session.waits >= WAITED for branch in branches):
         return None
     mine = {} if seen.behind_pooler else holders(view.target, fleet.processes)
-    lines = tuple(_line(branch, mine, end, statements) for branch in branches)
+    lines = tuple(_line(branch, mine, end, statements, not seen.behind_pooler) for branch in branches)
     return Blocking(lines, ago(fleet.at - seen.at), not view.seen_now, _notes(view, branches))
 
 
@@ -70,14 +73,14 @@ def blockers(view: TargetView, fleet: Fleet) -> dict[int, str]:
     return {pid: found[pid] for pid in view.blocked.pids if pid in found}
 
 
-def _line(branch: Branch, mine: Mapping[int, Whose], end: str, statements: bool) -> BlockLine:
+def _line(branch: Branch, mine: Mapping[int, Whose], end: str, statements: bool, known: bool) -> BlockLine:
     session = branch.session
     name, request, place = _name(session, mine)
     waits = bool(branch.depth)
     return BlockLine(
         depth=min(branch.depth, _DEEPEST),
         root=not waits,
-        ours=session.pid in mine,
+        stranger=known and session.pid not in mine and not session.name.startswith("poolmgr:"),
         name=name,
         request=request,
         place=place,

@@ -35,6 +35,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 TABLE = "blocking_things"
 ELSEWHERE = "elsewhere"
+#: Has workers do all of a query.
+PARALLEL = {
+    "parallel_leader_participation": "off", "parallel_setup_cost": 0, "parallel_tuple_cost": 0,
+    "min_parallel_table_scan_size": 0, "max_parallel_workers_per_gather": 2,
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -210,6 +215,31 @@ def test_who_waits_behind_somebody_who_waits_stands_below_them(stranger: Any) ->
             for branch in tree(seen().sessions)
         ]
     assert told == [("report", 0, 3), ("migration", 1, 2), ("poolmgr", 2, 0), ("poolmgr", 2, 0)]
+
+
+@pytest.mark.long
+def test_of_a_parallel_query_the_session_waits_whatever_worker_of_it_does(stranger: Any) -> None:
+    bob, reader = stranger("psql"), stranger("report")
+    for name, value in PARALLEL.items():
+        reader.execute(f"SET {name} = {value}")
+    reader.execute(f"CREATE TABLE {TABLE}_more AS SELECT generate_series(1, 5000) AS id")
+    reader.execute(
+        "CREATE FUNCTION blocking_count(int) RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE"
+        f" AS $$BEGIN RETURN (SELECT count(*) FROM {TABLE}); END$$"
+    )
+    reader.commit()
+    bob.execute(f"LOCK TABLE {TABLE}")
+    reading = Begun(lambda: reader.execute(f"SELECT sum(blocking_count(id)) FROM {TABLE}_more"))
+    try:
+        found = until(lambda: (told := seen().sessions) and told[0].seconds > 1 and told, lambda: str(reading.outcome))
+    finally:
+        bob.rollback()
+        reading.end()
+        reader.rollback()
+        reader.execute(f"DROP TABLE {TABLE}_more; DROP FUNCTION blocking_count")
+        reader.commit()
+    assert [each.session.name for each in tree(found)] == ["psql", "report"]
+    assert tree(found)[1].session.waits > 0.5
 
 
 @pytest.mark.long

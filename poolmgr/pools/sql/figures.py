@@ -30,7 +30,8 @@ WITH RECURSIVE activity AS MATERIALIZED (
            backend_start >= now() - make_interval(secs => {age}) AS new
       FROM pg_stat_activity AS a
 ), wanting AS MATERIALIZED (
-    SELECT pid, min((to_jsonb(l)->>'waitstart')::timestamptz) AS since FROM pg_locks AS l WHERE NOT granted GROUP BY pid
+    SELECT head AS pid, min((to_jsonb(l)->>'waitstart')::timestamptz) AS since
+      FROM pg_locks AS l JOIN activity ON activity.pid = l.pid WHERE NOT granted GROUP BY head
 ), waiting AS MATERIALIZED (
     SELECT head AS pid, bool_or(named) AS named, min(state_change) AS since FROM activity
      WHERE wait_event_type = 'Lock' AND datname = current_database() GROUP BY head
