@@ -31,6 +31,7 @@ class Bridge:
         self.ends = False
         self._under_way: set[asyncio.Task[Any]] = set()
         self._connects: set[asyncio.Task[Any]] | None = set()  # None once there are to be no more
+        self._made: set[_Call] = set()  # connects that have succeeded, while nobody has come for what they made
 
     @property
     def is_open(self) -> bool:
@@ -58,9 +59,12 @@ class Bridge:
         """
         return self._run(_Call(self, begin, seconds))
 
-    def connect(self, begin: Callable[[], Coroutine[Any, Any, Any]], seconds: float) -> Any:
-        """The same, until ``end_connects()``; then it raises ``LoopBusy`` at once."""
-        return self._run(_Call(self, begin, seconds, connects=True))
+    def connect(
+        self, begin: Callable[[], Coroutine[Any, Any, Any]], seconds: float, let_go: Callable[[Any], object]
+    ) -> Any:
+        """The same, until ``end_connects()``; then it raises ``LoopBusy`` at once. ``let_go`` is called in the loop with what
+        was made and nobody has come for when the loop ends."""
+        return self._run(_Call(self, begin, seconds, let_go))
 
     def end_connects(self) -> None:
         """Have what connects cancelled, and nothing connect any more. From any thread, without waiting."""
@@ -81,9 +85,13 @@ class Bridge:
             if monotonic() >= call.deadline and (call.is_taken_back() or not self.is_open):
                 raise LoopBusy("the event loop did not come to it in time")
             self.tell(call.look)  # an interruption of the loop's thread may have come in between
+        self._made.discard(call)
         if call.error is not None:
             raise call.error
-        return call.result
+        try:
+            return call.results.pop()
+        except IndexError:
+            raise LoopBusy("the event loop ends") from None
 
     async def end(self, seconds: float) -> None:
         """In the loop, which is about to be closed: begin nothing more, and see to the end of what is under way.
@@ -95,6 +103,22 @@ class Bridge:
             _, late = await asyncio.wait([*self._under_way], timeout=seconds)
             for task in late:
                 task.cancel()
+
+    def let_go_of_made(self) -> None:
+        """In the loop, after its ``end()``: part from what was connected and whose thread has not come for it yet.
+
+        It would come when there is no loop any more to close a socket in.
+        """
+        for call in [*self._made]:
+            try:
+                made = call.results.pop()
+            except IndexError:
+                continue
+            call.let_go(made)
+
+    def made(self, call: _Call) -> None:
+        """A connect has succeeded."""
+        self._made.add(call)
 
     def begins(self, connects: bool) -> bool:
         """Whether something may begin."""
@@ -108,20 +132,29 @@ class Bridge:
                 task.add_done_callback(tasks.discard)
 
 
+def _nothing(made: Any) -> None:
+    """What is no connect makes nothing that would have to be closed."""
+
+
 class _Call:
     """It keeps nothing of what it calls once that has begun: the pool counts who refers to a connection."""
 
     def __init__(
-        self, bridge: Bridge, begin: Callable[[], Coroutine[Any, Any, Any]], seconds: float, *, connects: bool = False
+        self,
+        bridge: Bridge,
+        begin: Callable[[], Coroutine[Any, Any, Any]],
+        seconds: float,
+        let_go: Callable[[Any], object] | None = None,
     ) -> None:
         self._bridge = bridge
-        self._connects = connects
+        self._connects = let_go is not None
+        self.let_go = let_go or _nothing
         self._begin = deque([begin])  # from which one of two threads gets it
         self.deadline = monotonic() + seconds
         self._ends_late = self._is_over = False
         self._task: asyncio.Task[Any] | None = None
         self._ends: asyncio.TimerHandle | None = None
-        self.result: Any = None
+        self.results: deque[Any] = deque(maxlen=1)  # from which one of two threads gets it
         self.error: BaseException | None = LoopBusy("the event loop was interrupted")
         self.done = Event()
 
@@ -196,7 +229,10 @@ class _Call:
                 ends.cancel()
             if not task.cancelled():
                 error = task.exception()
-                self.result = None if error is not None else task.result()
+                if error is None:
+                    self.results.append(task.result())
+                    if self._connects:
+                        self._bridge.made(self)
                 # An interruption was meant for the loop's thread alone.
                 if error is None or isinstance(error, Exception):
                     self.error = error

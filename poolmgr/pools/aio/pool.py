@@ -260,11 +260,12 @@ async def _end_of_loop(pool: ref[LoopPool]) -> AsyncGenerator[None, None]:
         if (it := pool()) is not None:
             it.leave()
             await it.bridge.end(_LAST_TURNS)
-            # What connects just now has been cancelled, and is closed in the loop too.
+            # What connects just now has been cancelled. Who comes for what had connected by then finds nothing any more, and
+            # who has come for it has it with the rest in a moment.
+            it.bridge.let_go_of_made()
             ends = monotonic() + _LAST_TURNS
             while it.connecting and monotonic() < ends:
                 await asyncio.sleep(0.005)
-            # What had connected by then, whose worker may come to close it when there is no loop any more.
             it.let_go()
             del it
             # The loop closes sockets in its next turns.

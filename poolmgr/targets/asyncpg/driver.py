@@ -42,7 +42,7 @@ class AsyncpgDriver:
     def connect(self, timeout: float) -> Tracked:
         making = Making(partial(self._make, timeout), Tracked.let_go_unheard)
         try:
-            return self._bridge.connect(making.make, timeout)  # type: ignore[no-any-return]
+            return self._bridge.connect(making.make, timeout, Tracked.let_go_unheard)  # type: ignore[no-any-return]
         except BaseException as ex:
             making.give_up()
             if isinstance(ex, TimeoutError):

@@ -35,8 +35,13 @@ class AsyncRedisDriver:
 
     def connect(self, timeout: float) -> Any:
         conn = self.front.make_connection()
+
+        async def connect() -> Any:
+            await conn.connect_within(timeout)
+            return conn
+
         try:
-            self._bridge.connect(partial(conn.connect_within, timeout), timeout)
+            self._bridge.connect(connect, timeout, self.let_go)
         except BaseException as ex:
             self.close(conn, monotonic())
             if isinstance(ex, TimeoutError):

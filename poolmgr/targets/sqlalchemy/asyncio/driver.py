@@ -40,9 +40,9 @@ class AsyncRecordDriver(RecordDriver):
         return self._first.in_turn(self._connect, timeout)
 
     def _connect(self, timeout: float) -> Any:
-        making = Making(partial(greenlet_spawn, self._make), self.let_go)
+        making = Making(partial(greenlet_spawn, self._make), _let_go_unheard)
         try:
-            return self._bridge.connect(making.make, timeout)
+            return self._bridge.connect(making.make, timeout, _let_go_unheard)
         except BaseException as ex:
             making.give_up()
             if isinstance(ex, TimeoutError):
@@ -133,6 +133,11 @@ def let_go(record: Any) -> None:
     """Close by the driver's own means, which wait for nothing; ``close()`` hears the server's end."""
     if (driver_s := take_out(record)) is not None:
         end(driver_s)
+
+
+def _let_go_unheard(record: Any) -> None:
+    let_go(record)
+    has_ended(record, 0.0)
 
 
 def take_out(record: Any) -> Any:
