@@ -28,6 +28,7 @@ from poolmgr.pools.labels import Label, labelled
 from poolmgr.pools.looking import Look
 from poolmgr.targets.postgresql.probe import look
 from tests.integration.console import beat, own_fleet, own_pool, person, signed_in
+from tests.pools import change
 from tests.threads import Begun
 from tests.waiting import until
 
@@ -172,25 +173,31 @@ def test_a_stranger_s_lock_is_the_root_of_those_who_wait_for_it(stranger: Any) -
 
 @pytest.mark.long
 def test_one_of_ours_that_idles_in_a_transaction_is_named_by_its_view_and_its_request() -> None:
+    client = signed_in(person("operator", superuser=True))
+    connection.close()
+    pool = own_pool()
+    before = pool.desired
+    change(pool, max_size=5)
     update, begun, released = f"UPDATE {TABLE} SET name = 'mine' WHERE id = 1", Event(), Event()
     holding = Begun(lambda: idle_in_transaction(update, begun, released))
     assert begun.wait(10)
-    with blocked(4, released.set, update):
-        pool = own_pool().snapshot()
-        # As it is where there is no room for more, and beside a process that is well.
-        beat(replace(pool, limit=5, max_size=5, pending=2, oldest_wait=1.0), pid=4711)
-        well = replace(pool, holders=(), backend_pids=(), used=0, slots="", pending=0, limit=5, max_size=5)
-        beat(well, uid="other", pid=4712)
-        client = signed_in(person("operator", superuser=True))
-        found = until(lambda: (told := target(client))["blocked"] and told)
-        said = page(client)
-    holding.end()
+    try:
+        with blocked(4, released.set, update):
+            waiting = [Begun(lambda: ask("SELECT 1")) for _ in range(2)]
+            until(lambda: pool.snapshot().pending == 2)
+            beat(full := pool.snapshot(), pid=4711)
+            # Beside a process that is well.
+            beat(replace(full, holders=(), backend_pids=(), used=0, slots="", pending=0), uid="other", pid=4712)
+            found = until(lambda: (told := target(client))["blocked"] and told)
+            said = page(client)
+        assert [each.end() for each in (holding, *waiting)] == [None, None, None]
+    finally:
+        pool.apply(before)
     assert (found["verdict"]["code"], found["verdict"]["state"]) == ("blocked_and_waiting", "critical")
     assert f"4 holders wait for a lock of POST /orders/ [o-1] in web {host()}:4711, idle in transaction for" in said
-    assert (
-        "; because of it 2 requests wait, the longest for 1 s of 10 s; 1 of 2 web processes is full"
-        in found["verdict"]["sentence"]
-    )
+    sentence = found["verdict"]["sentence"]
+    assert "; because of it 2 requests wait, the longest for " in sentence
+    assert f"; 1 of 2 web processes is full (5 of 5: {host()}:4711)." in sentence
     assert "none of ours" not in said
     assert said.count("waits for a lock of POST /orders/, o-1, web") == 4
     assert said.count("pm-cell-blocked") == 4
@@ -265,6 +272,7 @@ def test_a_prepared_transaction_that_nobody_ended_is_named(make_postgres: Any) -
     assert called(branches[0].session) == "the prepared transaction order 7"
 
 
+@pytest.mark.long
 def test_of_what_our_role_may_not_see_the_name_is_told(postgres: Any) -> None:
     url = postgres.superuser_url(connections.settings["default"]["NAME"])
     with psycopg.connect(url, application_name="boss <b>") as boss:
@@ -321,6 +329,7 @@ def test_many_who_look_on_share_one_look(monkeypatch: pytest.MonkeyPatch) -> Non
     assert alone.of(beats)["default"] is seen
 
 
+@pytest.mark.long
 def test_while_the_server_lets_nobody_in_the_last_figures_stay_with_their_age(  # P10
     make_postgres: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,6 +350,7 @@ def test_while_the_server_lets_nobody_in_the_last_figures_stay_with_their_age(  
         until(lambda: not target(client, ELSEWHERE)["seen"]["error"], "it to be asked again")
 
 
+@pytest.mark.long
 def test_what_lies_in_the_store_is_checked_before_it_is_believed() -> None:
     beat()
     for text in ("nonsense", "[1]", json.dumps({"at": -1}), json.dumps({"tried": time() + 1000}), "x" * 300_000):
