@@ -40,7 +40,7 @@ def take_picture(commands: bool, events: bool) -> Picture:
 
     Raises ``django.db.Error`` where the control database answers, but not as it should.
     """
-    fleet, gone = read_now()
+    fleet, gone = read_now(looked_at=True)
     if gone is None:
         try:
             ordered = command_lines(fleet) if commands else None
@@ -49,17 +49,20 @@ def take_picture(commands: bool, events: bool) -> Picture:
         except DatabaseError as error:
             if (gone := lost(control_alias(), error)) is None:
                 raise
-        fleet, gone = _without_rows(gone)
+        fleet, gone = _without_rows(gone, looked_at=True)
     return Picture(fleet, Wanted(known=False), () if commands else None, () if events else None, gone)
 
 
-def read_now() -> tuple[Fleet, Outage | None]:
-    """The fleet, and why the control database can't be read, if so; within a few seconds, whatever is away."""
+def read_now(looked_at: bool = False) -> tuple[Fleet, Outage | None]:
+    """The fleet, and why the control database can't be read, if so; within a few seconds, whatever is away.
+
+    With ``looked_at`` the targets' servers are looked at, for whoever reads who blocks whom there; a scraper doesn't.
+    """
     gone = outage(control_alias())
     if gone is not None:
-        return _without_rows(gone)
+        return _without_rows(gone, looked_at)
     beats = read_beats()
-    return read_fleet(beats, looks.of(beats)), None
+    return read_fleet(beats, looks.of(beats) if looked_at else {}), None
 
 
 def read_episodes(limit: int) -> tuple[Episode, ...] | None:
@@ -71,10 +74,10 @@ def read_episodes(limit: int) -> tuple[Episode, ...] | None:
         return None
 
 
-def _without_rows(gone: Outage) -> tuple[Fleet, Outage]:
+def _without_rows(gone: Outage, looked_at: bool) -> tuple[Fleet, Outage]:
     beats = read_beats(rows=False)
     if not beats.store and not beats.errors:
         beats = Beats((), "", (str(_ROWS_ALONE),))
     # Whoever noticed first: the processes of the fleet look every few seconds, this one when somebody looks at it.
     since = min([gone.since, *(beat.control_lost for beat in beats.processes if beat.control_lost)])
-    return fleet_of(beats, None, {}, "", seen=looks.of(beats)), replace(gone, since=since)
+    return fleet_of(beats, None, {}, "", seen=looks.of(beats) if looked_at else {}), replace(gone, since=since)

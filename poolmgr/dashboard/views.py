@@ -45,7 +45,7 @@ def fragment(request: HttpRequest) -> HttpResponse:
 @require_safe
 @staff_only(VIEW)
 def fleet(request: HttpRequest) -> HttpResponse:
-    seen, outage = read_now()
+    seen, outage = read_now(looked_at=True)
     episodes = read_episodes(EPISODES) if outage is None and may_read(request, "event") else None
     return JsonResponse(
         {

@@ -356,3 +356,11 @@ def test_what_lies_in_the_store_is_checked_before_it_is_believed() -> None:
     for text in ("nonsense", "[1]", json.dumps({"at": -1}), json.dumps({"tried": time() + 1000}), "x" * 300_000):
         get_store().note("look:default", text, 60)
         assert until(lambda: Looks().of(read_beats()).get("default")).used
+
+
+def test_a_scraper_has_nobody_looked_at() -> None:  # P12
+    beat()
+    client = signed_in(person("operator", superuser=True))
+    assert client.get("/pools/metrics").status_code == 200
+    # Nobody has begun one, in this process or another.
+    assert get_store().lead("look:default", "another", 60.0)
