@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import psycopg
@@ -205,6 +205,23 @@ def test_what_a_kind_cannot_do_it_says(any_subject: Subject) -> None:
             found(any_subject).cancel()
         assert denies["end"]
     any_subject.give_all_back(held)
+
+
+@pytest.mark.long
+def test_statement_is_cancelled_at_a_server_that_has_no_slot_left(make_postgres: Any) -> None:
+    server = make_postgres(max_connections=8, superuser_reserved_connections=0)
+    subject = Postgres(server.create_database("full"))
+    subject.open(max_size=1)
+    try:
+        with suppress(*subject.breaks), subject.borrowed() as conn, ExitStack() as stack:
+            running = begin(subject, conn)
+            with pytest.raises(psycopg.OperationalError, match="too many clients|remaining connection slots"):
+                for _ in range(20):
+                    stack.enter_context(psycopg.connect(subject.url))
+            found(subject).cancel()
+            assert "canceling statement" in str(running.end())
+    finally:
+        subject.close()
 
 
 @pytest.mark.long

@@ -16,6 +16,8 @@ from poolmgr.metrics.snapshot import ProcessBeat
 #: Seconds that are waited for an answer by a push; where its process finds the control database away, for which it waits too;
 #: by rows beyond the process's next poll; and to an order longer, since a server has to hear of it.
 _SOON, _AWAY, _BEYOND_THE_POLL, _LONGER = 2.5, 8.0, 2.0, 5.0
+#: The longest that a page waits for a process that polls more seldom: it says that there was no answer.
+_LONGEST = 20.0
 #: Seconds between two looks for the answer, at first and at most.
 _FIRST, _PAUSE = 0.01, 0.1
 #: Seconds for which what was known of a checkout last is kept for who comes too late.
@@ -70,7 +72,8 @@ def _way_to(beat: ProcessBeat) -> tuple[FleetStore, float]:
             pass
         else:
             return store, _AWAY if beat.control_lost else _SOON
-    return DatabaseStore(), min(conf().POLL_INTERVAL, conf().PROCESS_TTL / 3) + _BEYOND_THE_POLL
+    poll = min(conf().POLL_INTERVAL, conf().PROCESS_TTL / 3)
+    return DatabaseStore(), min(poll + _BEYOND_THE_POLL, _LONGEST)
 
 
 def _wait(store: FleetStore, name: str, seconds: float) -> Answer | None:
