@@ -215,7 +215,7 @@ def test_statement_is_cancelled_at_a_server_that_has_no_slot_left(make_postgres:
     try:
         with suppress(*subject.breaks), subject.borrowed() as conn, ExitStack() as stack:
             running = begin(subject, conn)
-            with pytest.raises(psycopg.OperationalError, match="too many clients|remaining connection slots"):
+            with pytest.raises(psycopg.OperationalError, match=r"too many clients|remaining connection slots"):
                 for _ in range(20):
                     stack.enter_context(psycopg.connect(subject.url))
             found(subject).cancel()
