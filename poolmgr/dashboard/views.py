@@ -51,7 +51,7 @@ def fleet(request: HttpRequest) -> HttpResponse:
         {
             "processes": [_process(beat, request) for beat in seen.processes],
             "targets": [_target(view, request) for view in seen.targets],
-            # The newest first; null where they are unknown, or not for this reader.
+            # What goes on first, then the newest; null where they are unknown, or not for this reader.
             "episodes": None if episodes is None else [as_dict(each) for each in episodes],
             "store": seen.store,
             "store_error": seen.store_error,

@@ -18,6 +18,9 @@ BLIND = 60.0
 #: The most episodes that are known at once: of more the newest are passed over, until others end.
 MOST = 500
 
+#: Characters of a sentence that are kept.
+LONGEST = 500
+
 #: Verdicts of one and the same trouble, by the name of it.
 _FAMILIES = {"waiting": "exhausted", "connects_fail": "unreachable"}
 #: Verdicts on the minute that is over: they tell of an episode, and are none.
@@ -132,7 +135,7 @@ def _begun(each: Sighting, family: str, now: float) -> Episode:
         family,
         each.code,
         each.state,
-        each.sentence,
+        each.sentence[:LONGEST],
         began=began,
         seen=max(began, until),
         ended=max(began, until) if each.over else 0.0,
@@ -154,7 +157,9 @@ def _worse(had: Episode, each: Sighting, now: float) -> Episode:
     had = replace(had, seen=seen, ended=seen if each.over else 0.0, figures=figures)
     rank = STATES.index(each.state) - STATES.index(had.state)
     if rank > 0 or (rank == 0 and grew):
-        return replace(had, code=each.code, state=each.state, sentence=each.sentence, where=each.where or had.where)
+        return replace(
+            had, code=each.code, state=each.state, sentence=each.sentence[:LONGEST], where=each.where or had.where
+        )
     return had
 
 

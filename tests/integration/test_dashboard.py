@@ -391,11 +391,13 @@ def clock(moment: Any) -> str:
 
 def test_events_tell_of_episodes_what_goes_on_first(operator: User) -> None:
     beat(calm())
+    for n in range(9):
+        an_episode(150 + n, 140 + n, family="unreachable", target="often")
     figures = {"full": 2, "of": 3, "failed": 12, "waiting": 9, "longest_wait": 2.5}
     over = an_episode(100, 59, figures=figures, place="2 of 3 web processes")
     goes_on = an_episode(200, target="other", family="paused", code="paused", state="warning")
+    away = an_episode(121, 61, target="", family="store_lost", place="2 of 3 processes", state="warning")
     lost = an_episode(10, 10, family="connections_lost", sentence="6 connections broke at once in 2 processes.")
-    away = an_episode(300, 240, target="", family="store_lost", place="2 of 3 processes", state="warning")
     Event.objects.create(kind="profile", target="default", author="ann", message="what ann did")
     page = signed_in(operator).get("/pools/").content.decode()
     listed = re.sub(r"<svg.*?</svg>", "", page[page.index("Recent events") :], flags=re.DOTALL)
@@ -407,6 +409,7 @@ def test_events_tell_of_episodes_what_goes_on_first(operator: User) -> None:
         "default: 2 of 3 web processes were full for 41 s, 12 requests failed, up to 9 waited at once,"
         f" the longest for 2.5 s, until {clock(over.ended_at)}",
         f"Redis was away for 2 of 3 processes for 1 min 0 s, until {clock(away.ended_at)}",
+        "often: no connection could be opened for 10 s",
     ]
     places = [text.find(each) for each in told]
     assert -1 not in places, (told, text)

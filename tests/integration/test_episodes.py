@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
+from django.utils import timezone
+from msgspec.structs import replace
 
 from poolmgr.control.editing import profiles
 from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.control.store import get_store
-from poolmgr.control.watching.watch import LEAD
+from poolmgr.control.watching import records
+from poolmgr.control.watching.watch import LEAD, MAX_NOTE
+from poolmgr.metrics import episodes
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.models import Episode, Event, PoolProfile
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
@@ -56,7 +63,7 @@ def leads(member: Member) -> bool:
 
 
 def noted() -> str:
-    return get_store().notes((LEAD,))[0]
+    return get_store().notes((LEAD,), MAX_NOTE)[0]
 
 
 @pytest.mark.parametrize(
@@ -148,8 +155,44 @@ def test_backends_that_are_killed_and_a_lost_redis_are_episodes(
         chief.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", [pids])
     found = wait_for(lambda: episode("connections_lost"), 20)
     assert found.target == "default"
-    wait_for(lambda: (e := episode("connections_lost")) and e.figures["lost"] == 6 and e.ended_at, 20)
+    # Those that an agent has just borrowed fail in its hands, and are not found.
+    wait_for(lambda: (e := episode("connections_lost")) and e.figures["lost"] >= 4 and e.ended_at, 20)
     server.stop()
     wait_for(lambda: episode("store_lost", ended_at=None), 30)
     server.restart()
     wait_for(lambda: episode("store_lost", ended_at__isnull=False), 30)
+
+
+def test_what_fits_into_no_row_costs_itself(transactional_db: None, caplog: pytest.LogCaptureFixture) -> None:
+    good = episodes.Episode("default", "paused", "paused", "warning", "It is paused.", began=1e9, seen=1e9 + 5)
+    records.save([replace(good, family="f" * 31), good])
+    assert [row.family for row in Episode.objects.all()] == ["paused"]
+    assert "An episode of 'default' can't be kept: The control database can't be used: " in caplog.text
+    # And to write it again, as the next leader may, changes it.
+    records.save([replace(good, ended=1e9 + 7)])
+    (row,) = Episode.objects.all()
+    assert row.ended_at == datetime.fromtimestamp(1e9 + 7, timezone.now().tzinfo)
+
+
+@pytest.mark.long
+def test_a_leader_that_was_frozen_leaves_the_episodes_to_the_next(  # P11
+    make_fleet: Callable[..., TestFleet], redis_server: EmbeddedRedis
+) -> None:
+    fleet = make_fleet(REDIS_URL=redis_server.url(), PROCESS_TTL=3)
+    (frozen,) = fleet.start(1, **CALM)
+    wait_for(lambda: read_fleet().processes)
+    wait_for(lambda: leads(frozen))
+    (other,) = fleet.start(1, **FULL)
+    began = wait_for(lambda: episode("exhausted", state="critical"), 20)
+    frozen.process.send_signal(signal.SIGSTOP)
+    try:
+        wait_for(lambda: (e := episode("exhausted")) and e.seen_at > began.seen_at + timedelta(seconds=2), 20)
+        assert leads(other)
+    finally:
+        frozen.process.send_signal(signal.SIGCONT)
+    awake = time.time()
+    wait_for(lambda: any(beat.pid == frozen.process.pid and beat.at > awake + 2 for beat in read_fleet().processes))
+    assert leads(other)
+    profiles.save_profile(PoolProfile(target="default", min_size=1, max_size=8), "operator")
+    wait_for(lambda: episode("exhausted", ended_at__isnull=False), 20)
+    assert [row.pk for row in Episode.objects.filter(family="exhausted")] == [began.pk]

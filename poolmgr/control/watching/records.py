@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from time import time
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
+from django.db.utils import DataError
 from django.utils import timezone
 from msgspec import ValidationError, convert
 
-from poolmgr.control.access import control_alias
+from poolmgr.control.access import control_alias, sentence_of
 from poolmgr.metrics import episodes
 from poolmgr.metrics.health import STATES
 from poolmgr.metrics.words import span
 from poolmgr.models import Episode, Event
+
+log = logging.getLogger("poolmgr.agent")
 
 #: For so long an edit or an order may be why something begins; the control database's clock may be a little ahead.
 _BEFORE, _SKEW = timedelta(minutes=1), timedelta(seconds=1)
 
 
 def save(found: Iterable[episodes.Episode]) -> None:
-    """Write each as it is now; to do so twice is to do so once."""
+    """Write each as it is now; to do so twice is to do so once. What fits into no row costs itself."""
     for each in found:
-        values = {
-            "code": each.code,
-            "state": each.state,
-            "sentence": each.sentence[:500],
-            "place": each.where[:200],
-            "seen_at": _moment(each.seen),
-            "ended_at": _moment(each.ended) if each.ended else None,
-            "figures": each.figures,
-        }
-        key = {"target": each.target, "family": each.family, "began_at": _moment(each.began)}
-        if not _rows().filter(**key).update(**values):
-            row = Episode(**key, **values, why=_just_before(each))
-            _rows().bulk_create([row], ignore_conflicts=True)
+        try:
+            _save(each)
+        except DataError as error:
+            log.warning("An episode of %r can't be kept: %s", each.target, sentence_of(error))
+
+
+def _save(each: episodes.Episode) -> None:
+    values = {
+        "code": each.code,
+        "state": each.state,
+        "sentence": each.sentence[: episodes.LONGEST],
+        "place": each.where[:200],
+        "seen_at": _moment(each.seen),
+        "ended_at": _moment(each.ended) if each.ended else None,
+        "figures": each.figures,
+    }
+    key = {"target": each.target, "family": each.family, "began_at": _moment(each.began)}
+    if not _rows().filter(**key).update(**values):
+        row = Episode(**key, **values, why=_just_before(each))
+        _rows().bulk_create([row], ignore_conflicts=True)
 
 
 def _just_before(each: episodes.Episode) -> str:
@@ -61,8 +72,8 @@ def unfinished(limit: int = episodes.MOST) -> tuple[episodes.Episode, ...]:
 
 
 def recent(limit: int) -> tuple[Episode, ...]:
-    """The newest first."""
-    return tuple(_rows()[:limit])
+    """Those that go on, and then the last that ended."""
+    return tuple(_rows().order_by(F("ended_at").desc(nulls_first=True), "-began_at", "-id")[:limit])
 
 
 def going_on(limit: int = 100) -> tuple[Episode, ...]:

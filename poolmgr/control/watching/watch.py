@@ -28,12 +28,14 @@ log = logging.getLogger("poolmgr.agent")
 
 #: What the lead is taken under; no target has such a name.
 LEAD = "(episodes)"
-#: Of PROCESS_TTL, how long the lead lasts.
-_LASTS = 0.5
+#: Of PROCESS_TTL, how long the lead lasts, and the most seconds: while nobody leads, nobody looks.
+_LASTS, _LONGEST = 0.5, 10.0
 #: Of a look's time at the processor, how many times it lies between two: it takes a hundredth of one.
 _COST = 100
 #: Seconds between two looks at the largest of fleets: soon enough to see that what was so is so still.
 _RARELY = 30.0
+#: The longest note that is read, in bytes: about a kilobyte for each episode, of those that are known and those not written.
+MAX_NOTE = 4 * 1024 * 1024
 #: Seconds for which the next leader finds what this one knew.
 _NOTED = 600.0
 
@@ -119,21 +121,23 @@ class Watch:
     # -- the lead -----------------------------------------------------------------------------------------------------
 
     def _lead(self, store: FleetStore) -> bool:
-        now, seconds = monotonic(), _LASTS * conf().PROCESS_TTL
+        """Who has it asks in time to keep it; the others, of whom there may be a thousand, no oftener than it lasts."""
+        now, seconds = monotonic(), _lasts()
         if now >= self._ask_due:
-            self._ask_due = now + seconds / 3
             led = self._leads
             if store.lead(LEAD, self._uid, seconds):
                 self._until = now + seconds
+                self._ask_due = now + seconds / 3
             else:
                 self._until = 0.0
+                self._ask_due = now + seconds
                 if led:
                     log.info("another process keeps the fleet's episodes now")
                 self._forget()
         return self._leads
 
     def _read_note(self, store: FleetStore) -> Note:
-        (text,) = store.notes((LEAD,))
+        (text,) = store.notes((LEAD,), MAX_NOTE)
         if not text:
             return Note()
         try:
@@ -197,7 +201,7 @@ class Watch:
     def _sweep(self, store: FleetStore) -> None:
         """Without Celery too, somebody notices who is gone."""
         if monotonic() >= self._sweep_due:
-            self._sweep_due = monotonic() + _LASTS * conf().PROCESS_TTL
+            self._sweep_due = monotonic() + _lasts()
             self._gone.update(store.sweep())
 
     def _bury(self) -> None:
@@ -209,3 +213,7 @@ class Watch:
                 return
             record_dead(tuple(sorted(self._gone)))
             self._gone = set()
+
+
+def _lasts() -> float:
+    return min(_LASTS * conf().PROCESS_TTL, _LONGEST)
