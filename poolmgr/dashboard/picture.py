@@ -53,15 +53,16 @@ def take_picture(commands: bool, events: bool) -> Picture:
     return Picture(fleet, Wanted(known=False), () if commands else None, () if events else None, gone)
 
 
-def read_now(looked_at: bool = False) -> tuple[Fleet, Outage | None]:
+def read_now(looked_at: bool = False, details: bool = True) -> tuple[Fleet, Outage | None]:
     """The fleet, and why the control database can't be read, if so; within a few seconds, whatever is away.
 
     With ``looked_at`` the targets' servers are looked at, for whoever reads who blocks whom there; a scraper doesn't.
+    Without ``details`` of pools for whoever can do without.
     """
     gone = outage(control_alias())
     if gone is not None:
-        return _without_rows(gone, looked_at)
-    beats = read_beats()
+        return _without_rows(gone, looked_at, details)
+    beats = read_beats(details=details)
     return read_fleet(beats, looks.of(beats) if looked_at else {}), None
 
 
@@ -74,8 +75,8 @@ def read_episodes(limit: int) -> tuple[Episode, ...] | None:
         return None
 
 
-def _without_rows(gone: Outage, looked_at: bool) -> tuple[Fleet, Outage]:
-    beats = read_beats(rows=False)
+def _without_rows(gone: Outage, looked_at: bool, details: bool = True) -> tuple[Fleet, Outage]:
+    beats = read_beats(rows=False, details=details)
     if not beats.store and not beats.errors:
         beats = Beats((), "", (str(_ROWS_ALONE),))
     # Whoever noticed first: the processes of the fleet look every few seconds, this one when somebody looks at it.

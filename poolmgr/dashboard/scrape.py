@@ -35,8 +35,9 @@ def _for_staff(request: HttpRequest) -> HttpResponse:
 
 def _page(request: HttpRequest) -> HttpResponse:
     """``?processes`` asks for the series of each process instead, under the same names."""
-    fleet, outage = read_now()
-    if "processes" in request.GET:
+    each = "processes" in request.GET
+    fleet, outage = read_now(details=each)
+    if each:
         text = prometheus.render_processes(fleet)
     else:
         text = prometheus.render(fleet, read_totals(rows=outage is None), control_up=outage is None)

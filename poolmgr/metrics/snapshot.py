@@ -69,6 +69,7 @@ class PoolSnapshot(Struct, frozen=True, omit_defaults=True, gc=False):
     limit: Whole = 0  # max_size, or less while the fleet's budget grants less
     connection_timeout: Real = 30.0
     settings: dict[Text, Scalar] = field(default_factory=dict)  # all settings in force, by name
+    digest: Text = ""  # of all settings, where they are not told (metrics/details.py)
     idle: Whole = 0
     used: Whole = 0
     pending: Whole = 0

@@ -100,6 +100,7 @@ class Migration(migrations.Migration):
                 ('uid', models.CharField(max_length=64, primary_key=True, serialize=False)),
                 ('at', models.DateTimeField(db_index=True)),
                 ('beat', models.JSONField()),
+                ('details', models.JSONField(default=dict)),
             ],
             options={
                 'verbose_name_plural': 'processes',

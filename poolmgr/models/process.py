@@ -8,11 +8,12 @@ from poolmgr.models.moment import MomentField
 
 
 class Process(models.Model):
-    """The last beat of one process: ``beat`` is a ``ProcessBeat`` as a dict."""
+    """The last beat of one process: ``beat`` and ``details`` are a ``ProcessBeat`` as dicts, in two parts."""
 
     uid = models.CharField(max_length=64, primary_key=True)
     at = MomentField(db_index=True)
     beat = models.JSONField()
+    details = models.JSONField(default=dict)
 
     class Meta:
         ordering = ["uid"]

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from msgspec.structs import replace
 
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.control.store.base import FleetStore, Heard
 from poolmgr.control.store.redis import RedisStore
 from poolmgr.identity import process_uid
-from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
+from poolmgr.metrics.details import digest_of
+from poolmgr.metrics.snapshot import Holder, PoolSnapshot, ProcessBeat
 from poolsite.demo.servers import EmbeddedRedis
 from tests.waiting import until
 
@@ -54,6 +56,32 @@ def test_last_beat_of_every_process(store: FleetStore) -> None:
     store.beat(last)
     assert [each.uid for each in store.processes()] == ["a", "b"]
     assert store.processes()[0] == last
+
+
+def test_details_are_read_by_who_asks_and_written_as_they_change(store: FleetStore) -> None:  # P12
+    def pools(checkouts: int, seconds: float, settings: dict[str, Any]) -> tuple[PoolSnapshot]:
+        holder = Holder("thread", seconds, 1)
+        return (PoolSnapshot("default", used=1, checkouts=checkouts, holders=(holder,), settings=settings),)
+
+    settings = {"budget": 30, "max_size": 10}
+    told = beat("a", pools=pools(1, 1.0, settings))
+    store.beat(told)
+    assert store.read().beats == (told,)
+    (pool,) = store.read(details=False).beats[0].pools
+    assert (pool.used, pool.holders, pool.checkouts, pool.settings) == (1, (), 0, {"budget": 30})
+    assert pool.digest == digest_of(settings)
+    # What the totals have too comes with every third beat.
+    seen = []
+    for checkouts in (2, 3, 4):
+        store.beat(replace(told, pools=pools(checkouts, 2.0, settings)))
+        seen.append(store.read().beats[0].pools[0].checkouts)
+    assert seen == [1, 1, 4]
+    changed = pools(5, 1.0, {**settings, "max_size": 11})
+    store.beat(replace(told, pools=changed))
+    assert store.read().beats[0].pools == changed
+    store.forget("a")
+    store.beat(replace(told, pools=changed))
+    assert store.read().beats[0].pools == changed
 
 
 def test_forgotten_at_once(store: FleetStore) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -26,7 +27,16 @@ from poolmgr.control.store.redis import RedisStore
 from poolmgr.control.watching import records
 from poolmgr.identity import process_uid
 from poolmgr.metrics.snapshot import MAX_BEAT, PoolSnapshot
-from poolmgr.models import Acknowledgement, Episode, Event, HealthCheck, PoolProfile, ProfileRevision, Sample
+from poolmgr.models import (
+    Acknowledgement,
+    Episode,
+    Event,
+    HealthCheck,
+    PoolProfile,
+    Process,
+    ProfileRevision,
+    Sample,
+)
 from poolmgr.targets.postgresql.managed import ManagedPool
 
 from .console import beat, calm, own_fleet, person, signed_in
@@ -54,7 +64,9 @@ def put(store: FleetStore) -> Put:
 
     def into_a_row(uid: str, text: str) -> None:
         with connection.cursor() as cursor:
-            cursor.execute("INSERT INTO poolmgr_process (uid, at, beat) VALUES (%s, now(), %s)", [uid, text])
+            cursor.execute(
+                "INSERT INTO poolmgr_process (uid, at, beat, details) VALUES (%s, now(), %s, '{}')", [uid, text]
+            )
 
     return into_redis if store.name == "redis" else into_a_row
 
@@ -115,6 +127,22 @@ def test_each_costs_itself_and_is_named(store: FleetStore, put: Put, client: Cli
     assert {each["uid"] for each in told["unread"]} == bad.keys()
     assert [each["uid"] for each in told["processes"]] == ["good-1"]
     assert f"\npoolmgr_unread_processes{{}} {len(bad)}\n" in client.get("/pools/metrics").content.decode()
+
+
+def test_details_that_cannot_be_read_cost_their_process(store: FleetStore, settings: Any) -> None:  # P10
+    beat(calm(), uid="good-1")
+    beat(calm(), uid="bad-1")
+    text = '{"uid": "good-1", "host": "h", "pid": -1}'
+    if store.name == "redis":
+        with redis.Redis.from_url(settings.POOLMGR["REDIS_URL"]) as client:
+            client.set("{" + settings.POOLMGR["NAMESPACE"] + "}:details:bad-1", text, px=20_000)
+    else:
+        Process.objects.filter(uid="bad-1").update(details=json.loads(text))
+    reading = store.read()
+    assert [each.uid for each in reading.beats] == ["good-1"]
+    assert [each.uid for each in reading.unread] == ["bad-1"]
+    assert reading.unread[0].why.startswith("of its details, ")
+    assert [each.uid for each in store.read(details=False).beats] == ["bad-1", "good-1"]
 
 
 def test_one_is_named_by_poolcheck_and_the_tasks_go_on(store: FleetStore, put: Put) -> None:  # P10

@@ -30,8 +30,9 @@ class Beats(NamedTuple):
     unread: tuple[Unread, ...] = ()
 
 
-def read_beats(rows: bool = True) -> Beats:
-    """Never raises. Without ``rows`` the control database, known to be away, is not asked for any."""
+def read_beats(rows: bool = True, details: bool = True) -> Beats:
+    """Never raises. Without ``rows`` the control database, known to be away, is not asked for any; without ``details`` the
+    beats are as ``metrics/details.py`` has them."""
     errors: list[str] = []
     try:
         stores = _stores()
@@ -39,7 +40,7 @@ def read_beats(rows: bool = True) -> Beats:
         return Beats((), "", (sentence_of(error),))
     for each in stores if rows else stores[: stores[0].pushes]:
         try:
-            found = _read(each)
+            found = _read(each, details)
         except StoreDown as error:
             errors.append(_sentence(each, error))
         else:
@@ -111,9 +112,9 @@ def _stores() -> tuple[FleetStore, ...]:
     return (store, DatabaseStore()) if store.pushes else (store,)
 
 
-def _read(store: FleetStore) -> Reading:
+def _read(store: FleetStore, details: bool = False) -> Reading:
     with sheltered():
-        return store.read()
+        return store.read(details)
 
 
 def _sentence(store: FleetStore, error: StoreDown) -> str:

@@ -14,6 +14,7 @@ from poolmgr.control.reporting.beats import Beats
 from poolmgr.control.reporting.ours import names
 from poolmgr.control.sharing.share import FLOOR
 from poolmgr.metrics.blocking import Blocked, blocked
+from poolmgr.metrics.details import digest_of
 from poolmgr.metrics.figures import Figures, pause_of, place_of, since, still_refused
 from poolmgr.metrics.health import Checked, Verdict, judge, worst
 from poolmgr.metrics.histogram import Distribution, merge
@@ -194,4 +195,5 @@ def _is_current(pool: PoolSnapshot, role: str, profiles: Profiles | None, pools:
     if (pool.profile, pool.revision) != (label(profile), profile.revision):
         return False
     # An edit in SQL changes the content and not the revision.
-    return pool.settings == profile.values()
+    values = profile.values()
+    return pool.digest == digest_of(values) if pool.digest else pool.settings == values

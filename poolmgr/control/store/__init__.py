@@ -40,7 +40,7 @@ def live_uids() -> set[str]:
     """
     store = get_store()
     stores = (store, DatabaseStore()) if store.pushes else (store,)
-    return set().union(*(each.read().uids for each in stores))
+    return set().union(*(each.read(details=False).uids for each in stores))
 
 
 # By pid, since a child of a fork must not read from its parent's sockets. The parent's store is kept, unused: to drop

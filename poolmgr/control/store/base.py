@@ -43,8 +43,9 @@ class FleetStore(Protocol):
     def forget(self, uid: str) -> None:
         """Drop a process that ends in good order."""
 
-    def read(self) -> Reading:
-        """The last beat of every live process, as far as it can be read."""
+    def read(self, details: bool = True) -> Reading:
+        """The last beat of every live process, as far as it can be read; without the details of its pools
+        (``metrics/details.py``) for whoever can do without: they are most of it."""
 
     def processes(self) -> tuple[ProcessBeat, ...]:
         """The beats of ``read()``, without those that can't be read."""

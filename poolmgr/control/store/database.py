@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from threading import Event
 
-from django.db.models import Q, QuerySet, TextField
+from django.db.models import Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast, Left, Length, Now
 from django.db.utils import Error as DatabaseError
 
@@ -16,8 +16,10 @@ from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, from_now, sentence_of
 from poolmgr.control.store import row_totals
 from poolmgr.control.store.base import Heard, StoreDown
+from poolmgr.control.store.occasions import Occasions
 from poolmgr.control.store.reading import MAX_BYTES, MAX_NAMES, Reading, read_beats, refusal_of
 from poolmgr.metrics.decoding import Unreadable
+from poolmgr.metrics.details import split
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.metrics.totals import Gain, Total
 from poolmgr.models import Lead, Message, Process
@@ -34,12 +36,17 @@ class DatabaseStore:
 
     def __init__(self) -> None:
         self._woken = Event()
+        self._occasions = Occasions()
 
     def beat(self, beat: ProcessBeat) -> None:
         # The server's clock throughout: hosts whose clocks disagree must not bury each other.
-        row = Process(uid=beat.uid, at=Now(), beat=json.loads(beat.to_json()))
+        often, details = split(beat)
+        row = Process(uid=beat.uid, at=Now(), beat=json.loads(often.to_json()), details=json.loads(details.to_json()))
+        told = self._occasions.is_one(details)
+        fields = ["at", "beat", *(["details"] if told else [])]
         with _or_down():
-            _rows().bulk_create([row], update_conflicts=True, unique_fields=["uid"], update_fields=["at", "beat"])
+            _rows().bulk_create([row], update_conflicts=True, unique_fields=["uid"], update_fields=fields)
+        self._occasions.passed(details, told)
 
     def count(self, uid: str, gain: Gain) -> None:
         with _or_down():
@@ -52,12 +59,14 @@ class DatabaseStore:
     def forget(self, uid: str) -> None:
         with _or_down():
             _rows().filter(uid=uid).delete()
+        self._occasions.forget(uid)
 
-    def read(self) -> Reading:
-        live = _rows().exclude(_dead()).annotate(text=Cast("beat", TextField()))
+    def read(self, details: bool = True) -> Reading:
+        more = Cast("details", TextField()) if details else Value("", TextField())
+        live = _rows().exclude(_dead()).annotate(text=Cast("beat", TextField()), more=more)
         with _or_down():
             # As texts, so that whatever stands there is decoded in one place; none before its length is known.
-            lengths = live.annotate(length=Length("text")).order_by("-at").values_list("uid", "length")
+            lengths = live.annotate(length=Length("text") + Length("more")).order_by("-at").values_list("uid", "length")
             sizes = list(lengths[: MAX_NAMES + 1])
             left_out = live.count() - MAX_NAMES if len(sizes) > MAX_NAMES else 0
             found: dict[str, str | Unreadable] = {}
@@ -69,8 +78,9 @@ class DatabaseStore:
                     found[uid] = ""
                     room -= size or 0
             wanted = [uid for uid, text in found.items() if text == ""]
-            found |= dict(live.filter(uid__in=wanted).values_list("uid", "text")) if wanted else {}
-        return read_beats(found.items(), left_out)
+            rows = list(live.filter(uid__in=wanted).values_list("uid", "text", "more")) if wanted else []
+        found |= {uid: text for uid, text, _ in rows}
+        return read_beats(found.items(), left_out, {uid: told for uid, _, told in rows if told not in ("", "{}")})
 
     def processes(self) -> tuple[ProcessBeat, ...]:
         return self.read().beats

@@ -43,12 +43,13 @@ Found = bytes | Unreadable | None
 
 
 class Fetcher:
-    """Looks up the members of the set ``index`` under ``prefix`` and the member's name. Its calls raise redis-py's errors."""
+    """Looks up the members of the set ``index`` under ``prefix`` and the member's name, and their details under
+    ``details``. Its calls raise redis-py's errors."""
 
-    def __init__(self, client: Any, index: str, prefix: str) -> None:
+    def __init__(self, client: Any, index: str, prefix: str, details: str) -> None:
         self._client = client
         self._index = index
-        self._prefix = prefix.encode()
+        self._prefix, self._details = prefix.encode(), details.encode()
         self._fetch = client.register_script(_FETCH)
 
     def found(self) -> tuple[dict[bytes, Found], int]:
@@ -57,16 +58,31 @@ class Fetcher:
         room, cursor = MAX_BYTES, -1
         while cursor and len(found) < MAX_NAMES:
             cursor, uids = self._client.sscan(self._index, max(0, cursor), count=_AT_ONCE)
-            for uid, answer in self._look(uids, room):
+            for uid, answer in self._look(self._prefix, uids, room):
                 found[uid] = answer
-                room -= len(answer) if isinstance(answer, bytes) else 0
+                room -= _size(answer)
         return found, max(0, self._client.scard(self._index) - len(found)) if cursor else 0
 
-    def _look(self, uids: list[bytes], room: int) -> Iterator[tuple[bytes, Found]]:
+    def details(self, found: dict[bytes, Found]) -> dict[bytes, Found]:
+        """Of those who were ``found``, as far as there are any."""
+        uids = [uid for uid, answer in found.items() if isinstance(answer, bytes)]
+        room = MAX_BYTES - sum(map(_size, found.values()))
+        told: dict[bytes, Found] = {}
+        for first in range(0, len(uids), _AT_ONCE):
+            for uid, answer in self._look(self._details, uids[first : first + _AT_ONCE], room):
+                told[uid] = answer
+                room -= _size(answer)
+        return told
+
+    def _look(self, prefix: bytes, uids: list[bytes], room: int) -> Iterator[tuple[bytes, Found]]:
         if uids:
-            answers = self._fetch(keys=[self._prefix + uid for uid in uids], args=[MAX_BEAT, max(0, room)])
+            answers = self._fetch(keys=[prefix + uid for uid in uids], args=[MAX_BEAT, max(0, room)])
             for uid, answer in zip(uids, answers, strict=True):
                 yield uid, _refusal(answer) if isinstance(answer, int) else answer
+
+
+def _size(answer: Found) -> int:
+    return len(answer) if isinstance(answer, bytes) else 0
 
 
 def _refusal(number: int) -> Unreadable | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from poolmgr.conf import ROLES
 from poolmgr.metrics.decoding import Unreadable
+from poolmgr.metrics.details import joined
 from poolmgr.metrics.snapshot import MAX_BEAT, ProcessBeat, too_long
 from poolmgr.metrics.totals import Total, believed
 
@@ -44,21 +46,39 @@ class Reading(NamedTuple):
         return {beat.uid for beat in self.beats} | {each.uid for each in self.unread}
 
 
-def read_beats(found: Iterable[tuple[str, str | bytes | Unreadable]], left_out: int = 0) -> Reading:
-    """From uids and what stands under each: its text, or why that was not fetched."""
+#: A text, or why it was not fetched; None where there is none.
+Found = str | bytes | Unreadable | None
+
+
+def read_beats(
+    found: Iterable[tuple[str, Found]], left_out: int = 0, details: Mapping[str, Found] = MappingProxyType({})
+) -> Reading:
+    """From uids and what stands under each; ``details`` are by uid, as far as there are any."""
     beats: list[ProcessBeat] = []
     unread: list[Unread] = []
     for uid, text in found:
         try:
-            if isinstance(text, Unreadable):
-                raise text
-            beats.append(_of(uid, text))
+            beats.append(_whole(uid, text, details.get(uid)))
         except Unreadable as error:
             unread.append(Unread(_shown(uid), str(error)))
     return Reading(in_order(beats), tuple(sorted(unread, key=lambda each: each.uid)), left_out)
 
 
-def _of(uid: str, text: str | bytes) -> ProcessBeat:
+def _whole(uid: str, text: Found, details: Found) -> ProcessBeat:
+    beat = _of(uid, text)
+    if details is None:
+        return beat
+    try:
+        return joined(beat, _of(uid, details))
+    except Unreadable as error:
+        raise Unreadable(f"of its details, {error}") from None
+
+
+def _of(uid: str, text: Found) -> ProcessBeat:
+    if isinstance(text, Unreadable):
+        raise text
+    if text is None:
+        raise Unreadable("it is gone")
     if len(uid) > LONGEST_UID:
         raise Unreadable(f"its name has {len(uid)} characters, and the most are {LONGEST_UID}")
     beat = ProcessBeat.from_json(text)

@@ -16,11 +16,13 @@ from redis.retry import Retry
 from poolmgr.conf import conf
 from poolmgr.control.store.base import Heard, StoreDown
 from poolmgr.control.store.fetching import Fetcher
+from poolmgr.control.store.occasions import EVERY, Occasions
 from poolmgr.control.store.patience import patience
 from poolmgr.control.store.reading import Reading, read_beats
 from poolmgr.control.store.redis_totals import RedisTotals
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.identity import process_uid
+from poolmgr.metrics.details import split
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.metrics.totals import Gain, Total
 from poolmgr.secrets import HIDDEN, Secret, disarm
@@ -49,6 +51,7 @@ class RedisStore:
         client: Any = _client(url := Secret(url))
         prefix = "{" + conf().NAMESPACE + "}:"  # braces: all keys in one slot of a cluster
         self._beat_key = prefix + "beat:"
+        self._details_key = prefix + "details:"
         self._lead_key = prefix + "lead:"
         self._note_key = prefix + "note:"
         self._asked_key = prefix + "asked:"
@@ -65,7 +68,8 @@ class RedisStore:
         self._address = _address(url)
         self._client = client
         self._password = Secret(client.connection_pool.connection_kwargs.get("password") or "")
-        self._fetcher = Fetcher(self._client, self._index, self._beat_key)
+        self._fetcher = Fetcher(self._client, self._index, self._beat_key, self._details_key)
+        self._occasions = Occasions()
         self._totals = RedisTotals(self._client, prefix)
         self._ear: Any = None
         self._deaf_until = 0.0
@@ -73,12 +77,18 @@ class RedisStore:
         self._unsaid: set[Heard] = set()
 
     def beat(self, beat: ProcessBeat) -> None:
-        text = beat.to_json()
+        often, details = split(beat)
+        text, lasts = often.to_json(), conf().PROCESS_TTL
         with self._or_down():
             pipe = self._client.pipeline(transaction=False)
-            pipe.set(self._beat_key + beat.uid, text, px=int(conf().PROCESS_TTL * 1000))
+            if told := self._occasions.is_one(details):
+                # First, so that whoever reads in between finds none that are older than the rest.
+                key, longer = self._details_key + beat.uid, EVERY * conf().HEARTBEAT_INTERVAL
+                pipe.set(key, details.to_json(), px=int((lasts + longer) * 1000))
+            pipe.set(self._beat_key + beat.uid, text, px=int(lasts * 1000))
             pipe.sadd(self._index, beat.uid)
             pipe.execute()
+        self._occasions.passed(details, told)
 
     def count(self, uid: str, gain: Gain) -> None:
         with self._or_down():
@@ -92,14 +102,16 @@ class RedisStore:
         with self._or_down():
             pipe = self._client.pipeline(transaction=False)
             pipe.srem(self._index, uid)
-            pipe.delete(self._beat_key + uid)
+            pipe.delete(self._beat_key + uid, self._details_key + uid)
             pipe.execute()
+        self._occasions.forget(uid)
 
-    def read(self) -> Reading:
+    def read(self, details: bool = True) -> Reading:
         with self._or_down():
             found, left_out = self._fetcher.found()
+            more = self._fetcher.details(found) if details else {}
         texts = ((uid.decode(errors="replace"), text) for uid, text in found.items() if text is not None)
-        return read_beats(texts, left_out)
+        return read_beats(texts, left_out, {uid.decode(errors="replace"): text for uid, text in more.items()})
 
     def processes(self) -> tuple[ProcessBeat, ...]:
         return self.read().beats
