@@ -17,6 +17,7 @@ from django.db import connections
 from poolmgr.control.sharing.ledger import open_ledger
 from poolmgr.models import Lease, Ledger
 from poolsite.demo.servers import EmbeddedPostgres
+from tests.agents import without_agent
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 10.0, every: float = 0.02) -> Any:
@@ -81,6 +82,8 @@ class TestFleet:
     __test__ = False
 
     def __init__(self, postgres: EmbeddedPostgres, poolmgr: dict[str, Any]) -> None:
+        # An agent of the test's own process, such as from the making of the database, would follow the orders of the test.
+        without_agent()
         name = str(settings.DATABASES["default"]["NAME"])
         # The tables were emptied after the last test, which a ledger can't tell from a loss.
         Lease.objects.all().delete()
