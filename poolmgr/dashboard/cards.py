@@ -9,10 +9,10 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from poolmgr.control.reporting.advice import ADVICE
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.addresses import holder_address
-from poolmgr.dashboard.advice import ADVICE
 from poolmgr.dashboard.bars import Bar, Segment, bars, legend
 from poolmgr.dashboard.blocking import Blocking, blockers, blocking
 from poolmgr.dashboard.present import DASH, HOLDER_STATES, Figure, ago, duration, number, timed

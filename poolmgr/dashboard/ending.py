@@ -10,23 +10,13 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_http_methods
+from msgspec.structs import replace
 
-from poolmgr.control.access import control_alias
-from poolmgr.control.commanding.asking import ask
-from poolmgr.control.events import record
-from poolmgr.control.inquiry import Answer, What
-from poolmgr.control.store import StoreDown
+from poolmgr.control.commanding.acting import act_on
+from poolmgr.control.inquiry import What
 from poolmgr.dashboard.access import END_SESSIONS, VIEW, lacking, may_read_statements, staff_only
 from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.holders import Found, Place, apart, find, told
-from poolmgr.exceptions import ConfigurationError
-from poolmgr.metrics.decoding import Unreadable
-from poolmgr.models import Event
-
-_DONE = {What.CANCEL: "cancelled", What.END: "ended"}
-#: In the audit log.
-_ORDERED = {What.CANCEL: "cancel the statement of", What.END: "end the session of"}
-_LONGEST_WHO = 300
 
 
 @apart
@@ -54,32 +44,15 @@ def _refuse(request: HttpRequest, found: Found, reason: str) -> HttpResponse:
 
 
 def _carry_out(request: HttpRequest, what: What, found: Found) -> None:
-    """Written down before anything is done, and again with what became of it."""
-    place, beat, author = found.place, found.beat, request.user.get_username()
-    assert beat is not None
+    assert found.beat is not None
     assert found.holder is not None
-    who = f"{found.holder.who[:_LONGEST_WHO]} at {place.target} in {beat.host}:{beat.pid}"
-    event = record(Event.Kind.COMMAND, place.target, author, f"{_ORDERED[what]} {who}")
-    try:
-        answer, trouble = ask(beat, what, place.target, place.checkout, author), ""
-    except (StoreDown, ConfigurationError, Unreadable) as error:
-        answer, trouble = None, str(error)
-    said = _outcome(what, answer, trouble)
-    event.message = f"{event.message}: {said}"[:500]
-    event.save(using=control_alias(), update_fields=["message"])
-    if answer is not None and answer.done:
-        done = {What.CANCEL: _("Its statement was cancelled."), What.END: _("Its session was ended.")}
-        messages.success(request, done[what])
+    place, author = found.place, request.user.get_username()
+    done, said = act_on(what, found.beat, place.target, replace(found.holder, checkout=place.checkout), author)
+    if done:
+        words = {What.CANCEL: _("Its statement was cancelled."), What.END: _("Its session was ended.")}
+        messages.success(request, words[what])
     else:
         messages.warning(request, _("Nothing is known to have been done: %(why)s") % {"why": said})
-
-
-def _outcome(what: What, answer: Answer | None, trouble: str) -> str:
-    if answer is None:
-        return trouble or "its process has not answered in time"
-    if answer.done:
-        return _DONE[what]
-    return answer.why or "it was over by then, and nobody else was touched"
 
 
 def _words(what: What) -> tuple[str, str]:

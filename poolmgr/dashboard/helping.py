@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
+from poolmgr.control.reporting.advice import ADVICE
 from poolmgr.dashboard.access import VIEW, staff_only
-from poolmgr.dashboard.advice import ADVICE
 from poolmgr.dashboard.frame import frame, show
 
 

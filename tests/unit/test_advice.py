@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from poolmgr.dashboard.advice import ADVICE, Advice
+from poolmgr.control.reporting.advice import ADVICE, Advice
 from poolmgr.metrics.rules import RULES
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"

@@ -161,11 +161,11 @@ def _target_as_dict(report: TargetReport) -> dict[str, Any]:
         "state": report.verdict.state,
         "message": report.verdict.sentence,
         "check": {"state": check.state, "message": check.message, **server},
-        "fleet": _view_as_dict(view) if view else None,
+        "fleet": view_as_dict(view) if view else None,
     }
 
 
-def _view_as_dict(view: TargetView) -> dict[str, Any]:
+def view_as_dict(view: TargetView) -> dict[str, Any]:
     figures = ["address", "processes", "idle", "used", "pending", "opening", "capacity"]
     figures += ["oldest_checkout", "timeouts", "refused", "paused"]
     times = {

@@ -16,7 +16,11 @@ from poolmgr.control import agent
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.report import Report, TargetReport, as_dict, make_report
 from poolmgr.control.reporting.views import NOBODY, UNREAD
+from poolmgr.management.terminal.showing import held
+from poolmgr.metrics.words import span
 
+#: Holders that are named of a target that is not well.
+_HOLDERS = 3
 #: Nagios' convention.
 EXIT = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
 #: As of a process that SIGPIPE ended, and no verdict.
@@ -113,9 +117,17 @@ class Command(BaseCommand):
         for each in report.targets:
             for sentence in _sentences(each, report.fleet):
                 self.stdout.write(f"{each.target}: {sentence}")
+            if each.verdict.state != "ok":
+                self._print_holders(each.target, report.fleet)
         for sentence in filter(None, (report.fleet.store_error, report.fleet.unread_error)):
             self.stdout.write(sentence)
         self.stdout.write(f"{self._coloured(report.verdict.state, report.verdict.state.upper())}: {_summary(report)}")
+
+    def _print_holders(self, target: str, fleet: Fleet) -> None:
+        for each in held(fleet, target)[:_HOLDERS]:
+            where = f"{each.beat.role} {each.beat.host}:{each.beat.pid}"
+            state = f", {each.holder.state}" if each.holder.state else ""
+            self.stdout.write(f"{target}: held for {span(each.holder.seconds)} by {each.label} in {where}{state}.")
 
     def _print_row(self, row: tuple[str, ...], widths: list[int], state: str) -> None:
         # Names and states read from the left, figures from the right.

@@ -1,0 +1,80 @@
+"""Orders from a terminal, as the dashboard's are: the same log, the same refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from poolmgr.control.access import control_alias
+from poolmgr.control.commanding import commands
+from poolmgr.control.commanding.acting import act_on
+from poolmgr.control.commanding.asking import ask
+from poolmgr.control.editing import profiles
+from poolmgr.control.inquiry import Answer, What
+from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.management.terminal.showing import Held, held, views
+from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.models import PoolProfile
+from poolmgr.pools.spec import FIELDS
+
+
+def process(fleet: Fleet, named: str) -> ProcessBeat:
+    """The process by its uid, or by host:pid. Raises ``LookupError``."""
+    found = [beat for beat in fleet.processes if named in (beat.uid, f"{beat.host}:{beat.pid}")]
+    if len(found) != 1:
+        raise LookupError(f"{len(found) or 'no'} live processes are called {named!r}")
+    return found[0]
+
+
+def checkout(fleet: Fleet, target: str, name: str) -> Held:
+    """The checkout by the name that ``holders`` gives. Raises ``LookupError``."""
+    found = next((each for each in held(fleet, target) if name and each.name == name), None)
+    if found is None:
+        raise LookupError(
+            f"nobody holds a connection to {target!r} by the name {name!r}; see: poolctl holders {target}"
+        )
+    return found
+
+
+def stack(found: Held) -> Answer | None:
+    """What its process says of it now; None where it says nothing in time. Raises as ``asking.ask()`` does."""
+    return ask(found.beat, What.LOOK, found.target, found.holder.checkout)
+
+
+def act(what: What, found: Held, author: str) -> tuple[bool, str]:
+    """As ``commanding.acting.act_on()`` has it."""
+    return act_on(what, found.beat, found.target, found.holder, author)
+
+
+def order(fleet: Fleet, kind: str, target: str, author: str, where: str = "") -> str:
+    """Pause, resume or recycle a target, in all processes or in one: a sentence.
+
+    Raises ``LookupError``, ``commands.Denied`` and ``django.db.Error``.
+    """
+    views(fleet, target)
+    uid = process(fleet, where).uid if where else ""
+    return f"Ordered: {commands.send(kind, target, author, uid)}."
+
+
+def edit(fleet: Fleet, target: str, role: str, values: Mapping[str, Any], author: str, reason: str) -> list[str]:
+    """Change settings of a target's profile for ``role`` ("" for any), which is made where there is none: what was done, and
+    what the author should know.
+
+    Raises ``LookupError``, ``InvalidSpec`` (which setting, which value, what is allowed) and ``django.db.Error``.
+    """
+    views(fleet, target)
+    if unknown := values.keys() - set(FIELDS):
+        raise LookupError(f"{', '.join(sorted(unknown))}: no such setting; there are {', '.join(FIELDS)}")
+    rows = PoolProfile.objects.using(control_alias())
+    profile = rows.filter(target=target, role=role).first()
+    if profile is None:
+        profile = PoolProfile(target=target, role=role, **profiles.in_force(target))
+    for name, value in values.items():
+        setattr(profile, name, value)
+    profile.spec()
+    revision = profiles.save_profile(profile, author, reason)
+    if revision is None:
+        return [f"{profile} has these settings already; nothing was changed."]
+    changes = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in revision.changes.items() if old is not None)
+    told = [f"Saved {profile}, revision {revision.number}: {changes or 'created'}."]
+    return [*told, *(profiles.warnings(profile) if profile.enabled else ())]
