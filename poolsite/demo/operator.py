@@ -45,7 +45,9 @@ class Operator:
         return page
 
     def order(self, task: str, *arguments: str, expires: int) -> None:
-        Celery(broker=self.site.environment["REDIS_URL"]).send_task(f"poolmgr.tasks.{task}", arguments, expires=expires)
+        """``task`` is one of poolmgr's, or any by its whole name."""
+        name = task if "." in task else f"poolmgr.tasks.{task}"
+        Celery(broker=self.site.environment["REDIS_URL"]).send_task(name, arguments, expires=expires)
 
     # -- what there is -------------------------------------------------------------------------------------------------
 

@@ -45,8 +45,6 @@ def celery_site(page: Page, settings: Any, redis_server: Any) -> Iterator[Page]:
         save_profile(made, "ann")
     for target in declared:
         check_target(target).save()
-    # Whoever waits for results subscribes by itself, a moment later.
-    until(lambda: any(pool.snapshot().holders for pool in [registry.get("results")] if pool), "the subscription")
     with app.pool.acquire(block=True):
         beat(own_pool().snapshot(), *_snapshots(declared))
     page.sign_in("operator", "/admin/")
@@ -91,6 +89,10 @@ def test_pages_of_celery_s_targets_fit_and_can_be_read(celery_site: Page, scheme
 
 
 def test_cards_say_who_waits_for_results_and_why_a_broker_is_not_paused(celery_site: Page) -> None:
+    # Whoever waits for results subscribes by itself, a moment later.
+    results = until(lambda: (pool := registry.get("results")) and pool.snapshot().holders and pool, "the subscription")
+    with app.pool.acquire(block=True):
+        beat(own_pool().snapshot(), results.snapshot(), *_snapshots(["broker"]))
     celery_site.open("/pools/")
     # Read in one step: a refresh may come between two.
     read = "return [...document.querySelectorAll('.pm-card')].map(card => [card.ariaLabel, card.textContent])"

@@ -60,7 +60,7 @@ def test_a_refresh_keeps_focus_and_what_is_open(quick: Page) -> None:
     mine = beat(replace(own_pool().snapshot(), used=1, holders=(holder,)))
     until(lambda: quick.all("details summary"), "the holders", 10)
     quick.run("document.querySelector('details').open = true; document.querySelector('.pm-row-actions a').focus()")
-    beat(replace(own_pool().snapshot(), used=4, holders=(replace(holder, seconds=9.0),)))
+    beat(replace(own_pool().snapshot(), used=4, holders=(replace(holder, seconds=9.0, checkout="2.1"),)))
     beat(replace(own_pool().snapshot(), used=1), uid="another", pid=1)  # a row appears above
     until(lambda: quick.text(IN_USE) == "5", "the new figure", 10)
     assert quick.run("return document.querySelector('details').open")

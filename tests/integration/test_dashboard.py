@@ -246,6 +246,7 @@ def test_a_server_that_counts_nothing_still_tells_its_version_and_its_times(view
         target="default", state="ok", message="The server answers.", connect_time=0.0042, query_time=0.0003,
         server_version="MariaDB 11.4.2",
     )  # fmt: skip
+    HealthCheck.objects.update(at=timezone.now() + timedelta(seconds=30))  # newer than what the page itself sees there
     beat(calm())
     page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
     assert "The server answers." in page
@@ -255,6 +256,7 @@ def test_a_server_that_counts_nothing_still_tells_its_version_and_its_times(view
     assert "connections used" not in page
     # A broker is asked nothing.
     HealthCheck.objects.create(target="default", state="ok", message="The server answers.", connect_time=0.0042)
+    HealthCheck.objects.filter(query_time=None).update(at=timezone.now() + timedelta(seconds=60))
     page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
     assert "connect 4.2 ms" in page
     assert "query" not in page

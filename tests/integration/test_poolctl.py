@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 
 from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.models import Event, PoolProfile
-from tests.agents import without_agent
+from tests.agents import command, without_agent
 from tests.integration.control_fleet import Member, TestFleet
 from tests.waiting import until
 
@@ -34,7 +34,7 @@ def member(postgres: Any, redis_server: Any, settings: Any) -> Iterator[Member]:
 
 def poolctl(*arguments: str) -> str:
     said = io.StringIO()
-    call_command("poolctl", *arguments, stdout=said, no_color=True)
+    command("poolctl", *arguments, stdout=said, no_color=True)
     return said.getvalue()
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import connections
 from psycopg import sql
 
@@ -25,7 +25,7 @@ from poolmgr.targets.pgbouncer.kind import PGBOUNCER
 from poolmgr.targets.pgbouncer.pool import BouncerPool
 from poolsite.demo import account
 from poolsite.demo.servers import EmbeddedPostgres
-from tests.agents import without_agent
+from tests.agents import command, without_agent
 from tests.bouncer import ADMIN, ONLOOKER, PASSWORD, Bouncer
 from tests.tls import Authority, TlsFront
 from tests.waiting import until
@@ -76,7 +76,7 @@ def site(postgres: EmbeddedPostgres) -> Iterator[Callable[..., None]]:
 
 def config(*options: str) -> tuple[str, str]:
     out, err = io.StringIO(), io.StringIO()
-    call_command("pgbouncer", "config", *options, stdout=out, stderr=err)
+    command("pgbouncer", "config", *options, stdout=out, stderr=err)
     return out.getvalue(), err.getvalue()
 
 
@@ -453,7 +453,7 @@ def test_a_userlist_that_pgbouncer_can_not_read_is_told(bouncer: Bouncer, declar
         os.chown(moved, 0, 0)
         assert entry.pw_uid
         with pytest.raises(CommandError, match="After RELOAD not all is as the files should say"):
-            call_command("pgbouncer", "config", "--reload", stdout=out, stderr=err)
+            command("pgbouncer", "config", "--reload", stdout=out, stderr=err)
         assert "does not know 'newcomer', who is in" in err.getvalue()
 
 
@@ -549,7 +549,7 @@ def test_what_only_a_restart_changes_and_what_it_does_not_read_is_told(
     declare(bouncer, POOL={"max_size": 8})
     out, err = io.StringIO(), io.StringIO()
     with pytest.raises(CommandError) as caught:
-        call_command("pgbouncer", "config", "--write", "--reload", stdout=out, stderr=err)
+        command("pgbouncer", "config", "--write", "--reload", stdout=out, stderr=err)
     if bouncer.version < (1, 25):
         assert str(caught.value) == "After RELOAD not all is as the files should say; its log tells what it can't read."
         assert "has default_pool_size 7, and not 8" in err.getvalue()

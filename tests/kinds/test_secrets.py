@@ -19,7 +19,6 @@ import redis
 import sqlalchemy
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import call_command
 from django.test import Client
 from psycopg import sql
 
@@ -35,7 +34,7 @@ from poolmgr.pools import registry
 from poolmgr.pools.lane import console_lane
 from poolmgr.targets.known import address_of
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
-from tests.agents import without_agent
+from tests.agents import command, without_agent
 from tests.disclosure import disclosed_by_logs, disclosures
 from tests.integration.console import beat, person, signed_in
 from tests.kinds.async_subjects import Loop
@@ -371,7 +370,7 @@ def test_pages_reports_and_tasks_show_no_password(  # P13
     assert PLANTED not in json.dumps(as_dict(report)) + repr(report)
     out = StringIO()
     with suppress(SystemExit):
-        call_command("poolcheck", place.target, stdout=out, stderr=out)
+        command("poolcheck", place.target, stdout=out, stderr=out)
     assert place.target in out.getvalue()
     assert PLANTED not in out.getvalue()
     for found in checks.check_setting():

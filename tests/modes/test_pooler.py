@@ -11,7 +11,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.core.management import call_command
 from django.db import connections, transaction
 from sqlalchemy.exc import ProgrammingError
 
@@ -31,6 +30,7 @@ from poolmgr.targets.asyncpg.making import Maker
 from poolmgr.targets.asyncpg.pool import AsyncpgPool
 from poolmgr.targets.pgbouncer.pool import BouncerPool
 from poolmgr.targets.sqlalchemy import create_async_engine, create_engine
+from tests.agents import command
 from tests.bouncer import Bouncer
 from tests.modes.behind import ALIAS, Behind
 from tests.modes.conftest import ALONE, MODES, Lead
@@ -307,7 +307,7 @@ def test_poolcheck_says_that_a_pooler_is_before_the_server(
     monkeypatch.setattr(agent, "_aside", False)  # which the command sets for the rest of its process
     with lead("session", "transaction") as behind:
         behind.query("SELECT 1")
-        call_command("poolcheck", ALIAS)
+        command("poolcheck", ALIAS)
         assert re.search(rf"{ALIAS} .* \d+/\d+ \(1 ours, behind a pooler\)", capsys.readouterr().out)
 
 
