@@ -27,12 +27,20 @@ def unpacked(project: str, number: str, cache: Path) -> Path:
             wanted = f"{project}=={number}"
             _pip(Path(sys.executable), "download", "--no-deps", f"--no-binary={project}", f"--dest={scratch}", wanted)
             (archive,) = Path(scratch).glob("*.tar.gz")
-            with tarfile.open(archive) as tar:
-                tar.extractall(scratch, filter="data")
+            unpack(archive, Path(scratch))
             (folder,) = (path for path in Path(scratch).iterdir() if path.is_dir())
             # Renamed when whole: an interrupted download leaves nothing that looks like it.
             folder.rename(place)
     return place
+
+
+def unpack(archive: Path, place: Path) -> None:
+    with tarfile.open(archive) as tar:
+        # Of Python 3.11 the releases before 3.11.4, as some systems have it, know no filters.
+        if hasattr(tarfile, "data_filter"):
+            tar.extractall(place, filter="data")
+        else:
+            tar.extractall(place)
 
 
 def environment(place: Path, fill: Callable[[Path], object]) -> Path:

@@ -22,6 +22,7 @@ from django import VERSION as DJANGO
 from packaging.requirements import Requirement
 
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
+from tests.sources import unpack
 
 # Builds the package and makes environments.
 pytestmark = pytest.mark.long
@@ -73,8 +74,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     build = "import setuptools.build_meta as backend, sys; backend.build_{}(sys.argv[1])"
     run(sys.executable, "-c", build.format("sdist"), place, cwd=place / "tree")
     [source] = place.glob("*.tar.gz")
-    with tarfile.open(source) as archive:
-        archive.extractall(place / "unpacked", filter="data")
+    unpack(source, place / "unpacked")
     [unpacked] = (place / "unpacked").iterdir()
     run(sys.executable, "-c", build.format("wheel"), place, cwd=unpacked)
     [wheel] = place.glob("*.whl")
