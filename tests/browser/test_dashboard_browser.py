@@ -69,6 +69,7 @@ def test_a_refresh_keeps_focus_and_what_is_open(quick: Page) -> None:
     assert quick.run("return document.activeElement.closest('tr')?.dataset.key") == mine.uid
 
 
+@pytest.mark.long
 def test_only_a_changed_verdict_is_announced(quick: Page) -> None:
     # Reported again as a process does, since one that is silent changes the verdict.
     beat(calm())

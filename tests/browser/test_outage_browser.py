@@ -36,6 +36,7 @@ def watched(
     return page, redis
 
 
+@pytest.mark.long
 def test_the_page_says_what_is_down_and_paints_nothing_green(
     watched: "tuple[Page, EmbeddedRedis]", outage_site: OutageSite
 ) -> None:  # P10

@@ -152,6 +152,7 @@ def test_silent_control_database_does_not_silence_the_heartbeat(  # P8
                 os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.long
 def test_tables_that_appear_are_followed(
     make_fleet: Callable[..., TestFleet], redis_server: EmbeddedRedis, make_postgres: Callable[..., EmbeddedPostgres]
 ) -> None:
@@ -250,6 +251,7 @@ def test_budget_of_the_fleet_is_kept_while_processes_come_and_die(  # P6
     works_on(others)
 
 
+@pytest.mark.long
 def test_budget_below_the_number_of_processes_is_told(  # P6
     make_fleet: Callable[..., TestFleet], redis_server: EmbeddedRedis
 ) -> None:
@@ -301,6 +303,7 @@ def watch_connections(seconds: float) -> int:
     return most
 
 
+@pytest.mark.long
 def test_test_databases_come_and_go_under_a_busy_agent(
     redis_server: EmbeddedRedis, make_fleet: Callable[..., TestFleet]
 ) -> None:

@@ -229,6 +229,7 @@ def test_reader_that_goes_away_ends_the_watch_quietly(environment: dict[str, str
         assert process.stderr.read() == ""
 
 
+@pytest.mark.long
 def test_beats_in_redis_are_told_while_the_control_database_is_silent(
     environment: dict[str, str],
     make_postgres: Callable[..., EmbeddedPostgres],
@@ -254,6 +255,7 @@ def test_beats_in_redis_are_told_while_the_control_database_is_silent(
         fleet.stop()
 
 
+@pytest.mark.long
 def test_fleet_that_nobody_can_read_is_not_called_empty(
     environment: dict[str, str], make_postgres: Callable[..., EmbeddedPostgres]
 ) -> None:

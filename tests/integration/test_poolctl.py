@@ -70,6 +70,7 @@ def test_an_operator_sees_who_holds_and_why_and_acts_on_it(member: Member) -> No
     assert "canceling statement due to user request" in member.end()["failed"][0]
 
 
+@pytest.mark.long
 def test_settings_and_orders_reach_the_fleet_and_what_makes_no_sense_is_refused(member: Member) -> None:  # P5
     holder()
     said = poolctl("set", "default", "max_size=7", "--reason", "more traffic", "--author", "ann")

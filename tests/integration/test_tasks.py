@@ -205,6 +205,7 @@ def test_rolling_recycle_passes_over_processes_that_died(fleet: TestFleet) -> No
     assert "ended by itself" in Acknowledgement.objects.get(process="gone").message
 
 
+@pytest.mark.long
 def test_process_that_never_answers_fails_and_does_not_stop_the_rest(fleet: TestFleet) -> None:
     fleet.start(1)
     wait_for(lambda: read_fleet().processes)

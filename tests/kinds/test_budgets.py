@@ -85,6 +85,7 @@ def have_ended(members: list[Sharer]) -> bool:
     return all(member.end()["failed"] == [] for member in members)
 
 
+@pytest.mark.long
 def test_who_turns_hungry_beside_a_busy_holder_has_their_share_soon(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness
 ) -> None:
