@@ -214,7 +214,7 @@ def test_it_says_what_the_pool_does_and_which_settings_it_follows(viewer: User) 
 
 
 def test_full_web_processes_are_told_first_whatever_room_the_workers_have(viewer: User) -> None:
-    pool = replace(own_pool().snapshot(), target="busy", max_size=3, limit=3, opening=0, connection_timeout=30.0)
+    pool = replace(calm(), target="busy", max_size=3, limit=3, opening=0, connection_timeout=30.0)
     full = replace(pool, used=3, idle=0, pending=4, oldest_wait=20.0)
     beat(replace(pool, target="away", used=0, idle=1))
     beat(replace(pool, used=0, idle=1), uid="worker-1", role="worker", pid=5001)
