@@ -5,6 +5,11 @@ from __future__ import annotations
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
+def plain(text: str) -> str:
+    """What a page, a row, a log and a terminal can hold of a text that somebody else has chosen."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from poolmgr.metrics.words import plain
+
 #: The longest that is told of a name, and of a request's id.
 _LONGEST, _LONGEST_ID = 200, 100
 
@@ -20,16 +22,11 @@ class Label:
 
     def __init__(self, kind: str, name: str, request: str = "") -> None:
         self.kind = kind  # view, task or command
-        self.name = told(name, _LONGEST)
-        self.request = told(request, _LONGEST_ID)
+        self.name = plain(name[:_LONGEST])
+        self.request = plain(request[:_LONGEST_ID])
 
     def __str__(self) -> str:
         return f"{self.name}[{self.request}]" if self.request else self.name
-
-
-def told(text: str, longest: int = _LONGEST) -> str:
-    """What a page, a row and a log can hold of what a client may have sent."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:longest])
 
 
 _current: ContextVar[Label | None] = ContextVar("poolmgr_label", default=None)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from poolmgr.control.access import control_alias
 from poolmgr.control.reporting.advice import ADVICE
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.report import view_as_dict
@@ -187,7 +188,7 @@ def happened(limit: int) -> list[dict[str, Any]]:
             "author": each.author,
             "message": each.message,
         }
-        for each in Event.objects.order_by("-at", "-id")[:limit]
+        for each in Event.objects.using(control_alias()).order_by("-at", "-id")[:limit]
     ]
     return sorted(found, key=lambda each: each["at"] or "", reverse=True)[:limit]
 

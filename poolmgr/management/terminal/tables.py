@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from poolmgr.metrics.words import plain
+
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: frozenset[int] = frozenset()) -> list[str]:
     """Lines of columns that are as wide as they have to be; those whose places are in ``numbers`` are set to the right."""
-    told = [tuple(heads), *(tuple(map(_on_one_line, row)) for row in rows)]
+    told = [tuple(heads), *(tuple(map(plain, row)) for row in rows)]
     widths = [max(len(row[column]) for row in told) for column in range(len(heads))]
     return [
         "  ".join(
@@ -16,8 +18,3 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: frozense
         ).rstrip()
         for row in told
     ]
-
-
-def _on_one_line(text: str) -> str:
-    # What another program has written must not move a terminal's cursor.
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from poolmgr.metrics.blocking import Group, Session
+from poolmgr.metrics.words import plain
 from poolmgr.pools.sql.statements import told_statement
 from poolmgr.secrets import scrub
 
@@ -60,5 +61,4 @@ def _role(told: str | None) -> str:
 
 def name_of(text: str | None) -> str:
     """A name that somebody else has chosen."""
-    plain = "".join(letter if letter.isprintable() else "?" for letter in text or "")
-    return scrub(plain)[:_LONGEST]
+    return scrub(plain(text or ""))[:_LONGEST]

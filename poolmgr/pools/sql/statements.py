@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg import sql
 
+from poolmgr.metrics.words import plain
 from poolmgr.pools.sql.skeleton import skeleton, skeleton_of_the_begin
 from poolmgr.secrets import scrub
 
@@ -33,7 +34,7 @@ def told_statement(query: Any, cut: bool = False) -> str:
         return UNREADABLE
     bare = _SPACE.sub(" ", _NUMBER.sub("?", bare.replace("''", "?"))).strip()
     bare = bare if len(bare) <= _LONGEST else bare[: _LONGEST - 1] + "…"
-    return scrub("".join(letter if letter.isprintable() else "?" for letter in bare))
+    return scrub(plain(bare))
 
 
 def _text(query: Any) -> str | None:
