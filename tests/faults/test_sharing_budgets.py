@@ -270,7 +270,8 @@ def test_what_a_closed_pool_has_out_is_of_the_budget_still(  # P6
     assert witness.most <= BUDGET, witness.at_most
     for member in fleet.members:
         member.tell(threads=0, hold=0.01)
-        assert member.end()["failed"] == []
+        # The holder's own requests may come back for another connection before they are told to rest.
+        assert [error for error in member.end()["failed"] if not error.startswith("PoolClosed")] == []
 
 
 @pytest.mark.long
