@@ -62,8 +62,8 @@ class Conf:
     HEARTBEAT_INTERVAL: float = 2.0
     PROCESS_TTL: float = 20.0
     COMMAND_TTL: float = 60.0
-    SAMPLE_INTERVAL: float = 60.0
-    SAMPLE_RETENTION: float = 7 * 86_400.0
+    SAMPLE_INTERVAL: float = 10.0
+    SAMPLE_RETENTION: float = 30 * 86_400.0
     EVENT_RETENTION: float = 90 * 86_400.0
 
 
@@ -156,8 +156,8 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "HEARTBEAT_INTERVAL": _seconds(0.1, 60),
     "PROCESS_TTL": _seconds(1, 600),
     "COMMAND_TTL": _seconds(1, 3600),
-    "SAMPLE_INTERVAL": _seconds(1, 3600),
-    "SAMPLE_RETENTION": _seconds(60, _YEAR),
+    "SAMPLE_INTERVAL": _seconds(1, 60),
+    "SAMPLE_RETENTION": _seconds(60, 30 * 86_400.0),
     "EVENT_RETENTION": _seconds(60, _YEAR),
 }
 

@@ -75,7 +75,7 @@ def tick() -> str:
         check_target.apply_async([target], expires=30)
     for run in rolling.abandoned():
         recycle.apply_async([run.target, run.author], expires=60)
-    return f"{len(due)} checks started, {upkeep.take_samples()} samples taken"
+    return f"{len(due)} checks started"
 
 
 @shared_task(ignore_result=True)
@@ -109,13 +109,6 @@ def recycle(target: str, author: str = "") -> str:
     sentence = rolling.drive(target, author)
     log.info(sentence)
     return sentence
-
-
-@shared_task(ignore_result=True)
-@_scheduled
-def take_samples() -> str:
-    """Keep the figures of the interval that just ended."""
-    return f"{upkeep.take_samples()} samples taken"
 
 
 @shared_task(ignore_result=True)

@@ -1,9 +1,9 @@
-"""What the fleet needs done now and then: checks, samples for history, and tidying up. All of it may run twice at once."""
+"""What the fleet needs done now and then: checks and tidying up. All of it may run twice at once."""
 
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.db.models import Max
 from django.utils import timezone
@@ -12,23 +12,18 @@ from poolmgr.conf import conf
 from poolmgr.control.access import control_alias, control_transaction, from_now, try_lock
 from poolmgr.control.desired import check_intervals, read_profiles, validation_queries
 from poolmgr.control.events import record_dead
-from poolmgr.control.reporting.beats import read_settled
-from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.control.reporting.health import check_target, is_due, store_check
-from poolmgr.control.reporting.views import TargetView
 from poolmgr.control.store import get_store, live_uids
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.store.reading import TOLD_KEPT, TOTALS_KEPT
-from poolmgr.models import Command, Episode, Event, HealthCheck, Message, Sample, Summed, Told
+from poolmgr.models import Command, Episode, Event, HealthCheck, Message, Summed, Told
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.known import bootstrap_spec, known_targets
 
 log = logging.getLogger("poolmgr.tasks")
 
-#: Seconds that the recent figures of a snapshot cover.
-_RECENT = 60.0
-#: The most that a sample's columns hold.
-_MOST = 2**31 - 1
+#: Seconds for which health checks are kept: samples have the figures of longer ago.
+_CHECKS_KEPT = 7 * 86_400.0
 #: A check this many seconds old is as good as a new one: the same task sent twice makes one row.
 _JUST = 0.5
 
@@ -55,51 +50,15 @@ def _intervals() -> dict[str, float]:
     return {target: asked.get(target, spec.health_check_interval) for target, spec in found.items()}
 
 
-def take_samples() -> int:
-    """Keep the fleet's figures of the interval that just ended, once; how many rows were made. Raises ``django.db.Error``.
-
-    While not all of the fleet can be read, a later turn of the interval has to do.
-    """
-    interval = conf().SAMPLE_INTERVAL
-    now = timezone.now()
-    # As aware as the site's own times are.
-    at = datetime.fromtimestamp((now.timestamp() // interval - 1) * interval, now.tzinfo)
-    samples = Sample.objects.using(control_alias())
-    if samples.filter(at=at).exists():
-        return 0
-    if (beats := read_settled()) is None:
-        return 0
-    # Snapshots tell of the last minute; intervals of another length get their share of it.
-    rows = [_sample(view, at, interval / _RECENT) for view in read_fleet(beats).targets if view.processes]
-    return len(samples.bulk_create(rows, ignore_conflicts=True))
-
-
-def _sample(view: TargetView, at: datetime, part: float) -> Sample:
-    return Sample(
-        target=view.target,
-        at=at,
-        processes=view.processes,
-        idle=min(view.idle, _MOST),
-        used=min(view.used, _MOST),
-        pending=min(view.pending, _MOST),
-        capacity=min(view.capacity, _MOST),
-        wait_p95=view.wait.quantile(0.95),
-        use_p95=view.use.quantile(0.95),
-        checkouts=min(round(view.checkouts * part), _MOST),
-        timeouts=min(round(view.timeouts * part), _MOST),
-    )
-
-
 def prune() -> int:
     """Delete what is older than its retention; how many rows went. Raises ``django.db.Error``."""
     alias, now = control_alias(), timezone.now()
-    old = now - timedelta(seconds=conf().SAMPLE_RETENTION)
+    old = now - timedelta(seconds=min(conf().SAMPLE_RETENTION, _CHECKS_KEPT))
     # The last pause, resume or kill of a target holds, or of its database, however old it is.
     holds = Command.objects.using(alias).filter(kind__in=Command.HOLDS).order_by()
     last = list(holds.values("target", "database", "process").annotate(last=Max("id")).values_list("last", flat=True))
     forgotten = now - timedelta(seconds=conf().EVENT_RETENTION)
     gone = (
-        Sample.objects.using(alias).filter(at__lt=old),
         HealthCheck.objects.using(alias).filter(at__lt=old),
         Command.objects.using(alias).filter(expires_at__lt=old).exclude(pk__in=last),
         Message.objects.using(alias).filter(until__lt=now),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from poolmgr.dashboard import actions, addresses, ending, helping, holders, scrape, views
+from poolmgr.dashboard import actions, addresses, ending, helping, history, holders, scrape, views
 
 app_name = "poolmgr"
 
@@ -15,6 +15,7 @@ urlpatterns = [
     path("fragment/", views.fragment, name="fragment"),
     path("fleet.json", views.fleet, name="fleet"),
     path("metrics", scrape.metrics, name="metrics"),
+    path("history/", history.history, name="history"),
     path("confirm/", actions.confirm, name="confirm"),
     path("command/", actions.command, name="command"),
     path("help/<str:code>/", helping.advice, name="help"),

@@ -9,7 +9,7 @@ from poolmgr.models.message import Message
 from poolmgr.models.process import Process
 from poolmgr.models.profile import PoolProfile
 from poolmgr.models.revision import ProfileRevision
-from poolmgr.models.sample import HealthCheck, Sample
+from poolmgr.models.sample import HealthCheck, Sample, SampleClock, SampledTotal
 from poolmgr.models.total import Summed, Told
 
 __all__ = [
@@ -26,6 +26,8 @@ __all__ = [
     "Process",
     "ProfileRevision",
     "Sample",
+    "SampleClock",
+    "SampledTotal",
     "Summed",
     "Told",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from poolmgr.metrics.packing import LONGEST
 from poolmgr.models.moment import MomentField
 
 
@@ -41,28 +42,79 @@ class HealthCheck(models.Model):
 
 
 class Sample(models.Model):
-    """The fleet's figures for a target over one interval, which starts at ``at``.
+    """What was so with the pools of a target in the processes of one role, for an interval from ``at``: a ``Period`` of
+    ``metrics/periods.py``, whose words these are.
 
-    One row for each target and interval, so that two samplers at once make one row. Counters are of the interval.
+    ``tier`` says how long the interval is: 0 for ``SAMPLE_INTERVAL``, the others as ``metrics/tiers.py`` has them. The
+    three distributions are as ``metrics/packing.py`` has them, and ``seconds`` is null where the counters could not be
+    read. One row for each interval, so that two samplers at once make one.
     """
 
-    target = models.CharField(max_length=200)
+    tier = models.PositiveSmallIntegerField()
     at = MomentField()
-    processes = models.PositiveIntegerField()
-    idle = models.PositiveIntegerField()
-    used = models.PositiveIntegerField()
-    pending = models.PositiveIntegerField()
+    target = models.CharField(max_length=200)
+    role = models.CharField(max_length=10)
+    looks = models.PositiveIntegerField()
+    used = models.FloatField()
+    idle = models.FloatField()
+    pending = models.FloatField()
+    used_most = models.PositiveIntegerField()
+    pending_most = models.PositiveIntegerField()
+    full = models.PositiveIntegerField()
     capacity = models.PositiveIntegerField()
-    wait_p95 = models.FloatField(null=True)
-    use_p95 = models.FloatField(null=True)
+    processes = models.PositiveIntegerField()
+    seconds = models.FloatField(null=True)
     checkouts = models.PositiveBigIntegerField(default=0)
     timeouts = models.PositiveBigIntegerField(default=0)
+    errors = models.PositiveBigIntegerField(default=0)
+    created = models.PositiveBigIntegerField(default=0)
+    create_errors = models.PositiveBigIntegerField(default=0)
+    lost = models.PositiveBigIntegerField(default=0)
+    wait = models.CharField(max_length=LONGEST, blank=True)
+    use = models.CharField(max_length=LONGEST, blank=True)
+    create = models.CharField(max_length=LONGEST, blank=True)
+    server_used = models.PositiveIntegerField(null=True)
+    server_most = models.PositiveIntegerField(null=True)
+    server_ours = models.PositiveIntegerField(null=True)
 
     class Meta:
         ordering = ["-at"]
         constraints = [
-            models.UniqueConstraint(fields=["target", "at"], name="poolmgr_one_sample_per_target_and_interval")
+            # In the order in which they are read, rolled up and deleted, so that one index does for all.
+            models.UniqueConstraint(fields=["tier", "at", "target", "role"], name="poolmgr_one_sample_per_interval")
         ]
 
     def __str__(self) -> str:
-        return f"{self.target} at {self.at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.target} ({self.role}) at {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class SampledTotal(models.Model):
+    """What of the fleet's totals is in samples: ``sums`` of a target and role as they were ``at`` its last sample."""
+
+    target = models.CharField(max_length=200)
+    role = models.CharField(max_length=10)
+    at = MomentField()
+    sums = models.JSONField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["target", "role"], name="poolmgr_one_sampled_total_per_target_and_role")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.target} ({self.role})"
+
+
+class SampleClock(models.Model):
+    """The one row that says until when there are samples; ``memory`` names the store's that their totals were read from, and
+    ``counted_at`` when.
+
+    Whoever moves ``at`` forward takes the samples of that interval, and nobody else does.
+    """
+
+    at = MomentField()
+    counted_at = MomentField(null=True)  # type: ignore[misc]  # whose type is that of a time
+    memory = models.CharField(max_length=40, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S}"

@@ -25,12 +25,13 @@ from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.control.reporting.report import make_report
 from poolmgr.control.store import get_store
 from poolmgr.control.store.database import DatabaseStore
-from poolmgr.models import Command, PoolProfile, ProfileRevision, Sample
+from poolmgr.models import Command, PoolProfile, ProfileRevision, Sample, SampleClock
 from poolmgr.pools import registry
 from poolmgr.pools.lane import console_lane
 from poolsite.demo.servers import EmbeddedRedis
 from tests.agents import without_agent
 from tests.integration.console import beat, person, signed_in
+from tests.integration.sampled import take
 from tests.waiting import until
 
 pytestmark = [pytest.mark.faults]
@@ -189,11 +190,16 @@ def test_a_command_waits_once(redis: EmbeddedRedis, client: Client) -> None:  # 
     assert Command.objects.count() == len(answers)
 
 
-@pytest.mark.parametrize("task", ["tick", "check_target", "check_targets", "take_samples", "sweep"])
+@pytest.mark.parametrize("task", ["tick", "check_target", "check_targets", "sweep"])
 def test_a_task_waits_once(task: str, redis: EmbeddedRedis) -> None:  # P8
     beat()
     work = getattr(tasks, task)
     assert cost_of_silence(redis, (lambda: work("default")) if task == "check_target" else work) < ONCE
+
+
+def test_samples_wait_once(redis: EmbeddedRedis) -> None:  # P8
+    beat()
+    assert cost_of_silence(redis, take) < ONCE
 
 
 def test_a_sample_is_of_everybody_whichever_store_they_beat_in(redis: EmbeddedRedis) -> None:
@@ -202,17 +208,18 @@ def test_a_sample_is_of_everybody_whichever_store_they_beat_in(redis: EmbeddedRe
     os.kill(redis.pid, signal.SIGSTOP)
     # The other has not found out yet.
     rows.beat(replace(one, store_lost=now))
-    assert tasks.take_samples() == "0 samples taken"
+    assert take() == 0
     for each in (one, other):
         rows.beat(replace(each, store_lost=now - 60))
-    assert tasks.take_samples() == "1 samples taken"
+    assert take() == 1
     assert Sample.objects.get().processes == 2
     Sample.objects.all().delete()
+    SampleClock.objects.all().delete()
     os.kill(redis.pid, signal.SIGCONT)
     # One is back in it, and the other is not.
     get_store().forget("other")
     rows.forget("one")
-    assert tasks.take_samples() == "1 samples taken"
+    assert take() == 1
     assert Sample.objects.get().processes == 2
 
 

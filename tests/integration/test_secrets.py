@@ -461,7 +461,7 @@ def test_the_site_s_own_pages_show_no_url_with_a_password(settings: Any) -> None
         assert PLANTED not in text
 
 
-@pytest.mark.parametrize("task", ["check_target", "check_targets", "recycle", "tick", "sweep", "prune", "take_samples"])
+@pytest.mark.parametrize("task", ["check_target", "check_targets", "recycle", "tick", "sweep", "prune"])
 def test_a_task_that_fails_tells_no_password(  # P13
     entry: dict[str, Any], settings: Any, task: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -316,18 +316,6 @@ def test_a_task_that_works_in_vain_is_a_line_in_the_log_when_it_begins_and_one_w
     assert told[1].startswith("sweep works again, after ")
 
 
-def test_samples_are_taken_once_an_interval(fleet: TestFleet, settings: Any) -> None:
-    # So long that hardly ever another begins in the middle of this.
-    settings.POOLMGR = {**settings.POOLMGR, "SAMPLE_INTERVAL": 3600}
-    fleet.start(1)
-    wait_for(lambda: read_fleet().processes)
-    run_at_once(upkeep.take_samples, 4)
-    upkeep.take_samples()
-    sample = Sample.objects.get()
-    assert (sample.target, sample.processes) == ("default", 1)
-    assert sample.capacity == 4
-
-
 def test_prune_keeps_what_is_young_and_the_pause_that_holds(fleet: TestFleet, settings: Any) -> None:
     settings.POOLMGR = {**settings.POOLMGR, "SAMPLE_RETENTION": 60, "EVENT_RETENTION": 60}
     pause = commands.send("pause", "default", "operator")

@@ -40,6 +40,7 @@ from poolmgr.models import (
 from poolmgr.targets.postgresql.managed import ManagedPool
 
 from .console import beat, calm, own_fleet, person, signed_in
+from .sampled import take
 
 Put = Callable[[str, str], None]
 
@@ -152,9 +153,9 @@ def test_one_is_named_by_poolcheck_and_the_tasks_go_on(store: FleetStore, put: P
     assert report.verdict.state == "warning"
     assert report.fleet.unread_error.startswith("1 report can't be read")
     assert "(empty: object missing required field `uid`)" in report.verdict.sentence
-    assert tasks.take_samples() == "1 samples taken"
+    assert take() == 1
     assert tasks.check_target("default").startswith("default is ok")
-    assert tasks.tick().endswith("taken")
+    assert tasks.tick().endswith("checks started")
     assert tasks.sweep() == "0 dead processes cleared away"
     assert Sample.objects.count() == 1
     assert not Event.objects.filter(kind="process").exists()
@@ -169,7 +170,7 @@ def test_alone_it_leaves_the_fleet_unknown(store: FleetStore, put: Put, client: 
 
 def test_figures_beyond_any_column_are_kept_as_the_most(store: FleetStore) -> None:
     beat(PoolSnapshot("default", used=2**40, max_size=2**40, recent_checkouts=2**47), uid="liar")
-    assert tasks.take_samples() == "1 samples taken"
+    assert take() == 1
     assert Sample.objects.get().used == 2**31 - 1
 
 
@@ -231,7 +232,7 @@ def test_rows_that_were_made_wrong_in_sql_spoil_no_page(store: FleetStore, clien
         with connection.cursor() as cursor:
             cursor.execute("UPDATE poolmgr_profilerevision SET values = %s, changes = %s", [values, changes])
         for page in (
-            "/pools/", "/pools/fleet.json", "/pools/metrics", "/admin/poolmgr/healthcheck/",
+            "/pools/", "/pools/fleet.json", "/pools/metrics", "/pools/history/", "/admin/poolmgr/healthcheck/",
             "/admin/poolmgr/profilerevision/", f"/admin/poolmgr/profilerevision/{revision.pk}/change/",
             f"/admin/poolmgr/profilerevision/{revision.pk}/restore/", f"/admin/poolmgr/poolprofile/{profile.pk}/history/",
         ):  # fmt: skip
@@ -244,7 +245,7 @@ def test_rows_that_were_made_wrong_in_sql_spoil_no_page(store: FleetStore, clien
 
 TIMES = {
     "command": "created_at", "acknowledgement": "at", "event": "at", "healthcheck": "at", "sample": "at",
-    "poolprofile": "updated_at", "profilerevision": "created_at",
+    "sampleclock": "at", "sampledtotal": "at", "poolprofile": "updated_at", "profilerevision": "created_at",
 }  # fmt: skip
 
 
@@ -258,7 +259,8 @@ def test_a_time_that_python_has_no_value_for_spoils_nothing(
     profile = PoolProfile(target="default")
     save_profile(profile, "operator")
     HealthCheck.objects.create(target="default", state="ok", message="m")
-    Sample.objects.create(target="default", at=timezone.now(), processes=1, idle=1, used=1, pending=0, capacity=1)
+    beat(calm())
+    assert take() == 1
     Episode.objects.create(
         target="default", family="paused", state="great", began_at=timezone.now(), seen_at=timezone.now()
     )
@@ -270,14 +272,15 @@ def test_a_time_that_python_has_no_value_for_spoils_nothing(
         cursor.execute("UPDATE poolmgr_command SET expires_at = %s", [moment])
         cursor.execute("UPDATE poolmgr_episode SET began_at = %s, seen_at = %s, figures = '[7]'", [moment, moment])
     for page in (
-        "/pools/", "/pools/fleet.json", "/pools/metrics", "/admin/poolmgr/poolprofile/", "/admin/poolmgr/command/",
-        f"/admin/poolmgr/poolprofile/{profile.pk}/change/", f"/admin/poolmgr/poolprofile/{profile.pk}/history/",
+        "/pools/", "/pools/fleet.json", "/pools/metrics", "/pools/history/", "/admin/poolmgr/poolprofile/",
+        "/admin/poolmgr/command/", f"/admin/poolmgr/poolprofile/{profile.pk}/change/", f"/admin/poolmgr/poolprofile/{profile.pk}/history/",
         f"/admin/poolmgr/command/{command.pk}/change/",
         f"/admin/poolmgr/healthcheck/{HealthCheck.objects.get().pk}/change/",
     ):  # fmt: skip
         assert client.get(page).status_code == 200, page
     assert records.unfinished() == ()
-    for task in (tasks.tick, tasks.prune, tasks.sweep, tasks.take_samples):
+    take()
+    for task in (tasks.tick, tasks.prune, tasks.sweep):
         assert "can't be used" not in task()
     # The agents go on, and do what is ordered.
     orders = Orders("u", lambda: None)

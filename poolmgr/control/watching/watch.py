@@ -1,4 +1,4 @@
-"""Who looks at the fleet for its episodes: one process of all, which keeps what it could not write yet."""
+"""Who looks at the fleet for its episodes and its history: one process of all, which keeps what it could not write yet."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from poolmgr.control.reporting.views import Profiles
 from poolmgr.control.store import FleetStore, StoreDown, live_uids
 from poolmgr.control.watching import records
 from poolmgr.control.watching.differences import Differences
+from poolmgr.control.watching.sampling import Sampler
 from poolmgr.control.watching.seeing import sightings
 from poolmgr.metrics.decoding import Unreadable, decode, encode
 from poolmgr.metrics.episodes import MOST, Episode, Watched, step
@@ -68,6 +69,7 @@ class Watch:
         self._sweep_due = 0.0
         self._due = 0.0
         self._differences = Differences()
+        self._sampler = Sampler()
         self._profiles: Profiles | None = None
         self._checks: dict[str, Checked] = {}
         self._held: dict[str, Hold] = {}
@@ -86,7 +88,7 @@ class Watch:
         if not self._resumed and not error:
             return True
         if monotonic() < self._due:
-            return False
+            return self._sampler.is_due
         began = thread_time()
         if not self._resumed:
             self._resume(self._read_note(store), ())
@@ -94,7 +96,7 @@ class Watch:
         # More often than processes beat there is nothing new.
         cost = min(_COST * (thread_time() - began), _RARELY)
         self._due = monotonic() + max(conf().HEARTBEAT_INTERVAL, cost)
-        return is_news
+        return is_news or self._sampler.is_due
 
     def tend(self, store: FleetStore) -> None:
         """Read what only the rows know, and write what they don't know yet. Raises ``django.db.Error``."""
@@ -111,6 +113,7 @@ class Watch:
         records.save(self._unsaved.values())
         self._unsaved = {}
         self._bury()
+        self._sampler.take(self._profiles, self._checks)
 
     def give_up(self, store: FleetStore) -> None:
         """This process ends: another may lead at once. Raises ``StoreDown``."""
@@ -171,6 +174,7 @@ class Watch:
         beats = Beats(reading.beats, store.name, (), reading.unread)
         profiles, checks, held = (None, {}, {}) if error else (self._profiles, self._checks, self._held)
         fleet = fleet_of(beats, profiles, checks, error, held)
+        self._sampler.see(fleet)
         self._known, news = step(self._known, sightings(fleet, self._differences.turn(beats.processes, now)), now)
         self._sweep(store)
         soon = self._keep(news) or bool(self._gone)

@@ -21,8 +21,9 @@ from poolmgr.control.inquiry import What
 from poolmgr.control.reporting.fleet import Fleet, read_fleet
 from poolmgr.control.store import StoreDown
 from poolmgr.exceptions import ConfigurationError, InvalidSpec
-from poolmgr.management.terminal import acting, showing
+from poolmgr.management.terminal import acting, past, showing
 from poolmgr.metrics.decoding import Unreadable
+from poolmgr.metrics.tiers import RANGES
 from poolmgr.models import Command as Order
 
 #: From the top of a terminal, which is cleared below.
@@ -31,8 +32,8 @@ _HOME = "\x1b[H\x1b[J"
 
 class Command(BaseCommand):
     help = (
-        "The pools of the whole fleet: status, top, holders, why, stack, events; pause, resume, recycle, cancel, end, set. "
-        "What is ordered stands in the log of events, with the author."
+        "The pools of the whole fleet: status, top, holders, why, stack, events, history; pause, resume, recycle, cancel, "
+        "end, set. What is ordered stands in the log of events, with the author."
     )
     requires_system_checks: list[str] = []
 
@@ -45,6 +46,9 @@ class Command(BaseCommand):
         events = verbs.add_parser("events", help="what happened, the newest first")
         events.add_argument("--limit", type=int, default=20, metavar="N", help="how many (20)")
         events.add_argument("--json", action="store_true", help="for programs")
+        history = _reading(verbs, "history", "what was used, waited and failed, and how long waits and uses took")
+        history.add_argument("--range", default="1h", choices=RANGES, help="until now (1h)")
+        history.add_argument("--role", default="", choices=["", *ROLES], help="of this role only")
         why = verbs.add_parser("why", help="what is wrong with a target, where to look and what to do")
         why.add_argument("target", metavar="TARGET")
         for verb, does in (
@@ -86,6 +90,9 @@ class Command(BaseCommand):
             self._show(
                 options, lambda: showing.happened(options["limit"]), lambda: showing.event_lines(options["limit"])
             )
+        elif verb == "history":
+            found = past.read(target, RANGES[options["range"]], options["role"])
+            self._show(options, lambda: past.documents(found), lambda: past.lines(found))
         elif verb == "status":
             fleet = read_fleet()
             self._show(options, lambda: showing.status(fleet, target), lambda: showing.status_lines(fleet, target))

@@ -1,0 +1,80 @@
+"""History in a browser: drawn by the script, read without it, in all sizes and colours, and nothing that the policy forbids."""
+
+from typing import Any
+
+import pytest
+
+from poolmgr.models import Event
+from tests.browser.conftest import Page
+from tests.integration.console import beat, calm
+from tests.integration.sampled import Days
+from tests.waiting import until
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
+
+
+@pytest.fixture
+def days(page: Page, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Days:
+    """Half an hour of figures, with a gap and an edit in it."""
+    settings.POOLMGR = {**settings.POOLMGR, "PROCESS_TTL": 600}
+    made = Days(monkeypatch)
+    beat(calm())
+    for number in range(180):
+        made.pass_by(400 if number == 60 else 10)
+        made.count(checkouts=50, timeouts=number // 170, **{"wait_time:0.001": 49, "wait_time:0.5": 1})
+    Event.objects.create(kind="profile", target="default", author="erika", message="max_size 8 → 4")
+    return made
+
+
+def test_charts_are_drawn_by_the_script_and_nothing_breaks_the_policy(page: Page, days: Days) -> None:
+    page.sign_in("operator")
+    page.open("/pools/history/?range=1h")
+    until(lambda: page.all(".pm-plots[data-drawn] .uplot canvas"), "the charts")
+    charts = page.all(".pm-drawing")
+    assert len(page.all(".pm-drawing canvas")) == len(charts) >= 5
+    assert not page.all(".pm-drawn")
+    # Something is painted, and not in one colour only.
+    painted = page.run(
+        "const c = document.querySelector('.pm-drawing canvas'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        "const found = new Set(); for (let i = 0; i < d.length; i += 4) found.add(d.slice(i, i + 4).join()); return found.size"
+    )
+    assert painted > 10
+    assert page.complaints() == []
+
+
+def test_what_is_dragged_over_is_shown_next(page: Page, days: Days) -> None:
+    page.sign_in("operator")
+    page.open("/pools/history/?range=1h")
+    until(lambda: page.all(".pm-plots[data-drawn] .u-over"), "the charts")
+    page.run(
+        "const over = document.querySelector('.u-over'), box = over.getBoundingClientRect();"
+        "const at = (type, x) => over.dispatchEvent(new MouseEvent(type, {bubbles: true, button: 0, clientX: box.x + x, clientY: box.y + 20}));"
+        "at('mousemove', 40); at('mousedown', 40); at('mousemove', 140);"
+        "document.dispatchEvent(new MouseEvent('mousemove', {bubbles: true, clientX: box.x + 140, clientY: box.y + 20}));"
+        "document.dispatchEvent(new MouseEvent('mouseup', {bubbles: true, button: 0, clientX: box.x + 140, clientY: box.y + 20}));"
+    )
+    until(lambda: "from=" in page.driver.current_url, "the next page")
+    assert "range=" not in page.driver.current_url
+    assert page.complaints() == []
+
+
+def test_without_scripts_there_are_drawings_and_tables(page: Page, days: Days) -> None:
+    page.scripts(False)
+    page.sign_in("operator")
+    page.open("/pools/history/?range=1h")
+    page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert len(page.all(".pm-drawn")) >= 5
+    page.one(".pm-plot-card summary").click()
+    assert page.all(".pm-plot-card details[open] tbody tr")
+    assert page.complaints() == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_it_fits_every_screen(page: Page, days: Days, width: int, scheme: str) -> None:
+    page.size(width)
+    page.colours(scheme)
+    page.sign_in("operator")
+    page.open("/pools/history/?range=1h")
+    until(lambda: page.all(".pm-plots[data-drawn]"), "the charts")
+    assert page.run("return document.documentElement.scrollWidth <= window.innerWidth")
