@@ -46,8 +46,8 @@ class Conf:
     """All keys of ``POOLMGR``. Intervals are in seconds.
 
     ``REDIS_URL`` None means that heartbeats and changes go through the database; ``ROLE`` None means that it is found
-    out from the command line; ``METRICS_TOKEN`` None means that only staff may read the metrics page; ``CONSOLE_PATHS`` is
-    what ``poolmgr.console`` serves beside admin, dashboard and login.
+    out from the command line; ``METRICS_TOKEN`` None means that only staff may read the metrics page, and ``API_TOKEN``
+    None the same of the API; ``CONSOLE_PATHS`` is what ``poolmgr.console`` serves beside admin, dashboard and login.
     """
 
     REDIS_URL: str | None = None
@@ -56,6 +56,7 @@ class Conf:
     ROLE: str | None = None
     AGENT: bool = True
     METRICS_TOKEN: str | None = None
+    API_TOKEN: str | None = None
     CONSOLE_PATHS: tuple[str, ...] = ()
     TARGETS: Mapping[str, Declared] = field(default_factory=dict)
     POLL_INTERVAL: float = 5.0
@@ -134,19 +135,18 @@ def _declared(target: str, given: Mapping[str, Any]) -> Declared:
 
 
 #: Keys whose values no message may repeat, and of these the strings.
-_UNSHOWN = frozenset({"REDIS_URL", "METRICS_TOKEN", "TARGETS"})
+_UNSHOWN = frozenset({"REDIS_URL", "METRICS_TOKEN", "API_TOKEN", "TARGETS"})
 _SECRET = _UNSHOWN - {"TARGETS"}
 _YEAR = 365 * 86_400.0
+_TOKEN = (lambda v: v is None or (isinstance(v, str) and len(v) >= 16), "None or a secret of 16 characters or more")
 _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "REDIS_URL": (_is_redis_url_or_none, "None or a URL such as redis://host:6379/0, rediss://host or unix:///path"),
     "NAMESPACE": (lambda v: isinstance(v, str) and v.isidentifier(), "a name of letters, digits and underscores"),
     "CONTROL_DATABASE": (lambda v: isinstance(v, str) and v in settings.DATABASES, "an alias of settings.DATABASES"),
     "ROLE": (lambda v: v is None or v in ROLES, f"None or one of {', '.join(ROLES)}"),
     "AGENT": (lambda v: isinstance(v, bool), "True or False"),
-    "METRICS_TOKEN": (
-        lambda v: v is None or (isinstance(v, str) and len(v) >= 16),
-        "None or a secret of 16 characters or more",
-    ),
+    "METRICS_TOKEN": _TOKEN,
+    "API_TOKEN": _TOKEN,
     "CONSOLE_PATHS": (
         lambda v: isinstance(v, (list, tuple)) and all(isinstance(each, str) and each.startswith("/") for each in v),
         "a list of paths that begin with /",

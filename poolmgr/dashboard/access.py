@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial, wraps
 
 from django.contrib.auth.views import redirect_to_login
@@ -57,6 +58,20 @@ def may_read(request: HttpRequest, model: str) -> bool:
     return request.user.has_perm(f"poolmgr.view_{model}")
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How whoever is not let in is told so.
+
+    ``denied`` is given the reason, and the permission that is lacking, "" where it isn't one; ``waits`` whether the reader
+    may look on, and what has to wait; ``failed`` why the control database has no answer.
+    """
+
+    stranger: Callable[[HttpRequest], HttpResponse]
+    denied: Callable[[HttpRequest, str, str], HttpResponse]
+    waits: Callable[[bool, str], HttpResponse]
+    failed: Callable[[HttpRequest, str], HttpResponse]
+
+
 def staff_only(permission: str) -> Callable[[View], View]:
     """Let through active staff with ``permission``; send strangers to the login, and tell others what they lack.
 
@@ -66,35 +81,57 @@ def staff_only(permission: str) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
         def guarded(request: HttpRequest, **place: str) -> HttpResponse:
-            with ExitStack() as stack:
-                if not admission.looks_on(request):
-                    for alias in {*admission.permission_databases(), control_alias()}:
-                        stack.enter_context(deadline(alias, _PATIENCE))
-                response = _let_in(request, permission) or _answer(request, partial(view, **place))
-            response.headers["Content-Security-Policy"] = content_security_policy()
-            add_never_cache_headers(response)
-            return response
+            return admitted(request, permission, _PAGES, partial(view, request, **place))
 
         return guarded
 
     return decorate
 
 
-def _let_in(request: HttpRequest, permission: str) -> HttpResponse | None:
+def admitted(request: HttpRequest, permission: str, manner: Manner, answer: Callable[[], HttpResponse]) -> HttpResponse:
+    """The answer for active staff with ``permission``, and for whoever may look on; never cached. Else the refusal."""
+    with ExitStack() as stack:
+        if not admission.looks_on(request):
+            bounded(stack, *admission.permission_databases())
+        response = _let_in(request, permission, manner) or answered(request, manner, answer)
+    return sealed(response)
+
+
+def bounded(stack: ExitStack, *aliases: str) -> None:
+    """Have nothing of the control database, and of these, be waited for longer than a reader does."""
+    for alias in {*aliases, control_alias()}:
+        stack.enter_context(deadline(alias, _PATIENCE))
+
+
+def sealed(response: HttpResponse) -> HttpResponse:
+    response.headers["Content-Security-Policy"] = content_security_policy()
+    add_never_cache_headers(response)
+    return response
+
+
+def answered(request: HttpRequest, manner: Manner, answer: Callable[[], HttpResponse]) -> HttpResponse:
+    """The answer, or why the control database has none, such as missing migrations."""
+    try:
+        return answer()
+    except DatabaseError as error:
+        return manner.failed(request, sentence_of(error))
+
+
+def _let_in(request: HttpRequest, permission: str, manner: Manner) -> HttpResponse | None:
     """None for whoever may, else the refusal."""
     if not admission.looks_on(request):
         try:
-            return _checked(request, permission)
+            return _checked(request, permission, manner)
         except DatabaseError as error:
             if not admission.admit_after(request, error):
-                return entry.waiting(admitted=False)
+                return manner.waits(False, "")
     if request.user.has_perm(permission):
         return None
-    return entry.waiting(request.user.has_perm(VIEW), _("You may look on, as you could before. This has to wait."))
+    return manner.waits(request.user.has_perm(VIEW), _("You may look on, as you could before. This has to wait."))
 
 
-def _checked(request: HttpRequest, permission: str) -> HttpResponse | None:
-    refusal = _refusal(request, permission)
+def _checked(request: HttpRequest, permission: str, manner: Manner) -> HttpResponse | None:
+    refusal = _refusal(request, permission, manner)
     if refusal is None:
         admission.grant(request)
     elif permission == VIEW:
@@ -102,39 +139,44 @@ def _checked(request: HttpRequest, permission: str) -> HttpResponse | None:
     return refusal
 
 
-def _refusal(request: HttpRequest, permission: str) -> HttpResponse | None:
+def _refusal(request: HttpRequest, permission: str, manner: Manner) -> HttpResponse | None:
     user = request.user
     if not user.is_authenticated:
-        try:
-            login = reverse("admin:login")
-        except NoReverseMatch:  # a site without the admin has its own login
-            login = None
-        return redirect_to_login(request.get_full_path(), login)
+        return manner.stranger(request)
     if not (user.is_active and user.is_staff):
-        reason = _("This page is for staff. Ask an administrator for the staff status.")
-    elif not user.has_perm(permission):
-        return lacking(request, permission)
-    else:
-        return None
-    return _denied(request, reason)
+        return manner.denied(request, _("This page is for staff. Ask an administrator for the staff status."), "")
+    if not user.has_perm(permission):
+        return manner.denied(request, lacks(permission), permission)
+    return None
+
+
+def lacks(permission: str) -> str:
+    """The sentence for whoever has not this permission."""
+    said = _("Your account lacks the permission “%(name)s”. Ask an administrator for it.")
+    return said % {"name": permission}
 
 
 def lacking(request: HttpRequest, permission: str) -> HttpResponse:
     """The page for whoever has not this permission."""
-    said = _("Your account lacks the permission “%(name)s”. Ask an administrator for it.")
-    return _denied(request, said % {"name": permission})
+    return _denied(request, lacks(permission), permission)
 
 
-def _denied(request: HttpRequest, reason: str) -> HttpResponse:
+def _to_login(request: HttpRequest) -> HttpResponse:
+    try:
+        login = reverse("admin:login")
+    except NoReverseMatch:  # a site without the admin has its own login
+        login = None
+    return redirect_to_login(request.get_full_path(), login)
+
+
+def _denied(request: HttpRequest, reason: str, permission: str) -> HttpResponse:
     context = {**frame(request), "title": _("Not allowed"), "reason": reason}
     return show(request, "poolmgr/denied.html", context, status=403)
 
 
-def _answer(request: HttpRequest, view: View) -> HttpResponse:
-    """The view's answer, or a page that says why the control database has none, such as missing migrations."""
-    try:
-        return view(request)
-    except DatabaseError as error:
-        reason = sentence_of(error)
+def _failed(request: HttpRequest, reason: str) -> HttpResponse:
     context = {**frame(request), "title": _("Connection pools"), "reason": reason}
     return show(request, "poolmgr/denied.html", context, status=503)
+
+
+_PAGES = Manner(_to_login, _denied, entry.waiting, _failed)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.http.request import QueryDict
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -25,7 +25,7 @@ from poolmgr.targets.known import databases_of, denied
 _DANGEROUS = frozenset({Command.Kind.PAUSE, Command.Kind.KILL, Command.Kind.DISABLE})
 
 
-class _Refused(Exception):
+class Nonsense(Exception):
     """The order makes no sense; the message is for people."""
 
 
@@ -60,8 +60,8 @@ class Order:
 @staff_only(CHANGE)
 def confirm(request: HttpRequest) -> HttpResponse:
     try:
-        order = _order(request.GET, read_fleet())
-    except _Refused as refusal:
+        order = understood(request.GET, read_fleet())
+    except Nonsense as refusal:
         return _refuse(request, refusal)
     if order.kind in Command.CUTS and not may_cut_off(request):
         return lacking(request, CUT_OFF)
@@ -83,8 +83,8 @@ def confirm(request: HttpRequest) -> HttpResponse:
 @staff_only(CHANGE)
 def command(request: HttpRequest) -> HttpResponse:
     try:
-        order = _order(request.POST, read_fleet())
-    except _Refused as refusal:
+        order = understood(request.POST, read_fleet())
+    except Nonsense as refusal:
         return _refuse(request, refusal)
     if order.kind in Command.CUTS and not may_cut_off(request):
         return lacking(request, CUT_OFF)
@@ -96,26 +96,27 @@ def command(request: HttpRequest) -> HttpResponse:
     return redirect("poolmgr:dashboard")
 
 
-def _refuse(request: HttpRequest, refusal: _Refused) -> HttpResponse:
+def _refuse(request: HttpRequest, refusal: Nonsense) -> HttpResponse:
     context = {**frame(request), "title": _("Nothing was ordered"), "reason": str(refusal), "back": True}
     return show(request, "poolmgr/denied.html", context, status=400)
 
 
-def _order(data: QueryDict, fleet: Fleet) -> Order:
+def understood(data: Mapping[str, str], fleet: Fleet) -> Order:
+    """What is to be done, by the names of the form's fields. Raises ``Nonsense``."""
     kind, target, process, database = (data.get(name, "") for name in ("kind", "target", "process", "database"))
     if kind not in Command.Kind.values:
         allowed = ", ".join(Command.Kind.values)
-        raise _Refused(_("“%(kind)s” is no command; there are %(allowed)s.") % {"kind": kind, "allowed": allowed})
+        raise Nonsense(_("“%(kind)s” is no command; there are %(allowed)s.") % {"kind": kind, "allowed": allowed})
     pools = [(beat, pool) for beat in fleet.processes for pool in beat.pools if pool.target == target]
     if not pools and target not in known_targets():
-        raise _Refused(_("There is no target “%(target)s”.") % {"target": target})
+        raise Nonsense(_("There is no target “%(target)s”.") % {"target": target})
     if sentence := denied(kind, target, pools[0][1].kind if pools else "", database):
-        raise _Refused(sentence)
+        raise Nonsense(sentence)
     place = ""
     if process:
         pools = [(beat, pool) for beat, pool in pools if beat.uid == process]
         if not pools:
-            raise _Refused(_("That process is gone, or has no pool to “%(target)s”.") % {"target": target})
+            raise Nonsense(_("That process is gone, or has no pool to “%(target)s”.") % {"target": target})
         place = f"{pools[0][0].host}:{pools[0][0].pid}"
     used = sum(pool.used for _beat, pool in pools)
     return Order(kind, target, databases_of(target), database, process, place, len(pools), used)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from django.urls import NoReverseMatch, register_converter, reverse
 
 from poolmgr.control.inquiry import What
@@ -25,7 +27,9 @@ class OrderConverter(CheckoutConverter):
     regex = f"{What.CANCEL}|{What.END}"
 
 
+@cache
 def register() -> None:
+    """Once, whoever includes the addresses first."""
     register_converter(CheckoutConverter, "checkout")
     register_converter(OrderConverter, "order")
 

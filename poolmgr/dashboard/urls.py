@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
 from poolmgr.dashboard import actions, addresses, ending, helping, history, holders, scrape, views
 
@@ -14,6 +14,7 @@ urlpatterns = [
     path("", views.dashboard, name="dashboard"),
     path("fragment/", views.fragment, name="fragment"),
     path("fleet.json", views.fleet, name="fleet"),
+    path("api/v1/", include("poolmgr.dashboard.api.urls")),
     path("metrics", scrape.metrics, name="metrics"),
     path("history/", history.history, name="history"),
     path("confirm/", actions.confirm, name="confirm"),

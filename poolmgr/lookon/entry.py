@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import ResolverMatch
 from django.utils.cache import add_never_cache_headers
@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from poolmgr.lookon.admission import admit, must_settle, permission_outage, settle
 from poolmgr.lookon.policy import content_security_policy
 
-__all__ = ["answer_first", "must_settle", "settle", "waiting"]
+__all__ = ["answer_first", "must_settle", "settle", "waiting", "waiting_in_json"]
 
 #: Seconds after which a client may try again.
 _RETRY = "5"
@@ -27,7 +27,20 @@ def answer_first(request: HttpRequest, match: ResolverMatch) -> HttpResponse | N
     if found is None:
         return None
     admitted = admit(request, found)
-    return None if admitted and dashboard else waiting(admitted)
+    if admitted and dashboard:
+        return None
+    return waiting_in_json(admitted) if match.app_names[-1:] == ["api"] else waiting(admitted)
+
+
+def waiting_in_json(admitted: bool, reason: str = "") -> HttpResponse:
+    """The same for a program. It tells ``reason`` to those who may look on."""
+    said = (reason if admitted else "") or _(
+        "The database that knows who may see this is away. Nobody can be recognised, and nothing can be changed."
+    )
+    response = JsonResponse({"error": said}, status=503)
+    response.headers["Retry-After"] = _RETRY
+    add_never_cache_headers(response)
+    return response
 
 
 def waiting(admitted: bool, reason: str = "") -> HttpResponse:

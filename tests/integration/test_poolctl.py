@@ -42,7 +42,7 @@ def holder() -> dict[str, Any]:
     """Who sleeps there, as programs are told."""
 
     def sleeping() -> dict[str, Any] | None:
-        told = json.loads(poolctl("holders", "default", "--json"))
+        told = json.loads(poolctl("holders", "default", "--json"))["holders"]
         return next((each for each in told if each["state"] == "running"), None)
 
     return until(sleeping, "the holder", 20)

@@ -13,10 +13,10 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils.termcolors import make_style
 
 from poolmgr.control import agent
+from poolmgr.control.reporting.documents.holders import held
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.report import Report, TargetReport, as_dict, make_report
 from poolmgr.control.reporting.views import NOBODY, UNREAD
-from poolmgr.management.terminal.showing import held
 from poolmgr.metrics.words import span
 
 #: Holders that are named of a target that is not well.

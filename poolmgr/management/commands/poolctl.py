@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from argparse import ArgumentTypeError
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from getpass import getuser
 from typing import Any
@@ -18,6 +18,8 @@ from poolmgr.control import agent
 from poolmgr.control.access import control_database, sentence_of
 from poolmgr.control.commanding.commands import Denied
 from poolmgr.control.inquiry import What
+from poolmgr.control.reporting.documents import holders, orders, targets
+from poolmgr.control.reporting.documents.holders import Held
 from poolmgr.control.reporting.fleet import Fleet, read_fleet
 from poolmgr.control.store import StoreDown
 from poolmgr.exceptions import ConfigurationError, InvalidSpec
@@ -45,7 +47,6 @@ class Command(BaseCommand):
         top.add_argument("--every", type=_seconds, default=2.0, metavar="SECONDS", help="between two looks (2)")
         events = verbs.add_parser("events", help="what happened, the newest first")
         events.add_argument("--limit", type=int, default=20, metavar="N", help="how many (20)")
-        events.add_argument("--json", action="store_true", help="for programs")
         history = _reading(verbs, "history", "what was used, waited and failed, and how long waits and uses took")
         history.add_argument("--range", default="1h", choices=RANGES, help="until now (1h)")
         history.add_argument("--role", default="", choices=["", *ROLES], help="of this role only")
@@ -59,7 +60,8 @@ class Command(BaseCommand):
             of_holder = verbs.add_parser(verb, help=does)
             of_holder.add_argument("target", metavar="TARGET")
             of_holder.add_argument("name", metavar="NAME", help="as holders has it")
-            _authored(of_holder, verb != "stack")
+            if verb != "stack":
+                _authored(of_holder)
         for verb in (Order.Kind.PAUSE, Order.Kind.RESUME, Order.Kind.RECYCLE):
             order = verbs.add_parser(verb.value, help=f"{verb.label} a target, in all processes or in one")
             order.add_argument("target", metavar="TARGET")
@@ -71,6 +73,9 @@ class Command(BaseCommand):
         edit.add_argument("--role", default="", choices=["", *ROLES], help="the profile of this role (of any)")
         edit.add_argument("--reason", default="", help="is kept with the revision")
         _authored(edit)
+        for verb, parser in verbs.choices.items():
+            if verb != "top":
+                parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *args: Any, **options: Any) -> None:
         agent.stand_aside()
@@ -84,47 +89,59 @@ class Command(BaseCommand):
 
     def _do(self, options: dict[str, Any]) -> None:
         verb, target = options["verb"], options.get("target") or ""
+        if verb == "events":
+            limit = options["limit"]
+            self._show(options, lambda: {"events": showing.events(limit)}, lambda: showing.event_lines(limit))
+            return
         if verb == "top":
             self._top(target, options["every"])
-        elif verb == "events":
-            self._show(
-                options, lambda: showing.happened(options["limit"]), lambda: showing.event_lines(options["limit"])
-            )
-        elif verb == "history":
+            return
+        if verb == "history":
             found = past.read(target, RANGES[options["range"]], options["role"])
             self._show(options, lambda: past.documents(found), lambda: past.lines(found))
-        elif verb == "status":
-            fleet = read_fleet()
-            self._show(options, lambda: showing.status(fleet, target), lambda: showing.status_lines(fleet, target))
-        elif verb == "holders":
-            fleet = read_fleet()
-            self._show(options, lambda: showing.holders(fleet, target), lambda: showing.holder_lines(fleet, target))
-        elif verb == "why":
-            self._print(showing.why_lines(read_fleet(), target))
-        elif verb == "set":
-            values = dict(options["values"])
-            self._print(
-                acting.edit(read_fleet(), target, options["role"], values, options["author"], options["reason"])
-            )
-        elif verb in ("stack", *What):
-            self._holder(read_fleet(), verb, target, options)
-        else:
-            self._print([acting.order(read_fleet(), verb, target, options["author"], options["process"])])
-
-    def _holder(self, fleet: Fleet, verb: str, target: str, options: dict[str, Any]) -> None:
-        found = acting.checkout(fleet, target, options["name"])
-        if verb == "stack":
-            answer = acting.stack(found)
-            if answer is None:
-                raise CommandError("Its process has not answered in time: it is frozen, or too busy.")
-            if answer.why or answer.holder is None:
-                raise CommandError(answer.why or "It is over: the connection went back to its pool, or was closed.")
-            self._print([answer.holder.who, *answer.stack])
             return
-        done, said = acting.act(What(verb), found, options["author"])
+        fleet = read_fleet()
+        if verb == "status":
+            self._show(options, lambda: targets.status(fleet, target), lambda: showing.status_lines(fleet, target))
+        elif verb == "holders":
+            self._show(options, lambda: holders.holders(fleet, target), lambda: showing.holder_lines(fleet, target))
+        elif verb == "why":
+            self._show(options, lambda: showing.why(fleet, target), lambda: showing.why_lines(fleet, target))
+        elif verb == "stack":
+            self._stack(acting.checkout(fleet, target, options["name"]), options)
+        elif verb in tuple(What):
+            self._act(What(verb), acting.checkout(fleet, target, options["name"]), options)
+        else:
+            self._order(fleet, verb, target, options)
+
+    def _stack(self, found: Held, options: dict[str, Any]) -> None:
+        answer = acting.stack(found)
+        if answer is None:
+            raise CommandError("Its process has not answered in time: it is frozen, or too busy.")
+        if answer.why or (holder := answer.holder) is None:
+            raise CommandError(answer.why or "It is over: the connection went back to its pool, or was closed.")
+        look = holders.Look(found.beat, found.beat.uid, found.target, answer, live=True)
+        self._show(options, lambda: holders.checkout(look, True, True), lambda: [holder.who, *answer.stack])
+
+    def _act(self, what: What, found: Held, options: dict[str, Any]) -> None:
+        done, said = acting.act(what, found, options["author"])
         if not done:
             raise CommandError(f"Nothing is known to have been done: {said}")
-        self._print([f"Done: it was {said}."])
+        place = (found.target, found.holder.checkout, options["author"])
+        self._show(options, lambda: orders.outcome(what, *place, done, said), lambda: [f"Done: it was {said}."])
+
+    def _order(self, fleet: Fleet, verb: str, target: str, options: dict[str, Any]) -> None:
+        author = options["author"]
+        if verb == "set":
+            made = acting.edit(fleet, target, options["role"], dict(options["values"]), author, options["reason"])
+            self._show(
+                options,
+                lambda: orders.edit(made.profile, made.revision, made.warnings),
+                lambda: showing.edit_lines(made),
+            )
+        else:
+            sent = acting.order(fleet, verb, target, author, options["process"])
+            self._show(options, lambda: orders.command(sent), lambda: [f"Ordered: {sent}."])
 
     def _top(self, target: str, every: float) -> None:
         with suppress(KeyboardInterrupt):
@@ -136,7 +153,9 @@ class Command(BaseCommand):
                 self.stdout.flush()
                 time.sleep(every)
 
-    def _show(self, options: dict[str, Any], document: Any, lines: Any) -> None:
+    def _show(
+        self, options: dict[str, Any], document: Callable[[], Any], lines: Callable[[], Iterable[str]]
+    ) -> None:
         if options["json"]:
             self.stdout.write(json.dumps(document(), indent=2))
         else:
@@ -150,14 +169,11 @@ class Command(BaseCommand):
 def _reading(verbs: Any, verb: str, does: str) -> CommandParser:
     parser: CommandParser = verbs.add_parser(verb, help=does)
     parser.add_argument("target", nargs="?", default="", metavar="TARGET", help="of this one only")
-    if verb != "top":
-        parser.add_argument("--json", action="store_true", help="for programs")
     return parser
 
 
-def _authored(parser: CommandParser, is_order: bool = True) -> None:
-    if is_order:
-        parser.add_argument("--author", default=_account(), help="for the log of events (this account's name)")
+def _authored(parser: CommandParser) -> None:
+    parser.add_argument("--author", default=_account(), help="for the log of events (this account's name)")
 
 
 def _account() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from poolmgr.control.access import control_alias
@@ -11,19 +12,12 @@ from poolmgr.control.commanding.acting import act_on
 from poolmgr.control.commanding.asking import ask
 from poolmgr.control.editing import profiles
 from poolmgr.control.inquiry import Answer, What
+from poolmgr.control.reporting.documents.holders import Held, held
+from poolmgr.control.reporting.documents.processes import named
+from poolmgr.control.reporting.documents.targets import views
 from poolmgr.control.reporting.fleet import Fleet
-from poolmgr.management.terminal.showing import Held, held, views
-from poolmgr.metrics.snapshot import ProcessBeat
-from poolmgr.models import PoolProfile
+from poolmgr.models import Command, PoolProfile, ProfileRevision
 from poolmgr.pools.spec import FIELDS
-
-
-def process(fleet: Fleet, named: str) -> ProcessBeat:
-    """The process by its uid, or by host:pid. Raises ``LookupError``."""
-    found = [beat for beat in fleet.processes if named in (beat.uid, f"{beat.host}:{beat.pid}")]
-    if len(found) != 1:
-        raise LookupError(f"{len(found) or 'no'} live processes are called {named!r}")
-    return found[0]
 
 
 def checkout(fleet: Fleet, target: str, name: str) -> Held:
@@ -46,19 +40,27 @@ def act(what: What, found: Held, author: str) -> tuple[bool, str]:
     return act_on(what, found.beat, found.target, found.holder, author)
 
 
-def order(fleet: Fleet, kind: str, target: str, author: str, where: str = "") -> str:
-    """Pause, resume or recycle a target, in all processes or in one: a sentence.
+def order(fleet: Fleet, kind: str, target: str, author: str, where: str = "") -> Command:
+    """Pause, resume or recycle a target, in all processes or in one.
 
     Raises ``LookupError``, ``commands.Denied`` and ``django.db.Error``.
     """
     views(fleet, target)
-    uid = process(fleet, where).uid if where else ""
-    return f"Ordered: {commands.send(kind, target, author, uid)}."
+    uid = named(fleet.processes, where).uid if where else ""
+    return commands.send(kind, target, author, uid)
 
 
-def edit(fleet: Fleet, target: str, role: str, values: Mapping[str, Any], author: str, reason: str) -> list[str]:
-    """Change settings of a target's profile for ``role`` ("" for any), which is made where there is none: what was done, and
-    what the author should know.
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A profile as it is now, the revision that was made, if any was, and what the author should know."""
+
+    profile: PoolProfile
+    revision: ProfileRevision | None
+    warnings: tuple[str, ...]
+
+
+def edit(fleet: Fleet, target: str, role: str, values: Mapping[str, Any], author: str, reason: str) -> Edit:
+    """Change settings of a target's profile for ``role`` ("" for any), which is made where there is none.
 
     Raises ``LookupError``, ``InvalidSpec`` (which setting, which value, what is allowed) and ``django.db.Error``.
     """
@@ -73,8 +75,4 @@ def edit(fleet: Fleet, target: str, role: str, values: Mapping[str, Any], author
         setattr(profile, name, value)
     profile.spec()
     revision = profiles.save_profile(profile, author, reason)
-    if revision is None:
-        return [f"{profile} has these settings already; nothing was changed."]
-    changes = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in revision.changes.items() if old is not None)
-    told = [f"Saved {profile}, revision {revision.number}: {changes or 'created'}."]
-    return [*told, *(profiles.warnings(profile) if profile.enabled else ())]
+    return Edit(profile, revision, tuple(profiles.warnings(profile)) if revision and profile.enabled else ())
