@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -60,18 +59,6 @@ def sentence(episode: Episode, now: datetime) -> str:
     if ended is None or seconds >= 1:
         head = _("%(what)s for %(time)s") % {"what": head, "time": duration(seconds)}
     return ", ".join([head, *_figures(episode), _when(episode, seconds, now)])
-
-
-def as_dict(episode: Episode) -> dict[str, Any]:
-    """For programs; times in seconds since the epoch."""
-    told = {name: getattr(episode, name) for name in ("target", "family", "code", "state", "sentence", "place", "why")}
-    ended = episode.ended_at
-    return {
-        **told,
-        "began_at": episode.began_at.timestamp(),
-        "ended_at": ended.timestamp() if ended else None,
-        "figures": episode.figures,
-    }
 
 
 def _rank(episode: Episode) -> int:

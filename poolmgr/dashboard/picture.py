@@ -66,15 +66,6 @@ def read_now(looked_at: bool = False, details: bool = True) -> tuple[Fleet, Outa
     return read_fleet(beats, looks.of(beats) if looked_at else {}), None
 
 
-def read_episodes(limit: int) -> tuple[Episode, ...] | None:
-    """The newest first; None where they can't be read."""
-    try:
-        return records.recent(limit)
-    except DatabaseError as error:
-        lost(control_alias(), error)
-        return None
-
-
 def _without_rows(gone: Outage, looked_at: bool, details: bool = True) -> tuple[Fleet, Outage]:
     beats = read_beats(rows=False, details=details)
     if not beats.store and not beats.errors:

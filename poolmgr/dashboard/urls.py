@@ -13,7 +13,6 @@ addresses.register()
 urlpatterns = [
     path("", views.dashboard, name="dashboard"),
     path("fragment/", views.fragment, name="fragment"),
-    path("fleet.json", views.fleet, name="fleet"),
     path("api/v1/", include("poolmgr.dashboard.api.urls")),
     path("metrics", scrape.metrics, name="metrics"),
     path("history/", history.history, name="history"),

@@ -144,7 +144,7 @@ class MainJob:
     def refuse(self) -> list[str]:
         said = []
         visitor = Browser(self.site.url, {self.site.environment["SESSION_COOKIE_NAME"]: self._visitor_session()})
-        for path in ("/pools/", "/pools/fleet.json", "/admin/", PROFILES):
+        for path in ("/pools/", "/pools/api/v1/status", "/admin/", PROFILES):
             for who, browser in (("a stranger", Browser(self.site.url)), ("a user", visitor)):
                 page = browser.get(path)
                 refused = page.status in (401, 403) or "/login/" in page.url
@@ -212,7 +212,7 @@ class MainJob:
             page = self.operator.log_in(console)
             took = time.monotonic() - began
             expect(f'data-key="target {TARGET}"' in page.text, "the console's dashboard shows no target")
-            seen = {process["uid"] for process in console.get("/pools/fleet.json").json()["processes"]}
+            seen = {process["uid"] for process in console.get("/pools/api/v1/processes").json()["processes"]}
             expect(before <= seen, f"the console shows {seen} of the fleet {before}")
             refused = console.get("/api/search?q=path").status
             expect(refused == 404, f"the console answers a search with {refused}")

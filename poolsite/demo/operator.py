@@ -17,6 +17,7 @@ from .browser import Browser, Page
 from .expecting import Failed, await_that, expect
 from .site import OPERATOR, Site
 
+API = "/pools/api/v1/"
 PROFILES = "/admin/poolmgr/poolprofile/"
 # They differ from the bootstrap settings and from each other.
 FIRST_SIZE, SECOND_SIZE = 6, 5
@@ -63,16 +64,11 @@ class Operator:
         return found
 
     def fleet(self, target: str) -> Fleet:
-        """The processes that have a pool to a target, by uid, as the dashboard's JSON shows them."""
-        page = self.browser.get("/pools/fleet.json")
-        expect(page.status == 200, f"/pools/fleet.json answered {page.status}: {page.text[:300]}")
-        fleet = {}
-        for process in page.json()["processes"]:
-            pools = [pool for pool in process["pools"] if pool["target"] == target]
-            # The check's own short commands come and go.
-            if pools and process["role"] != "command":
-                fleet[process["uid"]] = {**process, "pools": pools}
-        return fleet
+        """The processes that have a pool to a target, by uid, as the API tells of them."""
+        page = self.browser.get(f"{API}processes?target={quote(target, safe='')}")
+        expect(page.status == 200, f"{page.url} answered {page.status}: {page.text[:300]}")
+        # The check's own short commands come and go.
+        return {process["uid"]: process for process in page.json()["processes"] if process["role"] != "command"}
 
     def lines(self, target: str) -> list[str]:
         return [
@@ -183,7 +179,7 @@ class Operator:
         expect(sent.status == 200 and "Sent:" in sent.text, f"{kind} of {target} was answered with {sent.status}")
 
     def _views(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.browser.get("/pools/fleet.json").json()["targets"]
+        found: list[dict[str, Any]] = self.browser.get(f"{API}status").json()["targets"]
         return found
 
     def _statuses(self, target: str) -> set[str]:

@@ -59,11 +59,11 @@ def test_nobody_is_told_less_than_the_store_knows(outage_site: OutageSite) -> No
             assert since, way
             began_at = time.strftime("%H:%M:%S", time.gmtime(began - 2))
             assert began_at <= since[1] <= time.strftime("%H:%M:%S", time.gmtime())
-            for path in ("/pools/fragment/", "/pools/fleet.json", "/pools/metrics"):
+            for path in ("/pools/fragment/", "/pools/api/v1/status", "/pools/metrics"):
                 began = time.monotonic()
                 assert visitor.get(path).status == 200, (way, path)
                 assert time.monotonic() - began < 4, (way, path)
-            told = visitor.get("/pools/fleet.json").json()
+            told = visitor.get("/pools/api/v1/processes").json()
             assert [each["role"] for each in told["processes"]] == ["web"]
             assert told["control_error"].startswith("The control database ")
             assert "poolmgr_control_up{} 0\n" in visitor.get("/pools/metrics").text
@@ -78,15 +78,13 @@ def test_stack_of_who_waits_for_a_frozen_server_is_told_meanwhile(outage_site: O
     assert Visitor(web).get("/api/search?q=path").status == 200
 
     def holders() -> list[dict[str, Any]]:
-        processes = visitor.get("/pools/fleet.json").json()["processes"]
-        return [
-            {**holder, "uid": each["uid"]} for each in processes for pool in each["pools"] for holder in pool["holders"]
-        ]
+        found: list[dict[str, Any]] = visitor.get("/pools/api/v1/holders").json()["holders"]
+        return found
 
     with outage_site.frozen():
         waiting = Begun(lambda: Visitor(web).get("/api/search?q=path"))
         found = until(lambda: [each for each in holders() if "search" in each["label"]], "the holder", 20)[0]
-        address = f"/pools/holders/{found['uid']}/default/{found['checkout']}/"
+        address = f"/pools/holders/{found['process']['uid']}/default/{found['checkout']}/"
         page = until(lambda: "Its stack now" in (page := visitor.get(address).text) and page, "the stack", 40)
         assert "cursor.execute" in page or "pgconn" in page or "wait" in page
         assert "in search" in page
@@ -98,7 +96,7 @@ def test_stack_of_who_waits_for_a_frozen_server_is_told_meanwhile(outage_site: O
 def test_who_was_let_in_looks_on_wherever_they_are(outage_site: OutageSite, command: list[str]) -> None:  # P10
     visitor = visitor_of_a_fleet(outage_site, command)
     with outage_site.stopped():
-        for path in ("/pools/", "/pools/fragment/", "/pools/fleet.json", "/pools/metrics"):
+        for path in ("/pools/", "/pools/fragment/", "/pools/api/v1/status", "/pools/metrics"):
             assert visitor.get(path).status == 200, path
         assert AWAY in visitor.get("/pools/").text
         assert "You look on because you were let in before" in visitor.get("/pools/").text
@@ -131,11 +129,12 @@ def test_strangers_learn_that_they_have_to_wait_and_nothing_else(outage_site: Ou
     assert {session, f"{session}_lookon"} <= set(visitor.cookies)
     with outage_site.stopped():
         until(lambda: AWAY in visitor.get("/pools/").text, "the outage")
-        for path in ("/pools/", "/pools/fleet.json", "/pools/metrics", "/admin/", "/admin/login/"):
+        for path in ("/pools/", "/pools/api/v1/status", "/pools/metrics", "/admin/", "/admin/login/"):
             # A session's cookie alone is no pass, and a pass without its session neither.
             for thief in (Visitor(visitor.site), visitor.copy(session), visitor.copy(f"{session}_lookon")):
                 answer = thief.get(path)
-                assert answer.status == 503, path
+                # Who has no session is a stranger to the API without anybody being asked.
+                assert answer.status == (401 if "/api/" in path and session not in thief.cookies else 503), path
                 assert "default" not in answer.text
                 assert "nothing listens" not in answer.text
                 assert "Look on at" not in answer.text
@@ -150,7 +149,7 @@ def test_a_copied_pass_ends_with_the_logout(outage_site: OutageSite) -> None:
     assert not [name for name in visitor.cookies if "lookon" in name]
     with outage_site.stopped():
         until(lambda: thief.get("/pools/").status == 503, "the outage")
-        assert kept.get("/pools/fleet.json").status == 503
+        assert kept.get("/pools/api/v1/status").status == 503
 
 
 @pytest.mark.long
@@ -168,7 +167,7 @@ def test_a_lost_permission_ends_the_pass(outage_site: OutageSite) -> None:
     with outage_site.stopped():
         until(lambda: AWAY in operator.get("/pools/").text, "the outage")
         assert viewer.get("/pools/").status == 503
-        assert copied.get("/pools/fleet.json").status == 503
+        assert copied.get("/pools/api/v1/status").status == 503
     until(lambda: operator.get("/admin/").status == 200, "the database", 30)
     operator.post(address, form)
 
@@ -177,7 +176,7 @@ def test_a_lost_permission_ends_the_pass(outage_site: OutageSite) -> None:
 def test_a_site_whose_middleware_asks_at_every_request_looks_on_too(outage_site: OutageSite) -> None:
     visitor = visitor_of_a_fleet(outage_site, CONSOLE, TEST_STRICT="1")
     with outage_site.stopped():
-        for path in ("/pools/", "/pools/fragment/", "/pools/fleet.json", "/pools/metrics"):
+        for path in ("/pools/", "/pools/fragment/", "/pools/api/v1/status", "/pools/metrics"):
             until(lambda path=path: visitor.get(path).status == 200, path)
         assert AWAY in visitor.get("/pools/").text
     until(lambda: is_whole(visitor), "the whole picture", 30)

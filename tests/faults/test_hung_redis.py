@@ -92,7 +92,7 @@ def cost_of_silence(redis: EmbeddedRedis, work: Callable[[], Any]) -> float:
 
 
 PAGES = (
-    "/pools/", "/pools/fragment/", "/pools/fleet.json", "/pools/metrics", "/pools/confirm/?kind=recycle&target=default",
+    "/pools/", "/pools/fragment/", "/pools/api/v1/status", "/pools/metrics", "/pools/confirm/?kind=recycle&target=default",
     "/admin/poolmgr/poolprofile/", "/admin/poolmgr/poolprofile/add/",
 )  # fmt: skip
 

@@ -134,8 +134,7 @@ def page(client: Client) -> str:
 
 
 def target(client: Client, name: str = "default") -> Any:
-    [found] = [each for each in client.get("/pools/fleet.json").json()["targets"] if each["target"] == name]
-    return found
+    return client.get(f"/pools/api/v1/targets/{name}").json()
 
 
 def sessions_ever() -> int:
@@ -163,7 +162,11 @@ def test_a_stranger_s_lock_is_the_root_of_those_who_wait_for_it(stranger: Any) -
         assert found["verdict"]["code"] == "blocked"
         assert found["blocked"]["root"].startswith("psql, user")
         [root] = [each for each in found["seen"]["sessions"] if not each["blocked_by"]]
-        assert (root["name"], root["state"], root["pid"]) == ("psql", "in transaction", bob.info.backend_pid)
+        assert (root["application_name"], root["state"], root["pid"]) == (
+            "psql",
+            "in transaction",
+            bob.info.backend_pid,
+        )
         # As a check on schedule, and poolcheck, say it.
         assert "3 holders wait for a lock of psql, user" in check_target("default").message
         reader = signed_in(person("viewer", "view_poolprofile"))
@@ -185,7 +188,7 @@ def test_one_of_ours_that_idles_in_a_transaction_is_named_by_its_view_and_its_re
         with blocked(4, released.set, update):
             waiting = [Begun(lambda: ask("SELECT 1")) for _ in range(2)]
             until(lambda: pool.snapshot().pending == 2)
-            beat(full := pool.snapshot(), pid=4711)
+            beat(full := replace(pool.snapshot(), recent_timeouts=0), pid=4711)
             # Beside a process that is well.
             beat(replace(full, holders=(), backend_pids=(), used=0, slots="", pending=0), uid="other", pid=4712)
             found = until(lambda: (told := target(client))["blocked"] and told)
@@ -195,7 +198,7 @@ def test_one_of_ours_that_idles_in_a_transaction_is_named_by_its_view_and_its_re
         pool.apply(before)
     assert (found["verdict"]["code"], found["verdict"]["state"]) == ("blocked_and_waiting", "critical")
     assert f"4 holders wait for a lock of POST /orders/ [o-1] in web {host()}:4711, idle in transaction for" in said
-    sentence = found["verdict"]["sentence"]
+    sentence = found["verdict"]["message"]
     assert "; because of it 2 requests wait, the longest for " in sentence
     assert f"; 1 of 2 web processes is full (5 of 5: {host()}:4711)." in sentence
     assert "none of ours" not in said
@@ -295,7 +298,7 @@ def test_of_what_our_role_may_not_see_the_name_is_told(postgres: Any) -> None:
 
 def test_strangers_are_counted_by_name_user_and_address_and_ours_by_target(stranger: Any) -> None:
     def sessions(name: str) -> list[Any]:
-        return [each for each in target(client)["seen"]["strangers"] if each["name"] == name]
+        return [each for each in target(client)["seen"]["strangers"] if each["application_name"] == name]
 
     _held = [stranger("batch"), stranger("batch"), stranger("psql")]
     with connection.cursor():
@@ -303,8 +306,8 @@ def test_strangers_are_counted_by_name_user_and_address_and_ours_by_target(stran
         client = signed_in(person("operator", superuser=True))
         until(lambda: target(client)["seen"])
         user = connections.settings["default"]["USER"]
-        assert sessions("batch") == [{"name": "batch", "user": user, "address": "127.0.0.1", "number": 2}]
-        assert sessions("psql")[0]["number"] == 1
+        assert sessions("batch") == [{"application_name": "batch", "user": user, "address": "127.0.0.1", "sessions": 2}]
+        assert sessions("psql")[0]["sessions"] == 1
         found = target(client)["seen"]
         assert found["ours"]["default"] >= 1
         assert found["used"] >= sum(found["ours"].values()) + found["others"]

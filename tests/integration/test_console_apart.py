@@ -105,7 +105,7 @@ def test_it_answers_while_every_web_thread_is_stuck(
     page = console.get("/pools/")
     assert 'data-key="target default"' in page.text
     # The web process is there, and the one that shows it is not: it serves nobody's requests.
-    seen = console.get("/pools/fleet.json").json()["processes"]
+    seen = console.get("/pools/api/v1/processes").json()["processes"]
     assert [each["role"] for each in seen] == ["web"]
     assert console.get("/admin/poolmgr/poolprofile/").status == 200
     fields = console.get("/pools/confirm/?kind=recycle&target=default").form()

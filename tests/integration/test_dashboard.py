@@ -25,7 +25,7 @@ from .console import beat, calm, followed, own_fleet, own_pool, person, signed_i
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PAGES = ("/pools/", "/pools/fragment/", "/pools/fleet.json", "/pools/confirm/?kind=recycle&target=default")
+PAGES = ("/pools/", "/pools/fragment/", "/pools/confirm/?kind=recycle&target=default")
 
 
 @pytest.fixture(autouse=True)
@@ -81,10 +81,10 @@ def test_events_and_commands_are_for_whom_the_admin_lets_read_them(
     sent = commands.send("recycle", "default", "ann of commands")
     Event.objects.filter(kind=Event.Kind.COMMAND).delete()
     Event.objects.create(kind=Event.Kind.PROFILE, target="default", author="bob of events", message="what bob did")
-    beat(acks=(Ack(sent.pk, "failed", "what became of it", time.time()),))
+    mine = beat(acks=(Ack(sent.pk, "failed", "what became of it", time.time()),))
     told = {"command": ("Recent commands", "ann of commands", "what became of it"), "event": ("bob of", "what bob did")}
     client = signed_in(person("reader", "view_poolprofile", *permissions))
-    pages = "".join(client.get(page).content.decode() for page in PAGES[:3])
+    pages = "".join(client.get(page).content.decode() for page in (*PAGES[:2], f"/pools/api/v1/processes/{mine.uid}"))
     assert "default" in pages
     for model, words in told.items():
         assert [word in pages for word in words] == [model in seen] * len(words)
@@ -434,28 +434,12 @@ def test_verdict_says_since_when_it_holds_and_what_was_done_just_before(operator
 
 def test_episodes_are_for_whom_the_admin_lets_read_events(operator: User, viewer: User) -> None:
     beat(replace(calm(), pending=3, oldest_wait=1.0))
-    made = an_episode(60, figures={"failed": 2}, why="what ann did")
-    [told] = signed_in(operator).get("/pools/fleet.json").json()["episodes"]
-    assert told["began_at"] == pytest.approx(made.began_at.timestamp(), abs=1e-3)
-    assert (told["ended_at"], told["figures"], told["why"]) == (None, {"failed": 2}, "what ann did")
+    an_episode(60, figures={"failed": 2}, why="what ann did")
+    assert "what ann did" in signed_in(operator).get("/pools/").content.decode()
     client = signed_in(viewer)
-    assert client.get("/pools/fleet.json").json()["episodes"] is None
     assert "what ann did" not in client.get("/pools/").content.decode()
     assert client.get("/admin/poolmgr/episode/").status_code == 403
     assert signed_in(person("reader", "view_event")).get("/admin/poolmgr/episode/").status_code == 200
-
-
-def test_fleet_json_holds_every_process_and_target(viewer: User) -> None:
-    mine = beat()
-    data = signed_in(viewer).get("/pools/fleet.json").json()
-    assert [each["uid"] for each in data["processes"]] == [mine.uid]
-    assert data["processes"][0]["pools"][0]["target"] == "default"
-    [target] = data["targets"]
-    assert target["target"] == "default"
-    assert target["capacity"] == own_pool().snapshot().limit
-    assert set(target["wait"]) == {"count", "p50", "p95", "p99"}
-    assert data["store"] == "redis"
-    assert abs(data["at"] - time.time()) < 60
 
 
 # -- what it must not say ---------------------------------------------------------------------------------------------

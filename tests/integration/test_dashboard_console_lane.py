@@ -57,7 +57,7 @@ def paused(console: Browserless, profile: PoolProfile) -> Iterator[ManagedPool]:
 
 
 PAGES = (
-    "/pools/", "/pools/fragment/", "/pools/fleet.json", "/pools/confirm/?kind=recycle&target=default", "/admin/",
+    "/pools/", "/pools/fragment/", "/pools/api/v1/status", "/pools/confirm/?kind=recycle&target=default", "/admin/",
     "/admin/poolmgr/poolprofile/", "/admin/poolmgr/poolprofile/add/", "/admin/poolmgr/event/",
 )  # fmt: skip
 

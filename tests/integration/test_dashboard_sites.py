@@ -45,7 +45,7 @@ def test_every_page_works_without_time_zones(operator: User, settings: Any) -> N
     beat()
     admin = "/admin/poolmgr"
     pages = [
-        "/pools/", "/pools/fragment/", "/pools/fleet.json", "/pools/metrics", f"{admin}/", f"{admin}/poolprofile/",
+        "/pools/", "/pools/fragment/", "/pools/api/v1/status", "/pools/metrics", f"{admin}/", f"{admin}/poolprofile/",
         f"{admin}/poolprofile/{profile.pk}/change/", f"{admin}/poolprofile/{profile.pk}/history/",
         f"{admin}/profilerevision/", f"{admin}/profilerevision/{revision.pk}/change/",
         f"{admin}/profilerevision/{revision.pk}/restore/", f"{admin}/command/", f"{admin}/command/{command.pk}/change/",
@@ -89,7 +89,7 @@ def test_the_dashboard_works_where_the_admin_is_not_installed(
 ) -> None:
     beat()
     program = [sys.executable, "-m", "tests.integration.adminless", operator.username]
-    pages = ["/pools/", "/pools/fragment/", "/pools/fleet.json", "/pools/confirm/?kind=recycle&target=default"]
+    pages = ["/pools/", "/pools/fragment/", "/pools/api/v1/status", "/pools/confirm/?kind=recycle&target=default"]
     environment = {
         **site_environment,
         "DJANGO_SETTINGS_MODULE": "tests.integration.adminless_settings",

@@ -500,7 +500,13 @@ def test_the_console_without_its_database_shows_no_password(  # P13
     client = signed_in(person("operator", superuser=True), raise_request_exception=False)
     settings.DEBUG = debug
     settings.POOLMGR = {**settings.POOLMGR, "CONTROL_DATABASE": ALIAS, "REDIS_URL": url}
-    for page in ("/pools/", "/pools/fragment/", "/pools/fleet.json", "/pools/metrics", "/admin/poolmgr/poolprofile/"):
+    for page in (
+        "/pools/",
+        "/pools/fragment/",
+        "/pools/api/v1/status",
+        "/pools/metrics",
+        "/admin/poolmgr/poolprofile/",
+    ):
         answer = client.get(page)
         assert answer.content
         assert PLANTED not in answer.content.decode()

@@ -210,7 +210,7 @@ def test_refused_transactions_are_counted_and_said(statement: ManagedPool) -> No
         each for each in scraped.splitlines() if each.startswith("db_client_connection_refused_transactions_total{")
     ]
     assert line.endswith(f" {seen.refused}")
-    report = client.get("/pools/fleet.json").json()
+    report = client.get("/pools/api/v1/status").json()
     assert report["targets"][0]["refused"] == seen.recent_refused
 
 

@@ -124,7 +124,7 @@ def test_each_costs_itself_and_is_named(store: FleetStore, put: Put, client: Cli
     assert f"{len(bad)} reports can&#x27;t be read" in page
     assert "another: it is of another process than its place says" in page
     assert "All is well" not in page
-    told = client.get("/pools/fleet.json").json()
+    told = client.get("/pools/api/v1/processes").json()
     assert {each["uid"] for each in told["unread"]} == bad.keys()
     assert [each["uid"] for each in told["processes"]] == ["good-1"]
     assert f"\npoolmgr_unread_processes{{}} {len(bad)}\n" in client.get("/pools/metrics").content.decode()
@@ -232,7 +232,7 @@ def test_rows_that_were_made_wrong_in_sql_spoil_no_page(store: FleetStore, clien
         with connection.cursor() as cursor:
             cursor.execute("UPDATE poolmgr_profilerevision SET values = %s, changes = %s", [values, changes])
         for page in (
-            "/pools/", "/pools/fleet.json", "/pools/metrics", "/pools/history/", "/admin/poolmgr/healthcheck/",
+            "/pools/", "/pools/api/v1/status", "/pools/metrics", "/pools/history/", "/admin/poolmgr/healthcheck/",
             "/admin/poolmgr/profilerevision/", f"/admin/poolmgr/profilerevision/{revision.pk}/change/",
             f"/admin/poolmgr/profilerevision/{revision.pk}/restore/", f"/admin/poolmgr/poolprofile/{profile.pk}/history/",
         ):  # fmt: skip
@@ -272,8 +272,9 @@ def test_a_time_that_python_has_no_value_for_spoils_nothing(
         cursor.execute("UPDATE poolmgr_command SET expires_at = %s", [moment])
         cursor.execute("UPDATE poolmgr_episode SET began_at = %s, seen_at = %s, figures = '[7]'", [moment, moment])
     for page in (
-        "/pools/", "/pools/fleet.json", "/pools/metrics", "/pools/history/", "/admin/poolmgr/poolprofile/",
-        "/admin/poolmgr/command/", f"/admin/poolmgr/poolprofile/{profile.pk}/change/", f"/admin/poolmgr/poolprofile/{profile.pk}/history/",
+        "/pools/", "/pools/api/v1/status", "/pools/api/v1/events", "/pools/api/v1/episodes", "/pools/api/v1/commands",
+        "/pools/metrics", "/pools/history/", "/admin/poolmgr/poolprofile/", "/admin/poolmgr/command/",
+        f"/admin/poolmgr/poolprofile/{profile.pk}/change/", f"/admin/poolmgr/poolprofile/{profile.pk}/history/",
         f"/admin/poolmgr/command/{command.pk}/change/",
         f"/admin/poolmgr/healthcheck/{HealthCheck.objects.get().pk}/change/",
     ):  # fmt: skip

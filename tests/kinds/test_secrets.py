@@ -357,7 +357,7 @@ def test_pages_reports_and_tasks_show_no_password(  # P13
     beat(registry.get(place.target).snapshot())  # type: ignore[union-attr]
     tasks.check_target.apply([place.target])
     client = signed_in(person("operator", superuser=True))
-    pages = ["/pools/", "/pools/fragment/", "/pools/fleet.json", "/pools/metrics", "/admin/poolmgr/poolprofile/"]
+    pages = ["/pools/", "/pools/fragment/", "/pools/api/v1/status", "/pools/metrics", "/admin/poolmgr/poolprofile/"]
     pages += [f"/admin/poolmgr/poolprofile/{profile.pk}/change/", f"/admin/poolmgr/poolprofile/{profile.pk}/history/"]
     for page in [*pages, f"/admin/poolmgr/poolprofile/add/?target={place.target}"]:
         answer = client.get(page)
