@@ -46,7 +46,7 @@ def standing(going: Iterable[Episode], target: str) -> Standing:
     now = timezone.now()
     since = _("For %(time)s, since %(clock)s.") % {
         "time": duration((now - worst.began_at).total_seconds()),
-        "clock": _clock(worst.began_at, now),
+        "clock": clock(worst.began_at, now),
     }
     return Standing(since, _("Just before: %(what)s.") % {"what": bare(worst.why)} if worst.why else "")
 
@@ -55,17 +55,18 @@ def sentence(episode: Episode, now: datetime) -> str:
     """Such as “2 of 3 web processes were full for 41 s, 12 requests failed, until 12:04:31”."""
     ended = episode.ended_at
     seconds = ((ended or now) - episode.began_at).total_seconds()
-    head = _head(episode)
+    head = heading(episode)
     if ended is None or seconds >= 1:
         head = _("%(what)s for %(time)s") % {"what": head, "time": duration(seconds)}
-    return ", ".join([head, *_figures(episode), _when(episode, seconds, now)])
+    return ", ".join([head, *figures(episode), _when(episode, seconds, now)])
 
 
 def _rank(episode: Episode) -> int:
     return STATES.index(episode.state) if episode.state in STATES else 0
 
 
-def _head(episode: Episode) -> str:
+def heading(episode: Episode) -> str:
+    """What was so, without for how long."""
     full = _figure(episode, "full")
     if episode.family == "exhausted" and episode.place:
         return ngettext("%(who)s was full", "%(who)s were full", int(full)) % {"who": episode.place}
@@ -79,7 +80,8 @@ def _head(episode: Episode) -> str:
     )
 
 
-def _figures(episode: Episode) -> Iterator[str]:
+def figures(episode: Episode) -> Iterator[str]:
+    """Its worst figures, each in words."""
     if failed := int(_figure(episode, "failed")):
         yield ngettext("%(n)s request failed", "%(n)s requests failed", failed) % {"n": number(failed)}
     if waiting := int(_figure(episode, "waiting")):
@@ -96,12 +98,13 @@ def _figure(episode: Episode, name: str) -> float:
 
 def _when(episode: Episode, seconds: float, now: datetime) -> str:
     if episode.ended_at is None:
-        return _("since %(clock)s, goes on") % {"clock": _clock(episode.began_at, now)}
+        return _("since %(clock)s, goes on") % {"clock": clock(episode.began_at, now)}
     words = _("until %(clock)s") if seconds >= 1 else _("at %(clock)s")
-    return words % {"clock": _clock(episode.ended_at, now)}
+    return words % {"clock": clock(episode.ended_at, now)}
 
 
-def _clock(moment: datetime, now: datetime) -> str:
+def clock(moment: datetime, now: datetime) -> str:
+    """The time of day, with the date of another day than that of ``now``."""
     if timezone.is_aware(moment):
         moment, now = timezone.localtime(moment), timezone.localtime(now)
     return f"{moment:%H:%M:%S}" if moment.date() == now.date() else f"{moment:%Y-%m-%d %H:%M:%S}"

@@ -46,13 +46,9 @@ def _admin_site() -> AdminSite | None:
 
 
 def _links(request: HttpRequest) -> list[tuple[str, str]]:
-    """Ways from here into the admin, as far as it shows these models and the reader may go there."""
-    found = []
-    for model, label in (
-        ("poolprofile", _("Profiles")),
-        ("event", _("Events")),
-        ("healthcheck", _("Health checks")),
-    ):
+    """Ways from here, as far as the reader may go there: to what happened, and into the admin, if it shows these models."""
+    found = [(_("Events"), reverse("poolmgr:events"))] if request.user.has_perm("poolmgr.view_event") else []
+    for model, label in (("poolprofile", _("Profiles")), ("healthcheck", _("Health checks"))):
         if not request.user.has_perm(f"poolmgr.view_{model}"):
             continue
         try:

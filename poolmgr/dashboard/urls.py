@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from poolmgr.dashboard import actions, addresses, ending, helping, history, holders, scrape, views
+from poolmgr.dashboard import actions, addresses, ending, events, helping, history, holders, process, scrape, views
 
 app_name = "poolmgr"
 
@@ -19,6 +19,8 @@ urlpatterns = [
     path("confirm/", actions.confirm, name="confirm"),
     path("command/", actions.command, name="command"),
     path("help/<str:code>/", helping.advice, name="help"),
+    path("events/", events.events, name="events"),
+    path("processes/<str:uid>/", process.process, name="process"),
     path("holders/<str:uid>/<path:target>/<checkout:checkout>/", holders.holder, name="holder"),
     path("holders/<str:uid>/<path:target>/<checkout:checkout>/<order:order>/", ending.order, name="holder_order"),
 ]

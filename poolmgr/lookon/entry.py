@@ -29,7 +29,7 @@ def answer_first(request: HttpRequest, match: ResolverMatch) -> HttpResponse | N
     admitted = admit(request, found)
     if admitted and dashboard:
         return None
-    return waiting_in_json(admitted) if match.app_names[-1:] == ["api"] else waiting(admitted)
+    return waiting_in_json(admitted) if match.app_names == ["poolmgr", "api"] else waiting(admitted)
 
 
 def waiting_in_json(admitted: bool, reason: str = "") -> HttpResponse:

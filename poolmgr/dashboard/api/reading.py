@@ -90,7 +90,7 @@ def events(request: HttpRequest, reader: Reader) -> Told:
     queries.known(request.GET, queries.SEARCH)
     wanted, number = queries.search(request.GET), queries.page(request.GET)
     found = _rows(lambda: log.search(wanted, number))
-    return {"page": number, "more": found.more, "events": [happened.line(row) for row in found.rows]}
+    return happened.page(number, found.more, found.rows)
 
 
 def episodes(request: HttpRequest, reader: Reader) -> Told:

@@ -91,7 +91,7 @@ class Command(BaseCommand):
         verb, target = options["verb"], options.get("target") or ""
         if verb == "events":
             limit = options["limit"]
-            self._show(options, lambda: {"events": showing.events(limit)}, lambda: showing.event_lines(limit))
+            self._show(options, lambda: showing.events(limit), lambda: showing.event_lines(limit))
             return
         if verb == "top":
             self._top(target, options["every"])
@@ -153,9 +153,7 @@ class Command(BaseCommand):
                 self.stdout.flush()
                 time.sleep(every)
 
-    def _show(
-        self, options: dict[str, Any], document: Callable[[], Any], lines: Callable[[], Iterable[str]]
-    ) -> None:
+    def _show(self, options: dict[str, Any], document: Callable[[], Any], lines: Callable[[], Iterable[str]]) -> None:
         if options["json"]:
             self.stdout.write(json.dumps(document(), indent=2))
         else:

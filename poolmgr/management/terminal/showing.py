@@ -86,9 +86,10 @@ def why_lines(fleet: Fleet, target: str) -> Iterator[str]:
     yield from holder_lines(fleet, target, HOLDERS)
 
 
-def events(limit: int) -> list[dict[str, Any]]:
+def events(limit: int) -> dict[str, Any]:
     """Episodes and events: what goes on, then the newest. Raises ``django.db.Error``."""
-    return [happened.line(row) for row in log.search(log.Search(), size=limit).rows]
+    found = log.search(log.Search(), size=limit)
+    return happened.page(1, found.more, found.rows)
 
 
 def edit_lines(made: Edit) -> Iterator[str]:
@@ -110,7 +111,7 @@ def event_lines(limit: int) -> Iterator[str]:
             each["author"] or "-",
             each["message"] + (f" Just before: {each['just_before']}" if each["just_before"] else ""),
         )
-        for each in events(limit)
+        for each in events(limit)["events"]
     ]
     yield from table(("WHEN", "WHAT", "TARGET", "BY", ""), rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from poolmgr.control.reporting.documents.values import moment, text
@@ -10,6 +11,11 @@ from poolmgr.models import Episode, Event
 EPISODE = "episode"
 #: The worst figures of an episode that every line has.
 FIGURES = ("failed", "waiting", "longest_wait")
+
+
+def page(number: int, more: bool, rows: Iterable[Episode | Event]) -> dict[str, Any]:
+    """One page of the log; ``more`` says whether there is a next one."""
+    return {"page": number, "more": more, "events": [line(row) for row in rows]}
 
 
 def line(row: Episode | Event) -> dict[str, Any]:
