@@ -28,6 +28,7 @@ from poolsite.demo.processes import stop_on_signals
 
 NAMES = (
     "cost",
+    "telemetry",
     "hold",
     "spike",
     "contention",

@@ -16,11 +16,13 @@ class PoolmgrConfig(AppConfig):
         from poolmgr import checks  # noqa: F401
         from poolmgr.conf import hide_setting
         from poolmgr.control import agent
+        from poolmgr.exporters import requirement
         from poolmgr.targets import known
 
         hide_setting()
         agent.install()
         known.join()
+        requirement.begin()
         if apps.is_installed("django.contrib.auth"):
             # Which needs the models of accounts, and a site without them has no console.
             from django.contrib.auth.signals import user_logged_in

@@ -17,6 +17,7 @@ from poolmgr.conf import conf
 from poolmgr.control.editing.transacting import what_transacts
 from poolmgr.control.store import get_store
 from poolmgr.exceptions import ConfigurationError, MissingLibrary
+from poolmgr.exporters.requirement import what_is_missing
 from poolmgr.poolers import check_pooler
 from poolmgr.pools.declaring import missing_library
 from poolmgr.pools.spec import PoolSpec
@@ -165,6 +166,14 @@ def check_targets(**kwargs: Any) -> list[CheckMessage]:
         except ConfigurationError as ex:
             found.append(Error(str(ex), hint="Correct the target in POOLMGR.", id="poolmgr.E008"))
     return found
+
+
+@register()
+def check_opentelemetry(**kwargs: Any) -> list[CheckMessage]:
+    if missing := what_is_missing():
+        hint = "Install it in every process of the site, or leave OPENTELEMETRY out."
+        return [Error(f"{missing}.", hint=hint, id="poolmgr.E006")]
+    return []
 
 
 @register()

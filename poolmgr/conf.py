@@ -57,6 +57,7 @@ class Conf:
     AGENT: bool = True
     METRICS_TOKEN: str | None = None
     API_TOKEN: str | None = None
+    OPENTELEMETRY: bool = False
     CONSOLE_PATHS: tuple[str, ...] = ()
     TARGETS: Mapping[str, Declared] = field(default_factory=dict)
     POLL_INTERVAL: float = 5.0
@@ -147,6 +148,7 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "AGENT": (lambda v: isinstance(v, bool), "True or False"),
     "METRICS_TOKEN": _TOKEN,
     "API_TOKEN": _TOKEN,
+    "OPENTELEMETRY": (lambda v: isinstance(v, bool), "True or False"),
     "CONSOLE_PATHS": (
         lambda v: isinstance(v, (list, tuple)) and all(isinstance(each, str) and each.startswith("/") for each in v),
         "a list of paths that begin with /",

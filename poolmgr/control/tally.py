@@ -12,6 +12,29 @@ from poolmgr.pools.port import Pool
 from poolmgr.targets.known import kind_named
 
 
+class Gains:
+    """What pools gain from one look to the next, for one thread at a time."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Pool, Sums] = {}
+
+    def look(self, pools: Mapping[Pool, PoolSnapshot]) -> dict[str, Sums]:
+        """By target, what was counted since the last look, given the pools that are open."""
+        found: dict[str, Sums] = {}
+        # A pool that was closed since goes on counting until its last connection is gone.
+        for pool in {**self._seen, **pools}:
+            snapshot = pools.get(pool) or pool.snapshot()
+            if not is_summed(snapshot):
+                continue
+            now = sums_of(snapshot)
+            if more := gained(now, self._seen.get(pool, {})):
+                found[pool.target] = added((found.get(pool.target, {}), more))
+            self._seen[pool] = now
+            if pool not in pools and not pool.load().held:
+                del self._seen[pool]
+        return found
+
+
 class Tally:
     """For the thread of the agent. It outlives an agent that is started anew, since the pools do.
 
@@ -20,7 +43,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self._seen: dict[Pool, Sums] = {}
+        self._gains = Gains()
         self._number = 0
         self._pending: Gain | None = None
 
@@ -29,7 +52,7 @@ class Tally:
 
         Always the same store: what one may have added already must not be told to another.
         """
-        if self._pending is None and (sums := self._look(pools)):
+        if self._pending is None and (sums := self._gains.look(pools)):
             self._number += 1
             self._pending = Gain(self._number, role, sums)
         if self._pending is not None:
@@ -43,22 +66,7 @@ class Tally:
         if in_doubt:
             self.tell(store, uid, role, pools)
 
-    def _look(self, pools: Mapping[Pool, PoolSnapshot]) -> dict[str, Sums]:
-        found: dict[str, Sums] = {}
-        # A pool that was closed since goes on counting until its last connection is gone.
-        for pool in {**self._seen, **pools}:
-            snapshot = pools.get(pool) or pool.snapshot()
-            if not _is_summed(snapshot):
-                continue
-            now = sums_of(snapshot)
-            if more := gained(now, self._seen.get(pool, {})):
-                found[pool.target] = added((found.get(pool.target, {}), more))
-            self._seen[pool] = now
-            if pool not in pools and not pool.load().held:
-                del self._seen[pool]
-        return found
 
-
-def _is_summed(pool: PoolSnapshot) -> bool:
+def is_summed(pool: PoolSnapshot) -> bool:
     """A server that has its own pools tells no counters. What no row can name would fail each beat."""
     return not kind_named(pool.kind).elsewhere and len(pool.target) <= LONGEST_TARGET and pool.target.isprintable()

@@ -1,1 +1,1 @@
-"""The fleet's figures for other people's monitoring."""
+"""The figures of pools for other people's monitoring: the fleet's for Prometheus, each process's for OpenTelemetry."""

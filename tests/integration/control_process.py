@@ -28,6 +28,8 @@ def query_on() -> None:
     while not stopped.is_set():
         try:
             with connections["default"].cursor() as cursor:
+                if first := os.environ.get("TEST_FIRST"):
+                    cursor.execute(first)
                 cursor.execute("SELECT pg_sleep(%s)", [float(os.environ.get("TEST_SLEEP", "0.002"))])
             worked["queries"] += 1
         except Exception as error:

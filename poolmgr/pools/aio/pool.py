@@ -14,6 +14,7 @@ from types import CodeType
 from typing import Any, Protocol
 from weakref import ref
 
+from poolmgr.pools import waits
 from poolmgr.pools.aio.bridge import Bridge
 from poolmgr.pools.aio.forgotten import Silence, is_suspended, users_of
 from poolmgr.pools.aio.place import Awaited
@@ -106,16 +107,24 @@ class LoopPool(CorePool):
         if asked >= self.lapses:
             # Before anybody is served: this process may have been frozen for longer than its lease.
             leasing.lapse(self)
+        has_waited = False
         while True:
-            slot = await self._await_place(asked, max(0.001, deadline - monotonic()), seconds)
+            place = Awaited(self._current_task(), self.bridge)
+            try:
+                slot = await self._await_place(place, asked, max(0.001, deadline - monotonic()), seconds)
+            except Exception as error:
+                waits.tell(self.target, asked, error)
+                raise
+            has_waited = has_waited or place.has_waited
             now = monotonic()
             if await self._is_fit_in_the_loop(slot, now, deadline - now):
                 self.wait_time.add(monotonic() - asked)
+                if has_waited:
+                    waits.tell(self.target, asked)
                 return slot
 
-    async def _await_place(self, asked: float, left: float, timeout: float) -> Slot:
+    async def _await_place(self, place: Awaited, asked: float, left: float, timeout: float) -> Slot:
         """The next connection that is to be had. Whoever stops waiting leaves the queue and takes nothing along."""
-        place = Awaited(self._current_task(), self.bridge)
         try:
             slot = self._take_or_queue(place)
             served = slot is not None or await place.woken(left)

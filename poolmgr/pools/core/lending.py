@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from weakref import ref
 
+from poolmgr.pools import waits
 from poolmgr.pools.core import explain, leasing, reclaiming, rounds, validation
 from poolmgr.pools.core.leaving import give_up, leave, see_off
 from poolmgr.pools.core.slot import Place, Slot
@@ -137,16 +138,24 @@ class Lending(State):
         if asked >= self.lapses:
             # Before anybody is served: this process may have been frozen for longer than its lease.
             leasing.lapse(self)
+        has_waited = False
         while True:
-            slot = self._wait(asked, max(0.001, deadline - monotonic()), seconds)
+            place = Place(self.current_owner())
+            try:
+                slot = self._wait(place, asked, max(0.001, deadline - monotonic()), seconds)
+            except Exception as error:
+                waits.tell(self.target, asked, error)
+                raise
+            has_waited = has_waited or place.has_waited
             now = monotonic()
             if self._is_fit(slot, now, deadline - now):
                 self.wait_time.add(monotonic() - asked)
+                if has_waited:
+                    waits.tell(self.target, asked)
                 return slot
 
-    def _wait(self, asked: float, left: float, timeout: float) -> Slot:
+    def _wait(self, place: Place, asked: float, left: float, timeout: float) -> Slot:
         """The next connection that is to be had. Whoever stops waiting leaves the queue and takes nothing along."""
-        place = Place(self.current_owner())
         try:
             slot = self._take_or_queue(place)
             served = slot is not None or place.wait(left)

@@ -64,6 +64,11 @@ class Place:
         self._gate = Lock()
         self._gate.acquire()
 
+    @property
+    def has_waited(self) -> bool:
+        """Whether its owner was served out of the queue, and did not find one that was idle."""
+        return self.slot is not None
+
     def wait(self, timeout: float) -> bool:
         """Whether it was served or failed in time."""
         return self._gate.acquire(timeout=timeout)

@@ -37,7 +37,7 @@ class Watch(Protocol):
 
     def asks(self, since: float) -> None: ...
     def asks_no_more(self, since: float) -> None: ...
-    def got(self, connection: Any, asked: float) -> None: ...
+    def got(self, connection: Any, asked: float, has_waited: bool) -> None: ...
     def failed(self, waited: float) -> Exception: ...
     def returned(self, connection: Any) -> bool:
         """Whether the present thread has ended a checkout by that; else somebody else has the connection by now."""
@@ -76,18 +76,19 @@ class Connections(ConnectionPool):
         patience = (self.watch.patience if timeout is None else timeout) if block else 0.0
         self.watch.asks(asked)
         try:
-            connection = self._take(asked + (patience if block else self.watch.farewell), block)
+            taken = self._take(asked + (patience if block else self.watch.farewell), block)
         finally:
             self.watch.asks_no_more(asked)
-        if connection is None:
+        if taken is None:
             raise self.watch.failed(patience)
-        self.watch.got(connection, asked)
+        connection, has_waited = taken
+        self.watch.got(connection, asked, has_waited)
         connection.release = partial(self.release, connection)
         return connection
 
-    def _take(self, deadline: float, block: bool) -> Any:
-        """None where nothing comes free by ``deadline``."""
-        queue = self._resource
+    def _take(self, deadline: float, block: bool) -> tuple[Any, bool] | None:
+        """A connection, and whether it was waited for; None where nothing comes free by ``deadline``."""
+        queue, waits = self._resource, False
         with queue.not_empty:
             if self._closed:
                 raise RuntimeError("Acquire on closed pool")  # kombu's words
@@ -95,6 +96,7 @@ class Connections(ConnectionPool):
                 # What is being closed gives its place back at once: a recycle fails nobody who doesn't want to wait.
                 if (left := deadline - monotonic()) <= 0 or not (block or self.leaving):
                     return None
+                waits = True
                 queue.not_empty.wait(left)
             found = queue.queue.pop()
             is_there = not isinstance(found, lazy)
@@ -102,7 +104,7 @@ class Connections(ConnectionPool):
                 self._dirty.add(found)
             else:
                 self.taken += 1
-        return self._adopt(found) if is_there else self._make(found)
+        return self._adopt(found) if is_there else self._make(found), waits
 
     def _make(self, place: Any) -> Any:
         connection = None

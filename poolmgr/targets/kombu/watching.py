@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from poolmgr.exceptions import CheckoutError
 from poolmgr.metrics.histogram import Histogram
 from poolmgr.metrics.history import History
+from poolmgr.pools import waits
 from poolmgr.pools.core.ticker import ticker
 from poolmgr.pools.core.workers import Workers
 from poolmgr.pools.desired import Desired
@@ -104,11 +105,13 @@ class Watching:
         with self.lock:
             self.asking.remove(since)
 
-    def got(self, connection: Any, asked: float) -> None:
+    def got(self, connection: Any, asked: float, has_waited: bool) -> None:
         now = monotonic()
         with self.lock:
             self.held[connection] = Held(self._owner(), current_label(), now, next(_numbers))
             self.wait_time.add(now - asked)
+        if has_waited:
+            waits.tell(self.target, asked)
 
     def failed(self, waited: float) -> CheckoutError:
         """The error of a request that got nothing within ``waited`` seconds."""
@@ -116,7 +119,9 @@ class Watching:
             self.counts["timeouts"] += 1
             self.wait_time.add(waited)
             self.misses.note(monotonic())
-        return PoolExhausted(view.exhausted(self, waited), self.target)
+        error = PoolExhausted(view.exhausted(self, waited), self.target)
+        waits.tell(self.target, monotonic() - waited, error)
+        return error
 
     def returned(self, connection: Any) -> bool:
         giver = self._owner()

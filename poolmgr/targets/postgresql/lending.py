@@ -8,6 +8,7 @@ from time import monotonic, sleep
 import psycopg_pool
 
 from poolmgr.exceptions import CheckoutError, ConfigurationError
+from poolmgr.pools import waits
 from poolmgr.secrets import replica
 from poolmgr.targets.postgresql import explain, housekeeping, leasing, validation
 from poolmgr.targets.postgresql.connecting import RETRY_WHILE_WAITED
@@ -15,6 +16,7 @@ from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.errors import PoolClosed, TooManyWaiting
 from poolmgr.targets.postgresql.preparing import present_preparation
 from poolmgr.targets.postgresql.state import PoolState
+from poolmgr.targets.postgresql.waiting import Place
 
 
 class _Glance(float):
@@ -39,8 +41,11 @@ def checkout(
     if asked >= state.lapses:
         # Before anybody is served: this process may have been frozen for longer than its lease.
         leasing.lapse(state)
+    has_waited = False
     while True:
-        conn = _next(state, asked, max(0.001, deadline - monotonic()), timeout)
+        place = Place(state.current_owner())
+        conn = _next(state, place, asked, max(0.001, deadline - monotonic()), timeout)
+        has_waited = has_waited or place.has_waited
         now = monotonic()
         try:
             fault = state.fault(state, conn, now, deadline - now)
@@ -49,6 +54,8 @@ def checkout(
             raise
         if not fault:
             state.wait_time.add(monotonic() - asked)
+            if has_waited:
+                waits.tell(state.target, asked)
             return conn
         discard(state, conn, fault)
         if fault == validation.REFUSED_BY_SITE:
@@ -57,10 +64,10 @@ def checkout(
             sleep(max(0.0, min(RETRY_WHILE_WAITED, deadline - monotonic())))
 
 
-def _next(state: PoolState, asked: float, left: float, timeout: float) -> PooledConnection:
+def _next(state: PoolState, place: Place, asked: float, left: float, timeout: float) -> PooledConnection:
     """The next connection that is to be had within the seconds ``left`` of ``timeout``."""
     try:
-        return state.pool.wait_for(left, state.current_owner())
+        return state.pool.wait_for(left, place)
     except Exception as ex:
         error = failed(state, ex, asked, timeout)
     try:
@@ -76,7 +83,9 @@ def failed(state: PoolState, ex: Exception, asked: float, timeout: float) -> Che
     Its cause is the failed connect's words, without a traceback.
     """
     if isinstance(ex, psycopg_pool.PoolClosed):
-        return PoolClosed(f"the pool of {state.target!r} is closed", state.target)
+        closed = PoolClosed(f"the pool of {state.target!r} is closed", state.target)
+        waits.tell(state.target, asked, closed)
+        return closed
     cause, is_late = None, isinstance(ex, psycopg_pool.PoolTimeout)
     ex.__traceback__ = None  # its frames refer to it
     if isinstance(ex, psycopg_pool.TooManyRequests):
@@ -92,6 +101,7 @@ def failed(state: PoolState, ex: Exception, asked: float, timeout: float) -> Che
         state.missed(monotonic() - asked)
     else:
         state.count(checkout_errors=1)
+    waits.tell(state.target, asked, error)
     return error
 
 

@@ -26,26 +26,26 @@ class QueueingPool(ConnectingPool):
         self.on_put: Callable[[PooledConnection], None] | None = None
         self.on_lend: Callable[[PooledConnection, Place], None] | None = None
 
-    def wait_for(self, timeout: float, owner: Any) -> PooledConnection:
+    def wait_for(self, timeout: float, place: Place) -> PooledConnection:
         """psycopg_pool's ``getconn()`` without its check, which has no deadline and sleeps after the second failure.
 
         ``on_lend`` is told of their place by whoever serves them, under the lock that they hold already: else each who has
         waited would at once stand in line for that lock, with a connection in their hands.
         """
         self.begin_request()
-        return self._getconn_unchecked(timeout, owner)
+        return self._getconn_unchecked(timeout, place)
 
     def begin_request(self) -> None:
         """Raises ``PoolClosed``."""
         self._stats[self._REQUESTS_NUM] += 1
         self._check_open_getconn()
 
-    def _getconn_unchecked(self, timeout: float, owner: Any = None) -> PooledConnection:
+    def _getconn_unchecked(self, timeout: float, place: Place | None = None) -> PooledConnection:
         """psycopg_pool's, but whoever stops waiting, for whatever reason, leaves the queue and takes nothing along.
 
         Left in the queue, those who timed out would count as waiting, and a killed greenlet would be given a connection.
         """
-        place, waits = Place(owner), False
+        place, waits = place or Place(None), False
         began = monotonic()
         try:
             conn = self.take_or_queue(place, timeout)

@@ -35,6 +35,11 @@ class Place(WaitingClient[PooledConnection]):
         self._gate = Lock()
         self._gate.acquire()
 
+    @property
+    def has_waited(self) -> bool:
+        """Whether its owner was served out of the queue, and did not find one that was idle."""
+        return self.conn is not None
+
     def wait(self, timeout: float) -> PooledConnection:
         """Raises ``PoolTimeout``, or what the place was failed with."""
         if not self._gate.acquire(timeout=timeout):

@@ -7,6 +7,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+from poolmgr.pools import waits
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.labels import current_label
 from poolmgr.pools.owners import owner_function
@@ -45,12 +46,17 @@ async def checkout(managed: ManagedPool, timeout: float | None) -> PooledConnect
         return conn
     seconds = managed.spec.connection_timeout if timeout is None else timeout
     deadline = asked + seconds
+    has_waited = False
     while True:
-        conn = await _next(managed, asked, max(0.001, deadline - monotonic()), seconds)
+        place = Awaited(_owner())
+        conn = await _next(managed, place, asked, max(0.001, deadline - monotonic()), seconds)
+        has_waited = has_waited or place.has_waited
         now = monotonic()
         fault = await _is_unfit(managed, conn, now, deadline - now)
         if not fault:
             managed.wait_time.add(monotonic() - asked)
+            if has_waited:
+                waits.tell(managed.target, asked)
             return conn
         if fault == validation.REFUSED_BY_SITE:
             # A fresh one is refused most likely too, and each costs the server a connect.
@@ -84,10 +90,9 @@ def _idle(managed: ManagedPool, now: float, *, trusted: bool = False) -> PooledC
     return conn
 
 
-async def _next(managed: ManagedPool, asked: float, left: float, timeout: float) -> PooledConnection:
+async def _next(managed: ManagedPool, place: Awaited, asked: float, left: float, timeout: float) -> PooledConnection:
     """The next connection that is to be had. Whoever stops waiting leaves the queue and takes nothing along."""
     pool = managed.pool
-    place = Awaited(_owner())
     error = None
     try:
         pool.begin_request()
