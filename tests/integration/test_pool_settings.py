@@ -126,6 +126,20 @@ def test_max_lifetime_replaces_connections_that_got_old(make_pool: MakePool, poo
     until(lambda: pool.snapshot().idle == 2)
 
 
+def test_a_shorter_max_lifetime_is_of_the_connections_that_there_are(make_pool: MakePool, pool_url: str) -> None:  # P5
+    pool = make_pool(min_size=2, max_size=3, max_lifetime=3600)
+    until(lambda: pool.snapshot().idle == 2)
+    held = hold(pool, 1)
+    first = backends(pool_url)
+    change(pool, max_lifetime=0.2)
+    until(lambda: len(first & backends(pool_url)) == 1)
+    give_back(pool, held)
+    until(lambda: not first & backends(pool_url))
+    change(pool, max_lifetime=0)
+    with pool.connection() as conn:
+        assert conn.entry.expires > monotonic() + 86_400
+
+
 def test_max_lifetime_zero_keeps_connections(make_pool: MakePool) -> None:
     pool = make_pool(max_lifetime=0)
     with pool.connection() as conn:

@@ -1,12 +1,12 @@
 """psycopg_pool's ConnectionPool with what an operator needs, here sizes that change now; its neighbours have the rest.
 
 Private names of psycopg_pool 3.3 used here, in managed.py and in their neighbours (requirements pin the range): ``_lock
-_pool _waiting _nconns _nconns_min _min_size _max_size _closed _stats _sched _reset _open _open_implicit
-_pool_full_event _REQUESTS_ERRORS _REQUESTS_QUEUED _REQUESTS_WAIT_MS _REQUESTS_NUM _CONNECTIONS_LOST _check_open_getconn
-_check_size _get_ready_connection _getconn_unchecked _maybe_grow_pool _add_to_pool _connect _return_connection
-_close_connection _resolve_conninfo _resolve_kwargs``, of ``psycopg_pool.pool`` the classes ``AddConnection``,
-``MaintenanceTask`` and ``WaitingClient``, of ``psycopg_pool.sched`` the ``Scheduler`` with its ``Task``, and on
-connections ``_pool _expire_at``. Of psycopg, in connection.py and managed.py: ``_autocommit _prepared _notice_handlers
+_pool _waiting _nconns _nconns_min _min_size _max_size _closed _stats _sched _reset _open _open_implicit _pool_full_event
+_REQUESTS_ERRORS _REQUESTS_QUEUED _REQUESTS_WAIT_MS _REQUESTS_NUM _CONNECTIONS_LOST _check_open_getconn _check_size
+_get_ready_connection _getconn_unchecked _maybe_grow_pool _add_to_pool _connect _return_connection _close_connection
+_resolve_conninfo _resolve_kwargs _jitter``, of ``psycopg_pool.pool`` the classes ``AddConnection``, ``MaintenanceTask``
+and ``WaitingClient``, of ``psycopg_pool.sched`` the ``Scheduler`` with its ``Task``, and on connections ``_pool
+_created_at _expire_at``. Of psycopg, in connection.py and managed.py: ``_autocommit _prepared _notice_handlers
 _notify_handlers _notifies_backlog _num_transactions _tpc _pipeline``.
 
 The law of the lock: every attribute named above, and ``paused``, ``generation``, ``connecting``, ``resting``,

@@ -17,6 +17,8 @@ def follow(state: PoolState, desired: Desired) -> Plan:
         made = plan(state.spec, desired.spec)
         state.desired, state.spec = desired, desired.spec
         tune(state, desired.spec)
+        if "max_lifetime" in made.changes:
+            _set_expiries(state)
     if made.action is Action.RESIZE:
         sizing.resize(state)
     return made
@@ -32,3 +34,10 @@ def tune(state: PoolState, spec: PoolSpec) -> None:
     pool.max_idle = _FOREVER
     pool.max_lifetime = spec.max_lifetime or _FOREVER
     state.trusted = validation.trusted(spec, state.fault)
+
+
+def _set_expiries(state: PoolState) -> None:
+    """A new max_lifetime is of the connections that there are too, each from when it was opened."""
+    for conn in (*state.pool._pool, *state.out):
+        lifetime = state.pool._jitter(state.pool.max_lifetime, -0.05, 0.0)
+        conn._expire_at = conn.entry.expires = conn._created_at + lifetime
