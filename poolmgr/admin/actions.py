@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from django.contrib import admin, messages
@@ -17,6 +19,8 @@ from django.utils.translation import gettext_lazy, ngettext
 from poolmgr.admin.forms import RoleForm
 from poolmgr.control.commanding import commands
 from poolmgr.control.editing import profiles
+from poolmgr.control.editing.consequences import Consequence, Foreseen
+from poolmgr.control.editing.weighing import foresee_save
 from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.models import Command, PoolProfile
 
@@ -45,6 +49,10 @@ def duplicate(site: _Site, request: HttpRequest, selected: _Profiles) -> HttpRes
     if not form.is_valid():
         return _ask(site, request, selected, "duplicate", _("Duplicate for a role"), _("Duplicate"), form=form)
     role = form.cleaned_data["role"]
+    foreseen = _foreseen(selected, role)
+    if foreseen.refused or foreseen.unconfirmed(request.POST.get("confirmed_save", "")):
+        more: dict[str, Any] = {"form": form, "foreseen": foreseen, "unconfirmed": True}
+        return _ask(site, request, selected, "duplicate", _("Duplicate for a role"), _("Duplicate"), **more)
     for profile in selected:
         try:
             made = profiles.duplicate_for_role(profile, role, request.user.get_username())
@@ -57,6 +65,18 @@ def duplicate(site: _Site, request: HttpRequest, selected: _Profiles) -> HttpRes
         else:
             site.message_user(request, _("Created %(profile)s.") % {"profile": made}, messages.SUCCESS)
     return None
+
+
+def _foreseen(selected: _Profiles, role: str) -> Foreseen:
+    """What the copies would lead to, as far as they can be made."""
+    found: list[Consequence] = []
+    for profile in selected:
+        with suppress(ValueError):
+            copy = profiles.duplicated(profile, role)
+            if not PoolProfile.objects.using(selected.db).filter(target=copy.target, role=role).exists():
+                each = foresee_save(copy)
+                found += [replace(one, about=f"{copy.target}:{one.about}") for one in each.consequences]
+    return Foreseen.of(found)
 
 
 def _order(

@@ -17,10 +17,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from poolmgr.admin.cells import edited, labelled, moment
+from poolmgr.admin.foreseen import tell
 from poolmgr.admin.live import DASH
 from poolmgr.admin.readonly import ReadOnlyAdmin
 from poolmgr.control.access import control_alias
 from poolmgr.control.editing import profiles
+from poolmgr.control.editing.consequences import Foreseen
+from poolmgr.control.editing.weighing import foresee_save
 from poolmgr.exceptions import InvalidSpec
 from poolmgr.models import PoolProfile, ProfileRevision
 from poolmgr.targets.known import likely_kind_of
@@ -165,8 +168,10 @@ class RevisionAdmin(ReadOnlyAdmin):
             raise Http404(_("There is no such revision."))
         if not _may_restore(request, revision):
             raise PermissionDenied
-        if request.method == "POST":
-            return self._restore(request, revision)
+        foreseen, refusal = _foreseen(revision)
+        confirmed = request.POST.get("confirmed", "")
+        if request.method == "POST" and not (foreseen.refused or foreseen.unconfirmed(confirmed)):
+            return self._restore(request, revision, foreseen)
         profile = _profile_of(revision)
         context = {
             **self.admin_site.each_context(request),
@@ -174,26 +179,39 @@ class RevisionAdmin(ReadOnlyAdmin):
             "revision": revision,
             "profile": profile,
             "changes": _differences(profile, revision),
+            "foreseen": foreseen,
+            "unconfirmed": request.method == "POST" and foreseen.unconfirmed(confirmed),
+            "refusal": refusal,
             "opts": self.opts,
             "media": self.media,
         }
         return TemplateResponse(request, "admin/poolmgr/profilerevision/restore.html", context)
 
-    def _restore(self, request: HttpRequest, revision: ProfileRevision) -> HttpResponse:
+    def _restore(self, request: HttpRequest, revision: ProfileRevision, foreseen: Foreseen) -> HttpResponse:
         try:
             profile = profiles.restore(revision, request.user.get_username())
         except (InvalidSpec, ValidationError) as refusal:
-            reason = " ".join(refusal.messages) if isinstance(refusal, ValidationError) else str(refusal)
-            self.message_user(request, _("Not restored: %(reason)s") % {"reason": reason}, messages.ERROR)
+            self.message_user(request, _not_restored(refusal), messages.ERROR)
             return HttpResponseRedirect(reverse(f"{self.admin_site.name}:poolmgr_profilerevision_changelist"))
         said = _("Restored: %(profile)s has the settings of revision %(old)s again, as revision %(new)s.")
         self.message_user(
             request, said % {"profile": profile, "old": revision.number, "new": profile.revision}, messages.SUCCESS
         )
-        if profile.enabled:
-            for warning in profiles.warnings(profile):
-                self.message_user(request, warning, messages.WARNING)
+        tell(request, foreseen)
         return HttpResponseRedirect(reverse(f"{self.admin_site.name}:poolmgr_poolprofile_history", args=[profile.pk]))
+
+
+def _foreseen(revision: ProfileRevision) -> tuple[Foreseen, str]:
+    """What a restore would lead to, and why it can't be, where that is so."""
+    try:
+        return foresee_save(profiles.restored(revision)), ""
+    except (InvalidSpec, ValidationError) as refusal:
+        return Foreseen(), _not_restored(refusal)
+
+
+def _not_restored(refusal: InvalidSpec | ValidationError) -> str:
+    reason = " ".join(refusal.messages) if isinstance(refusal, ValidationError) else str(refusal)
+    return _("Not restored: %(reason)s") % {"reason": reason}
 
 
 def _may_restore(request: HttpRequest, revision: ProfileRevision) -> bool:

@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.options import ModelAdmin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import Field, QuerySet
@@ -20,7 +19,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from poolmgr.admin import actions, columns
 from poolmgr.admin.cells import edited, moment_text
-from poolmgr.admin.forms import ProfileForm, target_field
+from poolmgr.admin.foreseen import Foreseeing, tell
 from poolmgr.admin.history import history_page
 from poolmgr.admin.live import live_states, state_icon
 from poolmgr.control.access import control_alias
@@ -29,11 +28,17 @@ from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.exceptions import EditedMeanwhile
 from poolmgr.models import PoolProfile
 from poolmgr.pools.kinds import Kind
+from poolmgr.profileform.form import ProfileForm, target_field
+from poolmgr.profileform.layout import EDIT, SETTINGS, WHOSE, Section
 from poolmgr.targets.known import kind_of, kinds_by_target, likely_kind_of
 
 
+def _fieldset(section: Section) -> Any:
+    return section.title, {"fields": section.fields, "classes": ("collapse",) if section.folded else ()}
+
+
 @admin.register(PoolProfile)
-class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
+class ProfileAdmin(Foreseeing):
     """Saves through ``control.editing.profiles``, so that each save is a revision and the fleet hears of it."""
 
     form = ProfileForm
@@ -50,21 +55,11 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
     search_fields = ("target",)
     actions = (actions.recycle, actions.pause, actions.resume, actions.duplicate)
     readonly_fields = ("history_line",)
-    fieldsets = (
-        (gettext_lazy("Who follows it"), {"fields": ("target", "role", "enabled")}),
-        (gettext_lazy("Size"), {"fields": ("pool_mode", "min_size", "max_size", "budget")}),
-        (gettext_lazy("Waiting"), {"fields": ("connection_timeout", "max_waiting")}),
-        (gettext_lazy("Lifetime"), {"fields": ("idle_timeout", "max_lifetime", "reconnect_timeout")}),
-        (
-            gettext_lazy("Validation"),
-            {"fields": ("validation", "validation_query", "validate_after_idle", "keepalive_interval")},
-        ),
-        (gettext_lazy("Diagnostics"), {"fields": ("leak_threshold", "health_check_interval")}),
-        (gettext_lazy("History"), {"fields": ("history_line",)}),
-    )
+    fieldsets = (*map(_fieldset, (WHOSE, *SETTINGS)), (EDIT.title, {"fields": ("history_line",)}))
 
     class Media:
-        css = {"all": ("poolmgr/pools.css", "poolmgr/admin.css")}
+        css = {"all": ("poolmgr/pools.css", "poolmgr/admin.css", "poolmgr/settings.css")}
+        js = ("poolmgr/settings.js",)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -95,7 +90,7 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
     def get_fieldsets(self, request: HttpRequest, obj: PoolProfile | None = None) -> Any:
         refused = _kind(request, obj).refuses
         offered = tuple(
-            (name, {"fields": tuple(field for field in each["fields"] if field not in refused)})
+            (name, {**each, "fields": tuple(field for field in each["fields"] if field not in refused)})
             for name, each in self.fieldsets
             if not {*each["fields"]} <= {*refused}
         )
@@ -103,7 +98,7 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
             return offered
         # What is asked of whoever edits: these are of the form and not of the profile.
         *settings, (history, _fields) = offered
-        asked = (history, {"fields": ("note", "history_line")})
+        asked = (history, {"fields": (*EDIT.fields, "history_line")})
         return (*settings, asked, *([(None, {"fields": ("seen_revision",)})] if obj else []))
 
     def get_form(
@@ -128,9 +123,7 @@ class ProfileAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stub
     def save_model(self, request: HttpRequest, obj: PoolProfile, form: Any, change: bool) -> None:
         seen = form.cleaned_data.get("seen_revision") if change else None
         profiles.save_profile(obj, request.user.get_username(), reason=form.cleaned_data["note"], seen=seen)
-        if obj.enabled:
-            for warning in profiles.warnings(obj):
-                self.message_user(request, warning, messages.WARNING)
+        tell(request, form.foreseen)
 
     def delete_model(self, request: HttpRequest, obj: PoolProfile) -> None:
         profiles.delete_profile(obj, request.user.get_username())

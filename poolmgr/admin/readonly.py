@@ -28,7 +28,7 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stu
     change_form_template = "admin/poolmgr/readonly_change_form.html"
 
     class Media:
-        css = {"all": ("poolmgr/pools.css", "poolmgr/admin.css")}
+        css = {"all": ("poolmgr/pools.css", "poolmgr/admin.css", "poolmgr/settings.css")}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).using(control_alias())

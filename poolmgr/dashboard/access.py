@@ -22,6 +22,8 @@ from poolmgr.lookon.policy import content_security_policy
 
 VIEW = "poolmgr.view_poolprofile"
 CHANGE = "poolmgr.change_poolprofile"
+#: What it takes to make a profile where there is none.
+ADD = "poolmgr.add_poolprofile"
 #: What cuts clients off takes both.
 CUT_OFF = "poolmgr.cut_off_clients"
 

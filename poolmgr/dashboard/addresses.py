@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from urllib.parse import urlencode
 
 from django.urls import NoReverseMatch, register_converter, reverse
 
@@ -38,5 +39,13 @@ def holder_address(uid: str, target: str, checkout: str) -> str:
     """Of a holder's page; "" for one of another version of poolmgr, or whose report was made up."""
     try:
         return reverse("poolmgr:holder", kwargs={"uid": uid, "target": target, "checkout": checkout})
+    except NoReverseMatch:
+        return ""
+
+
+def settings_address(target: str, role: str) -> str:
+    """Of the page where the settings of a target are edited for a role ("" for any); "" for a name that was made up."""
+    try:
+        return f"{reverse('poolmgr:settings', kwargs={'target': target})}?{urlencode({'role': role})}"
     except NoReverseMatch:
         return ""

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from poolmgr.dashboard import actions, addresses, ending, events, helping, history, holders, process, scrape, views
+from poolmgr.dashboard import (
+    actions,
+    addresses,
+    ending,
+    events,
+    helping,
+    history,
+    holders,
+    process,
+    profile,
+    scrape,
+    views,
+)
 
 app_name = "poolmgr"
 
@@ -21,6 +33,9 @@ urlpatterns = [
     path("help/<str:code>/", helping.advice, name="help"),
     path("events/", events.events, name="events"),
     path("processes/<str:uid>/", process.process, name="process"),
+    # Before any other address of a target: its name may have a slash.
+    path("targets/<path:target>/settings/foresee/", profile.foresee, name="settings_foresee"),
+    path("targets/<path:target>/settings/", profile.settings, name="settings"),
     path("holders/<str:uid>/<path:target>/<checkout:checkout>/", holders.holder, name="holder"),
     path("holders/<str:uid>/<path:target>/<checkout:checkout>/<order:order>/", ending.order, name="holder_order"),
 ]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext as _
 
 from poolmgr.conf import ROLES
 from poolmgr.control.desired import follow, label, read_profiles
 from poolmgr.control.holding import holds
+from poolmgr.dashboard.addresses import settings_address
 from poolmgr.models import PoolProfile
 from poolmgr.targets.known import led_targets
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a target's settings come from, and where to edit them ("" without the admin)."""
+    """Where a target's settings come from, and where to edit them."""
 
     text: str
     address: str
@@ -46,8 +46,7 @@ class Wanted:
         found = tuple(_source(row) for row in self._rows if row.enabled and row.target == target)
         if all(target in self._by_role[role] for role in ROLES):
             return found
-        address = _admin("poolmgr_poolprofile_changelist")
-        return (*found, Source(_("bootstrap settings"), address))
+        return (*found, Source(_("bootstrap settings"), settings_address(target, "")))
 
     def profiles(self, target: str) -> tuple[Source, ...]:
         """Every profile of a target, in force or not."""
@@ -65,11 +64,4 @@ def _source(profile: PoolProfile) -> Source:
         "role": profile.get_role_display(),
         "revision": profile.revision,
     }
-    return Source(text, _admin("poolmgr_poolprofile_change", profile.pk))
-
-
-def _admin(name: str, *args: int) -> str:
-    try:
-        return reverse(f"admin:{name}", args=args)
-    except NoReverseMatch:
-        return ""
+    return Source(text, settings_address(profile.target, profile.role))

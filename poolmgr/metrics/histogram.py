@@ -80,6 +80,19 @@ class Distribution(Struct, frozen=True, omit_defaults=True, gc=False):
             below += inside
         return BOUNDS[-1]
 
+    def above(self, seconds: float) -> float:
+        """How many values are larger, linear inside a bucket; the last bucket counts as a whole."""
+        found, low = 0.0, 0.0
+        for inside, high in zip(self.counts, (*BOUNDS, inf), strict=True):
+            if low >= seconds:
+                found += inside
+            elif high > seconds and high < inf:
+                found += inside * (high - seconds) / (high - low)
+            elif high > seconds:
+                found += inside
+            low = high
+        return found
+
     def __add__(self, other: Distribution) -> Distribution:
         return Distribution(
             tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)), self.total + other.total

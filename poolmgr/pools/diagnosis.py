@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from psycopg import errors
 
 from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown, ServerFull
-from poolmgr.secrets import scrub_unread
+from poolmgr.secrets import scrub, scrub_unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,16 @@ def diagnose(error: BaseException) -> Diagnosis:
     if state := getattr(error, "sqlstate", None):
         return Diagnosis(ServerDown, f"the server refuses with SQLSTATE {state} ({_name_of(state)})")
     return in_its_words(error, scrub_unread)
+
+
+def words_of(error: BaseException) -> str:
+    """What the server says of a query that it doesn't understand, such as of a table that isn't there; "" for another error.
+
+    These come before anything was read: they quote the query, and no data.
+    """
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+    said = str(error).strip().partition("\n")[0].removeprefix("ERROR:").strip()
+    return scrub(said)[:200] if str(state).startswith("42") else ""
 
 
 def _name_of(state: str) -> str:

@@ -20,7 +20,8 @@ class Look:
     when the server has let us in. ``behind_pooler`` is, where another program is in between whose connections these are;
     ``named`` are those that a process of ours has used last. ``sessions`` are those that wait for locks, ``waiting`` in all,
     and those that are in their way; ``groups`` all that there are, by name; ``young`` have a name of ours and are so new that
-    their process need not have told of them. Of ``hidden`` sessions our role may see little.
+    their process need not have told of them. Of ``hidden`` sessions our role may see little. ``query_error`` is None until
+    the validation query has been answered: then it is "", or a sentence of why the server refuses it.
     """
 
     address: str
@@ -40,7 +41,13 @@ class Look:
     groups: tuple[Group, ...] = ()
     young: Sequence[int] = ()
     hidden: int = 0
+    query_error: str | None = None
     verdicts: list[Verdict] = field(default_factory=list)
+
+    def refuse(self, sentence: str, words: str = "") -> None:
+        """Note that the server refuses the validation query; ``words`` are its own, for whoever has written the query."""
+        self.query_error = words or sentence
+        self.verdicts.append(Verdict("critical", f"The validation query fails: {sentence} ({self.address})."))
 
 
 class Prober(Protocol):

@@ -67,7 +67,9 @@ def errors_at(page: str, field: str) -> str:
 
 def error_list_at(page: str, field: str) -> str:
     row = re.search(
-        rf'<div class="form-row[^"]*field-{field}[^"]*">(.*?)</div>\s*(?=<div class="form-row|</fieldset>)', page, re.S
+        rf'<div class="pm-set-row[^"]*field-{field}[^"]*">(.*?)</div>\s*(?=<div class="pm-set-row|</details>|</fieldset>)',
+        page,
+        re.S,
     )
     assert row, f"no row for {field}"
     found = re.search(r'<ul class="errorlist"[^>]*>(.*?)</ul>', row[1], re.S)
@@ -254,24 +256,6 @@ def test_a_refusal_stands_at_its_field(operator: Client, field: str, wrong: dict
 def test_a_second_profile_for_the_same_processes_is_refused(operator: Client, profile: PoolProfile) -> None:
     page = operator.post(ADD, values()).content.decode()
     assert "There is already a profile for this target and role; edit that one." in page
-
-
-def test_more_than_the_server_has_room_for_is_saved_with_a_warning(operator: Client, profile: PoolProfile) -> None:
-    HealthCheck.objects.create(
-        target="default", state="ok", message="well", server_used=30, server_max=100, server_reserved=3, ours=10
-    )
-    beat(uid="one")
-    beat(uid="two")
-    page = operator.post(change(profile), values(max_size=38), follow=True).content.decode()
-    assert 'class="warning"' not in page
-    page = operator.post(change(profile), values(max_size=60), follow=True).content.decode()
-    assert 'class="warning"' in page
-    assert (
-        "2 processes \N{MULTIPLICATION SIGN} 60 = 120 connections is more than the 77 that the server leaves free"
-        in page
-    )
-    profile.refresh_from_db()
-    assert profile.max_size == 60
 
 
 # -- the list ---------------------------------------------------------------------------------------------------------

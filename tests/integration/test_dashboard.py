@@ -308,7 +308,7 @@ def test_a_profile_whose_target_is_gone_offers_nothing_to_press(operator: User) 
     page = client.get("/pools/").content.decode()
     card = page[page.index('data-key="target replica"') :].partition("</section>")[0]
     assert "The settings of this site name no such target any more." in card
-    assert f"/admin/poolmgr/poolprofile/{profile.pk}/change/" in card
+    assert "/pools/targets/replica/settings/?role=" in card
     assert "/pools/confirm/" not in card
     assert "first query" not in card
     assert "/pools/confirm/?kind=pause&amp;target=default" in page

@@ -9,10 +9,8 @@ from django.db import IntegrityError
 
 from poolmgr.control.commanding import commands, rolling
 from poolmgr.control.editing import profiles
-from poolmgr.control.store.database import DatabaseStore
 from poolmgr.exceptions import InvalidSpec
-from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
-from poolmgr.models import Event, HealthCheck, PoolProfile, ProfileRevision
+from poolmgr.models import Event, PoolProfile, ProfileRevision
 
 pytestmark = pytest.mark.django_db
 
@@ -111,40 +109,3 @@ def test_bootstrap_profiles_are_offered_where_no_row_rules() -> None:
     assert (offered.target, offered.pk, offered.connection_timeout) == ("default", None, 10.0)
     made()
     assert profiles.bootstrap_profiles() == []
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ({"max_size": 70}, ""),
-        (
-            {"max_size": 90},
-            "1 process × 90 = 90 connections is more than the 77 that the server leaves free "  # noqa: RUF001
-            "(100 in all, 3 reserved, 20 used by others).",
-        ),
-        ({"max_size": 90, "budget": 60}, ""),
-        ({"max_size": 90, "budget": 80}, "The budget of 80 is more than the 77"),
-    ],
-)
-def test_warning_with_the_sum_when_the_server_has_no_room(values: dict[str, Any], said: str) -> None:
-    HealthCheck.objects.create(
-        target="default", state="ok", server_used=25, ours=5, server_max=100, server_reserved=3, message=""
-    )
-    warning = profiles.server_room_warning(PoolProfile(target="default", **values))
-    assert warning.startswith(said) if said else warning == ""
-
-
-def test_warning_when_there_are_more_processes_than_the_budget_has_connections() -> None:  # P6
-    for number in range(4):
-        beat = ProcessBeat(f"p{number}", "h", number, "web", 1.0, 1.0, pools=(PoolSnapshot("default"),))
-        DatabaseStore().beat(beat)
-    assert profiles.server_room_warning(PoolProfile(target="default", min_size=1, budget=4)) == ""
-    assert profiles.server_room_warning(PoolProfile(target="default", min_size=1, budget=2)) == (
-        "4 processes may hold 1 connection each whatever the budget, and it is 2; raise it or run fewer."
-    )
-    assert profiles.server_room_warning(PoolProfile(target="default", role="worker", budget=2)) == ""
-
-
-def test_warning_asks_the_server_where_no_check_is_stored() -> None:
-    assert "100 in all" in profiles.server_room_warning(PoolProfile(target="default", max_size=5000))
-    assert profiles.server_room_warning(PoolProfile(target="elsewhere", max_size=5000)) == ""

@@ -68,8 +68,8 @@ def test_the_form_offers_what_kombu_honours(operator: Client) -> None:
     )
     assert "broker_pool_acquire_timeout" in page
     # Nor does it have headings with nothing below them.
-    assert re.findall(r'class="fieldset-heading"[^>]*>\s*([^<]*?)\s*<', page) == [
-        "Who follows it", "Size", "Waiting", "Diagnostics", "History"
+    assert re.findall(r'class="pm-set-title"[^>]*>\s*([^<]*?)\s*<', page) == [
+        "Who follows it", "Size and waiting", "Validation", "Diagnostics", "This edit"
     ]  # fmt: skip
     given = {"target": TARGET, "role": "", "enabled": "on", "note": ""}
     given |= {name: str(getattr(KOMBU.defaults, name)) for name in KOMBU.honours}

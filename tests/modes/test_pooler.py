@@ -18,7 +18,7 @@ import poolmgr
 from poolmgr.checks import check_databases
 from poolmgr.conf import Declared
 from poolmgr.control import agent
-from poolmgr.control.editing.room import server_room_warning
+from poolmgr.control.editing.weighing import foresee_save
 from poolmgr.control.reporting.health import check_target, pooler_pids
 from poolmgr.control.reporting.probe import Probe
 from poolmgr.exceptions import ModeError
@@ -441,12 +441,19 @@ def test_a_process_that_is_gone_is_not_said_to_hold_what_it_has_used_last(
         assert Probe(ALIAS, 5.0, lambda: None).result((), live).state == "ok"
 
 
-def test_the_form_warns_of_no_room_that_pgbouncer_bounds_by_itself(lead: Lead, transactional_db: None) -> None:
-    profile = PoolProfile(target=ALIAS, max_size=1000)
+def test_the_form_says_of_no_room_that_pgbouncer_bounds_by_itself(lead: Lead, transactional_db: None) -> None:
+    def room() -> tuple[str, str]:
+        told = foresee_save(PoolProfile(target=ALIAS, max_size=1000)).consequences
+        return next((each.severity, each.sentence) for each in told if each.code == "room")
+
     with lead("session", ALONE):
-        assert "is more than the" in server_room_warning(profile)
+        assert room()[0] == "confirm"
     with lead("session", "transaction"):
-        assert server_room_warning(profile) == ""
+        severity, said = room()
+        assert (severity, said.rpartition(": ")[2]) == (
+            "unknown",
+            "a pooler stands before it, whose own sizes bound what reaches it.",
+        )
 
 
 # -- the system check ---------------------------------------------------------------------------------------------------

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import connections
 from django.db.models import Max
 
 from poolmgr.control.access import control_alias, control_transaction
-from poolmgr.control.editing.room import server_room_warning
-from poolmgr.control.editing.transacting import statement_warning
 from poolmgr.control.events import record
 from poolmgr.control.push import notify_after_commit
 from poolmgr.control.reporting.beats import read_beats
@@ -24,12 +21,13 @@ __all__ = [
     "bootstrap_profiles",
     "delete_profile",
     "duplicate_for_role",
+    "duplicated",
+    "found_at",
     "in_force",
     "known_targets",
     "restore",
+    "restored",
     "save_profile",
-    "server_room_warning",
-    "warnings",
 ]
 
 
@@ -74,13 +72,6 @@ def save_profile(
     return revision
 
 
-def warnings(profile: PoolProfile) -> tuple[str, ...]:
-    """What an author should know of an enabled profile that was just saved: sentences with their figures."""
-    transacts = profile.pool_mode == "statement" and profile.target in connections.settings
-    mode = statement_warning(profile.target) if transacts else ""
-    return tuple(filter(None, (mode, server_room_warning(profile))))
-
-
 def delete_profile(profile: PoolProfile, author: str) -> None:
     """Delete a profile; its target goes back to the next best one, or to its bootstrap settings."""
     with control_transaction() as alias:
@@ -91,10 +82,14 @@ def delete_profile(profile: PoolProfile, author: str) -> None:
 
 
 def restore(revision: ProfileRevision, author: str) -> PoolProfile:
-    """Make a profile what it was in ``revision``, also one that was deleted since.
+    """Make a profile what it was in ``revision``, also one that was deleted since. Raises as ``restored()``."""
+    profile = restored(revision)
+    save_profile(profile, author, f"restored revision {revision.number}")
+    return profile
 
-    Raises ``InvalidSpec`` when the old settings are not valid any more.
-    """
+
+def restored(revision: ProfileRevision) -> PoolProfile:
+    """The profile as it was in ``revision``, not saved. Raises ``InvalidSpec`` when that is not valid any more."""
     if not revision.settings:
         raise InvalidSpec({"values": "the revision holds no settings"})
     rows = PoolProfile.objects.using(control_alias())
@@ -107,7 +102,6 @@ def restore(revision: ProfileRevision, author: str) -> PoolProfile:
     if not isinstance(profile.enabled, bool):
         raise InvalidSpec({"enabled": f"{profile.enabled!r} is neither true nor false"})
     profile.spec()
-    save_profile(profile, author, f"restored revision {revision.number}")
     return profile
 
 
@@ -124,10 +118,10 @@ def in_force(target: str) -> dict[str, Any]:
     if (profile := rows.first()) is not None:
         return profile.values()
     spec = bootstrap_spec(target) if target in known_targets() else None
-    return {**(spec or likely_kind_of(target).defaults).to_dict(), **_found_at(target)}
+    return {**(spec or likely_kind_of(target).defaults).to_dict(), **found_at(target)}
 
 
-def _found_at(target: str) -> dict[str, Any]:
+def found_at(target: str) -> dict[str, Any]:
     """Of a server that keeps its own pools, the settings that it has beside those that are written down here."""
     if target not in led_targets():
         return {}
@@ -136,17 +130,22 @@ def _found_at(target: str) -> dict[str, Any]:
 
 
 def duplicate_for_role(profile: PoolProfile, role: str, author: str) -> PoolProfile:
-    """A copy of a profile for another role.
+    """Save a copy of a profile for another role.
 
     Raises ``ValueError`` for an unknown role, ``django.db.IntegrityError`` when that role has a profile already.
     """
+    copy = duplicated(profile, role)
+    save_profile(copy, author, f"duplicated from {profile}")
+    return copy
+
+
+def duplicated(profile: PoolProfile, role: str) -> PoolProfile:
+    """The copy, not saved. Raises ``ValueError`` for an unknown role."""
     if role and likely_kind_of(profile.target).elsewhere:
         raise ValueError(ONE_PROFILE)
     if role not in PoolProfile.Role.values:
         raise ValueError(f"{role!r} is not one of {', '.join(PoolProfile.Role.values)}")
-    copy = PoolProfile(target=profile.target, role=role, enabled=profile.enabled, **profile.values())
-    save_profile(copy, author, f"duplicated from {profile}")
-    return copy
+    return PoolProfile(target=profile.target, role=role, enabled=profile.enabled, **profile.values())
 
 
 def _content(profile: PoolProfile) -> dict[str, Any]:

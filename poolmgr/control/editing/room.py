@@ -1,80 +1,68 @@
-"""Whether the server, and the budget, have room for what a profile would let the fleet open."""
+"""What the server of a target has room for, and what it says to a new validation query, by a connection that is no pool's."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from django.db.utils import Error as DatabaseError
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from poolmgr.control.reporting.fleet import last_check, read_fleet
-from poolmgr.control.reporting.health import check_target
-from poolmgr.control.sharing.share import FLOOR
-from poolmgr.metrics.rules import unkept_budget
-from poolmgr.models import HealthCheck, PoolProfile
-from poolmgr.targets.known import known_targets, likely_kind_of
+from poolmgr.control.access import sheltered
+from poolmgr.control.editing.outlook import Room, Tried
+from poolmgr.control.reporting.fleet import last_check
+from poolmgr.control.reporting.ours import our_pids, our_pids_by_target, pooler_pids
+from poolmgr.control.reporting.probe import Probe
+from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.models import HealthCheck
+from poolmgr.targets.known import kind_of
 
 #: A stored check this old says too little of the server's present load.
-_FRESH = timedelta(minutes=5)
+_FRESH = timedelta(seconds=60)
 #: Seconds that a form may wait for an answer of the server.
-_PROBE = 2.0
+_PATIENCE = 2.0
 
 
-def server_room_warning(profile: PoolProfile) -> str:
-    """Sentences with the figures, when all processes together could open more than the server leaves free, or than the
-    profile's budget; else "".
+def ask_server(target: str, beats: Collection[ProcessBeat], query: str = "") -> tuple[Room, Tried | None]:
+    """The room for the pools of ``target``, and what came of trying ``query``, where one is given. Never raises.
 
-    Nothing is said of the server when it does not tell, nor of one that keeps its own pools or stands behind a pooler, which
-    bounds by settings of its own what reaches it; and to a budget by itself.
+    The server is asked unless somebody has just done so; it has two seconds.
     """
-    if likely_kind_of(profile.target).elsewhere:
-        return ""
-    followers, rest = _processes(profile)
-    unkept = unkept_budget(profile.budget, followers, FLOOR)
-    said = (f"{unkept}; raise it or run fewer." if unkept else "", _of_the_server(profile, followers, rest))
-    return " ".join(filter(None, said))
+    kind = kind_of(target)
+    if kind is None:
+        gone = _("the settings name no such target.")
+        return Room(unknown=gone), Tried(query, unknown=gone) if query else None
+    if not query and (check := _stored(target)) is not None:
+        return _room(check, beats), None
+    probe = Probe(target, _PATIENCE, lambda: query)
+    check = probe.result(our_pids(target, beats), None, pooler_pids(target, beats))
+    return _room(check, beats), _tried(query, probe.query_error, check) if query else None
 
 
-def _of_the_server(profile: PoolProfile, followers: int, rest: int) -> str:
-    check = _figures(profile.target)
-    if check is None or check.server_max is None or check.server_used is None or check.behind_pooler:
-        return ""
-    reserved, others = check.server_reserved or 0, max(0, check.server_used - (check.ours or 0))
-    room = check.server_max - reserved - others
-    wanted = followers * profile.max_size + rest
-    sum_said = f"{followers} {'process' if followers == 1 else 'processes'} × {profile.max_size}"  # noqa: RUF001
-    if rest:
-        sum_said += f" + {rest} of processes that follow other profiles"
-    if profile.budget and profile.budget < wanted:
-        wanted, sum_said = profile.budget, f"The budget of {profile.budget}"
-    else:
-        sum_said += f" = {wanted} connections"
-    if wanted <= room:
-        return ""
-    return (
-        f"{sum_said} is more than the {room} that the server leaves free "
-        f"({check.server_max} in all, {reserved} reserved, {others} used by others)."
-    )
-
-
-def _figures(target: str) -> HealthCheck | None:
+def _stored(target: str) -> HealthCheck | None:
     try:
-        check = last_check(target)
+        with sheltered():
+            check = last_check(target)
     except DatabaseError:
-        check = None
-    if check is not None and check.server_max is not None and timezone.now() - check.at < _FRESH:
-        return check
-    return check_target(target, timeout=_PROBE) if target in known_targets() else None
+        return None
+    fresh = check is not None and check.server_max is not None and timezone.now() - check.at < _FRESH
+    return check if fresh else None
 
 
-def _processes(profile: PoolProfile) -> tuple[int, int]:
-    """How many processes would follow the profile, at least one, and what the others may open together."""
-    followers, rest = 0, 0
-    for beat in read_fleet().processes:
-        for pool in beat.pools:
-            if pool.target == profile.target:
-                if profile.role in ("", beat.role):
-                    followers += 1
-                else:
-                    rest += pool.max_size
-    return max(1, followers), rest
+def _room(check: HealthCheck, beats: Collection[ProcessBeat]) -> Room:
+    if check.behind_pooler:
+        return Room(unknown=_("a pooler stands before it, whose own sizes bound what reaches it."))
+    if check.server_max is None or check.server_used is None:
+        silent = check.state == "critical"
+        return Room(unknown=check.message if silent else _("it does not tell how many connections it takes."))
+    siblings = sum(len(pids) for name, pids in our_pids_by_target(check.target, beats).items() if name != check.target)
+    others = max(0, check.server_used - (check.ours or 0)) + siblings
+    return Room(check.server_max, check.server_reserved or 0, others)
+
+
+def _tried(query: str, error: str | None, check: HealthCheck) -> Tried:
+    if error is not None:
+        return Tried(query, refused=error)
+    asked = check.state != "critical"
+    return Tried(query, unknown=_("no look at a server of this kind asks it.") if asked else check.message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import import_module
 
 from django.conf import settings
@@ -9,6 +10,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.core.cache import caches
 from django.core.cache.backends.db import BaseDatabaseCache
 from django.db import connections, router
+from django.utils.translation import gettext as _
 
 
 def what_transacts(target: str) -> tuple[str, ...]:
@@ -46,11 +48,13 @@ def _caches_in(target: str) -> list[str]:
     ]
 
 
-def statement_warning(target: str) -> str:
-    """What statement mode does to a site that has ``target``, for people who are about to choose it or just have."""
-    said = (
-        f"Statement mode refuses every transaction on “{target}”: atomic(), and what Django does inside one, such as"
-        " bulk_create(), get_or_create() and most deletes. Admin, dashboard and management commands are exempt."
-    )
-    known = "; ".join(what_transacts(target))
-    return f"{said} On this site: {known}." if known else said
+def statement_said(target: str, transacts: Collection[str], is_database: bool) -> str:
+    """What statement mode does to a site that has ``target``, of which the settings tell what ``transacts``."""
+    if not is_database:
+        return _("Statement mode refuses every transaction of several statements on “%(target)s”.") % {"target": target}
+    said = _(
+        "Statement mode refuses every transaction on “%(target)s”: atomic(), and what Django does inside one, such as "
+        "bulk_create(), get_or_create() and most deletes. Admin, dashboard and management commands are exempt."
+    ) % {"target": target}
+    known = "; ".join(transacts)
+    return " ".join(filter(None, (said, known and _("On this site: %(known)s.") % {"known": known})))

@@ -56,6 +56,11 @@ class Probe:
             prepare_look(kind, target)
         Thread(target=self._run, name="poolmgr-probe", daemon=True).start()
 
+    @property
+    def query_error(self) -> str | None:
+        """What the server has said to the validation query by now: "" where it works, None where there is no answer yet."""
+        return self._look.query_error
+
     def result(
         self, ours: Collection[int], processes: Collection[ProcessBeat] | None = None, poolers: Iterable[int] = ()
     ) -> HealthCheck:

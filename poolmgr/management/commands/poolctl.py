@@ -17,6 +17,7 @@ from poolmgr.conf import ROLES
 from poolmgr.control import agent
 from poolmgr.control.access import control_database, sentence_of
 from poolmgr.control.commanding.commands import Denied
+from poolmgr.control.editing.consequences import Foreseen
 from poolmgr.control.inquiry import What
 from poolmgr.control.reporting.documents import holders, orders, targets
 from poolmgr.control.reporting.documents.holders import Held
@@ -72,6 +73,7 @@ class Command(BaseCommand):
         edit.add_argument("values", nargs="+", type=_pair, metavar="NAME=VALUE", help="such as max_size=12")
         edit.add_argument("--role", default="", choices=["", *ROLES], help="the profile of this role (of any)")
         edit.add_argument("--reason", default="", help="is kept with the revision")
+        edit.add_argument("--yes", action="store_true", help="save it whatever it leads to, which is told")
         _authored(edit)
         for verb, parser in verbs.choices.items():
             if verb != "top":
@@ -82,6 +84,8 @@ class Command(BaseCommand):
         try:
             with control_database():
                 self._do(options)
+        except acting.Unconfirmed as error:
+            raise CommandError(_unconfirmed(error.foreseen)) from None
         except (LookupError, Denied, InvalidSpec, ConfigurationError, StoreDown, Unreadable) as error:
             raise CommandError(_sentence(error)) from None
         except DatabaseError as error:
@@ -133,10 +137,12 @@ class Command(BaseCommand):
     def _order(self, fleet: Fleet, verb: str, target: str, options: dict[str, Any]) -> None:
         author = options["author"]
         if verb == "set":
-            made = acting.edit(fleet, target, options["role"], dict(options["values"]), author, options["reason"])
+            said = (author, options["reason"], options["yes"])
+            made = acting.edit(fleet, target, options["role"], dict(options["values"]), *said)
+            told = [each.to_dict() for each in made.foreseen.consequences]
             self._show(
                 options,
-                lambda: orders.edit(made.profile, made.revision, made.warnings),
+                lambda: orders.edit(made.profile, made.revision, told),
                 lambda: showing.edit_lines(made),
             )
         else:
@@ -199,6 +205,11 @@ def _pair(text: str) -> tuple[str, Any]:
         with suppress(ValueError):
             return name, kind(value)
     return name, value
+
+
+def _unconfirmed(foreseen: Foreseen) -> str:
+    why = "since it can't be as it is" if foreseen.refused else "--yes saves it all the same"
+    return "\n".join((f"Nothing was saved; {why}:", *showing.foreseen_lines(foreseen)))
 
 
 def _sentence(error: Exception) -> str:

@@ -11,6 +11,8 @@ from poolmgr.control.commanding import commands
 from poolmgr.control.commanding.acting import act_on
 from poolmgr.control.commanding.asking import ask
 from poolmgr.control.editing import profiles
+from poolmgr.control.editing.consequences import Foreseen
+from poolmgr.control.editing.weighing import foresee_save
 from poolmgr.control.inquiry import Answer, What
 from poolmgr.control.reporting.documents.holders import Held, held
 from poolmgr.control.reporting.documents.processes import named
@@ -50,19 +52,30 @@ def order(fleet: Fleet, kind: str, target: str, author: str, where: str = "") ->
     return commands.send(kind, target, author, uid)
 
 
+class Unconfirmed(Exception):
+    """Nothing was saved: what it would lead to, ``foreseen``, has to be confirmed, or is refused."""
+
+    def __init__(self, foreseen: Foreseen) -> None:
+        super().__init__("nothing was saved")
+        self.foreseen = foreseen
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A profile as it is now, the revision that was made, if any was, and what the author should know."""
+    """A profile as it is now, the revision that was made, if any was, and what it leads to."""
 
     profile: PoolProfile
     revision: ProfileRevision | None
-    warnings: tuple[str, ...]
+    foreseen: Foreseen
 
 
-def edit(fleet: Fleet, target: str, role: str, values: Mapping[str, Any], author: str, reason: str) -> Edit:
+def edit(
+    fleet: Fleet, target: str, role: str, values: Mapping[str, Any], author: str, reason: str, confirmed: bool = False
+) -> Edit:
     """Change settings of a target's profile for ``role`` ("" for any), which is made where there is none.
 
-    Raises ``LookupError``, ``InvalidSpec`` (which setting, which value, what is allowed) and ``django.db.Error``.
+    Raises ``LookupError``, ``InvalidSpec`` (which setting, which value, what is allowed), ``Unconfirmed`` and
+    ``django.db.Error``.
     """
     views(fleet, target)
     if unknown := values.keys() - set(FIELDS):
@@ -74,5 +87,7 @@ def edit(fleet: Fleet, target: str, role: str, values: Mapping[str, Any], author
     for name, value in values.items():
         setattr(profile, name, value)
     profile.spec()
-    revision = profiles.save_profile(profile, author, reason)
-    return Edit(profile, revision, tuple(profiles.warnings(profile)) if revision and profile.enabled else ())
+    foreseen = foresee_save(profile)
+    if foreseen.refused or (foreseen.asked and not confirmed):
+        raise Unconfirmed(foreseen)
+    return Edit(profile, profiles.save_profile(profile, author, reason), foreseen)

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from poolmgr.control.editing.consequences import CONFIRM, INFO, REFUSE, UNKNOWN, Foreseen
 from poolmgr.control.reporting.advice import ADVICE
 from poolmgr.control.reporting.documents import happened
 from poolmgr.control.reporting.documents.holders import held
@@ -99,7 +100,13 @@ def edit_lines(made: Edit) -> Iterator[str]:
     changes = made.revision.changes.items()
     told = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in changes if old is not None)
     yield f"Saved {made.profile}, revision {made.revision.number}: {told or 'created'}."
-    yield from made.warnings
+    yield from foreseen_lines(made.foreseen)
+
+
+def foreseen_lines(foreseen: Foreseen) -> Iterator[str]:
+    """What an edit leads to, or would."""
+    marks = {INFO: " ", UNKNOWN: "?", CONFIRM: "!", REFUSE: "x"}
+    yield from (f"{marks[each.severity]} {each.sentence}" for each in foreseen.consequences)
 
 
 def event_lines(limit: int) -> Iterator[str]:

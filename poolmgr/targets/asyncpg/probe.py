@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic, perf_counter
 
-from poolmgr.metrics.health import Verdict
 from poolmgr.pools import declaring
 from poolmgr.pools.core.driver import NoAnswer, Refused
+from poolmgr.pools.diagnosis import words_of
 from poolmgr.pools.looking import Look
 from poolmgr.pools.sql import figures
 from poolmgr.secrets import disarm
@@ -44,7 +44,7 @@ async def _look(target: str, look: Look, query: Callable[[], str], deadline: flo
         look.connect_time = perf_counter() - began
         look.connected = True
         # The query may have to be waited for, and nobody else is in this loop.
-        look.verdicts += await _validate(conn, query(), look, deadline)
+        await _validate(conn, query(), look, deadline)
         answer = await conn.fetchval(figures.asking(silence), timeout=max(0.05, deadline - monotonic()))
         figures.fill(look, answer, conn.get_server_pid())
         await conn.close(timeout=max(0.05, deadline - monotonic()))
@@ -52,16 +52,13 @@ async def _look(target: str, look: Look, query: Callable[[], str], deadline: flo
         conn.let_go_unheard()
 
 
-async def _validate(conn: Tracked, query: str, look: Look, deadline: float) -> list[Verdict]:
+async def _validate(conn: Tracked, query: str, look: Look, deadline: float) -> None:
     began = perf_counter()
     try:
         await ask(conn, query, max(0.05, deadline - monotonic()))
+        look.query_error = ""
     except Refused as ex:
-        return [
-            Verdict(
-                "critical", f"The validation query fails: {diagnose(ex.__cause__ or ex).sentence} ({look.address})."
-            )
-        ]
+        error = ex.__cause__ or ex
+        look.refuse(diagnose(error).sentence, words_of(error))
     finally:
         look.query_time = perf_counter() - began
-    return []

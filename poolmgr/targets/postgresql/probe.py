@@ -10,8 +10,7 @@ import psycopg
 from django.db import connections
 from psycopg.rows import tuple_row
 
-from poolmgr.metrics.health import Verdict
-from poolmgr.pools.diagnosis import diagnose
+from poolmgr.pools.diagnosis import diagnose, words_of
 from poolmgr.pools.endings import ended_after
 from poolmgr.pools.looking import Look
 from poolmgr.pools.sql import figures
@@ -28,7 +27,7 @@ def look(target: str, look: Look, query: Callable[[], str], deadline: float, sil
         look.connected = True
         asked = query()
         began = perf_counter()
-        look.verdicts += _validate(connection, asked, deadline, look.address)
+        _validate(connection, asked, deadline, look)
         look.query_time = perf_counter() - began
         left = max(0.0, deadline - monotonic())
         with ended_after(left, lambda: break_off(connection)), connection.cursor(row_factory=tuple_row) as cursor:
@@ -45,7 +44,7 @@ def parameters(target: str, timeout: float) -> dict[str, Any]:
     return connection_parameters(given, timeout)
 
 
-def _validate(connection: psycopg.Connection[Any], query: str, deadline: float, address: str) -> list[Verdict]:
+def _validate(connection: psycopg.Connection[Any], query: str, deadline: float, look: Look) -> None:
     try:
         validate(connection, query, deadline)
     except NoAnswer:
@@ -55,5 +54,6 @@ def _validate(connection: psycopg.Connection[Any], query: str, deadline: float, 
     except psycopg.OperationalError as error:
         if connection.closed:
             raise
-        return [Verdict("critical", f"The validation query fails: {diagnose(error).sentence} ({address}).")]
-    return []
+        look.refuse(diagnose(error).sentence, words_of(error))
+    else:
+        look.query_error = ""

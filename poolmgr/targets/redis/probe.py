@@ -41,6 +41,7 @@ def _look(target: str, look: Look, query: Callable[[], str], deadline: float) ->
         asked = query()
         began = perf_counter()
         _ask(conn, deadline, asked)
+        look.query_error = ""
         look.query_time = perf_counter() - began
         _tell(conn, look, deadline)
     finally:

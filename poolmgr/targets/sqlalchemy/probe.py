@@ -6,6 +6,8 @@ from collections.abc import Callable
 from time import monotonic, perf_counter
 from typing import Any
 
+from poolmgr.pools.core.driver import Refused
+from poolmgr.pools.diagnosis import words_of
 from poolmgr.pools.looking import Look
 from poolmgr.pools.sql import figures
 from poolmgr.secrets import disarm
@@ -46,7 +48,12 @@ def _look(engine: Any, look: Look, query: Callable[[], str], deadline: float, si
         look.connected = True
         asked = query()
         began = perf_counter()
-        driver.ask(record, asked, deadline)
+        try:
+            driver.ask(record, asked, deadline)
+            look.query_error = ""
+        except Refused as ex:
+            error = disarm(ex.__cause__ or ex)
+            look.refuse(diagnose(error).sentence, words_of(error))
         look.query_time = perf_counter() - began
         # The dialect has read it at the first connect.
         look.version = version_of(engine.dialect)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from poolmgr.control.reporting.documents.values import moment, text
@@ -34,8 +34,10 @@ def outcome(kind: str, target: str, checkout: str, author: str, done: bool, said
     }  # fmt: skip
 
 
-def edit(profile: PoolProfile, revision: ProfileRevision | None, warnings: Sequence[str]) -> dict[str, Any]:
-    """An edit of settings; without a revision nothing was changed."""
+def edit(
+    profile: PoolProfile, revision: ProfileRevision | None, foreseen: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """An edit of settings, and what it leads to as it was ``foreseen``; without a revision nothing was changed."""
     changes = revision.changes.items() if revision else ()
     return {
         "profile": profile.pk,
@@ -44,5 +46,5 @@ def edit(profile: PoolProfile, revision: ProfileRevision | None, warnings: Seque
         "revision": profile.revision,
         "saved": revision is not None,
         "changes": {name: {"from": old, "to": new} for name, (old, new) in changes},
-        "warnings": list(warnings),
+        "consequences": list(foreseen),
     }

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from time import monotonic, perf_counter
 from typing import Any
 
-from poolmgr.pools.core.driver import NoAnswer
+from poolmgr.pools.core.driver import NoAnswer, Refused
+from poolmgr.pools.diagnosis import words_of
 from poolmgr.pools.looking import Look
 from poolmgr.pools.sql import figures
+from poolmgr.secrets import disarm
 from poolmgr.targets.sqlalchemy.asyncio.driver import ask, let_go
 from poolmgr.targets.sqlalchemy.asyncio.greenlets import greenlet_spawn
+from poolmgr.targets.sqlalchemy.diagnosis import diagnose
 from poolmgr.targets.sqlalchemy.products import version_of
 from poolmgr.targets.sqlalchemy.sockets import server_id_of
 
@@ -37,7 +40,12 @@ def look_by_asyncio(engine: Any, look: Look, query: Callable[[], str], deadline:
             look.connected = True
             asked = query()
             began = perf_counter()
-            asked_for(asked)
+            try:
+                asked_for(asked)
+                look.query_error = ""
+            except Refused as ex:
+                error = disarm(ex.__cause__ or ex)
+                look.refuse(diagnose(error).sentence, words_of(error))
             look.query_time = perf_counter() - began
             look.version = version_of(front._dialect)
             look.behind_pooler = record.behind_pooler
