@@ -17,8 +17,8 @@ _SLACK = 1.25
 
 @dataclass(frozen=True, slots=True)
 class Consequence:
-    """``code`` names the rule, ``about`` what it is of (a role, a query), and ``measure`` says how bad it is, in connections
-    or requests; 0 where there is no more or less of it."""
+    """``code`` names the rule, ``about`` what it is of (a role, a query), and ``measure`` says how bad it is, in connections,
+    requests or a percentage of those; 0 where there is no more or less of it."""
 
     code: str
     severity: str

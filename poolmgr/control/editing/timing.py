@@ -37,7 +37,9 @@ def impatient(o: Outlook) -> Iterator[Consequence]:
                 failed,
             )
             p95 = waits.quantile(0.95) or 0.0
-            yield Consequence("impatient", CONFIRM if p95 > new else INFO, sentence % said, role, failed)
+            # As a share: the number grows while the same goes on.
+            share = round(100 * failed / max(1, waits.count))
+            yield Consequence("impatient", CONFIRM if p95 > new else INFO, sentence % said, role, share)
         elif waits.count:
             sentence = _("%(role)s: none of the last minute's %(all)s requests waited longer than %(new)s.")
             yield Consequence("impatient", INFO, sentence % said, role)
