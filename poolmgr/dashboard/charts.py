@@ -17,7 +17,8 @@ _Words = str | Promise
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """``style`` is area, line, limit or bars; ``colour`` names one of the page's colours."""
+    """``style`` is area, line, limit, bars, or stack, which stands on the line before it; ``colour`` names one of the page's
+    colours."""
 
     key: str
     label: _Words
@@ -80,6 +81,7 @@ CHARTS = (
         (
             Line("used", _("in use, on average"), "area", "used", _seen("used")),
             Line("used_most", _("the most seen at once"), "line", "most", _seen("used_most")),
+            Line("demand", _("waiting besides"), "stack", "waiting", _seen("pending_most")),
             Line("capacity", _("limit"), "limit", "limit", _seen("capacity")),
         ),
     ),
@@ -110,8 +112,8 @@ CHARTS = (
         "count",
         (
             Line("created", _("opened"), "bars", "used", _counted("created")),
-            Line("lost", _("found dead"), "line", "waiting", _counted("lost")),
-            Line("create_errors", _("could not be opened"), "line", "failed", _counted("create_errors")),
+            Line("lost", _("found dead"), "bars", "waiting", _counted("lost")),
+            Line("create_errors", _("could not be opened"), "bars", "failed", _counted("create_errors")),
         ),
     ),
     Chart(

@@ -59,10 +59,22 @@ def _runs(levels: Iterable[Level]) -> Iterator[list[Level]]:
 
 
 def _upper(run: Sequence[Level], scale: Scale) -> str:
-    first, *rest = run
-    path = f"M{number(first.x)} {scale.y(first.high)}H{number(first.until)}"
-    return path + "".join(f"V{scale.y(level.high)}H{number(level.until)}" for level in rest)
+    (y, until), *rest = _steps((scale.y(level.high), level.until) for level in run)
+    path = f"M{number(run[0].x)} {y}H{number(until)}"
+    return path + "".join(f"V{y}H{number(until)}" for y, until in rest)
 
 
 def _lower(run: Sequence[Level], scale: Scale) -> str:
-    return "".join(f"V{scale.y(level.low)}H{number(level.x)}" for level in reversed(run))
+    """Back along the lower ends."""
+    steps = _steps((scale.y(level.low), level.x) for level in reversed(run))
+    return "".join(f"V{y}H{number(until)}" for y, until in steps)
+
+
+def _steps(levels: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+    """What goes on at the same height is one step."""
+    found: list[tuple[str, float]] = []
+    for y, until in levels:
+        if found and found[-1][0] == y:
+            found.pop()
+        found.append((y, until))
+    return found

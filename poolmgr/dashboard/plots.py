@@ -101,8 +101,9 @@ def _grid(past: Past) -> list[tuple[float, Period | None]]:
 
 
 def _plot(chart: Chart, past: Past, fewer: Sequence[Period], times: Sequence[str], flags: tuple[str, ...]) -> Plot:
-    drawn = [(each, values(each, past.periods)) for each in chart.lines]
-    most = max((value for _, found in drawn for value in found if value is not None), default=None)
+    drawn = [values(each, past.periods) for each in chart.lines]
+    feet = [_feet(each, at, drawn) for at, each in enumerate(chart.lines)]
+    most = max((head for found, on in zip(drawn, feet, strict=True) for head in _heads(found, on)), default=None)
     scale = Scale(_raised(most or 0.0, chart.unit), 8.0, HEIGHT - 1.0)
     cells = [[figure(value, chart.unit) for value in reversed(values(each, fewer))] for each in chart.lines]
     return Plot(
@@ -110,7 +111,10 @@ def _plot(chart: Chart, past: Past, fewer: Sequence[Period], times: Sequence[str
         str(chart.title),
         chart.unit,
         str(chart.note),
-        layers=tuple(_layer(each, found, chart.unit, past, scale) for each, found in drawn),
+        layers=tuple(
+            _layer(each, found, on, chart.unit, past, scale)
+            for each, found, on in zip(chart.lines, drawn, feet, strict=True)
+        ),
         flags=flags,
         most=figure(most, chart.unit),
         heads=tuple(str(each.label) for each in chart.lines),
@@ -119,17 +123,27 @@ def _plot(chart: Chart, past: Past, fewer: Sequence[Period], times: Sequence[str
     )
 
 
-def _layer(each: Line, found: Sequence[Value], unit: str, past: Past, scale: Scale) -> Layer:
-    levels = _levels(found, unit, past)
-    path = band(levels, scale) if each.style in ("area", "bars") else line(levels, scale)
+def _feet(of: Line, place: int, drawn: Sequence[Sequence[Value]]) -> Sequence[Value]:
+    """On what each figure of a line stands."""
+    return drawn[place - 1] if of.style == "stack" else [0] * len(drawn[place])
+
+
+def _heads(found: Sequence[Value], feet: Sequence[Value]) -> Iterator[float]:
+    return (value + (foot or 0) for value, foot in zip(found, feet, strict=True) if value is not None)
+
+
+def _layer(each: Line, found: Sequence[Value], feet: Sequence[Value], unit: str, past: Past, scale: Scale) -> Layer:
+    levels = _levels(found, feet, unit, past)
+    path = line(levels, scale) if each.style in ("line", "limit") else band(levels, scale)
     last = next((value for value in reversed(found) if value is not None), None)
     return Layer(each.key, str(each.label), each.style, each.colour, path, figure(last, unit))
 
 
-def _levels(found: Sequence[Value], unit: str, past: Past) -> Iterator[Level]:
-    for period, value in zip(past.periods, found, strict=True):
+def _levels(found: Sequence[Value], feet: Sequence[Value], unit: str, past: Past) -> Iterator[Level]:
+    for period, value, foot in zip(past.periods, found, feet, strict=True):
         if value is not None:
-            yield Level(_x(period.at, past), _x(period.at + period.step, past), _raised(value, unit))
+            high, low = _raised(value + (foot or 0), unit), foot or 0.0
+            yield Level(_x(period.at, past), _x(period.at + period.step, past), high, low)
 
 
 def _raised(value: float, unit: str) -> float:

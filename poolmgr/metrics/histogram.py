@@ -107,4 +107,8 @@ class Distribution(Struct, frozen=True, omit_defaults=True, gc=False):
 
 def merge(parts: Iterable[Distribution]) -> Distribution:
     """The sum of all parts; empty for none."""
-    return sum(parts, Distribution())
+    found = tuple(parts)
+    if len(found) < 2:
+        return found[0] if found else Distribution()
+    counts = tuple(map(sum, zip(*(part.counts for part in found), strict=True)))
+    return Distribution(counts, sum(part.total for part in found))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from selenium.webdriver import ActionChains
 
 from poolmgr.models import Event
 from tests.browser.conftest import Page
@@ -46,12 +47,15 @@ def test_what_is_dragged_over_is_shown_next(page: Page, days: Days) -> None:
     page.sign_in("operator")
     page.open("/pools/history/?range=1h")
     until(lambda: page.all(".pm-plots[data-drawn] .u-over"), "the charts")
-    page.run(
-        "const over = document.querySelector('.u-over'), box = over.getBoundingClientRect();"
-        "const at = (type, x) => over.dispatchEvent(new MouseEvent(type, {bubbles: true, button: 0, clientX: box.x + x, clientY: box.y + 20}));"
-        "at('mousemove', 40); at('mousedown', 40); at('mousemove', 140);"
-        "document.dispatchEvent(new MouseEvent('mousemove', {bubbles: true, clientX: box.x + 140, clientY: box.y + 20}));"
-        "document.dispatchEvent(new MouseEvent('mouseup', {bubbles: true, button: 0, clientX: box.x + 140, clientY: box.y + 20}));"
+    over = page.one(".u-over")
+    (
+        ActionChains(page.driver)
+        .move_to_element_with_offset(over, -60, 0)
+        .click_and_hold()
+        .move_by_offset(60, 0)
+        .move_by_offset(60, 0)
+        .release()
+        .perform()
     )
     until(lambda: "from=" in page.driver.current_url, "the next page")
     assert "range=" not in page.driver.current_url

@@ -19,8 +19,17 @@
     lines: [...node.querySelectorAll("path[data-style]")].map((path) => ({ ...path.dataset })),
     plot: null,
   }));
+  for (const drawing of drawings) drawing.data = stacked(drawing.lines, past.charts[drawing.key]);
   const DAY = 86400;
   const MARGIN = 16; // above the lines, for the numbers of marks
+
+  /* What is stacked stands on the line before it; nothing on it is no line. */
+  function stacked(lines, figures) {
+    return figures.map((values, index) => {
+      if (lines[index].style !== "stack") return values;
+      return values.map((value, at) => (value ? value + (figures[index - 1][at] ?? 0) : null));
+    });
+  }
 
   /* -- in words -- */
 
@@ -93,6 +102,7 @@
     };
     if (line.style === "limit") made.dash = [4, 3];
     if (line.style === "area") Object.assign(made, { fill: faded(`--pm-of-${line.colour}`, 0.35), width: 1 });
+    if (line.style === "stack") made.width = 0.5;
     if (line.style === "bars") {
       const paths = uPlot.paths.bars({ size: [0.9, 40], align: 0 });
       Object.assign(made, { fill: faded(`--pm-of-${line.colour}`, 0.7), width: 0, paths, points: { show: false } });
@@ -137,7 +147,7 @@
   function read(drawing, plot) {
     const at = plot.cursor.idx;
     drawing.reads.forEach((node, index) => {
-      const values = plot.data[index + 1];
+      const values = past.charts[drawing.key][index];
       let value = at === null || at === undefined ? null : values[at];
       if (at === null || at === undefined) value = [...values].reverse().find((each) => each !== null) ?? null;
       const text = figure(drawing.unit, value);
@@ -179,7 +189,7 @@
         { ...axis, grid, ticks, values: moments, space: 70, size: 24, gap: 2 },
         {
           ...axis,
-          grid,
+          grid: byMagnitude ? { ...grid, filter: powers } : grid,
           ticks,
           size: 56,
           gap: 4,
@@ -190,6 +200,9 @@
         },
       ],
       series: [{}, ...drawing.lines.map(series)],
+      bands: drawing.lines.flatMap((line, index) =>
+        line.style === "stack" ? [{ series: [index + 1, index], fill: faded(`--pm-of-${line.colour}`, 0.6) }] : [],
+      ),
       hooks: {
         draw: [drawMarks],
         setCursor: [(plot) => read(drawing, plot)],
@@ -205,7 +218,7 @@
 
   function draw() {
     for (const drawing of drawings) {
-      const data = [past.times, ...past.charts[drawing.key]];
+      const data = [past.times, ...drawing.data];
       if (drawing.plot) drawing.plot.destroy();
       drawing.node.replaceChildren();
       drawing.plot = new uPlot(options(drawing), data, drawing.node);
