@@ -29,6 +29,7 @@ from poolsite.demo.processes import stop_on_signals
 NAMES = (
     "cost",
     "telemetry",
+    "uses",
     "hold",
     "spike",
     "contention",

@@ -14,7 +14,7 @@ from poolmgr.metrics.totals import COUNTERS, TIMES
 
 #: What is looked at seldom: what is told as soon as it changes, and what the store's totals have as well. The numbers of the
 #: connections' ends are no part of it, since a verdict on who is blocked needs them.
-_TOLD = ("settings", "holders")
+_TOLD = ("settings", "holders", "uses")
 _COUNTED = ("pins", *COUNTERS, *TIMES)
 #: Settings by which the whole fleet is judged.
 _KEPT = ("budget", "health_check_interval")

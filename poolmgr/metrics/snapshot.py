@@ -8,6 +8,7 @@ from msgspec import Meta, Struct, field
 
 from poolmgr.metrics.decoding import Real, Scalar, Text, Texts, Unreadable, Whole, Wholes, as_plain, decode, encode
 from poolmgr.metrics.histogram import BUCKETS, Distribution
+from poolmgr.metrics.uses import Uses
 
 #: The longest heartbeat that is read, in bytes, and the most pools in it. A pool takes 2 to 3 kB.
 MAX_BEAT, MAX_POOLS = 4 * 1024 * 1024, 1000
@@ -79,6 +80,7 @@ class PoolSnapshot(Struct, frozen=True, omit_defaults=True, gc=False):
     slots: Text = ""  # the used ones, a letter each (metrics/slots.py)
     oldest_wait: Real = 0.0  # of a request that waits for a connection now, the longest, in seconds
     holders: tuple[Holder, ...] = ()
+    uses: Uses = ()
     parts: tuple[Part, ...] = ()
     backend_pids: Wholes = ()
     behind_pooler: bool = False  # its connections lead to a pooler's, whose server connections it doesn't know

@@ -19,6 +19,13 @@ def bare(text: str) -> str:
     return text.strip().rstrip(".")
 
 
+def brief(seconds: float) -> str:
+    """As ``span()`` has it, and below a second in milliseconds or microseconds."""
+    if seconds >= 0.95 or seconds < 0.5e-6:
+        return span(seconds)
+    return f"{seconds * 1e6:.0f} µs" if seconds < 0.95e-3 else f"{seconds * 1e3:.3g} ms"
+
+
 def span(seconds: float) -> str:
     """In the largest unit of which there is one; with tenths below ten seconds, as somebody who waits counts."""
     if seconds < 9.95:

@@ -28,7 +28,8 @@ class Entry:
     it when another did, but weakly: they come and go, and a later one may have an earlier one's id. ``guest_of`` is the
     request, with its attribute ``over``, for which a thread that is not the request's own has taken the connection; it
     belongs to the owner's thread. ``number`` is no other's in this process. ``label`` is what the present or the last owner
-    works for. ``has_news(0)`` tells without waiting whether the server has sent something or hung up.
+    works for, ``noted`` what was noted of the present checkout before its end (``pools/uses.py``). ``has_news(0)`` tells
+    without waiting whether the server has sent something or hung up.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class Entry:
         "idle_since",
         "label",
         "leak_reported",
+        "noted",
         "number",
         "owner",
         "pid",
@@ -64,6 +66,7 @@ class Entry:
         self.gave: set[ref[Any]] = set()
         self.guest_of: Any = None
         self.label: Label | None = None
+        self.noted: tuple[float, float, float] | None = None
         self.leak_reported = -1
         self.asked_at = 0.0
         self._aims = self._kept = 0
@@ -75,6 +78,10 @@ class Entry:
         return f"{self.number}.{self.epoch}"
 
     # Each is called with the pool's lock held.
+
+    def spent(self, now: float) -> tuple[float, float, float]:
+        """Seconds of the present checkout: held, and of these at the server, and kept; 0.0 where nobody knows."""
+        return now - self.since, 0.0, 0.0
 
     def has(self, number: int, epoch: int) -> bool:
         """Whether it is checked out, by the checkout of that name."""

@@ -18,11 +18,12 @@ class Label:
     One object for all of a request or task, so that what is learnt of it later is told of what it holds already.
     """
 
-    __slots__ = ("kind", "name", "request")
+    __slots__ = ("key", "kind", "name", "request")
 
     def __init__(self, kind: str, name: str, request: str = "") -> None:
         self.kind = kind  # view, task or command
         self.name = plain(name[:_LONGEST])
+        self.key = kind, self.name  # by which uses are counted
         self.request = plain(request[:_LONGEST_ID])
 
     def __str__(self) -> str:

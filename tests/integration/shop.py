@@ -19,7 +19,10 @@ from poolmgr.metrics.blocking import Session
 from poolmgr.metrics.histogram import Distribution, Histogram
 from poolmgr.metrics.seen import Seen, Stranger
 from poolmgr.metrics.snapshot import Ack, Holder, PoolSnapshot, ProcessBeat
+from poolmgr.metrics.uses import Use
 from poolmgr.models import Acknowledgement, Command, Episode, Event, HealthCheck
+from poolmgr.pools.labels import Label
+from poolmgr.pools.uses import Uses
 
 from .console import beat, own_pool
 
@@ -60,10 +63,23 @@ def pool(**values: Any) -> PoolSnapshot:
     )  # fmt: skip
 
 
+def uses() -> tuple[Use, ...]:
+    made = Uses(splits=True)
+    for name, held, sql, kept in (
+        ("GET /search/", 2.1, 0.004, 0.0),
+        ("GET /reports/<int:pk>/", 0.9, 0.3, 0.5),
+        ("POST /orders/", 0.02, 0.018, 0.002),
+    ):
+        made.add((Label("view", name), held, sql, kept, None, True))
+    made.add((Label("task", "shop.bill"), 0.4, 0.38, 0.01, None, True))
+    made.add((None, 0.002, 0.002, 0.0, None, True))
+    return made.told(time.monotonic())
+
+
 def web(**more: Any) -> ProcessBeat:
     full = pool(
         used=2, pending=3, oldest_checkout=41.2, oldest_wait=6.4, slots="he", holders=(HOLDER, WAITER),
-        backend_pids=(5101, 5102), timeouts=4, recent_timeouts=4, last_timeout_at=time.time() - 1.5,
+        backend_pids=(5101, 5102), uses=uses(), timeouts=4, recent_timeouts=4, last_timeout_at=time.time() - 1.5,
     )  # fmt: skip
     acks = (Ack(Command.objects.latest("id").pk, "done", "", time.time()),) if Command.objects.exists() else ()
     return beat(full, uid=WEB, host="web1", pid=4711, acks=acks, version="1.0", **more)

@@ -60,6 +60,7 @@ ASKED: dict[str, Callable[[Client], Any]] = {
     "GET why/<target>": lambda client: client.get(f"{V1}why/default"),
     "GET holders": lambda client: client.get(f"{V1}holders?target=default"),
     "GET holders/<uid>/<target>/<checkout>": lambda client: client.get(f"{V1}{HOLDER}?stack=1"),
+    "GET uses": lambda client: client.get(f"{V1}uses?target=default"),
     "GET processes": lambda client: client.get(f"{V1}processes?role=web"),
     "GET processes/<uid>": lambda client: client.get(f"{V1}processes/{shop.WEB}"),
     "GET events": lambda client: client.get(f"{V1}events?target=default"),

@@ -109,6 +109,24 @@ def test_holder_is_called_by_what_it_works_for_whether_it_waited_or_not(any_subj
         assert any_subject.pool.snapshot().holders[0].label == ""
 
 
+def test_use_is_counted_by_label_as_it_is_returned_and_while_it_lasts(any_subject: Subject) -> None:
+    any_subject.open(max_size=2)
+    for name in ("GET /a/", "GET /a/", "GET /b/"):
+        with labelled(Label("view", name, "8f3a")):
+            any_subject.give_all_back(any_subject.hold(1))
+
+    def uses() -> dict[str, tuple[str, int]]:
+        return {use.name: (use.kind, use.recent.count) for use in any_subject.pool.snapshot().uses if use.name}
+
+    until(lambda: uses() == {"GET /a/": ("view", 2), "GET /b/": ("view", 1)})
+    conn = borrow_for(any_subject, "reports.build")
+    any_subject.give_back(conn)
+    until(lambda: uses().get("reports.build") == ("task", 1))
+    told = any_subject.pool.snapshot()
+    assert sum(use.recent.count for use in told.uses) == told.use_time.count
+    assert sum(use.recent.held for use in told.uses) == pytest.approx(told.use_time.total, abs=0.01)
+
+
 def borrow_for(subject: Subject, name: str) -> object:
     with labelled(Label("task", name)):
         return subject.borrow()

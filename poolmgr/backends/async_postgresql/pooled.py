@@ -29,7 +29,7 @@ from poolmgr.secrets import hide
 from poolmgr.targets.postgresql.asyncio import lending
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolmgr.targets.postgresql.parameters import connection_parameters
-from poolmgr.targets.postgresql.session import SessionEntry
+from poolmgr.targets.postgresql.session import KEPT, SessionEntry
 
 #: Every wrapper of this process.
 _wrappers: WeakSet[AsyncDatabaseWrapper] = WeakSet()
@@ -119,8 +119,11 @@ class AsyncDatabaseWrapper(ExplicitWays):
             self._mode = managed.spec.pool_mode
         self._keeps = self._mode == "session"
         entry = conn._entry
-        entry.cursors, entry.begun = 0, False
+        entry.begun = False
         entry.late.clear()
+        if not self._keeps:
+            # Until it is returned, which is when nothing needs it any more.
+            entry.doing, entry.marked = KEPT, entry.since
 
     async def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         hide(conn_params)
@@ -161,6 +164,8 @@ class AsyncDatabaseWrapper(ExplicitWays):
         """Called by a cursor that was counted."""
         if entry.epoch == epoch:
             entry.cursors -= 1
+            if self._keeps and isinstance(self.connection, DjangoConnection):
+                self.connection.mark_at_rest()
             self.release_if_free()
 
     def cursor_forgotten(self, entry: SessionEntry, epoch: int) -> None:

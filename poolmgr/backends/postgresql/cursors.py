@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -15,7 +16,7 @@ from psycopg.pq import TransactionStatus
 
 from poolmgr.pools.forks import attend, here
 from poolmgr.pools.sql.pinning import BEGINS, reasons
-from poolmgr.targets.postgresql.session import SessionEntry
+from poolmgr.targets.postgresql.session import ELSEWHERE, KEPT, SessionEntry
 
 #: The reason of a pin that ends when the cursor is closed.
 HELD = "open server-side cursor"
@@ -131,6 +132,14 @@ class Reporting:
         entry.cursors -= 1
         if not wrapper._keeps:
             wrapper.release_if_free()
+        elif (
+            entry.doing == KEPT
+            and not (entry.cursors or entry.pins or self._conn.pgconn.transaction_status)
+            and self._conn._autocommit
+        ):
+            # Where transaction mode would let go.
+            entry.kept += monotonic() - entry.marked
+            entry.doing = ELSEWHERE
 
     def __del__(self, *args: Any) -> None:
         entry = self._entry

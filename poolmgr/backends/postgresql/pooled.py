@@ -34,7 +34,7 @@ from poolmgr.secrets import hide
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolmgr.targets.postgresql.parameters import connection_parameters
 from poolmgr.targets.postgresql.preparing import Preparation, present_preparation
-from poolmgr.targets.postgresql.session import SessionEntry
+from poolmgr.targets.postgresql.session import KEPT, SessionEntry
 
 _IDLE = int(TransactionStatus.IDLE)
 #: Nothing is left to hold on to: a broken connection goes back too, so that the next statement gets another. Not after a
@@ -146,7 +146,6 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
         if self._mode is None:
             self._mode = managed.spec.pool_mode
         entry = conn.entry
-        entry.cursors = 0
         entry.begun = False
         thread = get_ident()
         if thread != self._thread_ident or self._thread_sharing_count:  # type: ignore[attr-defined]
@@ -159,6 +158,9 @@ class Pooled(PoolOfAlias, CursorMaking, ExplicitWays, Transactions, native.Datab
             # The end of the request closes nothing here, so that to keep it would be for as long as the thread lives.
             self._guest_of = entry.guest_of = request
             self._keeps = False
+        if not self._keeps:
+            # Until it is returned, which is when nothing needs it any more.
+            entry.doing, entry.marked = KEPT, entry.since
         if entry.late:
             entry.late.clear()
         if self._pinned:

@@ -18,6 +18,7 @@ from poolmgr.backends.postgresql.explicit import OWN, PINNED
 from poolmgr.backends.postgresql.lifecycle import Request, latest_request
 from poolmgr.backends.postgresql.patches import Django, is_own, known
 from poolmgr.pools.forks import attend, here
+from poolmgr.pools.labels import current_label
 from poolmgr.targets.postgresql.managed import ManagedPool
 
 _Wrapper = utils.CursorWrapper
@@ -83,6 +84,7 @@ class CursorMaking(native.DatabaseWrapper):
     _managed: ManagedPool | None
     _guest_of: Request | None
     _direct: bool
+    _keeps: bool
     _uses_prepared: bool
     _makes_own_cursors: bool
     _busy: int
@@ -144,6 +146,10 @@ class CursorMaking(native.DatabaseWrapper):
         entry = getattr(conn, "entry", None)
         if entry is None:
             return super().create_cursor(name)
+        if self._keeps:
+            label = current_label()
+            if label is not entry.label and label is not None and self._managed is not None:
+                self._managed.held_for(conn, label)
         if name and self.settings_dict["OPTIONS"].get("server_side_binding") is not True:
             cursor: Any = ServerSideCursor(conn, name=name, scrollable=False, withhold=conn.autocommit)  # type: ignore[call-arg]
             timezone = conn.adapters.get_loader(_TIMESTAMPTZ, _TEXT).timezone

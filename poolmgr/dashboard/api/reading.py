@@ -14,7 +14,7 @@ from poolmgr.conf import ROLES
 from poolmgr.control.access import control_alias
 from poolmgr.control.commanding import commands as ordered
 from poolmgr.control.reach import lost, outage
-from poolmgr.control.reporting.documents import happened, holders, orders, processes, targets, why
+from poolmgr.control.reporting.documents import happened, holders, orders, processes, targets, uses, why
 from poolmgr.control.watching import log, records
 from poolmgr.dashboard import queries
 from poolmgr.dashboard.access import READ_STATEMENTS
@@ -59,6 +59,12 @@ def held(request: HttpRequest, reader: Reader) -> Told:
     queries.known(request.GET, ("target",))
     fleet, away = read_now()
     return holders.holders(fleet, queries.text(request.GET, "target"), reader.statements, away)
+
+
+def used(request: HttpRequest, reader: Reader) -> Told:
+    queries.known(request.GET, ("target",))
+    fleet, away = read_now()
+    return uses.uses(fleet, queries.text(request.GET, "target"), away)
 
 
 def holder(request: HttpRequest, reader: Reader, uid: str, target: str, checkout: str) -> Told:

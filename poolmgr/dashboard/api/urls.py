@@ -41,6 +41,7 @@ urlpatterns = [
     path("why/<path:target>", read(reading.why_so), name="why"),
     path("holders", read(reading.held), name="holders"),
     path("holders/<str:uid>/<path:target>/<checkout:checkout>", read(reading.holder), name="holder"),
+    path("uses", read(reading.used), name="uses"),
     path("processes", read(reading.all_processes), name="processes"),
     path("processes/<str:uid>", read(reading.process), name="process"),
     path("events", read(reading.events), name="events"),

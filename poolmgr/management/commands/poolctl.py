@@ -19,12 +19,13 @@ from poolmgr.control.access import control_database, sentence_of
 from poolmgr.control.commanding.commands import Denied
 from poolmgr.control.editing.consequences import Foreseen
 from poolmgr.control.inquiry import What
-from poolmgr.control.reporting.documents import holders, orders, targets
+from poolmgr.control.reporting.documents import holders, orders, targets, uses
 from poolmgr.control.reporting.documents.holders import Held
 from poolmgr.control.reporting.fleet import Fleet, read_fleet
 from poolmgr.control.store import StoreDown
 from poolmgr.exceptions import ConfigurationError, InvalidSpec
 from poolmgr.management.terminal import acting, past, showing
+from poolmgr.management.terminal.uses import use_lines
 from poolmgr.metrics.decoding import Unreadable
 from poolmgr.metrics.tiers import RANGES
 from poolmgr.models import Command as Order
@@ -35,8 +36,8 @@ _HOME = "\x1b[H\x1b[J"
 
 class Command(BaseCommand):
     help = (
-        "The pools of the whole fleet: status, top, holders, why, stack, events, history; pause, resume, recycle, cancel, "
-        "end, set. What is ordered stands in the log of events, with the author."
+        "The pools of the whole fleet: status, top, holders, uses, why, stack, events, history; pause, resume, recycle, "
+        "cancel, end, set. What is ordered stands in the log of events, with the author."
     )
     requires_system_checks: list[str] = []
 
@@ -44,6 +45,7 @@ class Command(BaseCommand):
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
         _reading(verbs, "status", "every target with its verdict and its figures, the worst first")
         _reading(verbs, "holders", "who holds connections, the oldest first")
+        _reading(verbs, "uses", "for whom connections were used in the last ten minutes, and what for")
         top = _reading(verbs, "top", "both, again and again until Ctrl-C")
         top.add_argument("--every", type=_seconds, default=2.0, metavar="SECONDS", help="between two looks (2)")
         events = verbs.add_parser("events", help="what happened, the newest first")
@@ -109,6 +111,8 @@ class Command(BaseCommand):
             self._show(options, lambda: targets.status(fleet, target), lambda: showing.status_lines(fleet, target))
         elif verb == "holders":
             self._show(options, lambda: holders.holders(fleet, target), lambda: showing.holder_lines(fleet, target))
+        elif verb == "uses":
+            self._show(options, lambda: uses.uses(fleet, target), lambda: use_lines(fleet, target))
         elif verb == "why":
             self._show(options, lambda: showing.why(fleet, target), lambda: showing.why_lines(fleet, target))
         elif verb == "stack":

@@ -89,7 +89,9 @@ class Lending(State):
             slot.owner = None
             slot.epoch += 1
             self.out.discard(slot)
-            self.use_time.add(now - slot.since)
+            self.use_time.add(held := now - slot.since)
+            self.uses.add((slot.label, held, 0.0, 0.0, slot.noted, True))
+            slot.noted = None
             if (
                 fit
                 and slot.expires > now

@@ -30,9 +30,11 @@ def look_after(state: State) -> None:
     now = monotonic()
     with state.lock:
         state.history.note(now, state.wait_time, state.use_time, state.counts)
+        state.uses.parts(state.out, now)
         line = state.outage.over(now)
     if line:
         logger.warning("pool %r: %s", state.target, line)
+    state.uses.count(now)
     _forget_the_gone(state)
     reclaim(state)
     audit(state)

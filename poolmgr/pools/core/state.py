@@ -29,6 +29,7 @@ from poolmgr.pools.outage import Outage
 from poolmgr.pools.owners import has_left, owner_function
 from poolmgr.pools.port import Peers
 from poolmgr.pools.spec import PoolSpec
+from poolmgr.pools.uses import Uses
 
 #: Connects and questions under way at once in a pool, and connections that are seen off.
 _CONNECTORS, _CLOSERS = 3, 4
@@ -88,6 +89,7 @@ class State:
         self.peers: Peers | None = None  # the others of the same target in this process
 
         self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
+        self.uses = Uses()
         self.counts: Counter[str] = Counter()
         self.misses = Misses()
         self.history = History()
@@ -214,5 +216,7 @@ class State:
             slot.owner = None
             slot.epoch += 1
             self.out.discard(slot)
-            self.use_time.add(monotonic() - slot.since)
+            now = monotonic()
+            self.use_time.add(now - slot.since)
+            self.uses.end(slot, now)
             return True

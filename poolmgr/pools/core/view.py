@@ -30,6 +30,7 @@ def snapshot(state: State) -> PoolSnapshot:
         counts: dict[str, Any] = {name: state.counts[name] for name in _COUNTERS}
         wait, use, create = (each.freeze() for each in (state.wait_time, state.use_time, state.create_time))
         before = state.history.since(now)
+        state.uses.parts(state.out, now, 0.0)
         opening = max(0, state.present - len(state.idle) - len(state.out))
         closing, pending, limit = len(state.leaving), len(state.waiting), state.most
         first = state.waiting[0].since if state.waiting else now
@@ -58,6 +59,7 @@ def snapshot(state: State) -> PoolSnapshot:
         checkouts=wait.count - counts["timeouts"],
         wait_time=wait,
         use_time=use,
+        uses=state.uses.told(now),
         create_time=create,
         **missed,
         **recent((wait, use, counts["timeouts"], 0), before),

@@ -25,6 +25,7 @@ from poolmgr.pools.groups import apportioning, summing
 from poolmgr.pools.groups.member import Membership
 from poolmgr.pools.port import Load, Member, Pool
 from poolmgr.pools.spec import PoolSpec
+from poolmgr.pools.uses import Uses
 
 #: Seconds until the next look while somebody lacks room that others must make, and from one look to the next at least:
 #: in a crowd somebody begins to wait all the time.
@@ -46,6 +47,7 @@ class Gathering:
         self._predecessor: Pool | None = None
         self._last_address = ""
         self._gone = PoolSnapshot(target)  # with the counters of members that are no more
+        self._uses_of_gone = Uses()
         self._is_stirred = self._looks_again = False
         self._looked_at = 0.0
 
@@ -177,7 +179,9 @@ class Gathering:
                     each.pool.retire()
                 each.share = 0
                 if not each.pool.load().held:
-                    self._gone = structs.replace(self._gone, **summing.counted([self._gone, each.pool.snapshot()]))
+                    seen = each.pool.snapshot()
+                    self._gone = structs.replace(self._gone, **summing.counted([self._gone, seen]))
+                    self._uses_of_gone.absorb(seen.uses)
                     self._members = tuple(other for other in self._members if other is not each)
 
     def _move(self, step: apportioning.Step, members: list[Membership], now: float) -> None:

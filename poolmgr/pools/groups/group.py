@@ -6,12 +6,14 @@ import logging
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from threading import Lock
 from time import monotonic, time
 
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.history import History, Totals
 from poolmgr.metrics.snapshot import PoolSnapshot
+from poolmgr.metrics.uses import TOLD, summed
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.checkouts import Checkout
@@ -133,7 +135,9 @@ class Group(Gathering):
         """What all of it looks like now."""
         with self._lock:
             parts, gone = [each.pool.snapshot() for each in self._members], self._gone
-            room, before = self._room, self._history.since(monotonic())
+            now = monotonic()
+            room, before = self._room, self._history.since(now)
+            uses = [self._uses_of_gone.told(now), *(each.uses for each in parts)]
             desired = self.desired
         counts = summing.counted([gone, *parts])
         return PoolSnapshot(
@@ -144,6 +148,7 @@ class Group(Gathering):
             status=status(self.retired, self.paused),
             generation=self._generation,
             limit=room,
+            uses=summed(chain.from_iterable(uses), TOLD),
             **settings(desired),
             **summing.present(parts),
             **recent(summing.totals(counts), before),

@@ -27,6 +27,7 @@ def look_after(pool: Watching) -> None:
     with pool.lock:
         pool.history.note(now, pool.wait_time, pool.use_time, pool.counts)
         held = dict(pool.held)
+    pool.uses.count(now)
     for connection, of in held.items():
         if not is_alive(of.owner):
             _take_back(pool, connection, of)

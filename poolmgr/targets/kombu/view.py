@@ -50,6 +50,7 @@ def snapshot(pool: Watching) -> PoolSnapshot:
         checkouts=wait.count - counts["timeouts"],
         wait_time=wait,
         use_time=use,
+        uses=pool.uses.told(now),
         create_time=create,
         **missed,
         **recent((wait, use, counts["timeouts"], 0), before),

@@ -21,6 +21,7 @@ from poolmgr.pools.labels import current_label
 from poolmgr.pools.misses import Misses
 from poolmgr.pools.owners import owner_function
 from poolmgr.pools.spec import PoolSpec
+from poolmgr.pools.uses import Uses
 from poolmgr.targets.kombu import view
 from poolmgr.targets.kombu.errors import PoolExhausted, diagnose
 from poolmgr.targets.kombu.holding import Held, may_give
@@ -66,6 +67,7 @@ class Watching:
         self.generation = 1
         self.last_error, self.last_error_at = "", 0.0
         self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
+        self.uses = Uses()
         self.counts: Counter[str] = Counter()
         self.misses = Misses()
         self.history = History()
@@ -130,7 +132,8 @@ class Watching:
             if held is None or not may_give(giver, connection, held.owner):
                 return False
             del self.held[connection]
-            self.use_time.add(monotonic() - held.since)
+            self.use_time.add(lasted := monotonic() - held.since)
+            self.uses.add((held.label, lasted, 0.0, 0.0, None, True))
             self.changed.notify_all()
         return True
 

@@ -16,7 +16,7 @@ from poolmgr.pools.cancelling import Cancel
 from poolmgr.pools.forks import attend, here
 from poolmgr.targets.postgresql.opening import Opening
 from poolmgr.targets.postgresql.parting import abandon, is_busy, listen
-from poolmgr.targets.postgresql.session import SessionEntry
+from poolmgr.targets.postgresql.session import ASKING, SessionEntry
 
 _CHARACTERISTICS = "transaction characteristics"
 _ATTRIBUTE = "attribute of the connection"
@@ -63,7 +63,7 @@ class PooledConnection(Opening):
     It has no entry while it is configured: what is set by then is what ``make_anew()`` goes back to.
     """
 
-    entry: SessionEntry
+    entry: SessionEntry = None  # type: ignore[assignment]  # asked for at each statement: the class has one, too
     #: Made while there is a connection: none could be made of one that broke.
     canceller: Cancel
     ear: socket | None = None
@@ -106,7 +106,14 @@ class PooledConnection(Opening):
         """psycopg's, by which all goes that it sends: in a forked child nothing of it reaches the parent's session."""
         if not here:
             attend()
-        return super().wait(gen, *args, **kwargs)
+        entry = self.entry
+        if entry is None:
+            return super().wait(gen, *args, **kwargs)
+        entry.mark(ASKING)
+        try:
+            return super().wait(gen, *args, **kwargs)
+        finally:
+            entry.mark_answered(self._autocommit and not self.pgconn.transaction_status)
 
     def close(self) -> None:
         if not here:

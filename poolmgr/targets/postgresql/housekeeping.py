@@ -65,6 +65,8 @@ def look_after(state: PoolState) -> None:
     now = monotonic()
     with state.pool._lock:
         state.history.note(now, state.wait_time, state.use_time, state.counts)
+        state.uses.parts((conn.entry for conn in state.out), now)
+    state.uses.count(now)
     _forget_the_gone(state)
     reclaim(state)
     telling.tell_of_outage(state, now)

@@ -18,7 +18,7 @@ from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.checkouts import Checkout
 from poolmgr.pools.desired import Desired
 from poolmgr.pools.forks import attend, here
-from poolmgr.pools.labels import current_label
+from poolmgr.pools.labels import Label, current_label
 from poolmgr.pools.owners import owner_function
 from poolmgr.pools.plan import Plan
 from poolmgr.pools.port import Load, Pool, Recycled
@@ -137,6 +137,9 @@ class ManagedPool(PoolState):
                     entry.owner = owner
                     entry.label = label
                     entry.since = now = monotonic()
+                    entry.cursors = entry.doing = 0
+                    entry.sql = entry.kept = 0.0
+                    entry.noted = None
                     self.out.add(conn)
         if conn is not None:
             conn._pool = pool
@@ -195,7 +198,9 @@ class ManagedPool(PoolState):
             entry.owner = None
             entry.epoch += 1
             self.out.discard(conn)
-            self.use_time.add(now - entry.since)
+            self.use_time.add(held := now - entry.since)
+            kept = entry.kept + now - entry.marked if entry.doing else entry.kept
+            self.uses.add((entry.label, held, entry.sql, kept, entry.noted, True))
             if (
                 clean
                 and entry.expires > now
@@ -226,6 +231,13 @@ class ManagedPool(PoolState):
         with self._lock:
             if conn.entry.owner is not None:
                 conn.entry.owner = owner
+
+    def held_for(self, conn: PooledConnection, label: Label) -> None:
+        """Note that a checkout goes on for another than it was begun for."""
+        with self._lock:
+            if conn.entry.owner is not None:
+                self.uses.part(conn.entry, monotonic())
+                conn.entry.label = label
 
     def took_back(self, conn: PooledConnection) -> bool:
         """Whether a borrower's connection was reclaimed from under them."""
@@ -265,6 +277,9 @@ class ManagedPool(PoolState):
         entry = conn.entry
         entry.owner, entry.label = place.owner, place.label
         entry.since = monotonic()
+        entry.cursors = entry.doing = 0
+        entry.sql = entry.kept = 0.0
+        entry.noted = None
         self.out.add(conn)
 
     # -- settings -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from sys import getrefcount
+from time import monotonic
 from typing import Any
 
 from poolmgr.pools.aio.forgotten import is_suspended, users_of
@@ -100,6 +101,7 @@ def _take_back(state: PoolState, conn: PooledConnection, really: Callable[[], bo
         conn.entry.owner = None
         conn.entry.epoch += 1
         state.out.discard(conn)
+        state.uses.end(conn.entry, monotonic())
         state.counts["reclaimed"] += 1
         state.counts["closed"] += 1
     # Where the pool closes it is no loss to anybody: a script's threads need not give back before the script ends.

@@ -18,6 +18,7 @@ from poolmgr.pools.desired import Desired
 from poolmgr.pools.misses import Misses
 from poolmgr.pools.outage import Outage
 from poolmgr.pools.spec import PoolSpec
+from poolmgr.pools.uses import Uses
 from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.elastic import ElasticPool
 from poolmgr.targets.postgresql.preparing import Preparation
@@ -53,6 +54,7 @@ class PoolState:
         self.configure = configure
         self.out: set[PooledConnection] = set()
         self.wait_time, self.use_time, self.create_time = Histogram(), Histogram(), Histogram()
+        self.uses = Uses(splits=True)
         self.counts: Counter[str] = Counter()
         self.misses = Misses()
         self.replacing = 0  # connections that are about to be replaced, or are and not yet counted

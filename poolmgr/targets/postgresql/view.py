@@ -36,6 +36,7 @@ def snapshot(state: PoolState) -> PoolSnapshot:
         pins = dict(state.pins)
         wait, use, create = (each.freeze() for each in (state.wait_time, state.use_time, state.create_time))
         before = state.history.since(now)
+        state.uses.parts((conn.entry for conn in state.out), now, 0.0)
         opening = max(0, pool.present - len(pool._pool) - len(state.out) - len(pool.resting))
         closing, left_behind = len(pool.leaving), pool.left_behind
         waiting: Any = pool._waiting
@@ -65,6 +66,7 @@ def snapshot(state: PoolState) -> PoolSnapshot:
         pins=pins,
         wait_time=wait,
         use_time=use,
+        uses=state.uses.told(now),
         create_time=create,
         **missed,
         **recent((wait, use, counts["timeouts"], counts["refused"]), before),

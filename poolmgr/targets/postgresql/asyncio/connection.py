@@ -27,7 +27,7 @@ from poolmgr.targets.postgresql.asyncio.cursors import CURSOR, RUNS, SERVER_CURS
 from poolmgr.targets.postgresql.connection import PooledConnection
 from poolmgr.targets.postgresql.liveness import PATIENCE
 from poolmgr.targets.postgresql.parting import abandon
-from poolmgr.targets.postgresql.session import SPOILT
+from poolmgr.targets.postgresql.session import ASKING, SPOILT
 
 if TYPE_CHECKING:
     from poolmgr.targets.postgresql.managed import ManagedPool
@@ -174,6 +174,7 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
         self.looked_at = None
         self._waits += 1
         self.said += 1
+        self._entry.mark(ASKING)
         try:
             return await wait_async(gen, self.pgconn.socket, interval=interval, **kwargs)
         except asyncio.CancelledError:
@@ -182,8 +183,14 @@ class TaskConnection(psycopg.AsyncConnection[Any]):
             raise
         finally:
             self._waits -= 1
+            self.mark_at_rest()
             if self.is_over and not self._waits:
                 self._go_back()
+
+    def mark_at_rest(self) -> None:
+        """Unless something needs it still, or it went back."""
+        if not self._waits and self._entry.epoch == self._epoch:
+            self._entry.mark_answered(self._autocommit and not self.pgconn.transaction_status)
 
     async def _stop(self, gen: Any) -> None:
         """Have what runs stopped, so that the connection may stay; one whose server takes its time is closed.

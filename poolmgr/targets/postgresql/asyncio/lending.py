@@ -85,6 +85,9 @@ def _idle(managed: ManagedPool, now: float, *, trusted: bool = False) -> PooledC
         entry.owner = owner
         entry.label = label
         entry.since = now
+        entry.cursors = entry.doing = 0
+        entry.sql = entry.kept = 0.0
+        entry.noted = None
         managed.out.add(conn)
     conn._pool = pool
     return conn
