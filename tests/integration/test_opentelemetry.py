@@ -15,8 +15,6 @@ import pytest
 from django.core import checks
 from django.db import connection
 from opentelemetry import trace
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -30,13 +28,13 @@ from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools import registry, waits
 from poolmgr.targets.postgresql.asyncio.pool import AsyncPool
 from tests import pools
+from tests.collecting import PREFIX, STATE, Collector
 from tests.forking import Child
 from tests.waiting import until
 
 from .console import own_fleet, own_pool
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PREFIX = "db.client.connection."
 #: The conventions' nine: what each is, and its unit.
 CONVENTIONS = {
     "count": ("Sum", "{connection}"),
@@ -59,40 +57,12 @@ def _fleet(settings: Any, redis_server: Any) -> None:
     connection.close()
 
 
-class Collector:
-    """An SDK that reads when it is asked. `metrics()` are those of its last collection, by their names without the prefix."""
-
-    def __init__(self) -> None:
-        self.reader = InMemoryMetricReader()
-        self.provider = MeterProvider([self.reader], shutdown_on_exit=False)
-        self.telemetry = Telemetry(self.provider.get_meter("poolmgr"))
-
-    def metrics(self) -> dict[str, Any]:
-        data = self.reader.get_metrics_data()
-        found = (
-            [each for of in data.resource_metrics for scope in of.scope_metrics for each in scope.metrics]
-            if data
-            else []
-        )
-        return {each.name.removeprefix(PREFIX): each for each in found}
-
-    def points(self, metrics: dict[str, Any], name: str, **more: str) -> Iterator[Any]:
-        wanted = {"db.client.connection.pool.name": "default", "role": "command", **more}
-        for point in metrics[name].data.data_points if name in metrics else ():
-            if dict(point.attributes) == wanted:
-                yield point
-
-    def value(self, metrics: dict[str, Any], name: str, **more: str) -> Any:
-        [point] = self.points(metrics, name, **more)
-        return point.value
-
-
 @pytest.fixture
 def collector(settings: Any) -> Iterator[Collector]:
     settings.POOLMGR = {**settings.POOLMGR, "ROLE": "command"}
-    made = Collector()
+    made = Collector("default")
     yield made
-    made.provider.shutdown()
+    made.close()
 
 
 def test_the_conventions_nine_are_there_with_their_instruments_and_units_and_are_the_pool_s(
@@ -108,7 +78,7 @@ def test_the_conventions_nine_are_there_with_their_instruments_and_units_and_are
         if kind == "Sum":
             assert found[name].data.is_monotonic == (name == "timeouts"), name
     for state, number in (("idle", pool.idle), ("used", 1)):
-        assert collector.value(found, "count", **{"db.client.connection.state": state}) == number
+        assert collector.value(found, "count", **{STATE: state}) == number
     assert collector.value(found, "idle.min") == pool.min_size
     assert collector.value(found, "idle.max") == collector.value(found, "max") == pool.limit
     assert collector.value(found, "pending_requests") == collector.value(found, "timeouts") == 0
@@ -162,7 +132,7 @@ def test_a_closed_pool_is_told_no_more_and_the_next_one_goes_on_counting(collect
     closed = collector.metrics()
     for name in ("count", "max", "pending_requests", "checkouts", "timeouts"):
         assert not [*collector.points(closed, name)], name
-        assert not [*collector.points(closed, name, **{"db.client.connection.state": "used"})], name
+        assert not [*collector.points(closed, name, **{STATE: "used"})], name
     with own_pool().connection():
         pass
     assert collector.value(collector.metrics(), "checkouts") == before + 2

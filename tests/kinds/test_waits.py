@@ -47,6 +47,7 @@ def test_a_checkout_that_waited_is_told_once_and_an_immediate_one_never(  # P12
     assert len(told) == 1
 
 
+@pytest.mark.long
 def test_a_checkout_that_got_nothing_is_told_with_the_name_of_its_error(
     any_subject: Subject, told: list[waits.Wait], ask: Ask
 ) -> None:
