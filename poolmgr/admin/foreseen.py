@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 
 from poolmgr.admin.groups import groups_of
 from poolmgr.control.editing.consequences import Foreseen
+from poolmgr.control.editing.weighing import foresee_delete
 from poolmgr.models import PoolProfile
 
 
@@ -43,6 +44,15 @@ class Foreseeing(ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs 
             "foresee_url": reverse(name, args=[obj.pk]) if obj else reverse(f"{name}_new"),
         }
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        profile = self.get_object(request, object_id)
+        told: dict[str, Any] = {}
+        if profile is not None and request.method != "POST" and self.has_delete_permission(request, profile):
+            told = {"foreseen": foresee_delete(profile), "media": self.media}
+        return super().delete_view(request, object_id, {**told, **(extra_context or {})})
 
     def foresee_view(self, request: HttpRequest, object_id: str | None = None) -> HttpResponse:
         """What saving the form that is sent would lead to, for a page that shows the form."""

@@ -27,6 +27,8 @@ from poolmgr.dashboard.addresses import settings_address
 from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.present import number
 from poolmgr.exceptions import EditedMeanwhile
+from poolmgr.lookon.admission import looks_on
+from poolmgr.lookon.entry import waiting
 from poolmgr.models import PoolProfile
 from poolmgr.profileform.form import ProfileForm
 from poolmgr.profileform.layout import EDIT, SETTINGS, Section
@@ -51,6 +53,8 @@ class Choice:
 @staff_only(VIEW)
 def settings(request: HttpRequest, target: str) -> HttpResponse:
     """Whoever may not edit reads what rules."""
+    if looks_on(request):
+        return waiting(True, _("You may look on, as you could before. The settings are in the database that is away."))
     rows = tuple(row for row in read_profiles() if row.target == target)
     if not rows and target not in profiles.known_targets():
         return _unknown(request, target)

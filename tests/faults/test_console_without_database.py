@@ -110,6 +110,8 @@ def test_acting_waits_and_says_so(outage_site: OutageSite) -> None:
     with outage_site.stopped():
         until(lambda: AWAY in visitor.get("/pools/").text, "the outage")
         assert "/pools/confirm/" not in visitor.get("/pools/").text
+        settings = visitor.get("/pools/targets/default/settings/")
+        assert (settings.status, "in the database that is away" in settings.text) == (503, True)
         for answer in (
             visitor.get("/pools/confirm/?kind=pause&target=default"),
             visitor.post("/pools/command/", fields | {"kind": "pause", "target": "default"}),

@@ -310,6 +310,18 @@ def test_a_restore_is_asked_about_too(operator: Client, alone: None) -> None:
 
 
 @pytest.mark.long
+def test_a_page_that_deletes_says_what_that_leads_to(operator: Client, start: Start) -> None:
+    start(2, lambda target: target.used == 10, TEST_SLEEP="30", TEST_THREADS="5", TEST_POOL='{"max_size": 5}')
+    row = profile(max_size=20)
+    until(lambda: read_fleet().targets[0].max_size == 20, "the profile")
+    page = operator.get(f"{LIST}{row.pk}/delete/").content.decode()
+    # tests.settings: what rules without it lets each have 8.
+    assert consequences(page)[0] == (
+        "info", "web shrinks from 20 to 8 in 2 processes: 10 are in use, nobody more would wait; 0 idle connections are closed."
+    )  # fmt: skip
+
+
+@pytest.mark.long
 def test_a_copy_for_another_role_is_asked_about_too(operator: Client, alone: None) -> None:
     profile()
     web = PoolProfile(target="default", role="web", max_size=90)

@@ -105,9 +105,36 @@ def test_every_driver_tells_who_blocks_whom_and_who_is_there(
     assert (there["100 %s :x"], there["w"]) == ((root_pid,), (waiter_pid,))
 
 
-def looked_at(target: str) -> Look:
+def looked_at(target: str, query: str = "SELECT 1") -> Look:
     kind, found = kind_of(target), Look("")
     assert kind is not None
     prepare_look(kind, target)
-    prober(kind)(target, found, lambda: "SELECT 1", monotonic() + 5, 30.0)
+    prober(kind)(target, found, lambda: query, monotonic() + 5, 30.0)
     return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheme"),
+    [("asyncpg", "postgresql"), ("sqlalchemy", "postgresql+psycopg"), ("sqlalchemy", "postgresql+asyncpg")],
+)
+def test_a_look_tells_what_the_server_says_to_a_query(
+    postgres: EmbeddedPostgres, settings: Any, kind: str, scheme: str
+) -> None:
+    """Of PostgreSQL's own kind the form's tests see it."""
+    url = postgres.create_database("kinds").replace("postgresql:", f"{scheme}:")
+    settings.POOLMGR = {"AGENT": False, "TARGETS": {"asked": {"KIND": kind, "URL": url}}}
+    without_agent()
+    works = looked_at("asked", "SELECT 41 + 1")
+    assert (works.query_error, works.verdicts) == ("", [])
+    fails = looked_at("asked", "SELECT 1 FROM nowhere")
+    assert fails.query_error == 'relation "nowhere" does not exist'
+    [verdict] = fails.verdicts
+    assert "SQLSTATE 42P01" in verdict.sentence
+    assert fails.most, "the rest is asked all the same"
+    read = looked_at("asked", "SELECT ('planted' || length(now()::text))::int")
+    assert "planted" not in str(read.query_error)
+    away = Look("")
+    settings.POOLMGR = {"AGENT": False, "TARGETS": {"asked": {"KIND": kind, "URL": f"{scheme}://nobody@127.0.0.1:1/x"}}}
+    with pytest.raises(Exception, match=r"nothing listens|refused"):
+        prober(kind_of("asked"))("asked", away, lambda: "SELECT 2", monotonic() + 5, 30.0)  # type: ignore[arg-type]
+    assert away.query_error is None
