@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from time import time
-from typing import Any
 from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -21,6 +19,7 @@ from poolmgr.control.reporting.past import Past, has_past, moment, past, targets
 from poolmgr.control.reporting.told import FIGURES, as_document, figures, iso
 from poolmgr.dashboard.access import VIEW, may_read, staff_only
 from poolmgr.dashboard.asked import Asked, BadQuery, asked
+from poolmgr.dashboard.exported import as_csv
 from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.marks import Mark, as_dict, marks
 from poolmgr.dashboard.plots import payload, plots
@@ -102,16 +101,6 @@ def _address(found: Asked, **more: str) -> str:
 
 
 def _csv(read: Past) -> HttpResponse:
-    answer = HttpResponse(content_type="text/csv; charset=utf-8")
-    answer.headers["Content-Disposition"] = 'attachment; filename="history.csv"'
-    rows: Any = csv.writer(answer)
-    rows.writerow(("at", "target", "role", *FIGURES))
-    for period in read.periods:
-        told = figures(period)
-        rows.writerow((iso(period.at), _harmless(read.target), read.role, *(told[name] for name in FIGURES)))
-    return answer
-
-
-def _harmless(text: str) -> str:
-    """What a spreadsheet would take for a formula is a text there."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    told = ((period.at, figures(period)) for period in read.periods)
+    rows = ((iso(at), read.target, read.role, *(each[name] for name in FIGURES)) for at, each in told)
+    return as_csv("history", ("at", "target", "role", *FIGURES), rows)

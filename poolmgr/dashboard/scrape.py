@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from secrets import compare_digest
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
@@ -15,9 +16,13 @@ from poolmgr.exporters import prometheus
 from poolmgr.secrets import Secret
 
 
+@login_not_required
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """The page for one scrape. A wrong token is refused with 401, so that a scraper sees its own mistake."""
+    """The page for one scrape. A wrong token is refused with 401, so that a scraper sees its own mistake.
+
+    A site that has everybody log in lets a scraper in all the same: it bears the token.
+    """
     given, token = Secret(request.headers.get("Authorization", "")), conf().METRICS_TOKEN
     if not given:
         return _for_staff(request)

@@ -158,6 +158,13 @@ def test_a_wrong_token_is_refused_and_no_token_means_staff_only() -> None:
     assert signed_in(person("viewer", "view_poolprofile")).get("/pools/metrics").status_code == 200
 
 
+@pytest.mark.long
+def test_a_site_that_has_everybody_log_in_lets_the_token_in(settings: Any) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    assert scrape(TOKEN).status_code == 200
+    assert Client().get("/pools/metrics").status_code == 302
+
+
 def test_without_a_token_in_the_settings_no_token_is_right(settings: Any) -> None:
     settings.POOLMGR = {**settings.POOLMGR, "METRICS_TOKEN": None}
     assert scrape("None").status_code == 401
