@@ -10,7 +10,6 @@ from django.utils import timezone
 
 from poolmgr.control.access import control_alias
 from poolmgr.control.reporting.past import moment
-from poolmgr.control.reporting.told import iso
 from poolmgr.dashboard import episodes
 from poolmgr.models import Episode, Event
 
@@ -41,13 +40,13 @@ def marks(target: str, begin: float, end: float) -> tuple[Mark, ...]:
 
 
 def as_dict(mark: Mark) -> dict[str, Any]:
-    """For programs."""
+    """For programs; moments in seconds since the epoch."""
     return {
-        "at": iso(mark.begin),
-        "until": iso(mark.end) if mark.end is not None else None,
-        "state": mark.state,
+        "at": round(mark.begin, 3),
+        "until": round(mark.end, 3) if mark.end is not None else None,
+        "state": mark.state or None,
         "kind": mark.kind,
-        "author": mark.author,
+        "author": mark.author or None,
         "message": mark.text,
     }
 

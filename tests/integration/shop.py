@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -17,10 +17,11 @@ from poolmgr.control.inquiry import Answer, What, opened
 from poolmgr.control.store import get_store
 from poolmgr.metrics.blocking import Session
 from poolmgr.metrics.histogram import Distribution, Histogram
+from poolmgr.metrics.packing import packed
 from poolmgr.metrics.seen import Seen, Stranger
 from poolmgr.metrics.snapshot import Ack, Holder, PoolSnapshot, ProcessBeat
 from poolmgr.metrics.uses import Use
-from poolmgr.models import Acknowledgement, Command, Episode, Event, HealthCheck
+from poolmgr.models import Acknowledgement, Command, Episode, Event, HealthCheck, Sample
 from poolmgr.pools.labels import Label
 from poolmgr.pools.uses import Uses
 
@@ -126,8 +127,22 @@ def rows() -> None:
     Acknowledgement.objects.create(command=sent, process=WEB, state="done")
 
 
+def past() -> None:
+    """A sample of half a minute ago, as whoever leads keeps it."""
+    step = 10.0
+    # An agent of the test's own process may have led before.
+    Sample.objects.all().delete()
+    Sample.objects.create(
+        tier=0, at=datetime.fromtimestamp((time.time() - 30) // step * step, UTC), target="default", role="web", looks=5,
+        used=1.8, idle=0.2, pending=1.4, used_most=2, pending_most=3, full=1, capacity=2, processes=1, seconds=step,
+        checkouts=52, timeouts=2, created=1, wait=packed(spread(0.00002, 0.004, 2.0)), use=packed(spread(0.004, 0.02, 0.9)),
+        create=packed(spread(0.006)),
+    )  # fmt: skip
+
+
 def open_shop() -> None:
     rows()
+    past()
     web()
     worker()
     seen()

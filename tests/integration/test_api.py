@@ -65,6 +65,7 @@ ASKED: dict[str, Callable[[Client], Any]] = {
     "GET processes/<uid>": lambda client: client.get(f"{V1}processes/{shop.WEB}"),
     "GET events": lambda client: client.get(f"{V1}events?target=default"),
     "GET episodes": lambda client: client.get(f"{V1}episodes?state=open"),
+    "GET history/<target>": lambda client: client.get(f"{V1}history/default?range=1h"),
     "GET commands": lambda client: client.get(f"{V1}commands"),
     "POST commands": lambda client: ordered(client, kind="recycle", target="default"),
     "POST commands, of a holder": lambda client: ordered(
@@ -337,6 +338,8 @@ def test_a_body_that_is_no_object_is_refused(operator: Client, body: str) -> Non
         ("nonsense", 404, "There is no such address; /pools/api/v1/ lists those that there are."),
         ("processes?role=chef", 400, "“role” is “chef”, but must be one of web, worker, command."),
         ("status?target=default", 400, "There is no parameter “target” here; there are: none."),
+        ("history/nowhere", 404, "There is no target 'nowhere'"),
+        ("history/default?range=2h", 400, "“range” is “2h”, but must be one of: 15m, 1h,"),
         ("events?kind=party", 400, "“kind” is “party”, but must be one of episode, profile, command, health, process."),
         ("events?state=fine", 400, "“state” is “fine”, but must be one of open, warning, critical, unknown."),
         ("events?page=0", 400, "“page” is “0”, but must be a whole number from 1 to 200."),

@@ -22,6 +22,7 @@ from poolmgr.control.access import control_database
 from poolmgr.control.reach import Outage
 from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.control.reporting.past import moment, past
+from poolmgr.control.reporting.told import iso
 from poolmgr.control.store import get_store
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.watching import ageing, sampling
@@ -390,7 +391,7 @@ def test_the_same_is_there_as_json_and_csv(told: Days, operator: User) -> None:
     assert last["wait_p50"] < 0.001 < last["wait_p99"] <= 0.5
     assert [mark["kind"] for mark in found["marks"]] == ["profile", "episode"]
     rows = list(csv.DictReader(io.StringIO(client.get("/pools/history/?range=1h&format=csv").content.decode())))
-    assert [row["at"] for row in rows] == [each["at"] for each in found["periods"]]
+    assert [row["at"] for row in rows] == [iso(each["at"]) for each in found["periods"]]
     assert sum(int(row["timeouts"] or 0) for row in rows) == sum(each["timeouts"] or 0 for each in found["periods"]) > 0
 
 

@@ -24,14 +24,14 @@ FIGURES = (
 
 
 def as_document(past: Past) -> dict[str, Any]:
-    """Times of day are UTC in ISO 8601, durations seconds; what nobody measured is null."""
+    """Moments are in seconds since the epoch, durations in seconds; what nobody measured is null."""
     return {
         "target": past.target,
-        "role": past.role,
-        "from": iso(past.begin),
-        "to": iso(past.end),
+        "role": past.role or None,
+        "from": round(past.begin, 3),
+        "to": round(past.end, 3),
         "step": past.step,
-        "periods": [{"at": iso(period.at), **figures(period)} for period in past.periods],
+        "periods": [{"at": period.at, **figures(period)} for period in past.periods],
     }
 
 
@@ -53,6 +53,7 @@ def figures(period: Period) -> dict[str, float | None]:
 
 
 def iso(seconds: float) -> str:
+    """UTC in ISO 8601, as a spreadsheet has it."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 

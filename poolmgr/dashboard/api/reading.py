@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import time
 from typing import Any
 
 from django.db import DatabaseError
@@ -15,12 +16,16 @@ from poolmgr.control.access import control_alias
 from poolmgr.control.commanding import commands as ordered
 from poolmgr.control.reach import lost, outage
 from poolmgr.control.reporting.documents import happened, holders, orders, processes, targets, uses, why
+from poolmgr.control.reporting.past import past, targets_with_past
+from poolmgr.control.reporting.told import as_document
 from poolmgr.control.watching import log, records
 from poolmgr.dashboard import queries
 from poolmgr.dashboard.access import READ_STATEMENTS
 from poolmgr.dashboard.api.answers import Refused, need
 from poolmgr.dashboard.api.entry import Reader
+from poolmgr.dashboard.asked import BadQuery, asked
 from poolmgr.dashboard.holders import Place, find
+from poolmgr.dashboard.marks import as_dict, marks
 from poolmgr.dashboard.picture import read_now
 from poolmgr.models import Episode
 
@@ -106,6 +111,20 @@ def episodes(request: HttpRequest, reader: Reader) -> Told:
     found = _rows(lambda: log.episodes(wanted, number))
     told = [happened.episode(row) for row in found.rows if isinstance(row, Episode)]
     return {"page": number, "more": found.more, "episodes": told}
+
+
+def history(request: HttpRequest, reader: Reader, target: str) -> Told:
+    queries.known(request.GET, ("range", "from", "to", "role"))
+    targets = _rows(targets_with_past)
+    if target not in targets:
+        raise LookupError(f"there is no target {target!r}; there are {', '.join(targets)}")
+    try:
+        wanted = asked({**request.GET.dict(), "target": target}, targets, time())
+    except BadQuery as error:
+        raise Refused(400, str(error)) from None
+    place = (wanted.target, wanted.begin, wanted.end)
+    found = [as_dict(each) for each in marks(*place)] if reader.events else None
+    return {**as_document(past(*place, wanted.role)), "marks": found}
 
 
 def commands(request: HttpRequest, reader: Reader) -> Told:

@@ -46,6 +46,7 @@ urlpatterns = [
     path("processes/<str:uid>", read(reading.process), name="process"),
     path("events", read(reading.events), name="events"),
     path("episodes", read(reading.episodes), name="episodes"),
+    path("history/<path:target>", read(reading.history), name="history"),
     path("commands", view({"GET": reading.commands, "POST": ordering.command}), name="commands"),
     path("<path:rest>", read(nothing), name="nothing"),
 ]
