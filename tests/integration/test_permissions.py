@@ -20,7 +20,7 @@ from .console import own_fleet, person, signed_in
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ALL = (
-    "view_poolprofile", "change_poolprofile", "view_event", "view_command", "read_statements", "end_sessions",
+    "view_poolprofile", "add_poolprofile", "change_poolprofile", "view_event", "view_command", "read_statements", "end_sessions",
     "cut_off_clients",
 )  # fmt: skip
 PEOPLE = ("stranger", "customer", "clerk", "viewer", "operator")
@@ -45,6 +45,7 @@ ODD = {
     "confirm": Asked(viewer=403, query="?kind=pause&target=default"),
     "command": Asked(viewer=403, operator=302, post={"kind": "pause", "target": "default"}),
     "holder_order": Asked(viewer=403),
+    "settings_foresee": Asked(viewer=403, post={}),
     "events": Asked(viewer=403),
     "api:events": Asked(viewer=403),
     "api:episodes": Asked(viewer=403),
