@@ -15,7 +15,6 @@ from threading import Lock
 from time import monotonic, sleep
 
 from opentelemetry import metrics, trace
-from opentelemetry.context import Context
 
 from poolmgr.control.tally import Gains, is_summed
 from poolmgr.exporters.names import (
@@ -48,8 +47,6 @@ WAIT, SECONDS, OUTCOME = f"{PREFIX}wait", f"{PREFIX}wait_time", f"{PREFIX}outcom
 _SAME = 1.0
 #: Values that are recorded without a pause: then whoever waits for the interpreter gets it.
 _AT_ONCE = 50
-#: A value is of no span: whoever collects was at none of these checkouts.
-_NOBODY_S = Context()
 
 _Attributes = dict[str, str]
 _Seen = Iterator[metrics.Observation]
@@ -125,7 +122,7 @@ class Telemetry:
             record = histogram.record
             for value, number in spread(total.times(name)):
                 for _ in range(number):
-                    record(value, attributes, _NOBODY_S)
+                    record(value, attributes)
                     recorded += 1
                     if not recorded % _AT_ONCE:
                         sleep(0)

@@ -77,6 +77,20 @@ def test_every_alert_says_what_to_do_and_leads_to_a_verdict_that_there_is() -> N
         assert code in ({*ADVICE, "{{ $labels.code }}"} if where else {""}), part
 
 
+def test_the_dashboard_s_panels_have_names_and_numbers_of_their_own_and_do_not_overlap() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24, panel["title"]
+        taken |= cells
+        if panel["type"] != "row":
+            assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]) > 0
+
+
 # -- on a fleet ----------------------------------------------------------------------------------------------------------
 
 
