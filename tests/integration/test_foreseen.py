@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError
+from django.db import connection
 from django.test import Client
 
 from poolmgr.control.editing.profiles import save_profile
@@ -51,6 +52,11 @@ def start(postgres: Any, redis_server: Any, settings: Any) -> Iterator[Start]:
 
     yield begin
     fleet.stop()
+    # A backend that sleeps does not see that its client is gone.
+    ours = "datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'poolmgr:web:%'"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}")
+    connection.close()
 
 
 @pytest.fixture

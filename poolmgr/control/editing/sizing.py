@@ -102,12 +102,17 @@ def shrinking(o: Outlook) -> Iterator[Consequence]:
             "closed": number(sum(min(pool.idle, max(0, pool.used + pool.idle - new)) for pool in pools)),
             "places": _places(len(pools)),
         }
-        sentence = _("%(role)s shrinks from %(old)s to %(new)s in %(places)s: %(used)s are in use")
         if would > waiting:
-            sentence += _(" and %(pending)s wait; at this demand %(wait)s would wait.")
+            sentence = _(
+                "%(role)s shrinks from %(old)s to %(new)s in %(places)s: %(used)s are in use and %(pending)s wait; at this "
+                "demand %(wait)s would wait."
+            )
             yield Consequence("shrinking", CONFIRM, sentence % said, role, would)
         else:
-            sentence += _(", nobody more would wait; %(closed)s idle connections are closed.")
+            sentence = _(
+                "%(role)s shrinks from %(old)s to %(new)s in %(places)s: %(used)s are in use, nobody more would wait; "
+                "%(closed)s idle connections are closed."
+            )
             yield Consequence("shrinking", INFO, sentence % said, role)
 
 

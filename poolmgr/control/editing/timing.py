@@ -18,11 +18,9 @@ def impatient(o: Outlook) -> Iterator[Consequence]:
     """How many of the last minute's requests a shorter connection_timeout would have failed."""
     for role, before, after, members in o.changing("connection_timeout"):
         new = after.connection_timeout
-        pools = [
-            member.pool for member in members if new < member.pool.connection_timeout or new < before.connection_timeout
-        ]
-        if not pools or new >= before.connection_timeout:
+        if new >= before.connection_timeout:
             continue
+        pools = [member.pool for member in members]
         if any(pool.recent_means for pool in pools):
             yield from _by_means(role, pools, new)
             continue

@@ -46,10 +46,12 @@ def _foresee(
     target: str, rows: tuple[PoolProfile, ...], then: tuple[PoolProfile, ...], saved: PoolProfile | None = None
 ) -> Foreseen:
     kind = likely_kind_of(target)
-    before = {role: _ruling(rows, target, role) for role in ROLES}
-    after = {role: _ruling(then, target, role) for role in ROLES}
+    otherwise = _unruled(kind, target)
+    before = {role: _ruling(rows, target, role, otherwise) for role in ROLES}
+    after = {role: _ruling(then, target, role, otherwise) for role in ROLES}
     query = _new_query(kind, saved, rows, before) if saved else ""
-    beats = read_beats()
+    # Holders and pins matter to a mode alone, and are most of what a large fleet tells.
+    beats = read_beats(details=any(before[role].pool_mode != after[role].pool_mode for role in ROLES))
     room, tried = Room(), None
     if query or (_may_grow(before, after) and not kind.elsewhere):
         room, tried = ask_server(target, beats.processes, query)
@@ -70,12 +72,16 @@ def _foresee(
     )
 
 
-def _ruling(rows: tuple[PoolProfile, ...], target: str, role: str) -> PoolSpec:
+def _ruling(rows: tuple[PoolProfile, ...], target: str, role: str, otherwise: PoolSpec) -> PoolSpec:
     """What rules processes of ``role``; a row that was made wrong in SQL rules nobody."""
     if (profile := follow(rows, role).get(target)) is not None:
         with suppress(InvalidSpec):
             return profile.spec()
-    kind = likely_kind_of(target)
+    return otherwise
+
+
+def _unruled(kind: Kind, target: str) -> PoolSpec:
+    """What rules where no profile does."""
     spec = bootstrap_spec(target) or kind.defaults
     with suppress(InvalidSpec):
         return kind.make_spec({**spec.to_dict(), **found_at(target)})
