@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
-from time import monotonic, sleep
+from time import monotonic
 
 from opentelemetry import metrics, trace
 
@@ -31,7 +31,7 @@ from poolmgr.exporters.names import (
     TARGET,
     Gauge,
 )
-from poolmgr.exporters.spreading import spread
+from poolmgr.exporters.owing import Owed
 from poolmgr.identity import role
 from poolmgr.metrics.histogram import BOUNDS
 from poolmgr.metrics.snapshot import PoolSnapshot
@@ -45,8 +45,8 @@ from poolmgr.version import __version__
 WAIT, SECONDS, OUTCOME = f"{PREFIX}wait", f"{PREFIX}wait_time", f"{PREFIX}outcome"
 #: Seconds for which one look serves the instruments of one collection.
 _SAME = 1.0
-#: Values that are recorded without a pause: then whoever waits for the interpreter gets it.
-_AT_ONCE = 50
+#: Seconds that a collection takes at most for the values of histograms; what is left comes with the next one.
+_LONGEST = 5.0
 
 _Attributes = dict[str, str]
 _Seen = Iterator[metrics.Observation]
@@ -91,6 +91,7 @@ class Telemetry:
         """In a forked child too: what the parent has counted is the parent's to tell, and its lock may be held for ever."""
         self._lock = Lock()
         self._gains = Gains()
+        self._owed = Owed()
         self._totals: dict[str, Sums] = {}
         self._look = _Look(0.0)
         self._served: set[str] = set()
@@ -113,19 +114,14 @@ class Telemetry:
         pools = {pool: pool.snapshot() for pool in registry.pools()}
         for target, more in self._gains.look(pools).items():
             self._totals[target] = added((self._totals.get(target, {}), more))
-            self._record(target, more)
+            self._owed.add(Total(target, role(), more))
+        self._owed.give(self._record, _LONGEST)
         return _Look(monotonic(), tuple(pools.values()), dict(self._totals))
 
-    def _record(self, target: str, more: Sums) -> None:
-        attributes, total, recorded = _attributes(target), Total(target, role(), more), 0
-        for name, histogram in self._histograms.items():
-            record = histogram.record
-            for value, number in spread(total.times(name)):
-                for _ in range(number):
-                    record(value, attributes)
-                    recorded += 1
-                    if not recorded % _AT_ONCE:
-                        sleep(0)
+    def _record(self, name: str, target: str, value: float, number: int) -> None:
+        record, attributes = self._histograms[name].record, _attributes(target)
+        for _ in range(number):
+            record(value, attributes)
 
 
 def install() -> None:
