@@ -17,23 +17,21 @@ from poolmgr.control.access import control_alias
 from poolmgr.control.reach import outage
 from poolmgr.control.reporting.past import Past, has_past, moment, past, targets_with_past
 from poolmgr.control.reporting.told import FIGURES, as_document, figures, iso
+from poolmgr.dashboard import queries
 from poolmgr.dashboard.access import VIEW, may_read, staff_only
-from poolmgr.dashboard.asked import Asked, BadQuery, asked
+from poolmgr.dashboard.asked import FORMATS, KEYS, Asked, BadQuery, asked
 from poolmgr.dashboard.exported import as_csv
 from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.marks import Mark, as_dict, marks
 from poolmgr.dashboard.plots import payload, plots
 from poolmgr.metrics.tiers import RANGES
 
-#: What programs ask for.
-_DATA = ("csv", "json")
-
 
 @require_safe
 def history(request: HttpRequest) -> HttpResponse:
     """Whoever asks for data and isn't signed in gets 401, since a program can do nothing with a login page."""
     answer = _history(request)
-    if answer.status_code == 302 and request.GET.get("format") in _DATA:
+    if answer.status_code == 302 and request.GET.get("format") in FORMATS:
         return HttpResponse(_("Sign in first.") + "\n", status=401, content_type="text/plain; charset=utf-8")
     return answer
 
@@ -44,6 +42,7 @@ def _history(request: HttpRequest) -> HttpResponse:
         return _refused(request, _("History is in the control database. %(why)s") % {"why": gone.sentence}, 503)
     targets = targets_with_past()
     try:
+        queries.known(request.GET, KEYS)
         found = asked(request.GET.dict(), targets, time())
     except BadQuery as error:
         return _refused(request, str(error), 400)
@@ -58,7 +57,7 @@ def _history(request: HttpRequest) -> HttpResponse:
 
 
 def _refused(request: HttpRequest, reason: str, status: int) -> HttpResponse:
-    if request.GET.get("format") in _DATA:
+    if request.GET.get("format") in FORMATS:
         return HttpResponse(f"{reason}\n", status=status, content_type="text/plain; charset=utf-8")
     context = {**frame(request), "title": _("History"), "reason": reason, "back": True}
     return show(request, "poolmgr/denied.html", context, status)
@@ -78,7 +77,7 @@ def _page(
         "ranges": [(name, _address(replace(found, range=name))) for name in RANGES],
         "earlier": _address(_moved(found, found.begin - found.end)),
         "later": _address(_moved(found, found.end - found.begin)) if found.end < time() - 1 else "",
-        "data": [(each.upper(), _address(found, format=each)) for each in _DATA],
+        "data": [(each.upper(), _address(found, format=each)) for each in FORMATS],
         "plots": plots(read, happened or ()) if read.periods else (),
         "payload": payload(read, happened or ()),
         "happened": [(mark, moment(mark.begin), moment(mark.end) if mark.end else None) for mark in happened or ()],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from django.http.request import QueryDict
 from django.utils import timezone
@@ -47,7 +48,7 @@ def text(data: QueryDict, key: str) -> str:
     return value
 
 
-def choice(data: QueryDict, key: str, allowed: Collection[str]) -> str:
+def choice(data: Mapping[str, Any], key: str, allowed: Collection[str]) -> str:
     value = str(data.get(key, ""))
     if value and value not in allowed:
         raise refused(key, value, _("one of %(values)s") % {"values": ", ".join(allowed)})
@@ -65,7 +66,7 @@ def page(data: QueryDict) -> int:
     return int(value)
 
 
-def time(data: QueryDict, key: str, end: bool = False) -> datetime | None:
+def time(data: Mapping[str, Any], key: str, end: bool = False) -> datetime | None:
     """As aware as the site's own times are. A day alone is its beginning, or its ``end``."""
     value = str(data.get(key, "")).strip()
     if not value:
