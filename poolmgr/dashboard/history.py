@@ -23,7 +23,8 @@ from poolmgr.dashboard.asked import FORMATS, KEYS, Asked, BadQuery, asked
 from poolmgr.dashboard.exported import as_csv
 from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.marks import Mark, as_dict, marks
-from poolmgr.dashboard.plots import payload, plots
+from poolmgr.dashboard.plots import payload, plots, steps
+from poolmgr.dashboard.present import duration
 from poolmgr.metrics.tiers import RANGES
 
 
@@ -79,6 +80,8 @@ def _page(
         "later": _address(_moved(found, found.end - found.begin)) if found.end < time() - 1 else "",
         "data": [(each.upper(), _address(found, format=each)) for each in FORMATS],
         "plots": plots(read, happened or ()) if read.periods else (),
+        "steps": steps(read),
+        "step": duration(read.step),
         "payload": payload(read, happened or ()),
         "happened": [(mark, moment(mark.begin), moment(mark.end) if mark.end else None) for mark in happened or ()],
         "zone": timezone.get_current_timezone_name(),

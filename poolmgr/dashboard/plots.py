@@ -63,6 +63,11 @@ def plots(past: Past, marks: Sequence[Mark]) -> tuple[Plot, ...]:
     return tuple(_plot(chart, drawn, fewer, times, flags) for chart in CHARTS)
 
 
+def steps(past: Past) -> tuple[str, str]:
+    """How long each step of a drawing is, and each row of a table, in words."""
+    return duration(thinned(past, _DRAWN)[1]), duration(thinned(past, _ROWS)[1])
+
+
 def thinned(past: Past, most: int) -> tuple[tuple[Period, ...], float]:
     """The same in about ``most`` periods at the most, and how long each is."""
     wanted = (past.end - past.begin) / past.step / most

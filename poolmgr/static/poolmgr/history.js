@@ -224,6 +224,8 @@
       drawing.plot = new uPlot(options(drawing), data, drawing.node);
     }
     place.dataset.drawn = "true";
+    const steps = document.getElementById("pm-steps");
+    if (steps) steps.textContent = steps.dataset.step;
   }
 
   draw();
