@@ -339,7 +339,7 @@ def test_a_body_that_is_no_object_is_refused(operator: Client, body: str) -> Non
         ("processes?role=chef", 400, "“role” is “chef”, but must be one of web, worker, command."),
         ("status?target=default", 400, "There is no parameter “target” here; there are: none."),
         ("history/nowhere", 404, "There is no target 'nowhere'"),
-        ("history/default?range=2h", 400, "“range” is “2h”, but must be one of: 15m, 1h,"),
+        ("history/default?range=2h", 400, "“range” is “2h”, but must be one of 15m, 1h,"),
         ("events?kind=party", 400, "“kind” is “party”, but must be one of episode, profile, command, health, process."),
         ("events?state=fine", 400, "“state” is “fine”, but must be one of open, warning, critical, unknown."),
         ("events?page=0", 400, "“page” is “0”, but must be a whole number from 1 to 200."),
