@@ -100,6 +100,13 @@ def test_who_was_let_in_looks_on_wherever_they_are(outage_site: OutageSite, comm
             assert visitor.get(path).status == 200, path
         assert AWAY in visitor.get("/pools/").text
         assert "You look on because you were let in before" in visitor.get("/pools/").text
+        [uid] = [each["uid"] for each in visitor.get("/pools/api/v1/processes").json()["processes"]]
+        assert "Which settings are the newest is unknown." in visitor.get(f"/pools/processes/{uid}/").text
+        log = visitor.get("/pools/events/")
+        assert (log.status, "is kept in the control database alone" in log.text) == (503, True)
+        for path in ("events", "episodes", "commands", "history/default"):
+            answer = visitor.get(f"/pools/api/v1/{path}")
+            assert (answer.status, "This is kept there alone." in answer.json()["error"]) == (503, True), path
     until(lambda: is_whole(visitor), "the whole picture", 30)
 
 

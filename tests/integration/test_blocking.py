@@ -28,6 +28,7 @@ from poolmgr.pools.labels import Label, labelled
 from poolmgr.pools.looking import Look
 from poolmgr.targets.postgresql.probe import look
 from tests.integration.console import beat, own_fleet, own_pool, person, signed_in
+from tests.integration.test_poolctl import poolctl
 from tests.pools import change
 from tests.threads import Begun
 from tests.waiting import until
@@ -169,6 +170,7 @@ def test_a_stranger_s_lock_is_the_root_of_those_who_wait_for_it(stranger: Any) -
         )
         # As a check on schedule, and poolcheck, say it.
         assert "3 holders wait for a lock of psql, user" in check_target("default").message
+        assert "3 holders wait for a lock of psql, user" in poolctl("why", "default")
         reader = signed_in(person("viewer", "view_poolprofile"))
         assert "LOCK TABLE" not in page(reader)
         assert not any(each["statement"] for each in target(reader)["seen"]["sessions"])

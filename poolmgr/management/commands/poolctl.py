@@ -19,9 +19,11 @@ from poolmgr.control.access import control_database, sentence_of
 from poolmgr.control.commanding.commands import Denied
 from poolmgr.control.editing.consequences import Foreseen
 from poolmgr.control.inquiry import What
+from poolmgr.control.reporting.beats import read_beats
 from poolmgr.control.reporting.documents import holders, orders, targets, uses
 from poolmgr.control.reporting.documents.holders import Held
 from poolmgr.control.reporting.fleet import Fleet, read_fleet
+from poolmgr.control.reporting.looks import looks
 from poolmgr.control.store import StoreDown
 from poolmgr.exceptions import ConfigurationError, InvalidSpec
 from poolmgr.management.terminal import acting, past, showing
@@ -106,7 +108,7 @@ class Command(BaseCommand):
             found = past.read(target, RANGES[options["range"]], options["role"])
             self._show(options, lambda: past.documents(found), lambda: past.lines(found))
             return
-        fleet = read_fleet()
+        fleet = _looked_at() if verb in ("status", "why") else read_fleet()
         if verb == "status":
             self._show(options, lambda: targets.status(fleet, target), lambda: showing.status_lines(fleet, target))
         elif verb == "holders":
@@ -156,7 +158,7 @@ class Command(BaseCommand):
     def _top(self, target: str, every: float) -> None:
         with suppress(KeyboardInterrupt):
             while True:
-                fleet = read_fleet()
+                fleet = _looked_at()
                 lines = [*showing.status_lines(fleet, target), "", *showing.holder_lines(fleet, target, 20)]
                 self.stdout.write((_HOME if self.stdout.isatty() else "") + time.strftime("%H:%M:%S"))
                 self._print(lines)
@@ -172,6 +174,12 @@ class Command(BaseCommand):
     def _print(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.stdout.write(line)
+
+
+def _looked_at() -> Fleet:
+    """With a look at the servers, as the dashboard has it: that tells who blocks whom."""
+    beats = read_beats()
+    return read_fleet(beats, looks.of(beats))
 
 
 def _reading(verbs: Any, verb: str, does: str) -> CommandParser:
