@@ -322,7 +322,7 @@ def test_a_page_that_deletes_says_what_that_leads_to(operator: Client, start: St
     until(lambda: read_fleet().targets[0].max_size == 20, "the profile")
     page = operator.get(f"{LIST}{row.pk}/delete/").content.decode()
     # tests.settings: what rules without it lets each have 8.
-    assert consequences(page)[0] == (
+    assert consequences(page)[1] == (
         "info", "web shrinks from 20 to 8 in 2 processes: 10 are in use, nobody more would wait; 0 idle connections are closed."
     )  # fmt: skip
 

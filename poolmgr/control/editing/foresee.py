@@ -125,13 +125,13 @@ def query(o: Outlook) -> Iterator[Consequence]:
 
 RULES: tuple[Callable[[Outlook], Iterator[Consequence]], ...] = (
     query,
+    following,
     sizing.room,
     sizing.shrinking,
     sizing.budget,
     mode,
     timing.impatient,
     timing.crowded,
-    following,
     sizing.growing,
     timing.ageing,
     timing.idling,
