@@ -42,10 +42,12 @@ def test_every_page_works_without_time_zones(operator: User, settings: Any) -> N
     command = commands.send(Command.Kind.RECYCLE, "default", "operator")
     check = HealthCheck.objects.create(target="default", state="ok", message="well")
     revision = ProfileRevision.objects.get(number=1)
-    beat()
+    mine = beat()
     admin = "/admin/poolmgr"
     pages = [
-        "/pools/", "/pools/fragment/", "/pools/api/v1/status", "/pools/metrics", f"{admin}/", f"{admin}/poolprofile/",
+        "/pools/", "/pools/fragment/", "/pools/metrics", "/pools/api/v1/status", "/pools/api/v1/targets/default",
+        "/pools/api/v1/events?from=2026-01-01", "/pools/api/v1/episodes?to=1774792800", "/pools/api/v1/commands",
+        "/pools/events/?from=2026-01-01T10:00", "/pools/events/?format=csv", f"/pools/processes/{mine.uid}/", f"{admin}/", f"{admin}/poolprofile/",
         f"{admin}/poolprofile/{profile.pk}/change/", f"{admin}/poolprofile/{profile.pk}/history/",
         f"{admin}/profilerevision/", f"{admin}/profilerevision/{revision.pk}/change/",
         f"{admin}/profilerevision/{revision.pk}/restore/", f"{admin}/command/", f"{admin}/command/{command.pk}/change/",
@@ -65,6 +67,8 @@ def test_the_frame_is_the_admin_that_has_addresses(operator: User, settings: Any
     page = signed_in(operator).get("/watch/").content.decode()
     assert '<a href="/ops/">Operations</a>' in page
     assert '<a href="/ops/poolmgr/poolprofile/">Profiles</a>' in page
+    told = signed_in(person("ann", superuser=True)).get("/watch/api/v1/").json()
+    assert "/watch/api/v1/status" in told["addresses"]
 
 
 def test_without_addresses_of_the_admin_the_dashboard_has_a_plain_frame(operator: User, settings: Any) -> None:
@@ -89,7 +93,13 @@ def test_the_dashboard_works_where_the_admin_is_not_installed(
 ) -> None:
     beat()
     program = [sys.executable, "-m", "tests.integration.adminless", operator.username]
-    pages = ["/pools/", "/pools/fragment/", "/pools/api/v1/status", "/pools/confirm/?kind=recycle&target=default"]
+    pages = [
+        "/pools/",
+        "/pools/fragment/",
+        "/pools/api/v1/status",
+        "/pools/events/",
+        "/pools/confirm/?kind=recycle&target=default",
+    ]
     environment = {
         **site_environment,
         "DJANGO_SETTINGS_MODULE": "tests.integration.adminless_settings",
