@@ -14,6 +14,7 @@ import pytest
 import redis
 from django.contrib.auth.models import User
 from django.db import connections
+from django.template.loader import render_to_string
 from django.test import Client
 from django.utils import timezone
 from msgspec.structs import replace
@@ -259,19 +260,30 @@ def test_the_fleet_keeps_its_history_and_no_death_takes_anything_of_it(  # P11
     fleet: Callable[..., TestFleet], redis_server: EmbeddedRedis, with_redis: bool
 ) -> None:
     killed, other = fleet(**({"REDIS_URL": redis_server.url()} if with_redis else {})).start(2)
-    wait_for(lambda: any(row.processes == 2 for row in raw()) and len(raw()) >= 2, 30)
+    wait_for(lambda: sum(row.processes == 2 and row.checkouts > 0 for row in raw()) >= 2, 30)
+    first_total, first_rows = in_samples()
     killed.kill()
-    dead = wait_for(lambda: len(get_store().processes()) == 1, 20)
-    assert dead
+    wait_for(lambda: len(get_store().processes()) == 1, 20)
+    wait_for(lambda: any(row.processes == 1 for row in raw()[-1:]), 20)
     other.end()
-    start = Sample.objects.filter(tier=0, seconds=None).order_by("at").first()
-    assert start is None or start == raw()[0]
-    # All but what was told before the first sample, and after the last one.
-    sampled = sum(row.checkouts for row in raw())
-    in_samples = sum(row.sums.get("checkouts", 0) for row in SampledTotal.objects.all())
-    total = sum(each.count("checkouts") for each in get_store().totals())
-    assert 0 < sampled <= in_samples <= total
+    last_total, last_rows = in_samples()
+    assert last_rows - first_rows == last_total - first_total > 0
+    # Nobody samples any more, and what was told since waits for whoever does.
+    everything = sum(each.count("checkouts") for each in get_store().totals())
+    wait_for(lambda: take() >= 0 and in_samples()[0] == everything)
+    last_total, last_rows = in_samples()
+    assert last_rows - first_rows == last_total - first_total
     assert all(row.capacity >= row.used for row in raw())
+
+
+def in_samples() -> tuple[int, int]:
+    """The checkouts of the totals that are in samples, and of the samples, at one moment."""
+
+    def read() -> tuple[int, int]:
+        total = sum(row.sums.get("checkouts", 0) for row in SampledTotal.objects.all())
+        return total, sum(row.checkouts for row in raw())
+
+    return wait_for(lambda: (found := read()) == read() and found)
 
 
 # -- as it ages ---------------------------------------------------------------------------------------------------------
@@ -459,6 +471,14 @@ def test_strips_show_the_last_hour_of_each_target_by_two_queries(told: Days, dja
     assert not strip.is_empty
     assert found["cache:default"].is_empty
     assert found["cache:default"].text == "Nothing is known of the last hour."
+
+
+def test_a_strip_is_printed_with_its_words(told: Days) -> None:
+    text = render_to_string("poolmgr/strip.html", {"strip": strips(["default"])["default"]})
+    assert text.count("<path") >= 5
+    assert 'role="img" aria-label="Last hour: up to 8 of 8 in use' in text
+    assert "All of it was full." in text
+    assert "style=" not in text
 
 
 def test_a_minute_counts_once_in_a_strip_whether_or_not_it_is_rolled_up(days: Days) -> None:
