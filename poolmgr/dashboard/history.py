@@ -23,8 +23,7 @@ from poolmgr.dashboard.asked import FORMATS, KEYS, Asked, BadQuery, asked
 from poolmgr.dashboard.exported import as_csv
 from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.marks import Mark, as_dict, marks
-from poolmgr.dashboard.plots import payload, plots, steps
-from poolmgr.dashboard.present import duration
+from poolmgr.dashboard.plots import payload, plots, steps, whole
 from poolmgr.metrics.tiers import RANGES
 
 
@@ -81,7 +80,7 @@ def _page(
         "data": [(each.upper(), _address(found, format=each)) for each in FORMATS],
         "plots": plots(read, happened or ()) if read.periods else (),
         "steps": steps(read),
-        "step": duration(read.step),
+        "step": whole(read.step),
         "payload": payload(read, happened or ()),
         "happened": [(mark, moment(mark.begin), moment(mark.end) if mark.end else None) for mark in happened or ()],
         "zone": timezone.get_current_timezone_name(),

@@ -8,6 +8,7 @@ from math import ceil, log10
 from typing import Any
 
 from django.utils.formats import date_format, number_format
+from django.utils.translation import gettext as _
 
 from poolmgr.control.reporting.past import Past, moment
 from poolmgr.dashboard.charts import CHARTS, Chart, Line, Value, values
@@ -65,7 +66,15 @@ def plots(past: Past, marks: Sequence[Mark]) -> tuple[Plot, ...]:
 
 def steps(past: Past) -> tuple[str, str]:
     """How long each step of a drawing is, and each row of a table, in words."""
-    return duration(thinned(past, _DRAWN)[1]), duration(thinned(past, _ROWS)[1])
+    return whole(thinned(past, _DRAWN)[1]), whole(thinned(past, _ROWS)[1])
+
+
+def whole(seconds: float) -> str:
+    """In the largest unit that it is a whole number of."""
+    for length, words in ((3600, _("%(n)s h")), (60, _("%(n)s min"))):
+        if seconds % length == 0:
+            return words % {"n": number(int(seconds // length))}
+    return _("%(n)s s") % {"n": f"{seconds:g}"}
 
 
 def thinned(past: Past, most: int) -> tuple[tuple[Period, ...], float]:

@@ -132,7 +132,7 @@
       ctx.lineWidth = ratio;
       ctx.setLineDash([3 * ratio, 3 * ratio]);
       ctx.beginPath();
-      ctx.moveTo(from, bbox.top - (MARGIN - 4) * ratio);
+      ctx.moveTo(from, bbox.top - (from >= free ? (MARGIN - 4) * ratio : 0));
       ctx.lineTo(from, bbox.top + bbox.height);
       ctx.stroke();
       const text = String(mark.number);
