@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -21,6 +22,7 @@ from django.test import Client
 from django.urls import path
 from msgspec.structs import replace
 
+import poolmgr.aio
 from poolmgr import tasknames  # noqa: F401  as a worker has it
 from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.control.reporting.uses import used_by
@@ -115,6 +117,24 @@ def test_what_the_server_takes_is_sql(lent_pool: Lent, mode: str) -> None:
     spent = use_of(pool, "GET /report/").recent
     assert spent.sql >= FOUND
     assert spent.kept + spent.elsewhere <= spent.held - FOUND
+
+
+@pytest.mark.long
+def test_tasks_use_of_psycopg_s_connections_is_told_too(lent_pool: Lent) -> None:
+    pool = lent_pool("transaction")
+
+    async def main() -> None:
+        with labelled(Label("view", "GET /awaited/")):
+            async with poolmgr.aio.pool("default").connection() as conn:
+                await conn.execute(f"SELECT pg_sleep({LONG})")
+                await asyncio.to_thread(passes)
+                async with conn.transaction():
+                    await conn.execute("SELECT 1")
+                    await asyncio.to_thread(passes)
+
+    asyncio.run(main())
+    spent = use_of(pool, "GET /awaited/").recent
+    assert (spent.count, min(spent.sql, spent.elsewhere, spent.kept) >= FOUND) == (1, True)
 
 
 @pytest.mark.long
