@@ -6,8 +6,10 @@ A return notes one tuple; what is noted is counted once a second, as times are.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
+from itertools import compress
+from math import inf
 from operator import add
 from threading import RLock
 from time import monotonic
@@ -24,6 +26,7 @@ _STRETCH, _RECENT = 120.0, 5
 #: Seconds from which what a checkout under way has spent is counted without waiting for its end.
 _LONG = 1.0
 
+_BOUNDS = (*BOUNDS, inf)
 _Key = tuple[str, str]
 _UNNAMED: _Key = (NOBODY, "")
 _OTHERS: _Key = (OTHERS, "")
@@ -44,6 +47,20 @@ class _Tally:
         self.sql += other.sql
         self.kept += other.kept
         self.lengths = [*map(add, self.lengths, other.lengths)]
+
+    def note(self, notes: Iterable[Note]) -> None:
+        _, held, sql, kept, before, over = zip(*notes, strict=True)
+        counted = [*filter(None, before)]
+        self.held += sum(held) - sum(each[0] for each in counted)
+        self.sql += sum(sql) - sum(each[1] for each in counted)
+        self.kept += sum(kept) - sum(each[2] for each in counted)
+        lengths = sorted(compress(held, over))
+        self.count += len(lengths)
+        below = 0
+        for index, bound in enumerate(_BOUNDS):
+            upto = bisect_right(lengths, bound, below)
+            self.lengths[index] += upto - below
+            below = upto
 
     def add(self, spent: Spent, sign: int) -> None:
         self.count += sign * spent.count
@@ -100,18 +117,11 @@ class Uses:
             del self._noted[:taken]
             while now >= self._turns:
                 self._turn()
-            tallies = self._stretches[-1]
-            for label, held, sql, kept, before, over in notes:
-                key = _UNNAMED if label is None else label.key
-                tally = tallies.get(key) or _of(tallies, key)
-                if over:
-                    tally.count += 1
-                    tally.lengths[bisect_right(BOUNDS, held)] += 1
-                if before is not None:
-                    held, sql, kept = held - before[0], sql - before[1], kept - before[2]
-                tally.held += held
-                tally.sql += sql
-                tally.kept += kept
+            by_key: defaultdict[_Key, list[Note]] = defaultdict(list)
+            for note in notes:
+                by_key[_UNNAMED if (label := note[0]) is None else label.key].append(note)
+            for key, some in by_key.items():
+                _of(self._stretches[-1], key).note(some)
 
     def absorb(self, uses: Iterable[Use]) -> None:
         """Add what another pool told, which is no more. What it had as recent is so from now on."""
