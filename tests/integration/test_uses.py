@@ -33,6 +33,7 @@ from poolmgr.pools.labels import Label, labelled
 from poolmgr.targets.postgresql.managed import ManagedPool
 from tests.agents import command, without_agent
 from tests.integration.backend import query
+from tests.integration.console import own_pool
 from tests.integration.holding import fleet_of_its_own
 from tests.waiting import until
 
@@ -134,7 +135,8 @@ def test_tasks_use_of_psycopg_s_connections_is_told_too(lent_pool: Lent) -> None
 
     asyncio.run(main())
     spent = use_of(pool, "GET /awaited/").recent
-    assert (spent.count, min(spent.sql, spent.elsewhere, spent.kept) >= FOUND) == (1, True)
+    assert spent.count == 1
+    assert min(spent.sql, spent.elsewhere, spent.kept) >= FOUND, spent
 
 
 @pytest.mark.long
@@ -283,14 +285,19 @@ def shown(transactional_db: None, settings: Any, redis_server: Any) -> Iterator[
     fleet_of_its_own(settings, redis_server)
     with for_view("GET /search/<b>&/"):
         query()
-        ends = monotonic() + 1.1
-        until(lambda: monotonic() >= ends)
+        until(lambda: holds_most("GET /search/<b>&/", 1.1))  # also than the agent of a busy machine
     with for_view("GET /report/"):
         query("SELECT pg_sleep(0.1)")
     build.apply()
     until(lambda: told_to_programs().get("uses.build", {}).get("last_minutes", {}).get("checkouts"))
     yield
     without_agent()
+
+
+def holds_most(name: str, seconds: float) -> bool:
+    first, *rest = own_pool().snapshot().uses
+    others = max((use.recent.held for use in rest), default=0.0)
+    return first.name == name and first.recent.held >= max(seconds, 2 * others)
 
 
 def poolctl(*arguments: str) -> str:
