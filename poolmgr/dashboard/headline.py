@@ -139,7 +139,7 @@ def notes(
                 "info",
                 _("No recent health check"),
                 _(
-                    "Nobody checks %(targets)s on schedule, recycles in turn or keeps samples: start a Celery worker "
+                    "Nobody checks %(targets)s on schedule, or recycles in turn: start a Celery worker "
                     "and beat with the tasks of poolmgr. The pools work without."
                 )
                 % {"targets": ", ".join(f"“{target}”" for target in stale)},
