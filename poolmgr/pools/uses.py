@@ -89,7 +89,8 @@ class Uses:
         # Not the pool's, so that no checkout waits for the counting; re-entrant for signal handlers, which may ask.
         self._lock = RLock()
         self._stretches: deque[_Tallies] = deque([{}])
-        self._before: _Tallies = {}  # all stretches but the present one
+        self._lately: _Tallies = {}  # those of these that are over
+        self._before: _Tallies = {}  # all that are over since the start
         self._turns = monotonic() + _STRETCH
 
     def part(self, entry: Entry, now: float) -> None:
@@ -138,12 +139,17 @@ class Uses:
         """Of the labels that held the most lately, and of all others as one."""
         with self._lock:
             self.count(now)
-            recent = _merged(self._stretches)
+            recent = _merged([self._lately, self._stretches[-1]])
             whole = _merged([self._before, self._stretches[-1]])
-        # Of those that had to make room since.
-        for key in [key for key in recent if key not in whole]:
-            _take(recent, {_OTHERS: recent.pop(key)})
-        return summed((self._use(key, recent.get(key, _NOTHING), tally) for key, tally in whole.items()), TOLD)
+        ordered = sorted({**whole, **recent}, key=lambda key: (-_held(recent, key), -_held(whole, key)))
+        rest = [key for key in ordered if key != _OTHERS][TOLD:]
+        for tallies in (recent, whole):
+            for key in rest:
+                if key in tallies:
+                    _take(tallies, {_OTHERS: tallies.pop(key)})
+        # Recent ones may have had to make room in the whole.
+        keys = {**whole, **recent}
+        return summed((self._use(key, recent.get(key, _NOTHING), whole.get(key, _NOTHING)) for key in keys), TOLD)
 
     def _use(self, key: _Key, recent: _Tally, whole: _Tally) -> Use:
         kind, name = key
@@ -154,9 +160,10 @@ class Uses:
         """Begin another stretch."""
         _take(self._before, self._stretches[-1])
         _make_room(self._before)
-        self._stretches.append({})
-        if len(self._stretches) > _RECENT + 1:
+        if len(self._stretches) > _RECENT:
             self._stretches.popleft()
+        self._lately = _merged(self._stretches)
+        self._stretches.append({})
         self._turns += _STRETCH
 
 
@@ -166,6 +173,10 @@ def _of(tallies: _Tallies, key: _Key) -> _Tally:
         key = key if len(tallies) < MOST - 1 else _OTHERS
         found = tallies.setdefault(key, _Tally())
     return found
+
+
+def _held(tallies: _Tallies, key: _Key) -> float:
+    return tallies[key].held if key in tallies else 0.0
 
 
 def _take(into: _Tallies, tallies: _Tallies) -> None:
