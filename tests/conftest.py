@@ -33,6 +33,12 @@ def pytest_sessionfinish() -> None:
     running.remove_template()
 
 
+@pytest.fixture(autouse=True)
+def _nothing_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page shows what the test has just made so, and not what it read for another page in the same second."""
+    monkeypatch.setattr("poolmgr.dashboard.shared.SECONDS", 0.0)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> EmbeddedPostgres:
     """The run's server. Leave it as you found it; to stop, fill or freeze one, take `make_postgres`."""

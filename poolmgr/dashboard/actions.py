@@ -17,7 +17,7 @@ from poolmgr.control.commanding import commands
 from poolmgr.control.editing.profiles import known_targets
 from poolmgr.control.reporting.fleet import Fleet, read_fleet
 from poolmgr.dashboard.access import CHANGE, CUT_OFF, lacking, may_cut_off, may_read, staff_only
-from poolmgr.dashboard.frame import frame, show
+from poolmgr.dashboard.frame import frame, refuse, show
 from poolmgr.dashboard.present import number
 from poolmgr.models import Command
 from poolmgr.targets.known import databases_of, denied
@@ -97,8 +97,7 @@ def command(request: HttpRequest) -> HttpResponse:
 
 
 def _refuse(request: HttpRequest, refusal: Nonsense) -> HttpResponse:
-    context = {**frame(request), "title": _("Nothing was ordered"), "reason": str(refusal), "back": True}
-    return show(request, "poolmgr/denied.html", context, status=400)
+    return refuse(request, _("Nothing was ordered"), str(refusal))
 
 
 def understood(data: Mapping[str, str], fleet: Fleet) -> Order:

@@ -51,6 +51,7 @@ class EventLine:
     detail: str = ""
     why: str = ""
     goes_on: bool = False
+    of: str = ""  # its target, which the sentence may name already
 
 
 def command_lines(fleet: Fleet, limit: int = 8) -> tuple[CommandLine, ...]:
@@ -162,6 +163,7 @@ def _episode_lines(now: datetime, limit: int) -> Iterator[EventLine]:
             detail=each.sentence,
             why=each.why,
             goes_on=each.ended_at is None,
+            of=each.target,
         )
 
 
@@ -174,6 +176,7 @@ def _event_lines(now: datetime, limit: int) -> Iterator[EventLine]:
             message=event.message,
             age=ago((now - event.at).total_seconds()),
             at=event.at,
+            of=event.target,
         )
         for event in Event.objects.using(control_alias())[:limit]
     )

@@ -49,3 +49,24 @@ def settings_address(target: str, role: str) -> str:
         return f"{reverse('poolmgr:settings', kwargs={'target': target})}?{urlencode({'role': role})}"
     except NoReverseMatch:
         return ""
+
+
+def target_address(target: str) -> str:
+    """Of a target's page; "" for a name that no address can have."""
+    try:
+        return reverse("poolmgr:target", kwargs={"target": target})
+    except NoReverseMatch:
+        return ""
+
+
+def history_address(target: str) -> str:
+    """Of the page of a target's last hour."""
+    return f"{reverse('poolmgr:history')}?{urlencode({'target': target, 'range': '1h'})}"
+
+
+def process_address(uid: str) -> str:
+    """Of a process's page; "" for a name that was made up."""
+    try:
+        return reverse("poolmgr:process", kwargs={"uid": uid})
+    except NoReverseMatch:
+        return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.utils.text import capfirst
@@ -12,19 +11,20 @@ from django.utils.translation import ngettext
 from poolmgr.control.reporting.advice import ADVICE
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.views import TargetView
-from poolmgr.dashboard.addresses import holder_address
 from poolmgr.dashboard.bars import Bar, Segment, bars, legend
-from poolmgr.dashboard.blocking import Blocking, blockers, blocking
-from poolmgr.dashboard.present import DASH, HOLDER_STATES, Figure, ago, duration, number, timed
-from poolmgr.dashboard.rows import ProcessRow, process_rows
+from poolmgr.dashboard.blocking import Blocking, blocking
+from poolmgr.dashboard.holderlines import HolderLine, holder_lines
+from poolmgr.dashboard.listing import Listed, Listing, listing
+from poolmgr.dashboard.present import DASH, Figure, ago, duration, number, timed
+from poolmgr.dashboard.rows import process_rows
 from poolmgr.dashboard.server import ServerLine, server_line
+from poolmgr.dashboard.verdicts import Said
 from poolmgr.dashboard.wanted import Source, Wanted
-from poolmgr.metrics.health import STATES
 from poolmgr.metrics.histogram import Distribution
-from poolmgr.metrics.snapshot import Holder, Part, PoolSnapshot, ProcessBeat
+from poolmgr.metrics.snapshot import Part, PoolSnapshot
 from poolmgr.models import Command
 from poolmgr.pools.kinds import Kind
-from poolmgr.targets.known import kind_named, known_targets
+from poolmgr.targets.known import kind_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +47,6 @@ class Times:
     p95: Figure
     p99: Figure
     count: str
-
-
-@dataclass(frozen=True, slots=True)
-class HolderLine:
-    """Who holds a connection, and for which view, task or command.
-
-    ``end`` is what the server calls its end of it, such as “server process 4711”.
-    """
-
-    process: str
-    label: str
-    request: str
-    thread: str
-    state: str
-    loiters: bool  # in a transaction, and asks nothing: others may wait for its locks
-    statement: str
-    seconds: Figure
-    end: str
-    pinned: str
-    address: str  # of its page, "" where it has none
-    blocked_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +79,7 @@ class Card:
     means: tuple[tuple[str, Figure], ...]
     oldest: Figure
     holders: tuple[HolderLine, ...]
+    more_holders: str
     blocking: Blocking | None
     pins: tuple[tuple[str, str], ...]
     server: ServerLine
@@ -113,38 +93,31 @@ class Card:
     applied: str
     drift: bool
     errors: tuple[str, ...]
-    rows: tuple[ProcessRow, ...]
+    processes: int
+    listing: Listing
 
 
-#: More holders than anybody reads; the oldest come first.
-_HOLDERS = 10
+#: Holders on the page, and those that it lists when it is asked for all.
+_HOLDERS, _ALL_HOLDERS = 12, 500
 
 
-def cards(fleet: Fleet, wanted: Wanted, statements: bool) -> tuple[Card, ...]:
-    """The worst first; of equals those that somebody uses, by name. Without ``statements`` those are left out."""
-    found = [_card(view, fleet, wanted, statements) for view in fleet.targets]
-    return tuple(sorted(found, key=lambda card: (not card.rows, -STATES.index(card.state), card.target)))
-
-
-def _card(view: TargetView, fleet: Fleet, wanted: Wanted, statements: bool) -> Card:
-    in_the_way = blockers(view, fleet)
-    rows = process_rows(view.target, fleet, wanted, in_the_way.keys())
+def card(view: TargetView, said: Said, fleet: Fleet, wanted: Wanted, statements: bool, listed: Listed) -> Card:
+    """Without ``statements`` those are left out; ``listed`` is which of its processes are shown, and how."""
+    rows = process_rows(view.target, fleet, wanted)
     on_current, applied_of = view.applied
     pools = [pool for beat in fleet.processes for pool in beat.pools if pool.target == view.target]
     stopped = sum(pool.status == "paused" for pool in pools)
     parts = [part for pool in pools for part in pool.parts]
-    gone = not pools and view.target not in known_targets()
-    state, sentence = _verdict(view, gone, rows)
     kind = kind_named(view.kind)
     return Card(
         target=view.target,
-        gone=gone,
+        gone=said.gone,
         kind=kind.label if kind.name == view.kind else view.kind,  # of another version
         unit=kind.unit,
         address=view.address,
-        state=state,
-        sentence=sentence,
-        advice=view.verdict.code if sentence == view.verdict.sentence and view.verdict.code in ADVICE else "",
+        state=said.state,
+        sentence=said.sentence,
+        advice=view.verdict.code if said.sentence == view.verdict.sentence and view.verdict.code in ADVICE else "",
         paused=_paused(stopped, len(pools)),
         all_paused=0 < len(pools) == stopped,
         resumable=stopped > 0 or any(part.paused for part in parts),
@@ -155,7 +128,8 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted, statements: bool) -> C
         times=() if kind.elsewhere else (_times(_("Wait time"), view.wait), _times(_("Use time"), view.use)),
         means=_means(view) if kind.elsewhere else (),
         oldest=timed(view.oldest_checkout) if view.used else Figure(DASH, _("nothing is checked out")),
-        holders=_holders(view, fleet, kind, statements, in_the_way),
+        holders=holder_lines((view,), fleet, statements, _ALL_HOLDERS if listed.all_holders else _HOLDERS),
+        more_holders=listed.query(holders="all") if view.used > _HOLDERS and not listed.all_holders else "",
         blocking=blocking(view, fleet, kind.end, statements),
         pins=tuple((reason, number(count)) for reason, count in sorted(view.pins.items(), key=lambda pin: -pin[1])),
         server=server_line(view, wanted.known),
@@ -167,29 +141,15 @@ def _card(view: TargetView, fleet: Fleet, wanted: Wanted, statements: bool) -> C
             if each in Command.CUTS and each in kind.commands
         ),
         killed=_killed(view.target, parts, wanted),
-        sources=wanted.profiles(view.target) if gone else wanted.sources(view.target),
+        sources=wanted.profiles(view.target) if said.gone else wanted.sources(view.target),
         known=wanted.known,
-        silent=any(row.late for row in rows),
+        silent=said.silent > 0,
         applied=_("%(n)s of %(all)s") % {"n": number(on_current), "all": number(applied_of)},
         drift=on_current < applied_of,
         errors=_errors(pools, view.verdict.sentence),
-        rows=rows,
+        processes=len(rows),
+        listing=listing(rows, listed),
     )
-
-
-def _verdict(view: TargetView, gone: bool, rows: tuple[ProcessRow, ...]) -> tuple[str, str]:
-    """State and sentence. What a silent process reported last may not be so any more, and makes nothing well."""
-    if gone:
-        return view.verdict.state, _("The settings of this site name no such target any more.")
-    silent = sum(row.late for row in rows)
-    if not silent or view.verdict.state != "ok":
-        return view.verdict.state, view.verdict.sentence
-    said = ngettext(
-        "%(n)s of %(all)s processes is silent, and what it does is unknown. Last known of all: %(said)s",
-        "%(n)s of %(all)s processes are silent, and what they do is unknown. Last known of all: %(said)s",
-        silent,
-    )
-    return "unknown", said % {"n": number(silent), "all": number(len(rows)), "said": view.verdict.sentence}
 
 
 def _errors(pools: list[PoolSnapshot], said: str) -> tuple[str, ...]:
@@ -285,40 +245,3 @@ def _means(view: TargetView) -> tuple[tuple[str, Figure], ...]:
         (_("Mean wait time"), timed(view.means.get("wait"))),
         (_("Mean transaction"), timed(view.means.get("use"))),
     )
-
-
-def _holders(
-    view: TargetView, fleet: Fleet, kind: Kind, statements: bool, in_the_way: Mapping[int, str]
-) -> tuple[HolderLine, ...]:
-    # What some drivers were told behind a pooler is no process, or a stranger's.
-    ends = not any(look and look.behind_pooler for look in (view.last_health, view.seen))
-    found = [
-        (holder, beat)
-        for beat in fleet.processes
-        for pool in beat.pools
-        if pool.target == view.target
-        for holder in pool.holders
-    ]
-    found.sort(key=lambda pair: -pair[0].seconds)
-    return tuple(
-        HolderLine(
-            process=f"{beat.host}:{beat.pid}",
-            label=_label(each, beat),
-            request=each.request,
-            thread=each.thread,
-            state=str(HOLDER_STATES.get(each.state, "")),
-            loiters=each.state in ("in transaction", "failed transaction"),
-            statement=each.statement if statements else "",
-            seconds=timed(each.seconds),
-            end=f"{kind.end} {each.backend_pid}" if each.backend_pid and ends else "",
-            pinned=each.pinned,
-            address=holder_address(beat.uid, view.target, each.checkout),
-            blocked_by=in_the_way.get(each.backend_pid, ""),
-        )
-        for each, beat in found[:_HOLDERS]
-    )
-
-
-def _label(holder: Holder, beat: ProcessBeat) -> str:
-    """What it is held for; of a command's process, the command."""
-    return holder.label or (beat.name if beat.role == "command" else "")

@@ -12,14 +12,17 @@ from django.utils.translation import gettext as _
 
 from poolmgr.lookon.admission import looks_on
 
+#: Seconds between two refreshes that a reader may choose from; the script remembers the choice.
+INTERVALS = (2, 5, 10, 20)
+
 
 def frame(request: HttpRequest) -> dict[str, Any]:
     """The context of ``poolmgr/base.html``: its own base, and what that one needs."""
     site = _admin_site()
     if looks_on(request):
-        return {"frame": "poolmgr/plain.html", "links": [], "user": request.user}
+        return {"frame": "poolmgr/plain.html", "links": _ours(request), "user": request.user}
     if site is None:
-        return {"frame": "poolmgr/plain.html", "links": []}
+        return {"frame": "poolmgr/plain.html", "links": _ours(request)}
     return {
         **site.each_context(request),
         "frame": "admin/base_site.html",
@@ -35,6 +38,12 @@ def show(request: HttpRequest, template: str, context: dict[str, Any], status: i
     return HttpResponse(text, status=status)
 
 
+def refuse(request: HttpRequest, title: str, reason: str, status: int = 400) -> HttpResponse:
+    """The page that says why not, with a way back."""
+    context = {**frame(request), "title": title, "reason": reason, "back": True}
+    return show(request, "poolmgr/denied.html", context, status=status)
+
+
 def _admin_site() -> AdminSite | None:
     # Not admin.site: that one may have no addresses, while one of the site's own has.
     try:
@@ -45,9 +54,15 @@ def _admin_site() -> AdminSite | None:
     return found if isinstance(found, AdminSite) else None
 
 
+def _ours(request: HttpRequest) -> list[tuple[str, str]]:
+    """The console's own pages, as far as the reader may go there."""
+    found = [(_("Overview"), reverse("poolmgr:dashboard")), (_("History"), reverse("poolmgr:history"))]
+    return [*found, (_("Events"), reverse("poolmgr:events"))] if request.user.has_perm("poolmgr.view_event") else found
+
+
 def _links(request: HttpRequest) -> list[tuple[str, str]]:
-    """Ways from here, as far as the reader may go there: to what happened, and into the admin, if it shows these models."""
-    found = [(_("Events"), reverse("poolmgr:events"))] if request.user.has_perm("poolmgr.view_event") else []
+    """The same, and ways into the admin, if it shows these models."""
+    found = _ours(request)
     for model, label in (("poolprofile", _("Profiles")), ("healthcheck", _("Health checks"))):
         if not request.user.has_perm(f"poolmgr.view_{model}"):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -11,17 +12,21 @@ from django.utils.translation import ngettext
 
 from poolmgr.conf import conf
 from poolmgr.control.reach import Outage
+from poolmgr.control.reporting.advice import ADVICE
 from poolmgr.control.reporting.fleet import Fleet
-from poolmgr.dashboard.cards import Card
+from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.episodes import standing
 from poolmgr.dashboard.present import ago, duration, number
-from poolmgr.metrics.health import STATES
+from poolmgr.dashboard.verdicts import Said
 from poolmgr.models import Episode
+
+#: Each target's view with what is said of it, the worst first.
+Ranked = Sequence[tuple[TargetView, Said]]
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """One sentence for the whole fleet; the other targets that need a look follow in ``others``.
+    """One sentence for the whole fleet; how many other targets need a look ``others`` says, "" where none does.
 
     ``advice`` names the page that says what to do, "" where there is none.
     ``target`` is whose it is; "" for the fleet's. ``since`` says for how long it has been so, ``why`` what was done just
@@ -30,7 +35,7 @@ class Headline:
 
     state: str
     sentence: str
-    others: tuple[tuple[str, str, str], ...] = ()
+    others: str = ""
     advice: str = ""
     target: str = ""
     since: str = ""
@@ -47,17 +52,17 @@ class Note:
 
 
 def headline(
-    fleet: Fleet, cards: tuple[Card, ...], outage: Outage | None = None, going_on: tuple[Episode, ...] = ()
+    fleet: Fleet, ranked: Ranked, outage: Outage | None = None, going_on: tuple[Episode, ...] = ()
 ) -> Headline:
     """The verdict, and since when it holds by the episodes that are ``going_on``."""
-    found = _headline(fleet, cards, outage)
+    found = _headline(fleet, ranked, outage)
     if found.state == "ok":
         return found
     stands = standing(going_on, found.target)
     return replace(found, since=stands.since, why=stands.why)
 
 
-def _headline(fleet: Fleet, cards: tuple[Card, ...], outage: Outage | None) -> Headline:
+def _headline(fleet: Fleet, ranked: Ranked, outage: Outage | None) -> Headline:
     """While the control database is away nothing is well: what the pools report is known, and the rest is not."""
     if not fleet.processes:
         if fleet.unread:
@@ -65,11 +70,11 @@ def _headline(fleet: Fleet, cards: tuple[Card, ...], outage: Outage | None) -> H
         if fleet.store_error:
             return Headline("unknown", _("No process can be seen: %(error)s") % {"error": fleet.store_error})
         return Headline("unknown", _("No process has opened a pool yet."))
-    # A target that nobody uses yet is no trouble; its card says so.
-    ranked = sorted((card for card in cards if card.rows), key=lambda card: -STATES.index(card.state))
-    if not ranked:
+    # A target that nobody uses yet is no trouble; its row says so.
+    in_use = [(view, said) for view, said in ranked if view.processes]
+    if not in_use:
         return Headline("unknown", _("Processes are there, but none has a pool open."))
-    worst = ranked[0]
+    view, worst = in_use[0]
     if worst.state == "ok" and outage is not None:
         return Headline("unknown", _only_from_reports(len(fleet.processes)))
     if worst.state == "ok" and fleet.unread:
@@ -77,10 +82,18 @@ def _headline(fleet: Fleet, cards: tuple[Card, ...], outage: Outage | None) -> H
     if worst.state == "ok" and fleet.troubles:
         return Headline("warning", str(fleet.troubles[0]))
     if worst.state == "ok":
-        return Headline("ok", _all_well(len(fleet.processes), tuple(ranked)))
-    others = tuple((card.state, card.target, card.sentence) for card in ranked[1:] if card.state != "ok")
-    sentence = _("%(target)s: %(sentence)s") % {"target": worst.target, "sentence": worst.sentence}
-    return Headline(worst.state, sentence, others, worst.advice, worst.target)
+        return Headline("ok", _all_well(len(fleet.processes), [each.target for each, _said in in_use]))
+    sentence = _("%(target)s: %(sentence)s") % {"target": view.target, "sentence": worst.sentence}
+    advice = view.verdict.code if worst.sentence == view.verdict.sentence and view.verdict.code in ADVICE else ""
+    return Headline(worst.state, sentence, _others(in_use[1:]), advice, view.target)
+
+
+def _others(rest: Ranked) -> str:
+    troubled = sum(said.state != "ok" for _view, said in rest)
+    if not troubled:
+        return ""
+    said = ngettext("%(n)s more target needs a look.", "%(n)s more targets need a look.", troubled)
+    return said % {"n": number(troubled)}
 
 
 def _only_from_reports(processes: int) -> str:
@@ -92,22 +105,17 @@ def _only_from_reports(processes: int) -> str:
     return said % {"n": number(processes)}
 
 
-def _all_well(processes: int, cards: tuple[Card, ...]) -> str:
+def _all_well(processes: int, targets: Sequence[str]) -> str:
     where = ngettext("%(n)s process", "%(n)s processes", processes) % {"n": number(processes)}
-    if len(cards) == 1:
-        return _("All is well: nobody waits for “%(target)s” in %(where)s.") % {
-            "target": cards[0].target,
-            "where": where,
-        }
+    if len(targets) == 1:
+        return _("All is well: nobody waits for “%(target)s” in %(where)s.") % {"target": targets[0], "where": where}
     return _("All is well: nobody waits for any of %(n)s targets in %(where)s.") % {
-        "n": number(len(cards)),
+        "n": number(len(targets)),
         "where": where,
     }
 
 
-def notes(
-    fleet: Fleet, cards: tuple[Card, ...], outage: Outage | None = None, checked: bool = True
-) -> tuple[Note, ...]:
+def notes(fleet: Fleet, ranked: Ranked, outage: Outage | None = None, checked: bool = True) -> tuple[Note, ...]:
     """``checked`` is false for a reader whose permission could not be checked."""
     found = []
     poll = duration(conf().POLL_INTERVAL)
@@ -133,13 +141,14 @@ def notes(
     for trouble in fleet.troubles:
         title = ngettext("A process has trouble", "%(n)s processes have trouble", len(trouble.processes))
         found.append(Note("warning", title % {"n": number(len(trouble.processes))}, str(trouble)))
-    if stale := [card.target for card in cards if card.rows and card.known and card.server.old]:
+    stale = [view.target for view, _said in ranked if view.processes and not view.health_fresh]
+    if stale and outage is None:
         found.append(
             Note(
                 "info",
                 _("No recent health check"),
                 _(
-                    "Nobody checks %(targets)s on schedule, or recycles in turn: start a Celery worker "
+                    "Nobody checks %(targets)s on schedule, recycles in turn or keeps samples: start a Celery worker "
                     "and beat with the tasks of poolmgr. The pools work without."
                 )
                 % {"targets": ", ".join(f"“{target}”" for target in stale)},

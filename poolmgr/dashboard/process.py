@@ -15,42 +15,25 @@ from django.views.decorators.http import require_safe
 
 from poolmgr.control.access import control_alias
 from poolmgr.control.reach import Outage, lost, outage
-from poolmgr.control.reporting.documents.holders import label_of
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.watching import log
 from poolmgr.dashboard.access import VIEW, may_act, may_read, may_read_statements, staff_only
-from poolmgr.dashboard.addresses import holder_address
 from poolmgr.dashboard.blocking import blockers
 from poolmgr.dashboard.frame import frame, show
+from poolmgr.dashboard.holderlines import holder_lines
 from poolmgr.dashboard.loglines import LogLine, log_lines
 from poolmgr.dashboard.picture import read_now
-from poolmgr.dashboard.present import HOLDER_STATES, Figure, ago, duration, number, timed
+from poolmgr.dashboard.present import Figure, ago, duration, number, timed
 from poolmgr.dashboard.rows import ProcessRow, process_rows
+from poolmgr.dashboard.slots import Row, row
 from poolmgr.dashboard.wanted import Wanted
 from poolmgr.metrics.health import STATES
-from poolmgr.metrics.snapshot import Holder, PoolSnapshot, ProcessBeat
+from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.pools.spec import plainly
 from poolmgr.targets.known import kind_named
 
-#: Events that name a process, of one that is gone.
-_EVENTS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class HolderLine:
-    """Who holds one of its connections."""
-
-    label: str
-    request: str
-    target: str
-    thread: str
-    state: str
-    loiters: bool
-    seconds: Figure
-    end: str
-    statement: str
-    blocked_by: str
-    address: str
+#: Events that name a process, of one that is gone; holders of one.
+_EVENTS, _HOLDERS = 10, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +44,7 @@ class PoolPart:
     target: str
     address: str
     row: ProcessRow
+    slots: Row
     wait: Figure
     newest: bool | None
     settings: tuple[tuple[str, str], ...]
@@ -124,7 +108,7 @@ def _told(beat: ProcessBeat, fleet: Fleet, away: Outage | None, statements: bool
         "longest": timed(max((pool.oldest_wait for pool in beat.pools), default=0.0) or None),
         "waiting": number(sum(pool.pending for pool in beat.pools)),
         "waits": any(pool.pending for pool in beat.pools),
-        "holders": tuple(_holders(beat, in_the_way, statements)),
+        "holders": holder_lines(fleet.targets, alone, statements, _HOLDERS),
         "used": number(sum(pool.used for pool in beat.pools)),
         "lacks": tuple(_lacks(beat, fleet.at)),
         "control_away": away.sentence if away else "",
@@ -144,43 +128,19 @@ def _sentence(pools: list[PoolPart]) -> str:
 def _pool(
     pool: PoolSnapshot, beat: ProcessBeat, alone: Fleet, wanted: Wanted, in_the_way: Mapping[int, str]
 ) -> PoolPart:
-    [row] = process_rows(pool.target, alone, wanted, in_the_way.keys())
+    [found] = process_rows(pool.target, alone, wanted)
     expected = wanted.settings(pool.target, beat.role)
     settings = () if pool.digest else tuple((name, plainly(value)) for name, value in sorted(pool.settings.items()))
     return PoolPart(
         target=pool.target,
         address=pool.address,
-        row=row,
+        row=found,
+        slots=row(pool, in_the_way.keys()),
         wait=timed(pool.oldest_wait or None),
-        newest=None if expected is None else not row.drift,
+        newest=None if expected is None else not found.drift,
         settings=settings,
         last_error=pool.last_error,
         denied=kind_named(pool.kind).denies,
-    )
-
-
-def _holders(beat: ProcessBeat, in_the_way: Mapping[str, Mapping[int, str]], statements: bool) -> Iterator[HolderLine]:
-    found = [(holder, pool) for pool in beat.pools for holder in pool.holders]
-    for each, pool in sorted(found, key=lambda pair: -pair[0].seconds):
-        yield _holder(each, pool, beat, in_the_way.get(pool.target, {}), statements)
-
-
-def _holder(
-    each: Holder, pool: PoolSnapshot, beat: ProcessBeat, in_the_way: Mapping[int, str], statements: bool
-) -> HolderLine:
-    end = "" if pool.behind_pooler else kind_named(pool.kind).end
-    return HolderLine(
-        label=label_of(each, beat),
-        request=each.request,
-        target=pool.target,
-        thread=each.thread,
-        state=str(HOLDER_STATES.get(each.state, "")),
-        loiters=each.state in ("in transaction", "failed transaction"),
-        seconds=timed(each.seconds),
-        end=f"{end} {each.backend_pid}" if each.backend_pid and end else "",
-        statement=each.statement if statements else "",
-        blocked_by=in_the_way.get(each.backend_pid, ""),
-        address=holder_address(beat.uid, pool.target, each.checkout),
     )
 
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from poolmgr.conf import conf
 from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.dashboard.addresses import process_address
 from poolmgr.dashboard.present import DASH, Figure, ago, duration, number, timed
-from poolmgr.dashboard.slots import Row, row
 from poolmgr.dashboard.wanted import Wanted, settings_label
 from poolmgr.metrics.health import STATES, verdict_of
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.targets.known import kind_named
+
+
+class Figures(NamedTuple):
+    """What rows are sorted by."""
+
+    used: int
+    pending: int
+    oldest: float
+    timeouts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,6 @@ class ProcessRow:
     state: str
     sentence: str
     paused: bool
-    slots: Row
     full: bool
     used: str
     idle: str
@@ -46,12 +54,14 @@ class ProcessRow:
     late: bool  # silent for longer than a live process is: its figures are of then, and not of now
     up: str
     problem: str
+    address: str
+    figures: Figures
 
 
-def process_rows(target: str, fleet: Fleet, wanted: Wanted, blocked: Collection[int] = ()) -> tuple[ProcessRow, ...]:
-    """The worst first, of equals who has the longest queue and the least room; ``blocked`` are ends that wait for locks."""
+def process_rows(target: str, fleet: Fleet, wanted: Wanted) -> tuple[ProcessRow, ...]:
+    """The worst first, of equals who has the longest queue and the least room."""
     found = [
-        (pool, _row(beat, pool, fleet, wanted.settings(target, beat.role), blocked))
+        (pool, _row(beat, pool, fleet, wanted.settings(target, beat.role)))
         for beat in fleet.processes
         for pool in beat.pools
         if pool.target == target
@@ -70,9 +80,7 @@ def silent_after(store: str) -> float:
     return 3 * (min(conf().POLL_INTERVAL, conf().PROCESS_TTL / 3) if rows else conf().HEARTBEAT_INTERVAL) + 1
 
 
-def _row(
-    beat: ProcessBeat, pool: PoolSnapshot, fleet: Fleet, expected: tuple[str, int] | None, blocked: Collection[int]
-) -> ProcessRow:
+def _row(beat: ProcessBeat, pool: PoolSnapshot, fleet: Fleet, expected: tuple[str, int] | None) -> ProcessRow:
     place = f"{beat.host}:{beat.pid}"
     verdict = verdict_of(beat.role, place, pool, fleet.at)
     age = max(0.0, fleet.at - beat.at)
@@ -87,7 +95,6 @@ def _row(
         if late
         else verdict.sentence,
         paused=pool.status == "paused",
-        slots=row(pool, blocked),
         full=pool.used >= (pool.limit or pool.max_size) > 0,
         used=number(pool.used),
         idle=number(pool.idle),
@@ -104,6 +111,8 @@ def _row(
         late=late,
         up=duration(fleet.at - beat.started),
         problem=pool.problem,
+        address=process_address(beat.uid),
+        figures=Figures(pool.used, pool.pending, pool.oldest_checkout, pool.recent_timeouts),
     )
 
 

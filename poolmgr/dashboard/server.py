@@ -127,7 +127,7 @@ def _there(view: TargetView, seen: Seen) -> There:
         old=not view.seen_now,
         error=seen.error,
         ours=tuple((target, number(count)) for target, count in sorted(seen.ours.items(), key=lambda each: -each[1])),
-        others=tuple((_called(each), number(each.number)) for each in seen.strangers),
+        others=tuple((called(each), number(each.number)) for each in seen.strangers),
         rest=number(seen.others - named) if seen.others > named else "",
         free=number(seen.free),
         reserved=number(seen.reserved),
@@ -135,7 +135,7 @@ def _there(view: TargetView, seen: Seen) -> There:
     )
 
 
-def _called(stranger: Stranger) -> str:
+def called(stranger: Stranger) -> str:
     user = _("user %(user)s") % {"user": stranger.user} if stranger.user else ""
     where = _("from %(address)s") % {"address": stranger.address} if stranger.address else ""
     return ", ".join(filter(None, (stranger.name or _("a nameless session"), " ".join(filter(None, (user, where))))))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 from django.utils.translation import gettext as _
 
@@ -11,70 +12,76 @@ from poolmgr.dashboard.present import number
 from poolmgr.metrics.slots import Slot, decoded
 from poolmgr.metrics.snapshot import PoolSnapshot
 
-#: A cell's side and what lies between two, in pixels; a long row has narrower ones, so that none is wider than _LONGEST.
-_SIDE, _GAP, _LONGEST = 10, 2, 30 * 12
-#: Waiting requests that have a dot each; of more the number is told.
-_DOTS = 8
-#: Barred, quiet, age: of a cell that nobody uses.
-_NOBODY = (False, False, 0)
+#: A cell's side and what lies between two, in pixels; a long row has narrower ones, so that none is wider than is said.
+_SIDE, _GAP = 10, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """``kind`` is used, idle, opening, free, or over for one beyond what the pool may hold now; x and width in pixels."""
+class Shape:
+    """Cells that look alike, as one SVG path: a fleet has thousands of cells, and few looks."""
 
-    kind: str
-    x: str
-    width: str
-    barred: bool = False
-    quiet: bool = False
-    age: int = 0
-    blocked: bool = False
+    look: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The cells of one process; ``more`` are those who wait beyond the dots."""
+    """The cells of one process; ``more`` are those who wait beyond the dots. ``width`` is in pixels."""
 
-    cells: tuple[Cell, ...]
+    shapes: tuple[Shape, ...]
     dots: tuple[str, ...]
     more: str
     width: str
     text: str
 
 
-def row(pool: PoolSnapshot, blocked: Collection[int] = ()) -> Row:
-    """The oldest checkouts come first, so that what is stuck stands at the left; ``blocked`` are ends that wait for locks."""
+def row(pool: PoolSnapshot, blocked: Collection[int] = (), dots: int = 8, widest: int = 240) -> Row:
+    """The oldest checkouts come first, so that what is stuck stands at the left; ``blocked`` are ends that wait for locks.
+
+    Of those who wait ``dots`` have one each; of more the number is told. All cells together are at most ``widest`` pixels.
+    """
     limit = pool.limit or pool.max_size
     used = (*decoded(pool.slots), *[Slot(0, "running")] * pool.used)[: pool.used]
     rest = max(0, limit - pool.used - pool.idle - pool.opening)
-    kinds = ["used"] * len(used) + ["idle"] * pool.idle + ["opening"] * pool.opening + ["free"] * rest
     stuck = _stuck(pool, used, blocked)
-    step = min(_SIDE + _GAP, _LONGEST / max(1, len(kinds)))
-    side = max(1.0, step - _GAP) if step > 2 * _GAP else step
-    cells = tuple(
-        Cell(
-            # While a pool shrinks it holds more than it may.
-            kind if index < limit or kind == "used" else "over",
-            f"{index * step:.2f}",
-            f"{side:.2f}",
-            *((of.state == "in transaction", of.state == "idle", of.age) if (of := _at(used, index)) else _NOBODY),
-            index in stuck,
-        )
-        for index, kind in enumerate(kinds)
-    )
-    dots = min(pool.pending, _DOTS)
-    edge = len(kinds) * step + _GAP
+    looks = [_look(slot, index in stuck) for index, slot in enumerate(used)]
+    # While a pool shrinks it holds more than it may.
+    idle = max(0, min(pool.idle, limit - len(used)))
+    looks += ["idle"] * idle + ["over"] * (pool.idle - idle) + ["opening"] * pool.opening + ["free"] * rest
+    step = min(_SIDE + _GAP, widest / max(1, len(looks)))
+    barred = [index for index, slot in enumerate(used) if slot.state == "in transaction"]
+    dots = min(pool.pending, dots)
+    edge = len(looks) * step + _GAP
     said = _("%(used)s in use, %(idle)s idle, %(all)s at most, %(pending)s waiting")
     if stuck:
         said = _("%(used)s in use, %(blocked)s of them blocked, %(idle)s idle, %(all)s at most, %(pending)s waiting")
     return Row(
-        cells,
-        tuple(f"{edge + 4 + index * 7:.2f}" for index in range(dots)),
+        (*_shapes(looks, step), *([Shape("bar", _bars(barred, step))] if barred else [])),
+        tuple(f"{edge + 4 + index * 7:.4g}" for index in range(dots)),
         f"+{number(pool.pending - dots)}" if pool.pending > dots else "",
         f"{edge + dots * 7 + 4:.0f}",
         said % {"blocked": len(stuck), "used": pool.used, "idle": pool.idle, "all": limit, "pending": pool.pending},
     )
+
+
+def _look(slot: Slot, blocked: bool) -> str:
+    quiet = " pm-cell-quiet" if slot.state == "idle" else ""
+    return f"used pm-age-{slot.age}{quiet}{' pm-cell-blocked' if blocked else ''}"
+
+
+def _shapes(looks: Iterable[str], step: float) -> list[Shape]:
+    placed = sorted((look, index) for index, look in enumerate(looks))
+    side = max(1.0, step - _GAP) if step > 2 * _GAP else step
+    box = f"h{side:.3g}v{_SIDE}h-{side:.3g}z"
+    return [
+        Shape(look, "".join(f"M{index * step:.4g} 1{box}" for _look, index in alike))
+        for look, alike in groupby(placed, key=lambda each: each[0])
+    ]
+
+
+def _bars(indexes: Iterable[int], step: float) -> str:
+    side = max(1.0, step - _GAP) if step > 2 * _GAP else step
+    return "".join(f"M{index * step:.4g} 5h{side:.3g}v2h-{side:.3g}z" for index in indexes)
 
 
 def _stuck(pool: PoolSnapshot, used: tuple[Slot, ...], blocked: Collection[int]) -> frozenset[int]:
@@ -83,7 +90,3 @@ def _stuck(pool: PoolSnapshot, used: tuple[Slot, ...], blocked: Collection[int])
     told = {index for index, holder in enumerate(pool.holders) if holder.backend_pid in there and index < len(used)}
     rest = [index for index, slot in enumerate(used) if index >= len(pool.holders) and slot.state == "running"]
     return frozenset([*told, *rest[: len(there) - len(told)]])
-
-
-def _at(used: tuple[Slot, ...], index: int) -> Slot | None:
-    return used[index] if index < len(used) else None

@@ -15,16 +15,17 @@ from poolmgr.dashboard import (
     process,
     profile,
     scrape,
-    views,
+    target,
 )
+from poolmgr.dashboard.overview import views as overview
 
 app_name = "poolmgr"
 
 addresses.register()
 
 urlpatterns = [
-    path("", views.dashboard, name="dashboard"),
-    path("fragment/", views.fragment, name="fragment"),
+    path("", overview.overview, name="dashboard"),
+    path("fragment/", overview.fragment, name="fragment"),
     path("api/v1/", include("poolmgr.dashboard.api.urls")),
     path("metrics", scrape.metrics, name="metrics"),
     path("history/", history.history, name="history"),
@@ -36,6 +37,7 @@ urlpatterns = [
     # Before any other address of a target: its name may have a slash.
     path("targets/<path:target>/settings/foresee/", profile.foresee, name="settings_foresee"),
     path("targets/<path:target>/settings/", profile.settings, name="settings"),
+    path("targets/<path:target>/", target.target, name="target"),
     path("holders/<str:uid>/<path:target>/<checkout:checkout>/", holders.holder, name="holder"),
     path("holders/<str:uid>/<path:target>/<checkout:checkout>/<order:order>/", ending.order, name="holder_order"),
 ]

@@ -145,11 +145,10 @@ class Operator:
     # -- what only a server that keeps its own pools has ---------------------------------------------------------------
 
     def judge(self, target: str) -> list[str]:
-        page = self.browser.get("/pools/").text
-        card = re.search(rf'aria-label="{re.escape(target)}">(.*?)</section>', page, re.DOTALL)
-        said = re.search(r'<p class="pm-sentence">(.*?)</p>', card[1]) if card else None
+        page = self.browser.get(f"/pools/targets/{quote(target, safe=':')}/").text
+        said = re.search(r'<p class="pm-headline"[^>]*>(.*?)</p>', page)
         if said is None:
-            raise Failed(f"the dashboard has no card with a verdict of {target}")
+            raise Failed(f"the console has no page with a verdict of {target}")
         [state] = [each["verdict"]["state"] for each in self._views() if each["target"] == target]
         expect(state in ("ok", "warning"), f"the verdict of {target} is {state}: {unescape(said[1])}")
         return [f"{state}: {unescape(said[1])}"]

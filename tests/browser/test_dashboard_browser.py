@@ -23,50 +23,64 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 IN_USE = ".pm-tile .pm-big"
 
 
+TARGET = "/pools/targets/default/"
+#: How often the page has refreshed.
+COUNT = "return performance.getEntriesByType('resource').filter(e => /fragment|part=figures/.test(e.name)).length"
+
+
 @pytest.fixture
 def quick(page: Page) -> Page:
-    """The dashboard with a real pool on it, refreshed as often as a reader may choose."""
+    """The overview with a real pool on it, refreshed as often as a reader may choose."""
     beat(replace(own_pool().snapshot(), used=0, idle=1))
     page.sign_in("operator")
     Select(page.one("#pm-interval")).select_by_value("2")
     return page
 
 
+@pytest.fixture
+def quick_target(quick: Page) -> Page:
+    """The page of its target."""
+    quick.open(TARGET)
+    return quick
+
+
 def refreshed(page: Page, times: int = 1) -> None:
-    count = "return performance.getEntriesByType('resource').filter(e => e.name.includes('/fragment/')).length"
-    before = page.run(count)
-    until(lambda: page.run(count) >= before + times and "just now" in page.text("#pm-age"), "a refresh", 10)
+    before = page.run(COUNT)
+    until(lambda: page.run(COUNT) >= before + times and "just now" in page.text("#pm-age"), "a refresh", 10)
 
 
-def test_the_page_refreshes_by_itself(quick: Page) -> None:
-    quick.run("window.marked = true")
-    assert quick.text(IN_USE) == "0"
+def test_the_page_refreshes_by_itself(quick_target: Page) -> None:
+    quick_target.run("window.marked = true")
+    assert quick_target.text(IN_USE) == "0"
     pool = own_pool()
     connection.close()
     taken = [pool.checkout(5) for _ in range(2)]
     beat()
     try:
-        until(lambda: quick.text(IN_USE) == "2", "the new figure", 10)
+        until(lambda: quick_target.text(IN_USE) == "2", "the new figure", 10)
     finally:
         for each in taken:
             pool.give_back(each)
-    assert quick.run("return window.marked"), "the page was loaded anew"
-    assert "updated" in quick.text("#pm-age")
-    assert quick.complaints() == []
+    assert quick_target.run("return window.marked"), "the page was loaded anew"
+    assert "updated" in quick_target.text("#pm-age")
+    assert quick_target.complaints() == []
 
 
-def test_a_refresh_keeps_focus_and_what_is_open(quick: Page) -> None:
+def test_a_refresh_keeps_focus_and_what_is_open(quick_target: Page) -> None:
     holder = Holder("GET /search", 3.0, 1)
-    mine = beat(replace(own_pool().snapshot(), used=1, holders=(holder,)))
-    until(lambda: quick.all("details summary"), "the holders", 10)
-    quick.run("document.querySelector('details').open = true; document.querySelector('.pm-row-actions a').focus()")
-    beat(replace(own_pool().snapshot(), used=4, holders=(replace(holder, seconds=9.0, checkout="2.1"),)))
-    beat(replace(own_pool().snapshot(), used=1), uid="another", pid=1)  # a row appears above
-    until(lambda: quick.text(IN_USE) == "5", "the new figure", 10)
-    assert quick.run("return document.querySelector('details').open")
+    pool = replace(own_pool().snapshot(), pins={"SET": 1})
+    mine = beat(replace(pool, used=1, holders=(holder,)))
+    until(lambda: quick_target.all("details summary"), "the pins", 10)
+    quick_target.run(
+        "document.querySelector('details').open = true; document.querySelector('.pm-row-actions a').focus()"
+    )
+    beat(replace(pool, used=4, holders=(replace(holder, seconds=9.0, checkout="2.1"),)))
+    beat(replace(pool, used=1), uid="another", pid=1)  # a row appears above
+    until(lambda: quick_target.text(IN_USE) == "5", "the new figure", 10)
+    assert quick_target.run("return document.querySelector('details').open")
     # Nine when it was reported, and older with every refresh.
-    assert int(quick.text(".pm-holders b").removesuffix(" s")) >= 9
-    assert quick.run("return document.activeElement.closest('tr')?.dataset.key") == mine.uid
+    assert int(quick_target.text(".pm-holders b").removesuffix(" s")) >= 9
+    assert quick_target.run("return document.activeElement.closest('tr')?.dataset.key") == mine.uid
 
 
 @pytest.mark.long
@@ -97,13 +111,12 @@ def test_a_hidden_page_asks_nothing(quick: Page) -> None:
     refreshed(quick)
     hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
     quick.run(hide % "true" + "document.dispatchEvent(new Event('visibilitychange'))")
-    count = "return performance.getEntriesByType('resource').filter(e => e.name.includes('/fragment/')).length"
     time.sleep(0.5)
-    before = quick.run(count)
+    before = quick.run(COUNT)
     time.sleep(3)
-    assert quick.run(count) == before
+    assert quick.run(COUNT) == before
     quick.run(hide % "false" + "document.dispatchEvent(new Event('visibilitychange'))")
-    until(lambda: quick.run(count) > before, "the refresh on coming back", 2)
+    until(lambda: quick.run(COUNT) > before, "the refresh on coming back", 2)
 
 
 def test_a_lost_connection_takes_the_verdicts_place_and_recovers(quick: Page) -> None:  # P10
@@ -159,16 +172,16 @@ def test_a_session_that_ended_is_told(quick: Page) -> None:
     assert quick.run(GREEN) == []
 
 
-def test_what_a_silent_process_said_last_makes_nothing_well(quick: Page) -> None:
+def test_what_a_silent_process_said_last_makes_nothing_well(quick_target: Page) -> None:
     beat(calm())
     beat(calm(), uid="silent", pid=4712, at=time.time() - 15)
-    until(lambda: "silent" in quick.text("#pools .pm-headline"), "the verdict", 10)
-    assert "1 of 2 processes is silent, and what it does is unknown." in quick.text("#pools .pm-headline")
-    assert quick.run("return document.querySelectorAll('tr.pm-until').length") == 1
+    until(lambda: "silent" in quick_target.text("#pools .pm-headline"), "the verdict", 10)
+    assert "1 of 2 processes is silent, and what it does is unknown." in quick_target.text("#pools .pm-headline")
+    assert quick_target.run("return document.querySelectorAll('tr.pm-until').length") == 1
     for part in ("tr.pm-until", ".pm-tiles", ".pm-use", ".pm-facts"):
-        assert quick.run(GREEN.replace("#content *", f"{part}, {part} *")) == [], part
-    assert quick.run(GREEN.replace("#content *", "tr:not(.pm-until) *")), "who reports is known"
-    assert quick.run(GREEN.replace("#content *", ".pm-verdict, .pm-verdict *")) == []
+        assert quick_target.run(GREEN.replace("#content *", f"{part}, {part} *")) == [], part
+    assert quick_target.run(GREEN.replace("#content *", "tr:not(.pm-until) *")), "who reports is known"
+    assert quick_target.run(GREEN.replace("#content *", ".pm-verdict, .pm-verdict *")) == []
 
 
 def test_without_scripts_it_reads_and_acts(page: Page) -> None:
@@ -179,6 +192,7 @@ def test_without_scripts_it_reads_and_acts(page: Page) -> None:
     assert "All is well" in page.one(".pm-headline").text
     assert page.one(".pm-reload").is_displayed()
     assert not page.one("#pm-interval").is_displayed()
+    page.one(".pm-target-name").click()
     page.one(".pm-row-actions a").click()
     assert f"this process: {mine.host}:{mine.pid}" in page.one(".pm-pairs").text
     page.one("button.pm-button").click()
@@ -208,7 +222,7 @@ def test_hostile_names_run_nothing(page: Page) -> None:
     refreshed(page)
     assert page.run("return window.hacked") is None
     assert page.all("#pools img, #pools script") == []
-    assert hostile in page.text("#pools h2")
+    assert hostile in page.text(".pm-targets")
 
 
 @pytest.mark.parametrize("width", [380, 1600])
@@ -227,11 +241,12 @@ def test_it_fits_every_screen_and_can_be_read(
     page.size(width)
     page.colours(scheme)
     settings.ROOT_URLCONF = addresses
-    page.open("/pools/")
-    assert "default" in page.text(".pm-headline")
-    assert page.run("return document.documentElement.scrollWidth") <= width
-    assert page.run(CONTRAST) == []
-    assert page.complaints() == []
+    for address in ("/pools/", TARGET):
+        page.open(address)
+        assert "1234 requests wait" in page.text(".pm-headline")
+        assert page.run("return document.documentElement.scrollWidth") <= width, address
+        assert page.run(CONTRAST) == [], address
+        assert page.complaints() == [], address
 
 
 #: The labels of the marks that stand before sentences.

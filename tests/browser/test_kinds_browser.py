@@ -60,6 +60,7 @@ def test_pages_of_another_kind_fit_and_can_be_read(cached: Page, scheme: str, wi
         "/admin/poolmgr/poolprofile/add/?target=cache%3Adefault",
         form,
         "/pools/",
+        "/pools/targets/cache:default/",
         "/admin/poolmgr/poolprofile/",
     )
     for path in pages:
@@ -70,7 +71,7 @@ def test_pages_of_another_kind_fit_and_can_be_read(cached: Page, scheme: str, wi
 
 
 def test_a_card_speaks_of_its_kind(cached: Page) -> None:
-    cached.open("/pools/")
+    cached.open("/pools/targets/cache:default/")
     [card] = [each for each in cached.all(".pm-card") if each.get_attribute("aria-label") == TARGET]
     cached.run("for (const each of document.querySelectorAll('details')) each.open = true")
     said = card.text
@@ -78,4 +79,5 @@ def test_a_card_speaks_of_its_kind(cached: Page) -> None:
     assert re.search(r"\d+ of [\d,]+ connections used", said), said
     assert re.search(r"(Redis|Valkey) \d+\.\d+", said), said
     assert "session" not in said
+    cached.open("/pools/targets/default/")
     assert re.search(r"server process \d+", cached.text("main")), said

@@ -63,7 +63,7 @@ def test_the_page_says_what_is_down_and_paints_nothing_green(
         # With the store away too, what was known stays, and is said to be of then.
         until(lambda: page.one("#pm-contact").is_displayed(), "the notice", 15)
         assert page.run(GREEN) == []
-        assert "default" in page.text("#pools h2")
+        assert "default" in page.text(".pm-targets")
 
         redis.restart()
         until(lambda: not page.one("#pm-contact").is_displayed(), "the store", 20)

@@ -72,7 +72,7 @@ def test_the_pages_of_a_pgbouncer_fit_and_can_be_read(managed: Page, scheme: str
     profile = PoolProfile.objects.get(target=TARGET)
     form = f"/admin/poolmgr/poolprofile/{profile.pk}/change/"
     kill = "/pools/confirm/?kind=kill&target=bouncer"
-    for path in ("/admin/poolmgr/poolprofile/add/?target=bouncer", form, kill, "/pools/"):
+    for path in ("/admin/poolmgr/poolprofile/add/?target=bouncer", form, kill, "/pools/", f"/pools/targets/{TARGET}/"):
         managed.open(path)
         managed.run("for (const each of document.querySelectorAll('details')) each.open = true")
         if folder := os.environ.get("SHOTS"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from threading import Event
@@ -130,8 +131,8 @@ def blocked(number: int, free: Callable[[], Any], statement: str = f"SELECT coun
             each.end()
 
 
-def page(client: Client) -> str:
-    return client.get("/pools/fragment/").content.decode()
+def page(client: Client, name: str = "default") -> str:
+    return client.get(f"/pools/targets/{name}/?part=figures").content.decode()
 
 
 def target(client: Client, name: str = "default") -> Any:
@@ -205,7 +206,8 @@ def test_one_of_ours_that_idles_in_a_transaction_is_named_by_its_view_and_its_re
     assert f"; 1 of 2 web processes is full (5 of 5: {host()}:4711)." in sentence
     assert "none of ours" not in said
     assert said.count("waits for a lock of POST /orders/, o-1, web") == 4
-    assert said.count("pm-cell-blocked") == 4
+    cells = re.findall(r'pm-cell-used pm-age[^"]* pm-cell-blocked" d="([^"]*)"', said)
+    assert "".join(cells).count("M") == 4
     assert "mine" not in said
 
 
@@ -350,7 +352,7 @@ def test_while_the_server_lets_nobody_in_the_last_figures_stay_with_their_age(  
         last = until(lambda: (told := target(client, ELSEWHERE)["seen"])["error"] and told)
         assert last["error"] == "The server has no connection slot left."
         assert last["at"] >= seen["at"]
-        assert "now it can't be asked: The server has no connection slot left." in page(client)
+        assert "now it can't be asked: The server has no connection slot left." in page(client, ELSEWHERE)
         stack.close()
         until(lambda: not target(client, ELSEWHERE)["seen"]["error"], "it to be asked again")
 

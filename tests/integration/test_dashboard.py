@@ -25,7 +25,8 @@ from .console import beat, calm, followed, own_fleet, own_pool, person, signed_i
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PAGES = ("/pools/", "/pools/fragment/", "/pools/confirm/?kind=recycle&target=default")
+TARGET = "/pools/targets/default/"
+PAGES = ("/pools/", TARGET, "/pools/fragment/", "/pools/confirm/?kind=recycle&target=default")
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +145,7 @@ def test_a_pause_that_a_resume_overtook_is_not_shown_as_running(operator: User) 
     client = signed_in(operator)
     for kind in ("pause", "recycle", "resume"):
         client.post("/pools/command/", {"kind": kind, "target": "default"})
-    lines = re.findall(r"pm-progress-(\w+)", client.get("/pools/").content.decode())
+    lines = re.findall(r"pm-progress-(\w+)", client.get(TARGET).content.decode())
     assert lines == ["running", "running", "overruled"]
 
 
@@ -202,7 +203,7 @@ def test_it_says_what_the_pool_does_and_which_settings_it_follows(viewer: User) 
     pool = replace(followed(own_pool().snapshot(), profile), max_size=7, limit=7, used=3, idle=2, oldest_checkout=12.3)
     beat(pool)
     beat(replace(pool, revision=0, profile="bootstrap", used=0), uid="other", role="worker", pid=4712)
-    page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
+    page = " ".join(signed_in(viewer).get(TARGET).content.decode().split())
     assert "1 of 2" in page
     assert "should follow profile" in page
     # Of the role with the least room, since the others' serves none of its requests.
@@ -220,15 +221,23 @@ def test_full_web_processes_are_told_first_whatever_room_the_workers_have(viewer
     beat(replace(pool, used=0, idle=1), uid="worker-1", role="worker", pid=5001)
     beat(full, uid="web-1", pid=4711)
     beat(replace(full, pending=5), uid="web-2", pid=4712)
-    page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
+    client = signed_in(viewer)
+    page = " ".join(client.get("/pools/").content.decode().split())
     said = "9 requests wait, the longest for 20 s of 30 s; both web processes are full (3 of 3 each)."
-    assert f'<p class="pm-headline">busy: {said}</p>' in page
+    assert f">busy: {said}</p>" in page
+    assert (
+        '<span class="pm-bar-of">6 of 6 <span class="pm-quiet">web</span> <span class="pm-waiters">2 of 3 full' in page
+    )
+    assert page.count('href="/pools/help/waiting/"') == 1
+    # The worst target, and in it the process with the longest queue.
+    assert page.index('data-key="target busy"') < page.index('data-key="target away"')
+    assert page.index('data-key="slots web-2"') < page.index('data-key="slots web-1"')
+    assert page.index('data-key="slots web-1"') < page.index('data-key="slots worker-1"')
+    page = " ".join(client.get("/pools/targets/busy/").content.decode().split())
+    assert f">{said}</p>" in page
     assert '<span class="pm-big">6</span> <span class="pm-of">of 6, web</span>' in page
     assert '<span class="pm-bar-of">6 of 6</span> <span class="pm-waiters">2 of 2 full</span>' in page
     assert 'aria-label="worker: 0 in use, 1 idle, 2 free to open, 0 waiting"' in page
-    assert page.count('href="/pools/help/waiting/"') == 2
-    # The worst target, and in it the process with the longest queue.
-    assert page.index('data-key="target busy"') < page.index('data-key="target away"')
     assert page.index('data-key="web-2"') < page.index('data-key="web-1"') < page.index('data-key="worker-1"')
 
 
@@ -248,7 +257,7 @@ def test_a_server_that_counts_nothing_still_tells_its_version_and_its_times(view
     )  # fmt: skip
     HealthCheck.objects.update(at=timezone.now() + timedelta(seconds=30))  # newer than what the page itself sees there
     beat(calm())
-    page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
+    page = " ".join(signed_in(viewer).get(TARGET).content.decode().split())
     assert "The server answers." in page
     assert "connect 4.2 ms" in page
     assert "query 300" in page
@@ -257,7 +266,7 @@ def test_a_server_that_counts_nothing_still_tells_its_version_and_its_times(view
     # A broker is asked nothing.
     HealthCheck.objects.create(target="default", state="ok", message="The server answers.", connect_time=0.0042)
     HealthCheck.objects.filter(query_time=None).update(at=timezone.now() + timedelta(seconds=60))
-    page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
+    page = " ".join(signed_in(viewer).get(TARGET).content.decode().split())
     assert "connect 4.2 ms" in page
     assert "query" not in page
 
@@ -274,13 +283,13 @@ def test_behind_a_pooler_no_holder_has_a_process_that_a_driver_was_told(viewer: 
     beat(replace(calm(), used=1, holders=(Holder("main", 2.0, 87654),)))
     HealthCheck.objects.create(**checked, ours=1, server_version="PostgreSQL 18.4")
     HealthCheck.objects.update(at=timezone.now() + timedelta(seconds=30))  # newer than what the page itself sees there
-    page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
+    page = " ".join(signed_in(viewer).get(TARGET).content.decode().split())
     assert "server process 87654" in page
     assert "<strong>1</strong> ours" in page
     HealthCheck.objects.all().delete()
     HealthCheck.objects.create(**checked, behind_pooler=True, server_version="PostgreSQL 18.4")
     HealthCheck.objects.update(at=timezone.now() + timedelta(seconds=30))
-    page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
+    page = " ".join(signed_in(viewer).get(TARGET).content.decode().split())
     assert "87654" not in page
     # Whose connections these are is not known, and not said to be somebody else's.
     assert "</strong> ours" not in page
@@ -289,7 +298,7 @@ def test_behind_a_pooler_no_holder_has_a_process_that_a_driver_was_told(viewer: 
 
 def test_what_nobody_measured_is_a_dash_and_not_a_zero(viewer: User) -> None:
     beat(replace(own_pool().snapshot(), used=0, holders=(), recent_wait_time=type(own_pool().snapshot().wait_time)()))
-    page = " ".join(signed_in(viewer).get("/pools/").content.decode().split())
+    page = " ".join(signed_in(viewer).get(TARGET).content.decode().split())
     assert '<dt>Wait p95</dt> <dd><span class="pm-big">\N{EN DASH}</span></dd>' in page
     assert "Nobody has checked this server yet." in page
 
@@ -305,13 +314,13 @@ def test_a_profile_whose_target_is_gone_offers_nothing_to_press(operator: User) 
     profile = PoolProfile(target="replica")
     save_profile(profile, "operator")
     client = signed_in(operator)
-    page = client.get("/pools/").content.decode()
-    card = page[page.index('data-key="target replica"') :].partition("</section>")[0]
-    assert "The settings of this site name no such target any more." in card
+    page = client.get("/pools/targets/replica/").content.decode()
+    card = page[page.index('data-key="target replica"') :].partition('data-key="happened"')[0]
+    assert "The settings of this site name no such target any more." in page
     assert "/pools/targets/replica/settings/?role=" in card
     assert "/pools/confirm/" not in card
     assert "first query" not in card
-    assert "/pools/confirm/?kind=pause&amp;target=default" in page
+    assert "/pools/confirm/?kind=pause&amp;target=default" in client.get(TARGET).content.decode()
     assert "target gone" in client.get("/admin/poolmgr/poolprofile/").content.decode()
 
 
@@ -335,11 +344,11 @@ def test_a_trouble_of_the_server_is_told_once_on_its_card(viewer: User) -> None:
     beat(calm())
     said = "The server is nearly full: 94 of 97 server connections used (97%)."
     HealthCheck.objects.create(target="default", state="critical", message=said, server_used=94, server_max=97)
-    card = signed_in(viewer).get("/pools/").content.decode().partition('data-key="target default"')[2]
-    assert card.partition("</section>")[0].count(said) == 1
+    card = signed_in(viewer).get(TARGET).content.decode().partition('data-key="verdict"')[2]
+    assert card.partition('data-key="happened"')[0].count(said) == 1
     HealthCheck.objects.create(target="default", state="critical", message="The server is down.")
-    card = signed_in(viewer).get("/pools/").content.decode().partition('data-key="target default"')[2]
-    assert card.partition("</section>")[0].count("The server is down.") == 1
+    card = signed_in(viewer).get(TARGET).content.decode().partition('data-key="verdict"')[2]
+    assert card.partition('data-key="happened"')[0].count("The server is down.") == 1
     assert "The last check failed." in card
 
 
@@ -398,24 +407,23 @@ def test_events_tell_of_episodes_what_goes_on_first(operator: User) -> None:
     figures = {"full": 2, "of": 3, "failed": 12, "waiting": 9, "longest_wait": 2.5}
     over = an_episode(100, 59, figures=figures, place="2 of 3 web processes")
     goes_on = an_episode(200, target="other", family="paused", code="paused", state="warning")
-    away = an_episode(121, 61, target="", family="store_lost", place="2 of 3 processes", state="warning")
+    an_episode(121, 61, target="", family="store_lost", place="2 of 3 processes", state="warning")
     lost = an_episode(10, 10, family="connections_lost", sentence="6 connections broke at once in 2 processes.")
     Event.objects.create(kind="profile", target="default", author="ann", message="what ann did")
-    page = signed_in(operator).get("/pools/").content.decode()
-    listed = re.sub(r"<svg.*?</svg>", "", page[page.index("Recent events") :], flags=re.DOTALL)
-    text = " ".join(re.sub(r"<[^>]*>", "", listed).split())
     told = [
         f"other: was paused for 3 min 20 s, since {clock(goes_on.began_at)}, goes on",
         "default what ann did",
         f"default: 6 connections broke at once in 2 processes, at {clock(lost.ended_at)}",
         "default: 2 of 3 web processes were full for 41 s, 12 requests failed, up to 9 waited at once,"
         f" the longest for 2.5 s, until {clock(over.ended_at)}",
-        f"Redis was away for 2 of 3 processes for 1 min 0 s, until {clock(away.ended_at)}",
-        "often: no connection could be opened for 10 s",
     ]
-    places = [text.find(each) for each in told]
-    assert -1 not in places, (told, text)
-    assert places == sorted(places)
+    # The first on the overview, and those of the target on its page.
+    for path, lines in (("/pools/", told[:3]), (TARGET, told[1:4])):
+        page = signed_in(operator).get(path).content.decode()
+        text = " ".join(re.sub(r"<[^>]*>", "", re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)).split())
+        places = [text.find(each) for each in lines]
+        assert -1 not in places, (path, lines, text)
+        assert places == sorted(places)
 
 
 def test_verdict_says_since_when_it_holds_and_what_was_done_just_before(operator: User) -> None:
@@ -523,7 +531,7 @@ def test_it_says_why_connections_were_pinned_most_frequent_first(operator: User)
     seen = own_pool().snapshot()
     beat(replace(seen, pins={"SET": 2}), uid="one")
     beat(replace(seen, pins={"SET": 1, "temporary table": 9}), uid="two")
-    page = signed_in(operator).get("/pools/").content.decode()
+    page = signed_in(operator).get(TARGET).content.decode()
     assert page.index("<b>9</b> temporary table") < page.index("<b>3</b> SET")
 
 
@@ -532,6 +540,6 @@ def test_an_edit_in_sql_shows_as_not_yet_applied(operator: User) -> None:
     save_profile(profile, "operator")
     seen = replace(own_pool().snapshot(), profile=f"profile {profile.pk}", revision=profile.revision)
     beat(replace(seen, settings=profile.values()))
-    assert "<strong>1 of 1</strong>" in signed_in(operator).get("/pools/").content.decode()
+    assert "<strong>1 of 1</strong>" in signed_in(operator).get(TARGET).content.decode()
     PoolProfile.objects.update(idle_timeout=77)
-    assert "<strong>0 of 1</strong>" in signed_in(operator).get("/pools/").content.decode()
+    assert "<strong>0 of 1</strong>" in signed_in(operator).get(TARGET).content.decode()

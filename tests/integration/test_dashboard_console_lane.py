@@ -57,7 +57,8 @@ def paused(console: Browserless, profile: PoolProfile) -> Iterator[ManagedPool]:
 
 
 PAGES = (
-    "/pools/", "/pools/fragment/", "/pools/api/v1/status", "/pools/confirm/?kind=recycle&target=default", "/admin/",
+    "/pools/", "/pools/fragment/", "/pools/targets/default/", "/pools/api/v1/status",
+    "/pools/confirm/?kind=recycle&target=default", "/admin/",
     "/admin/poolmgr/poolprofile/", "/admin/poolmgr/poolprofile/add/", "/admin/poolmgr/event/",
 )  # fmt: skip
 
@@ -68,7 +69,7 @@ def test_every_page_answers(trouble: str, console: Browserless, request: pytest.
     began = time.monotonic()
     assert {page: console.get(page)[0] for page in PAGES} == dict.fromkeys(PAGES, 200)
     assert time.monotonic() - began < 10
-    state, page = console.get("/pools/")
+    state, page = console.get("/pools/targets/default/")
     assert state == 200
     assert ("Paused" if trouble == "paused" else "connections in use") in page
 

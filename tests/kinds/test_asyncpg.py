@@ -58,7 +58,7 @@ def url(postgres: Any) -> str:
 @pytest.fixture
 def may_take_a_role(postgres: Any, url: str) -> None:
     with psycopg.connect(postgres.superuser_url(), autocommit=True) as console:
-        console.execute(f"GRANT pg_monitor TO {urlsplit(url).username}".encode())
+        console.execute(f"GRANT pg_signal_backend TO {urlsplit(url).username}".encode())
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def make(url: str, look: Look) -> Iterator[Make]:
 
 LEFT = {
     "setting": ("SET work_mem = '77MB'", "SHOW work_mem", "77MB"),
-    "role": ("SET ROLE pg_monitor", "SELECT current_user::text", "pg_monitor"),
+    "role": ("SET ROLE pg_signal_backend", "SELECT current_user::text", "pg_monitor"),
     "temporary table": ("CREATE TEMP TABLE theirs (a int)", "SELECT to_regclass('pg_temp.theirs')::text", "theirs"),
     "statement": ("PREPARE theirs AS SELECT 1", "SELECT name FROM pg_prepared_statements WHERE from_sql", "theirs"),
     "cursor": (

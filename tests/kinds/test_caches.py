@@ -266,7 +266,7 @@ def test_without_redis_py_the_targets_are_known_and_using_one_says_what_to_insta
                 "OPTIONS": {"POOL": {}, "pool_class": "poolmgr.targets.redis.caches.CachePool"}}},
         )
         django.setup()
-        import poolmgr.admin, poolmgr.dashboard.views
+        import poolmgr.admin, poolmgr.dashboard.urls
         from poolmgr.targets.known import known_targets, kind_of, bootstrap_spec
         print(known_targets(), kind_of("cache:default").label, bootstrap_spec("cache:default").validation_query)
         from django.core.checks import run_checks

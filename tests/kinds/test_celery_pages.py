@@ -78,13 +78,18 @@ def test_the_form_offers_what_kombu_honours(operator: Client) -> None:
 
 
 def test_the_card_offers_a_recycle_and_says_why_there_is_no_pause(operator: Client) -> None:
-    page = operator.get("/pools/").content.decode()
-    card = page.split('aria-label="broker"')[1].split("</section>")[0]
+    page = operator.get("/pools/targets/broker/").content.decode()
+    card = page.split('aria-label="broker"')[1].split('data-key="happened"')[0]
     assert "Celery broker" in card
     assert "kind=recycle&amp;target=broker" in card
     assert "kind=pause" not in card
     assert f"No pause: {TOLD}" in card
-    others = page.split('aria-label="default"')[1].split("</section>")[0]
+    others = (
+        operator.get("/pools/targets/default/")
+        .content.decode()
+        .split('aria-label="default"')[1]
+        .split('data-key="happened"')[0]
+    )
     assert "kind=pause&amp;target=default" in others
 
 

@@ -210,7 +210,12 @@ def test_a_disabled_one_refuses_new_clients_and_keeps_those_that_it_has_until_it
 
 
 def card_of(client: Client) -> str:
-    return client.get("/pools/").content.decode().split(f'aria-label="{TARGET}"')[1].split("</section>")[0]
+    return (
+        client.get(f"/pools/targets/{TARGET}/")
+        .content.decode()
+        .split(f'aria-label="{TARGET}"')[1]
+        .split('data-key="happened"')[0]
+    )
 
 
 def test_it_takes_a_permission_of_its_own(bouncer: Bouncer) -> None:
@@ -238,7 +243,12 @@ def test_it_takes_a_permission_of_its_own(bouncer: Bouncer) -> None:
 def test_no_other_kind_knows_it(bouncer: Bouncer) -> None:  # P9
     operator = signed_in(person("operator", superuser=True))
     beat(own_pool().snapshot())
-    card = operator.get("/pools/").content.decode().split('aria-label="default"')[1].split("</section>")[0]
+    card = (
+        operator.get("/pools/targets/default/")
+        .content.decode()
+        .split('aria-label="default"')[1]
+        .split('data-key="happened"')[0]
+    )
     assert "kind=pause" in card
     assert "kind=kill" not in card
     page = operator.post("/pools/command/", {"kind": "kill", "target": "default"})

@@ -124,8 +124,8 @@ def test_the_card_shows_means_and_no_figure_that_nobody_counts(
         until(lambda: led.snapshot().used and led.snapshot().holders, "the client to be seen")
         check_target(TARGET).save()
         beat(own_pool().snapshot(), led.snapshot())
-        page = operator.get("/pools/").content.decode()
-    card = page.split('aria-label="bouncer"')[1].split("</section>")[0]
+        page = operator.get("/pools/targets/bouncer/").content.decode()
+    card = page.split('aria-label="bouncer"')[1].split('data-key="happened"')[0]
     assert "PgBouncer" in card
     assert "a_client" in card
     assert "Mean wait" in card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from time import monotonic, sleep
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from poolmgr.control.store import FleetStore, StoreDown, get_store
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.store.reading import Reading, Unread
 from poolmgr.exceptions import ConfigurationError
+from poolmgr.metrics.details import joined
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.pools.lane import console_lane
 
@@ -48,6 +50,20 @@ def read_beats(rows: bool = True, details: bool = True) -> Beats:
                 errors.append(f"The store names {found.left_out:,} more processes than are looked at; sweep it.")
             return Beats(found.beats, each.name, tuple(errors), found.unread)
     return Beats((), "", tuple(errors))
+
+
+def with_details(beats: Beats, uids: Collection[str]) -> Beats:
+    """``beats`` that were read without details, with those of some processes. Never raises: what can't be read stays away."""
+    try:
+        store = next((each for each in _stores() if each.name == beats.store), None)
+        if store is None or not uids:
+            return beats
+        with sheltered():
+            told = store.details(uids)
+    except (StoreDown, ConfigurationError):
+        return beats
+    whole = (joined(beat, told[beat.uid]) if beat.uid in told else beat for beat in beats.processes)
+    return beats._replace(processes=tuple(whole))
 
 
 def read_everybody() -> Beats:

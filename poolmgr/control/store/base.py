@@ -47,6 +47,9 @@ class FleetStore(Protocol):
         """The last beat of every live process, as far as it can be read; without the details of its pools
         (``metrics/details.py``) for whoever can do without: they are most of it."""
 
+    def details(self, uids: Collection[str]) -> dict[str, ProcessBeat]:
+        """What ``read`` leaves out without ``details``, of these processes: as far as it is there and can be read."""
+
     def processes(self) -> tuple[ProcessBeat, ...]:
         """The beats of ``read()``, without those that can't be read."""
 

@@ -17,10 +17,10 @@ from poolmgr.control.access import control_alias, from_now, sentence_of
 from poolmgr.control.store import row_totals
 from poolmgr.control.store.base import Heard, StoreDown
 from poolmgr.control.store.occasions import Occasions
-from poolmgr.control.store.reading import MAX_BYTES, MAX_NAMES, Reading, read_beats, refusal_of
+from poolmgr.control.store.reading import MAX_BYTES, MAX_NAMES, Reading, read_beats, read_details, refusal_of
 from poolmgr.metrics.decoding import Unreadable
 from poolmgr.metrics.details import split
-from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.metrics.snapshot import MAX_BEAT, ProcessBeat
 from poolmgr.metrics.totals import Gain, Total
 from poolmgr.models import Lead, Message, Process
 
@@ -81,6 +81,13 @@ class DatabaseStore:
             rows = list(live.filter(uid__in=wanted).values_list("uid", "text", "more")) if wanted else []
         found |= {uid: text for uid, text, _ in rows}
         return read_beats(found.items(), left_out, {uid: told for uid, _, told in rows if told not in ("", "{}")})
+
+    def details(self, uids: Collection[str]) -> dict[str, ProcessBeat]:
+        told = _rows().filter(uid__in=uids).annotate(more=Cast("details", TextField()))
+        with _or_down():
+            # None before its length is known, as above.
+            rows = list(told.annotate(length=Length("more")).filter(length__lte=MAX_BEAT).values_list("uid", "more"))
+        return read_details((uid, text) for uid, text in rows if text != "{}")
 
     def processes(self) -> tuple[ProcessBeat, ...]:
         return self.read().beats

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -62,6 +63,15 @@ def read_beats(
         except Unreadable as error:
             unread.append(Unread(_shown(uid), str(error)))
     return Reading(in_order(beats), tuple(sorted(unread, key=lambda each: each.uid)), left_out)
+
+
+def read_details(found: Iterable[tuple[str, Found]]) -> dict[str, ProcessBeat]:
+    """By uid the details that can be read; who looks for these has the rest of the beats already."""
+    read: dict[str, ProcessBeat] = {}
+    for uid, text in found:
+        with suppress(Unreadable):
+            read[uid] = _of(uid, text)
+    return read
 
 
 def _whole(uid: str, text: Found, details: Found) -> ProcessBeat:

@@ -18,7 +18,7 @@ from poolmgr.control.store.base import Heard, StoreDown
 from poolmgr.control.store.fetching import Fetcher
 from poolmgr.control.store.occasions import EVERY, Occasions
 from poolmgr.control.store.patience import patience
-from poolmgr.control.store.reading import Reading, read_beats
+from poolmgr.control.store.reading import Reading, read_beats, read_details
 from poolmgr.control.store.redis_totals import RedisTotals
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.identity import process_uid
@@ -112,6 +112,11 @@ class RedisStore:
             more = self._fetcher.details(found) if details else {}
         texts = ((uid.decode(errors="replace"), text) for uid, text in found.items() if text is not None)
         return read_beats(texts, left_out, {uid.decode(errors="replace"): text for uid, text in more.items()})
+
+    def details(self, uids: Collection[str]) -> dict[str, ProcessBeat]:
+        with self._or_down():
+            found = self._fetcher.details({uid.encode(): b"" for uid in uids})
+        return read_details((uid.decode(errors="replace"), text) for uid, text in found.items())
 
     def processes(self) -> tuple[ProcessBeat, ...]:
         return self.read().beats

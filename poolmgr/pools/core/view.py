@@ -21,8 +21,8 @@ _COUNTERS = (
 )  # fmt: skip
 
 
-def snapshot(state: State, uses: bool = True) -> PoolSnapshot:
-    """What ``state`` looks like now; without ``uses`` for whom it was used is not counted up."""
+def snapshot(state: State) -> PoolSnapshot:
+    """What ``state`` looks like now."""
     now = time.monotonic()
     with state.lock:
         held = [_held(state, slot) for slot in state.out]
@@ -30,8 +30,7 @@ def snapshot(state: State, uses: bool = True) -> PoolSnapshot:
         counts: dict[str, Any] = {name: state.counts[name] for name in _COUNTERS}
         wait, use, create = (each.freeze() for each in (state.wait_time, state.use_time, state.create_time))
         before = state.history.since(now)
-        if uses:
-            state.uses.parts(state.out, now, 0.0)
+        state.uses.parts(state.out, now, 0.0)
         opening = max(0, state.present - len(state.idle) - len(state.out))
         closing, pending, limit = len(state.leaving), len(state.waiting), state.most
         first = state.waiting[0].since if state.waiting else now
@@ -60,7 +59,7 @@ def snapshot(state: State, uses: bool = True) -> PoolSnapshot:
         checkouts=wait.count - counts["timeouts"],
         wait_time=wait,
         use_time=use,
-        uses=state.uses.told(now) if uses else (),
+        uses=state.uses.told(now),
         create_time=create,
         **missed,
         **recent((wait, use, counts["timeouts"], 0), before),

@@ -99,26 +99,29 @@
   async function refresh() {
     clearTimeout(timer);
     if (request) return;
-    request = new AbortController();
-    const deadline = setTimeout(() => request.abort(), 15000);
+    const mine = request = new AbortController();
+    const deadline = setTimeout(() => mine.abort(), 15000);
     try {
       const answer = await fetch(pools.dataset.fragment, {
         credentials: "same-origin",
         redirect: "manual", // a redirect is the login: the session is over
         cache: "no-store",
-        signal: request.signal,
+        signal: mine.signal,
       });
       if (answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403) {
         state = "out";
       } else if (!answer.ok) {
         state = answer.status === 503 ? "away" : "lost";
       } else {
-        show(new DOMParser().parseFromString(await answer.text(), "text/html").body);
+        const text = await answer.text();
+        if (request === mine) show(new DOMParser().parseFromString(text, "text/html").body);
       }
     } catch {
-      state = "lost";
+      // One that was given up for another says nothing.
+      if (request === mine) state = "lost";
     } finally {
       clearTimeout(deadline);
+      if (request !== mine) return;
       request = null;
       tell();
       if (state !== "out") schedule(every());
@@ -137,6 +140,41 @@
     good = now();
     state = "live";
   }
+
+  /* -- filters and pages: they change the address and what is refreshed, so that both stay one -- */
+
+  function ask(query) {
+    const fragment = new URL(pools.dataset.fragment, location.href);
+    const asked = new URLSearchParams(query);
+    if (fragment.searchParams.has("part")) asked.set("part", fragment.searchParams.get("part"));
+    fragment.search = asked;
+    pools.dataset.fragment = fragment.pathname + fragment.search;
+    request?.abort();
+    request = null;
+    refresh();
+  }
+
+  function choose(query, hash) {
+    history.pushState(null, "", `${location.pathname}${query ? `?${query}` : ""}${hash}`);
+    ask(query);
+  }
+
+  pools.addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[href^="?"]');
+    if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    choose(link.search.slice(1), link.hash);
+  });
+
+  pools.addEventListener("submit", (event) => {
+    if (event.target.method !== "get") return;
+    event.preventDefault();
+    const asked = new URLSearchParams(new FormData(event.target));
+    for (const [name, value] of [...asked]) if (!value) asked.delete(name);
+    choose(asked.toString(), new URL(event.target.action).hash);
+  });
+
+  window.addEventListener("popstate", () => ask(location.search));
 
   /* -- telling how fresh the figures are -- */
 

@@ -84,7 +84,10 @@ def _idle(managed: ManagedPool, now: float, *, trusted: bool = False) -> PooledC
         conn = pool._pool.pop()
         entry.owner = owner
         entry.label = label
-        entry.begin(now)
+        entry.since = now
+        entry.cursors = entry.doing = 0
+        entry.sql = entry.kept = 0.0
+        entry.noted = None
         managed.out.add(conn)
     conn._pool = pool
     return conn
