@@ -13,6 +13,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from poolmgr.dashboard import episodes
+from poolmgr.dashboard.addresses import target_address
 from poolmgr.dashboard.asked import LONGEST
 from poolmgr.dashboard.present import ago, duration
 from poolmgr.models import Episode, Event
@@ -38,6 +39,7 @@ class LogLine:
     until: str
     goes_on: bool
     target: str
+    address: str  # of its page, "" for a name that no address can have
     place: str
     author: str
     sentence: str
@@ -66,6 +68,7 @@ def _of_episode(row: Episode, now: datetime) -> LogLine:
         until=lasted % {"time": duration(seconds)} if row.ended_at is None or seconds >= 1 else "",
         goes_on=row.ended_at is None,
         target=row.target,
+        address=target_address(row.target) if row.target else "",
         place="" if row.place.lower() in said.lower() else row.place,
         author="",
         sentence=said,
@@ -87,6 +90,7 @@ def _of_event(row: Event, now: datetime) -> LogLine:
         until="",
         goes_on=False,
         target=row.target,
+        address=target_address(row.target) if row.target else "",
         place="",
         author=row.author,
         sentence=row.message,

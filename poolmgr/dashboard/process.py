@@ -18,6 +18,7 @@ from poolmgr.control.reach import Outage, lost, outage
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.watching import log
 from poolmgr.dashboard.access import VIEW, may_act, may_read, may_read_statements, staff_only
+from poolmgr.dashboard.addresses import target_address
 from poolmgr.dashboard.blocking import blockers
 from poolmgr.dashboard.frame import frame, show
 from poolmgr.dashboard.holderlines import holder_lines
@@ -42,6 +43,7 @@ class PoolPart:
     nobody knows which those are."""
 
     target: str
+    page: str
     address: str
     row: ProcessRow
     slots: Row
@@ -61,6 +63,8 @@ def process(request: HttpRequest, uid: str) -> HttpResponse:
         return _gone(request, uid, fleet)
     context = {**frame(request), **_told(beat, fleet, away, may_read_statements(request))}
     context["may_act"] = away is None and may_act(request)
+    if context["late"] and may_read(request, "event"):
+        context["lines"] = _events(uid)
     return show(request, "poolmgr/process.html", context)
 
 
@@ -133,6 +137,7 @@ def _pool(
     settings = () if pool.digest else tuple((name, plainly(value)) for name, value in sorted(pool.settings.items()))
     return PoolPart(
         target=pool.target,
+        page=target_address(pool.target),
         address=pool.address,
         row=found,
         slots=row(pool, in_the_way.keys()),

@@ -67,7 +67,7 @@ def test_what_goes_on_comes_first_and_then_the_newest_of_both(operator: Client) 
     page = operator.get(PAGE).content.decode()
     for told in (
         "12 requests failed, up to 9 waited at once, the longest for 30 s", "for 41 s", "goes on",
-        "Just before: ann did it, 12 s before", "both web processes", "pm-critical",
+        "Just before: ann did it, 12 s before", "pm-critical", '<a href="/pools/targets/other/"><b>other</b></a>',
     ):  # fmt: skip
         assert told in page, told
 

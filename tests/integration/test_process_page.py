@@ -52,6 +52,7 @@ def test_it_tells_what_the_process_is_and_does_and_who_holds(operator: Client) -
         f"/pools/holders/{shop.WEB}/default/{shop.CHECKOUT}/",
         f"/pools/confirm/?kind=recycle&amp;target=default&amp;process={shop.WEB}",
         f"/pools/confirm/?kind=pause&amp;target=default&amp;process={shop.WEB}",
+        '<a href="/pools/targets/default/"><b>default</b></a>',
         "should follow",  # its revision is not the profile's
     ):  # fmt: skip
         assert words in told, words
@@ -85,8 +86,10 @@ def test_what_a_process_lacks_is_said(operator: Client) -> None:
 
 
 def test_a_silent_process_is_shown_as_it_was_then(operator: Client) -> None:
+    Event.objects.create(kind="command", target="default", author="ann", message=f"pause default in process {shop.WEB}")
     shop.older(shop.web(), 15)
     told = page(operator)
+    assert f"pause default in process {shop.WEB}" in told
     assert "pm-process pm-until" in told
     assert "Silent for 15 s; then: " in told
 
