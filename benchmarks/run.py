@@ -42,6 +42,7 @@ NAMES = (
     "async_psycopg",
     "retrieval",
     "console",
+    "watching",
     "scaling",
     "thousand",
     "modes",
