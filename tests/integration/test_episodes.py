@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 import uuid
@@ -84,7 +85,10 @@ def test_an_exhausted_pool_leaves_an_episode(  # P11
     assert 1 <= found.figures["waiting"] <= 3
     assert 0 < found.figures["longest_wait"] < 2
     assert found.place == "the command process"
-    assert "got no connection in the last minute" in found.sentence
+    # Of its worst moment, which may be that before the first of them fails.
+    assert re.search(
+        "got no connection in the last minute|3 requests wait, the longest for 0.[45] s of 0.5 s", found.sentence
+    )
 
 
 @pytest.mark.long

@@ -201,7 +201,7 @@ def test_the_totals_stay_when_a_process_is_killed(fleet: Callable[[bool], TestFl
     def counted() -> int:
         return sum(each.count("checkouts") for each in store.totals())
 
-    wait_for(lambda: counted() > 50, 20)
+    wait_for(lambda: counted() > 50 and len(store.processes()) == 2, 20)
     killed.kill()
     at_death = counted()
     wait_for(lambda: len(store.processes()) == 1)
