@@ -6,7 +6,9 @@ from secrets import token_hex
 from time import monotonic, sleep
 
 from poolmgr.conf import conf
+from poolmgr.control.access import control_alias
 from poolmgr.control.inquiry import LONGEST_ANSWER, Answer, Inquiry, What, read_answer
+from poolmgr.control.reach import known_outage
 from poolmgr.control.store import FleetStore, StoreDown, get_store
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.exceptions import ConfigurationError
@@ -55,11 +57,14 @@ def remembered(uid: str, target: str, checkout: str) -> Answer | None:
 
 
 def _stores() -> tuple[FleetStore, ...]:
+    """Where there may be something; not rows that are known to be away, which would be waited for."""
     try:
         store = get_store()
     except ConfigurationError:
         return ()
-    return (store, DatabaseStore()) if store.pushes else (store,)
+    if not store.pushes:
+        return (store,)
+    return (store,) if known_outage(control_alias()) else (store, DatabaseStore())
 
 
 def _way_to(beat: ProcessBeat) -> tuple[FleetStore, float]:
