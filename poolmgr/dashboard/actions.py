@@ -91,7 +91,7 @@ def command(request: HttpRequest) -> HttpResponse:
     sent = commands.send(order.kind, order.target, request.user.get_username(), order.process, order.database)
     said = _("Sent: %(kind)s “%(target)s” in %(scope)s.")
     if may_read(request, "command"):
-        said = _("Sent: %(kind)s “%(target)s” in %(scope)s. Its progress is at the bottom of this page.")
+        said = _("Sent: %(kind)s “%(target)s” in %(scope)s. Its progress is told below.")
     messages.success(request, said % {"kind": sent.get_kind_display(), "target": order.target, "scope": order.scope})
     return redirect("poolmgr:dashboard")
 

@@ -148,7 +148,7 @@ def notes(fleet: Fleet, ranked: Ranked, outage: Outage | None = None, checked: b
                 "info",
                 _("No recent health check"),
                 _(
-                    "Nobody checks %(targets)s on schedule, recycles in turn or keeps samples: start a Celery worker "
+                    "Nobody checks %(targets)s on schedule, or recycles in turn: start a Celery worker "
                     "and beat with the tasks of poolmgr. The pools work without."
                 )
                 % {"targets": ", ".join(f"“{target}”" for target in stale)},

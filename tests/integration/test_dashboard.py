@@ -100,7 +100,7 @@ def test_who_sends_a_command_is_told_of_its_progress_only_where_they_may_read_it
         order = {"kind": "recycle", "target": "default"}
         page = client.post("/pools/command/", order, follow=True).content.decode()
         assert "Sent: recycle “default”" in page
-        assert ("Its progress is at the bottom" in page) is bool(permissions)
+        assert ("Its progress is told below." in page) is bool(permissions)
 
 
 def test_who_may_only_view_sees_the_fleet_and_cannot_act(viewer: User) -> None:
