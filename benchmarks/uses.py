@@ -261,7 +261,8 @@ def _report(
         "What it costs to know for whom and what for",
         f"Microseconds of one thread's own time; medians and minima of {rounds} rounds of {TIMES}, in turns; what is added is"
         " the median of the rounds' differences, and the difference of the minima. The pool is bare, its borrower has a"
-        " label. What is compared is the same code without the lines that keep label and ledger.",
+        " label. What is compared is the same code without the lines that keep label and ledger. Targets are for the minima,"
+        " of rounds that nothing else on the machine was in the way of.",
         ["", "median", "min"],
         rows,
         targets,

@@ -125,7 +125,7 @@ CHARTS = (
             Line("server_ours", _("of these ours"), "line", "most", _at("ours")),
             Line("server_most", _("limit"), "limit", "limit", _at("most")),
         ),
-        _("From health checks, which Celery's schedule makes."),
+        _("From health checks, which Celery's schedule makes, and from looks while somebody has the dashboard open."),
     ),
     Chart(
         "checkouts",

@@ -6,8 +6,10 @@ A return notes one tuple; what is noted is counted once a second, as times are.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
+from itertools import compress
+from math import inf
 from operator import add
 from threading import RLock
 from time import monotonic
@@ -24,6 +26,7 @@ _STRETCH, _RECENT = 120.0, 5
 #: Seconds from which what a checkout under way has spent is counted without waiting for its end.
 _LONG = 1.0
 
+_BOUNDS = (*BOUNDS, inf)
 _Key = tuple[str, str]
 _UNNAMED: _Key = (NOBODY, "")
 _OTHERS: _Key = (OTHERS, "")
@@ -44,6 +47,20 @@ class _Tally:
         self.sql += other.sql
         self.kept += other.kept
         self.lengths = [*map(add, self.lengths, other.lengths)]
+
+    def note(self, notes: Iterable[Note]) -> None:
+        _, held, sql, kept, before, over = zip(*notes, strict=True)
+        counted = [*filter(None, before)]
+        self.held += sum(held) - sum(each[0] for each in counted)
+        self.sql += sum(sql) - sum(each[1] for each in counted)
+        self.kept += sum(kept) - sum(each[2] for each in counted)
+        lengths = sorted(compress(held, over))
+        self.count += len(lengths)
+        below = 0
+        for index, bound in enumerate(_BOUNDS):
+            upto = bisect_right(lengths, bound, below)
+            self.lengths[index] += upto - below
+            below = upto
 
     def add(self, spent: Spent, sign: int) -> None:
         self.count += sign * spent.count
@@ -72,7 +89,8 @@ class Uses:
         # Not the pool's, so that no checkout waits for the counting; re-entrant for signal handlers, which may ask.
         self._lock = RLock()
         self._stretches: deque[_Tallies] = deque([{}])
-        self._before: _Tallies = {}  # all stretches but the present one
+        self._lately: _Tallies = {}  # those of these that are over
+        self._before: _Tallies = {}  # all that are over since the start
         self._turns = monotonic() + _STRETCH
 
     def part(self, entry: Entry, now: float) -> None:
@@ -100,18 +118,11 @@ class Uses:
             del self._noted[:taken]
             while now >= self._turns:
                 self._turn()
-            tallies = self._stretches[-1]
-            for label, held, sql, kept, before, over in notes:
-                key = _UNNAMED if label is None else label.key
-                tally = tallies.get(key) or _of(tallies, key)
-                if over:
-                    tally.count += 1
-                    tally.lengths[bisect_right(BOUNDS, held)] += 1
-                if before is not None:
-                    held, sql, kept = held - before[0], sql - before[1], kept - before[2]
-                tally.held += held
-                tally.sql += sql
-                tally.kept += kept
+            by_key: defaultdict[_Key, list[Note]] = defaultdict(list)
+            for note in notes:
+                by_key[_UNNAMED if (label := note[0]) is None else label.key].append(note)
+            for key, some in by_key.items():
+                _of(self._stretches[-1], key).note(some)
 
     def absorb(self, uses: Iterable[Use]) -> None:
         """Add what another pool told, which is no more. What it had as recent is so from now on."""
@@ -128,12 +139,17 @@ class Uses:
         """Of the labels that held the most lately, and of all others as one."""
         with self._lock:
             self.count(now)
-            recent = _merged(self._stretches)
+            recent = _merged([self._lately, self._stretches[-1]])
             whole = _merged([self._before, self._stretches[-1]])
-        # Of those that had to make room since.
-        for key in [key for key in recent if key not in whole]:
-            _take(recent, {_OTHERS: recent.pop(key)})
-        return summed((self._use(key, recent.get(key, _NOTHING), tally) for key, tally in whole.items()), TOLD)
+        ordered = sorted({**whole, **recent}, key=lambda key: (-_held(recent, key), -_held(whole, key)))
+        rest = [key for key in ordered if key != _OTHERS][TOLD:]
+        for tallies in (recent, whole):
+            for key in rest:
+                if key in tallies:
+                    _take(tallies, {_OTHERS: tallies.pop(key)})
+        # Recent ones may have had to make room in the whole.
+        keys = {**whole, **recent}
+        return summed((self._use(key, recent.get(key, _NOTHING), whole.get(key, _NOTHING)) for key in keys), TOLD)
 
     def _use(self, key: _Key, recent: _Tally, whole: _Tally) -> Use:
         kind, name = key
@@ -144,9 +160,10 @@ class Uses:
         """Begin another stretch."""
         _take(self._before, self._stretches[-1])
         _make_room(self._before)
-        self._stretches.append({})
-        if len(self._stretches) > _RECENT + 1:
+        if len(self._stretches) > _RECENT:
             self._stretches.popleft()
+        self._lately = _merged(self._stretches)
+        self._stretches.append({})
         self._turns += _STRETCH
 
 
@@ -156,6 +173,10 @@ def _of(tallies: _Tallies, key: _Key) -> _Tally:
         key = key if len(tallies) < MOST - 1 else _OTHERS
         found = tallies.setdefault(key, _Tally())
     return found
+
+
+def _held(tallies: _Tallies, key: _Key) -> float:
+    return tallies[key].held if key in tallies else 0.0
 
 
 def _take(into: _Tallies, tallies: _Tallies) -> None:

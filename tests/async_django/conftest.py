@@ -26,6 +26,7 @@ collect_ignore = (
         "test_bouncer.py",
         "test_unfinished.py",
         "test_loops.py",
+        "test_use_by_label.py",
     ]
     if sys.version_info < PYTHON
     else []

@@ -25,13 +25,13 @@ from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.control.reporting.report import make_report
 from poolmgr.control.store import get_store
 from poolmgr.control.store.database import DatabaseStore
-from poolmgr.models import Command, PoolProfile, ProfileRevision, Sample, SampleClock
+from poolmgr.models import Command, PoolProfile, ProfileRevision
 from poolmgr.pools import registry
 from poolmgr.pools.lane import console_lane
 from poolsite.demo.servers import EmbeddedRedis
 from tests.agents import without_agent
 from tests.integration.console import beat, person, signed_in
-from tests.integration.sampled import take
+from tests.integration.sampled import begin_anew, raw, take
 from tests.waiting import until
 
 pytestmark = [pytest.mark.faults]
@@ -204,6 +204,7 @@ def test_samples_wait_once(redis: EmbeddedRedis) -> None:  # P8
 
 def test_a_sample_is_of_everybody_whichever_store_they_beat_in(redis: EmbeddedRedis) -> None:
     now, rows = time.time(), DatabaseStore()
+    begin_anew()
     one, other = beat(uid="one"), beat(uid="other")
     os.kill(redis.pid, signal.SIGSTOP)
     # The other has not found out yet.
@@ -212,15 +213,14 @@ def test_a_sample_is_of_everybody_whichever_store_they_beat_in(redis: EmbeddedRe
     for each in (one, other):
         rows.beat(replace(each, store_lost=now - 60))
     assert take() == 1
-    assert Sample.objects.get().processes == 2
-    Sample.objects.all().delete()
-    SampleClock.objects.all().delete()
+    assert [row.processes for row in raw()] == [2]
+    begin_anew()
     os.kill(redis.pid, signal.SIGCONT)
     # One is back in it, and the other is not.
     get_store().forget("other")
     rows.forget("one")
     assert take() == 1
-    assert Sample.objects.get().processes == 2
+    assert [row.processes for row in raw()] == [2]
 
 
 def test_a_look_by_a_command_waits_once(redis: EmbeddedRedis) -> None:  # P8

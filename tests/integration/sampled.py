@@ -21,6 +21,19 @@ def take() -> int:
         return Sampler().take((), {})
 
 
+def begin_anew() -> None:
+    """The agent of this process may have led before the test."""
+    with control_database():
+        for model in (Sample, SampleClock, SampledTotal):
+            model.objects.all().delete()
+
+
+def take_first() -> int:
+    """The same where nobody has taken any."""
+    begin_anew()
+    return take()
+
+
 class Days:
     """History's clock, which goes when the test has it go. It begins a month ago, at a full hour."""
 
@@ -29,9 +42,7 @@ class Days:
         for module in (sampling, ageing, reading, strips, history):
             monkeypatch.setattr(module, "time", lambda: self.now)
         self._number = 0
-        # The agent of this process may have led before the test.
-        for model in (Sample, SampleClock, SampledTotal):
-            model.objects.all().delete()
+        begin_anew()
 
     def pass_by(self, seconds: float = 10.0) -> int:
         """Until so many seconds later, when a sample is taken; how many rows that made."""
@@ -45,4 +56,5 @@ class Days:
 
 
 def raw(**more: Any) -> list[Sample]:
+    """As they were taken. Whenever a minute ends with one, there are others too."""
     return list(Sample.objects.filter(tier=0, **more).order_by("at", "target", "role"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -21,7 +22,7 @@ from msgspec.structs import replace
 
 from poolmgr.control.access import control_database
 from poolmgr.control.reach import Outage
-from poolmgr.control.reporting.fleet import read_fleet
+from poolmgr.control.reporting.fleet import read_fleet, stored_checks
 from poolmgr.control.reporting.past import moment, past
 from poolmgr.control.reporting.told import iso
 from poolmgr.control.store import get_store
@@ -31,6 +32,7 @@ from poolmgr.dashboard import history
 from poolmgr.dashboard.strips import strips
 from poolmgr.management.terminal import past as terminal
 from poolmgr.metrics.packing import unpacked
+from poolmgr.metrics.seen import Seen
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.models import Episode, Event, HealthCheck, Sample, SampleClock, SampledTotal
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
@@ -234,6 +236,26 @@ def test_the_most_between_two_samples_is_kept(days: Days, monkeypatch: pytest.Mo
         assert not sampler.is_due
     [row] = raw()
     assert (row.used, row.used_most, row.pending, row.pending_most, row.full) == (2, 8, 0, 6, 2)
+
+
+def test_slots_are_of_the_last_health_check_or_of_who_has_just_looked(days: Days, store: Any) -> None:
+    report()
+    check = {"target": "default", "state": "ok", "message": "fine"}
+    HealthCheck.objects.create(**check, server_used=40, server_max=97, ours=8)
+    days.now += 10
+    with control_database():
+        sampling.Sampler().take((), stored_checks(["default"]))
+    store.note(
+        "look:default", Seen(at=time.time(), tried=time.time(), used=50, most=97, ours={"default": 4}).to_text(), 60
+    )
+    days.now += 10
+    with control_database():
+        sampling.Sampler().take((), stored_checks(["default"]))
+    found = [(row.server_used, row.server_most, row.server_ours) for row in raw()]
+    assert found == [(40, 97, 8), (50, 97, 4) if store.pushes else (40, 97, 8)]
+    read = past("default", days.now - 60, days.now).periods[-1].slots
+    assert read is not None
+    assert read.most == 97
 
 
 # -- without Celery, in a real fleet -------------------------------------------------------------------------------------

@@ -104,6 +104,7 @@ def test_what_is_gained_between_two_collections_is_added_once(collector: Collect
         with own_pool().connection():
             pass
         found = collector.metrics()
+    until(lambda: not own_pool().snapshot().opening, "what opens to have opened")
     again = collector.metrics()
     pool = own_pool().snapshot()
     assert collector.value(found, "checkouts") == collector.value(again, "checkouts") == pool.checkouts

@@ -35,7 +35,7 @@ from poolsite.docsearch.models import Document
 from .backend import is_held, query, run_in_thread
 from .console import PASSWORD, beat, own_fleet, person, signed_in
 from .control_fleet import TestFleet, wait_for
-from .sampled import take
+from .sampled import take_first
 
 REFUSED = "its pool_mode is statement"
 
@@ -107,7 +107,7 @@ def test_our_tasks_run(statement: ManagedPool, settings: Any) -> None:  # P10
     beat()
     assert tasks.check_target("default").startswith("default is ")
     assert tasks.tick().endswith(" checks started")
-    assert take() == 1
+    assert take_first() == 1
     assert tasks.prune() == "0 rows deleted"
     assert tasks.sweep() == "0 dead processes cleared away"
     # The process that reported above is none that could answer.

@@ -84,7 +84,7 @@ def make(url: str, look: Look) -> Iterator[Make]:
 
 LEFT = {
     "setting": ("SET work_mem = '77MB'", "SHOW work_mem", "77MB"),
-    "role": ("SET ROLE pg_signal_backend", "SELECT current_user::text", "pg_monitor"),
+    "role": ("SET ROLE pg_signal_backend", "SELECT current_user::text", "pg_signal_backend"),
     "temporary table": ("CREATE TEMP TABLE theirs (a int)", "SELECT to_regclass('pg_temp.theirs')::text", "theirs"),
     "statement": ("PREPARE theirs AS SELECT 1", "SELECT name FROM pg_prepared_statements WHERE from_sql", "theirs"),
     "cursor": (

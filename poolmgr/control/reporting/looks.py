@@ -58,15 +58,10 @@ class Looks:
         return {target: seen for target in targets if (seen := self._seen.get(target))}
 
     def _fetch(self, targets: tuple[str, ...]) -> None:
-        if not targets or (store := _shared()) is None:
-            return
-        with suppress(StoreDown):
-            for target, text in zip(targets, store.notes(tuple(map(_name, targets)), MAX_SEEN), strict=True):
-                with suppress(Unreadable):
-                    found = Seen.from_text(text) if text else Seen()
-                    # One from a clock that goes ahead would be the newest for ever.
-                    if _age_of(self._seen.get(target)) > _age_of(found) >= -SHARED:
-                        self._seen[target] = found
+        for target, found in shared(targets).items():
+            # One from a clock that goes ahead would be the newest for ever.
+            if _age_of(self._seen.get(target)) > _age_of(found) >= -SHARED:
+                self._seen[target] = found
 
     def _look(self, target: str, kind: Kind, beats: Beats) -> Event | None:
         """Have it looked at unless that was just done; what to wait for, if anything."""
@@ -103,6 +98,18 @@ class Looks:
 
 
 looks = Looks()
+
+
+def shared(targets: tuple[str, ...]) -> dict[str, Seen]:
+    """What the processes of the fleet have seen of these, as far as a store keeps it; asks no server. Never raises."""
+    found: dict[str, Seen] = {}
+    if not targets or (store := _shared()) is None:
+        return found
+    with suppress(StoreDown):
+        for target, text in zip(targets, store.notes(tuple(map(_name, targets)), MAX_SEEN), strict=True):
+            with suppress(Unreadable):
+                found[target] = Seen.from_text(text) if text else Seen()
+    return found
 
 
 def _shared() -> FleetStore | None:

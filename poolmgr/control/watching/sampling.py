@@ -18,6 +18,7 @@ from poolmgr.conf import ROLES, conf
 from poolmgr.control.access import control_alias, control_transaction
 from poolmgr.control.reporting.beats import read_settled
 from poolmgr.control.reporting.fleet import Fleet, fleet_of
+from poolmgr.control.reporting.looks import shared
 from poolmgr.control.reporting.past import moment
 from poolmgr.control.reporting.totals import read_totals
 from poolmgr.control.reporting.views import Profiles, TargetView
@@ -32,7 +33,7 @@ from poolmgr.metrics.periods import Period, Slots
 from poolmgr.metrics.places import RoleView
 from poolmgr.metrics.totals import Total, believed
 from poolmgr.models import Sample, SampleClock, SampledTotal
-from poolmgr.targets.known import kind_named
+from poolmgr.targets.known import kind_named, kinds_by_target
 
 #: Under which a store keeps the name of its memory: one that has none has lost it.
 _MEMORY = "(samples)"
@@ -71,7 +72,7 @@ class Sampler:
         if (beats := read_settled()) is None:
             return 0
         counts = _counts()
-        views = fleet_of(beats, profiles, checks, "").targets
+        views = fleet_of(beats, profiles, checks, "", seen=shared(_looked_at())).targets
         made = _keep(before, ended, counts, views, self._moments.of(ended))
         self._done = ended
         return made
@@ -210,6 +211,8 @@ def _gauged(blank: Period, role: RoleView, most: Most) -> Period:
 
 
 def _slots(view: TargetView) -> Slots | None:
+    if view.seen is not None and view.seen_now and view.seen.most:
+        return Slots(view.seen.used, view.seen.most, sum(view.seen.ours.values()))
     check = view.last_health
     if check is None or not view.health_fresh or check.server_used is None:
         return None
@@ -231,6 +234,10 @@ def _with(period: Period, counted: Counted) -> Period:
         use=gain.times("use_time"),
         create=gain.times("create_time"),
     )
+
+
+def _looked_at() -> tuple[str, ...]:
+    return tuple(target for target, kind in kinds_by_target().items() if kind.tells_sessions)
 
 
 def _interval() -> int:

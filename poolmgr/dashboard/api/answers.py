@@ -17,7 +17,7 @@ _RETRY = "5"
 class Refused(Exception):
     """A request that gets ``status`` and a sentence; ``told`` are more keys of the answer."""
 
-    def __init__(self, status: int, error: str, **told: Any) -> None:
+    def __init__(self, error: str, status: int = 400, **told: Any) -> None:
         super().__init__(error)
         self.status = status
         self.told = told
@@ -42,7 +42,7 @@ def not_allowed(method: str, allowed: tuple[str, ...]) -> HttpResponse:
 def need(may: bool, permission: str) -> None:
     """Raises ``Refused`` for a reader who may not."""
     if not may:
-        raise Refused(403, lacks(permission), permission=permission)
+        raise Refused(lacks(permission), 403, permission=permission)
 
 
 def _stranger(request: HttpRequest) -> HttpResponse:

@@ -31,7 +31,7 @@ _ACCEPTED = 202
 
 def command(request: HttpRequest, reader: Reader) -> tuple[int, dict[str, Any]]:
     if looks_on(request):
-        raise Refused(503, _("You may look on, as you could before. This has to wait."))
+        raise Refused(_("You may look on, as you could before. This has to wait."), 503)
     given = _given(request)
     kind = given.get("kind", "")
     if kind not in _KINDS:
@@ -51,7 +51,7 @@ def _to_pools(request: HttpRequest, given: dict[str, str]) -> dict[str, Any]:
     try:
         order = understood(given, read_fleet())
     except Nonsense as nonsense:
-        raise Refused(400, str(nonsense)) from None
+        raise Refused(str(nonsense)) from None
     author = request.user.get_username()
     return orders.command(commands.send(order.kind, order.target, author, order.process, order.database))
 
@@ -62,9 +62,9 @@ def _on_holder(request: HttpRequest, what: What, given: dict[str, str]) -> dict[
         raise refused(missing, "", _("what “holders” has for the one that is meant"))
     found = find(Place(given["process"], given["target"], given["checkout"]))
     if denied := told(found, statements=False)["denied"][what.value]:
-        raise Refused(400, denied)
+        raise Refused(denied)
     if not found.live:
-        raise Refused(409 if found.state == "ok" else 400, found.why)
+        raise Refused(found.why, 409 if found.state == "ok" else 400)
     return _acted(request.user.get_username(), what, found)
 
 

@@ -78,7 +78,7 @@ def holder(request: HttpRequest, reader: Reader, uid: str, target: str, checkout
     need(reader.statements or not stack, READ_STATEMENTS)
     found = find(Place(uid, target, checkout))
     if found.answer is None:
-        raise Refused(404, found.why)
+        raise Refused(found.why, 404)
     look = holders.Look(found.beat, uid, target, found.answer, found.live, found.why)
     return holders.checkout(look, reader.statements, stack)
 
@@ -121,7 +121,7 @@ def history(request: HttpRequest, reader: Reader, target: str) -> Told:
     try:
         wanted = asked({**request.GET.dict(), "target": target}, targets, time())
     except BadQuery as error:
-        raise Refused(400, str(error)) from None
+        raise Refused(str(error)) from None
     place = (wanted.target, wanted.begin, wanted.end)
     found = [as_dict(each) for each in marks(*place)] if reader.events else None
     return {**as_document(past(*place, wanted.role)), "marks": found}
@@ -145,4 +145,4 @@ def _rows(read: Callable[[], Any]) -> Any:
     gone = outage(control_alias())
     if gone is None:
         return read()
-    raise Refused(503, _("%(why)s This is kept there alone.") % {"why": gone.sentence})
+    raise Refused(_("%(why)s This is kept there alone.") % {"why": gone.sentence}, 503)

@@ -29,7 +29,7 @@ def index(request: HttpRequest, reader: Reader) -> dict[str, Any]:
 
 def nothing(request: HttpRequest, reader: Reader, rest: str) -> dict[str, Any]:
     said = _("There is no such address; %(index)s lists those that there are.")
-    raise Refused(404, said % {"index": reverse("poolmgr:api:index")})
+    raise Refused(said % {"index": reverse("poolmgr:api:index")}, 404)
 
 
 _UNLISTED = ("index", "nothing")

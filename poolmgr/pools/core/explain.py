@@ -14,7 +14,7 @@ from poolmgr.secrets import replica, scrub
 
 def timed_out(state: State, timeout: float) -> Exception:
     """Why nothing came free within ``timeout`` seconds. Its cause are the words of the connect that failed last."""
-    seen, error = snapshot(state), state.last_error
+    seen, error = snapshot(state, uses=False), state.last_error
     made = _timed_out(state, seen, timeout)
     if isinstance(made, CheckoutError):
         made.__cause__ = error and replica(error)
@@ -62,7 +62,7 @@ def _not_allowed(state: State, seen: PoolSnapshot, waited: str) -> CheckoutError
 
 def too_many(state: State) -> CheckoutError:
     """Why the checkout was not even queued."""
-    seen, limit = snapshot(state), state.spec.max_waiting
+    seen, limit = snapshot(state, uses=False), state.spec.max_waiting
     sentence = f"no connection to {state.target!r}: {limit} requests wait already, which is max_waiting"
     return _error(state, shared.TooManyWaiting, f"{sentence} ({figures(seen)}{_beside(state)}){holders(seen)}")
 

@@ -21,8 +21,8 @@ _COUNTERS = (
 )  # fmt: skip
 
 
-def snapshot(state: State) -> PoolSnapshot:
-    """What ``state`` looks like now."""
+def snapshot(state: State, uses: bool = True) -> PoolSnapshot:
+    """What ``state`` looks like now; without ``uses`` for whom it was used is not counted up."""
     now = time.monotonic()
     with state.lock:
         held = [_held(state, slot) for slot in state.out]
@@ -30,7 +30,8 @@ def snapshot(state: State) -> PoolSnapshot:
         counts: dict[str, Any] = {name: state.counts[name] for name in _COUNTERS}
         wait, use, create = (each.freeze() for each in (state.wait_time, state.use_time, state.create_time))
         before = state.history.since(now)
-        state.uses.parts(state.out, now, 0.0)
+        if uses:
+            state.uses.parts(state.out, now, 0.0)
         opening = max(0, state.present - len(state.idle) - len(state.out))
         closing, pending, limit = len(state.leaving), len(state.waiting), state.most
         first = state.waiting[0].since if state.waiting else now
@@ -59,7 +60,7 @@ def snapshot(state: State) -> PoolSnapshot:
         checkouts=wait.count - counts["timeouts"],
         wait_time=wait,
         use_time=use,
-        uses=state.uses.told(now),
+        uses=state.uses.told(now) if uses else (),
         create_time=create,
         **missed,
         **recent((wait, use, counts["timeouts"], 0), before),

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _COUNTERS = ("timeouts", "created", "create_errors", "closed", "left_behind", "reclaimed", "leaks")
 
 
-def snapshot(pool: Watching) -> PoolSnapshot:
-    """What it looks like now."""
+def snapshot(pool: Watching, uses: bool = True) -> PoolSnapshot:
+    """What it looks like now; without ``uses`` for whom it was used is not counted up."""
     now = time.monotonic()
     idle, used, closing = pool.figures()
     with pool.lock:
@@ -50,7 +50,7 @@ def snapshot(pool: Watching) -> PoolSnapshot:
         checkouts=wait.count - counts["timeouts"],
         wait_time=wait,
         use_time=use,
-        uses=pool.uses.told(now),
+        uses=pool.uses.told(now) if uses else (),
         create_time=create,
         **missed,
         **recent((wait, use, counts["timeouts"], 0), before),
@@ -79,5 +79,5 @@ def _refuse(order: str) -> None:
 
 def exhausted(pool: Watching, waited: float) -> str:
     """Why nothing was to be had within ``waited`` seconds."""
-    seen = snapshot(pool)
+    seen = snapshot(pool, uses=False)
     return f"no connection to {pool.target!r} within {waited:g} s: pool exhausted ({figures(seen)}){holders(seen)}"

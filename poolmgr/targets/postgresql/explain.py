@@ -14,7 +14,7 @@ from poolmgr.targets.postgresql.state import PoolState
 
 def timed_out(state: PoolState, timeout: float) -> CheckoutError:
     """Why nothing came free within ``timeout`` seconds."""
-    seen, error = view.snapshot(state), state.pool.last_error
+    seen, error = view.snapshot(state, uses=False), state.pool.last_error
     waited = f"no connection to {state.target!r} within {timeout:g} s"
     if state.pool.paused:
         return PoolPaused(f"{waited}: the pool is paused; resume it, or wait for whoever paused it", state.target)
@@ -85,7 +85,7 @@ def last_error(state: PoolState) -> str:
 
 
 def figures(state: PoolState) -> str:
-    seen = view.snapshot(state)
+    seen = view.snapshot(state, uses=False)
     closing = f", {seen.closing} closing" if seen.closing else ""
     held = f"{seen.used} in use, {seen.idle} idle, {seen.opening} opening{closing}"
     return f"{held} of {seen.limit}, {seen.pending} waiting"
@@ -93,7 +93,7 @@ def figures(state: PoolState) -> str:
 
 def holders(state: PoolState) -> str:
     """The oldest checkouts, as an operator would ask for them first."""
-    held = view.snapshot(state).holders[:3]
+    held = view.snapshot(state, uses=False).holders[:3]
     if not held:
         return ""
     told = (f"{each.who} for {each.seconds:.1f} s" + (f" ({each.pinned})" if each.pinned else "") for each in held)

@@ -137,6 +137,7 @@ class ManagedPool(PoolState):
                     entry.owner = owner
                     entry.label = label
                     entry.since = now = monotonic()
+                    # As its begin() does, at less cost.
                     entry.cursors = entry.doing = 0
                     entry.sql = entry.kept = 0.0
                     entry.noted = None
@@ -276,10 +277,6 @@ class ManagedPool(PoolState):
         """Note who has waited for ``conn`` and is given it. Called with the lock held."""
         entry = conn.entry
         entry.owner, entry.label = place.owner, place.label
-        entry.since = monotonic()
-        entry.cursors = entry.doing = 0
-        entry.sql = entry.kept = 0.0
-        entry.noted = None
         self.out.add(conn)
 
     # -- settings -----------------------------------------------------------------------------------------------------

@@ -81,6 +81,7 @@ class QueueingPool(ConnectingPool):
                 self._stats[self._REQUESTS_QUEUED] += 1
                 self._maybe_grow_pool()
             elif self.on_lend is not None:
+                conn.entry.begin(monotonic())
                 self.on_lend(conn, place)
         return conn
 
@@ -127,6 +128,8 @@ class QueueingPool(ConnectingPool):
         if not self.paused:
             while self._waiting:
                 place: Any = self._waiting.popleft()
+                if self.on_lend is not None:
+                    conn.entry.begin(monotonic())  # before its borrower is woken, who asks for no lock
                 if place.set(conn):
                     if self.on_lend is not None:
                         self.on_lend(conn, place)

@@ -66,6 +66,13 @@ class SessionEntry(Entry):
         self.doing = ELSEWHERE
         self.sql = self.kept = self.marked = 0.0
 
+    def begin(self, now: float) -> None:
+        """Somebody is about to have it, for whose checkout nothing counts that was before."""
+        self.since = now
+        self.cursors, self.doing = 0, ELSEWHERE
+        self.sql = self.kept = 0.0
+        self.noted = None
+
     def mark(self, doing: int) -> None:
         """From now on it is ``doing`` that: what passed since the last mark was spent at what it was doing until now."""
         now = monotonic()

@@ -26,8 +26,8 @@ class _Doing(NamedTuple):
     query: Any
 
 
-def snapshot(state: PoolState) -> PoolSnapshot:
-    """What ``state`` looks like now."""
+def snapshot(state: PoolState, uses: bool = True) -> PoolSnapshot:
+    """What ``state`` looks like now; without ``uses`` for whom it was used is not counted up."""
     pool, now = state.pool, time.monotonic()
     with pool._lock:
         held = [held_by(conn) for conn in state.out if conn.entry.owner is not None]
@@ -36,7 +36,8 @@ def snapshot(state: PoolState) -> PoolSnapshot:
         pins = dict(state.pins)
         wait, use, create = (each.freeze() for each in (state.wait_time, state.use_time, state.create_time))
         before = state.history.since(now)
-        state.uses.parts((conn.entry for conn in state.out), now, 0.0)
+        if uses:
+            state.uses.parts((conn.entry for conn in state.out), now, 0.0)
         opening = max(0, pool.present - len(pool._pool) - len(state.out) - len(pool.resting))
         closing, left_behind = len(pool.leaving), pool.left_behind
         waiting: Any = pool._waiting
@@ -66,7 +67,7 @@ def snapshot(state: PoolState) -> PoolSnapshot:
         pins=pins,
         wait_time=wait,
         use_time=use,
-        uses=state.uses.told(now),
+        uses=state.uses.told(now) if uses else (),
         create_time=create,
         **missed,
         **recent((wait, use, counts["timeouts"], counts["refused"]), before),

@@ -84,10 +84,7 @@ def _idle(managed: ManagedPool, now: float, *, trusted: bool = False) -> PooledC
         conn = pool._pool.pop()
         entry.owner = owner
         entry.label = label
-        entry.since = now
-        entry.cursors = entry.doing = 0
-        entry.sql = entry.kept = 0.0
-        entry.noted = None
+        entry.begin(now)
         managed.out.add(conn)
     conn._pool = pool
     return conn
