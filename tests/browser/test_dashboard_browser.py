@@ -101,12 +101,14 @@ def test_only_a_changed_verdict_is_announced(quick: Page) -> None:
     assert "wait" in quick.text(".pm-headline")
 
 
+@pytest.mark.long
 def test_the_chosen_interval_is_remembered(quick: Page) -> None:
     quick.open("/pools/")
     assert quick.one("#pm-interval").get_attribute("value") == "2"
     refreshed(quick)
 
 
+@pytest.mark.long
 def test_a_hidden_page_asks_nothing(quick: Page) -> None:
     refreshed(quick)
     hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
@@ -142,6 +144,7 @@ def test_a_lost_connection_takes_the_verdicts_place_and_recovers(quick: Page) ->
     assert "ok" in quick.run(LABELS)
 
 
+@pytest.mark.long
 def test_figures_that_no_answer_renews_are_not_of_now(quick: Page) -> None:  # P10
     """A server whose threads are all used up refuses nothing: it only never answers."""
     beat(calm())
@@ -153,6 +156,7 @@ def test_figures_that_no_answer_renews_are_not_of_now(quick: Page) -> None:  # P
     until(lambda: not quick.one("#pm-contact").is_displayed(), "the recovery", 30)
 
 
+@pytest.mark.long
 def test_a_page_that_slept_says_so_before_anything_else(quick: Page) -> None:
     beat(calm())
     until(lambda: "All is well" in quick.text("#pools .pm-headline"), "a good verdict", 10)
@@ -225,6 +229,7 @@ def test_hostile_names_run_nothing(page: Page) -> None:
     assert hostile in page.text(".pm-targets")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [380, 1600])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("addresses", ["poolsite.urls", "tests.integration.adminless_urls"])

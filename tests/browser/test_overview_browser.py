@@ -124,6 +124,7 @@ def test_large_fleets_pages_fit_and_can_be_read(crowd: Page, width: int, scheme:
         assert crowd.run(CONTRAST) == [], path
 
 
+@pytest.mark.long
 def test_a_phone_shows_the_verdict_and_a_line_for_each_target(crowd: Page) -> None:
     crowd.size(390, 844)
     crowd.open("/pools/")

@@ -13,7 +13,7 @@ from tests.waiting import until
 from .conftest import Page
 from .test_dashboard_browser import CONTRAST
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 CONSOLE = "/pools/targets/default/settings/"
 

@@ -18,7 +18,7 @@ from poolmgr.models import Episode, Event
 
 from .console import own_fleet, person, signed_in
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 PAGE = "/pools/events/"
 

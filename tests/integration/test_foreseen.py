@@ -23,7 +23,7 @@ from tests.waiting import until
 from .console import beat, own_fleet, person, signed_in
 from .control_fleet import TestFleet
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 Start = Callable[..., None]
 LIST = "/admin/poolmgr/poolprofile/"

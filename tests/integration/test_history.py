@@ -43,7 +43,7 @@ from .console import beat, own_fleet, person, signed_in
 from .control_fleet import TestFleet, wait_for
 from .sampled import Days, raw, take
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 
 @pytest.fixture(params=["redis", pytest.param("database", marks=pytest.mark.long)])

@@ -14,7 +14,7 @@ from poolmgr.pools.spec import FIELDS
 
 from .console import beat, own_fleet, person, signed_in
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 PAGE = "/pools/targets/default/settings/"
 
