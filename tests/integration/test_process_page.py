@@ -82,7 +82,7 @@ def test_what_a_process_lacks_is_said(operator: Client) -> None:
     shop.web(problems=("Its settings of cache:default can't be followed.",), control_lost=time.time() - 65)
     told = page(operator)
     assert "can&#x27;t be followed" in told
-    assert "It has found the control database away for 1 min 5 s" in told
+    assert re.search(r"It has found the control database away for 1 min \d+ s", told)
 
 
 def test_a_silent_process_is_shown_as_it_was_then(operator: Client) -> None:
