@@ -8,7 +8,6 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from poolmgr.control.reporting.advice import ADVICE
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.bars import Bar, Segment, bars, legend
@@ -117,7 +116,7 @@ def card(view: TargetView, said: Said, fleet: Fleet, wanted: Wanted, statements:
         address=view.address,
         state=said.state,
         sentence=said.sentence,
-        advice=view.verdict.code if said.sentence == view.verdict.sentence and view.verdict.code in ADVICE else "",
+        advice=said.advice,
         paused=_paused(stopped, len(pools)),
         all_paused=0 < len(pools) == stopped,
         resumable=stopped > 0 or any(part.paused for part in parts),

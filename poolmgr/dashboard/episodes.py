@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from poolmgr.control.reporting.documents.why import of_target
 from poolmgr.dashboard.present import duration, number
-from poolmgr.metrics.health import STATES
 from poolmgr.metrics.words import bare
 from poolmgr.models import Episode
 
@@ -39,10 +39,9 @@ class Standing:
 
 def standing(going: Iterable[Episode], target: str) -> Standing:
     """Of the worst trouble that a target, or with "" the fleet, has now; of equals the one that began first."""
-    of_it = [each for each in going if each.target == target]
-    if not of_it:
+    worst = of_target(going, target)
+    if worst is None:
         return Standing()
-    worst = min(of_it, key=lambda each: (-_rank(each), each.began_at))
     now = timezone.now()
     since = _("For %(time)s, since %(clock)s.") % {
         "time": duration((now - worst.began_at).total_seconds()),
@@ -59,10 +58,6 @@ def sentence(episode: Episode, now: datetime) -> str:
     if ended is None or seconds >= 1:
         head = _("%(what)s for %(time)s") % {"what": head, "time": duration(seconds)}
     return ", ".join([head, *figures(episode), _when(episode, seconds, now)])
-
-
-def _rank(episode: Episode) -> int:
-    return STATES.index(episode.state) if episode.state in STATES else 0
 
 
 def heading(episode: Episode) -> str:

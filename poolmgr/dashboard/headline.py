@@ -12,7 +12,6 @@ from django.utils.translation import ngettext
 
 from poolmgr.conf import conf
 from poolmgr.control.reach import Outage
-from poolmgr.control.reporting.advice import ADVICE
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.episodes import standing
@@ -84,8 +83,7 @@ def _headline(fleet: Fleet, ranked: Ranked, outage: Outage | None) -> Headline:
     if worst.state == "ok":
         return Headline("ok", _all_well(len(fleet.processes), [each.target for each, _said in in_use]))
     sentence = _("%(target)s: %(sentence)s") % {"target": view.target, "sentence": worst.sentence}
-    advice = view.verdict.code if worst.sentence == view.verdict.sentence and view.verdict.code in ADVICE else ""
-    return Headline(worst.state, sentence, _others(in_use[1:]), advice, view.target)
+    return Headline(worst.state, sentence, _others(in_use[1:]), worst.advice, view.target)
 
 
 def _others(rest: Ranked) -> str:

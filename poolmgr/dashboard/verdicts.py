@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from poolmgr.control.reporting.advice import ADVICE
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.present import number
@@ -16,10 +17,12 @@ from poolmgr.targets.known import known_targets
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """``gone`` is a target that only a profile names; ``silent`` processes of it have not reported for too long."""
+    """``advice`` names the page that says what to do about it, "" where there is none; ``gone`` is a target that only a
+    profile names; ``silent`` processes of it have not reported for too long."""
 
     state: str
     sentence: str
+    advice: str = ""
     gone: bool = False
     silent: int = 0
 
@@ -34,7 +37,8 @@ def said_of(view: TargetView, fleet: Fleet) -> Said:
         for beat in fleet.processes
     )
     if not silent or view.verdict.state != "ok":
-        return Said(view.verdict.state, view.verdict.sentence, silent=silent)
+        advice = view.verdict.code if view.verdict.code in ADVICE else ""
+        return Said(view.verdict.state, view.verdict.sentence, advice, silent=silent)
     said = ngettext(
         "%(n)s of %(all)s processes is silent, and what it does is unknown. Last known of all: %(said)s",
         "%(n)s of %(all)s processes are silent, and what they do is unknown. Last known of all: %(said)s",

@@ -123,7 +123,7 @@ def test_a_full_pool_says_who_holds_and_what_to_do(watched: Page, acting: ExitSt
     assert len(watched.all(".pm-slot-waits .pm-dot")) == 2
     assert pressed(watched) == "Who holds"
     watched.one(".pm-todo").click()
-    assert "Requests wait for a connection" in watched.text("#content h1") or "wait" in watched.text("#content")
+    until(lambda: watched.text("#content h1") == "Requests wait for a connection", "what to do", SOON)
 
 
 def test_a_full_pool_after_an_edit_says_so_and_offers_the_settings_before(watched: Page, acting: ExitStack) -> None:

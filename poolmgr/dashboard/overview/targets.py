@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from poolmgr.control.reporting.advice import ADVICE
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.addresses import history_address, target_address
@@ -32,7 +31,6 @@ class TargetRow:
     kind: str
     state: str
     sentence: str
-    advice: str
     paused: bool
     bar: Bar | None
     role: str
@@ -92,7 +90,6 @@ def _row(view: TargetView, said: Said, strip: Strip | None) -> TargetRow:
         kind=kind.label if kind.name == view.kind else view.kind,
         state=said.state,
         sentence=said.sentence,
-        advice=view.verdict.code if said.state != "ok" and view.verdict.code in ADVICE else "",
         paused=view.paused,
         bar=bars((worst,))[0] if worst else None,
         role=worst.role if worst and len(view.roles) > 1 else "",
