@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from benchmarks.report import Measurement, Target, median
 from poolmgr.control.reporting.beats import read_beats
 from poolmgr.control.store.redis import RedisStore
-from poolmgr.dashboard import shared
+from poolmgr.dashboard.reading import shared
 from poolmgr.metrics.slots import encoded
 from poolmgr.metrics.snapshot import Holder, PoolSnapshot, ProcessBeat
 from poolsite.demo.servers import EmbeddedRedis

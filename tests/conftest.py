@@ -36,7 +36,7 @@ def pytest_sessionfinish() -> None:
 @pytest.fixture(autouse=True)
 def _nothing_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page shows what the test has just made so, and not what it read for another page in the same second."""
-    monkeypatch.setattr("poolmgr.dashboard.shared.SECONDS", 0.0)
+    monkeypatch.setattr("poolmgr.dashboard.reading.shared.SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from poolmgr.dashboard import (
-    actions,
-    addresses,
-    ending,
-    events,
-    helping,
-    history,
-    holders,
-    process,
-    profile,
-    scrape,
-    target,
-)
+from poolmgr.dashboard import addresses
+from poolmgr.dashboard.acting import actions, ending, helping, holders, profile
 from poolmgr.dashboard.overview import views as overview
+from poolmgr.dashboard.pages import process, scrape, target
+from poolmgr.dashboard.past import events, history
 
 app_name = "poolmgr"
 

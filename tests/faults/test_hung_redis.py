@@ -132,7 +132,7 @@ def test_a_page_whose_sessions_are_in_it_says_nothing_untrue_of_the_database(
     beat()
     assert visitor.get("/pools/").status_code == 200
     # The cache is waited for longer than a page waits for its databases.
-    monkeypatch.setattr("poolmgr.dashboard.access._PATIENCE", 1.0)
+    monkeypatch.setattr("poolmgr.dashboard.entry.access._PATIENCE", 1.0)
     os.kill(redis.pid, signal.SIGSTOP)
     answer = visitor.get("/pools/")
     assert answer.status_code == 200

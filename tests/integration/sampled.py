@@ -10,7 +10,8 @@ from poolmgr.control.reporting import past as reading
 from poolmgr.control.store import get_store
 from poolmgr.control.watching import ageing, sampling
 from poolmgr.control.watching.sampling import Sampler
-from poolmgr.dashboard import history, strips
+from poolmgr.dashboard.drawing import strips
+from poolmgr.dashboard.past import history
 from poolmgr.metrics.totals import Gain
 from poolmgr.models import Sample, SampleClock, SampledTotal
 

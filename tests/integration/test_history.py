@@ -28,8 +28,8 @@ from poolmgr.control.reporting.told import iso
 from poolmgr.control.store import get_store
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.watching import ageing, sampling
-from poolmgr.dashboard import history
-from poolmgr.dashboard.strips import strips
+from poolmgr.dashboard.drawing.strips import strips
+from poolmgr.dashboard.past import history
 from poolmgr.management.terminal import past as terminal
 from poolmgr.metrics.packing import unpacked
 from poolmgr.metrics.seen import Seen

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from poolmgr.control.editing.profiles import save_profile
 from poolmgr.control.store import get_store
-from poolmgr.dashboard import picture, shared
+from poolmgr.dashboard.reading import picture, shared
 from poolmgr.metrics.snapshot import Holder, PoolSnapshot
 from poolmgr.models import Episode, PoolProfile, ProfileRevision
 

@@ -26,7 +26,7 @@ import poolmgr.aio
 from poolmgr import tasknames  # noqa: F401  as a worker has it
 from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.control.reporting.uses import used_by
-from poolmgr.dashboard.uses import uses_of
+from poolmgr.dashboard.pages.uses import uses_of
 from poolmgr.metrics.uses import Use
 from poolmgr.pools import registry
 from poolmgr.pools.labels import Label, labelled

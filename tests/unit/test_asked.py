@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from poolmgr.dashboard.asked import BadQuery, asked
+from poolmgr.dashboard.entry.asked import BadQuery, asked
 
 NOW = 1_790_000_000.0
 TARGETS = ("cache:default", "default")

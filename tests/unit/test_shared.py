@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from poolmgr.dashboard import shared
-from poolmgr.dashboard.shared import Shared
+from poolmgr.dashboard.reading import shared
+from poolmgr.dashboard.reading.shared import Shared
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
 
-from poolmgr.dashboard.access import Manner, lacks
+from poolmgr.dashboard.entry.access import Manner, lacks
 from poolmgr.lookon import entry
 
 #: Seconds after which to try again what the control database has no answer to.

@@ -16,7 +16,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
 from poolmgr.conf import conf
-from poolmgr.dashboard.access import (
+from poolmgr.dashboard.acting.holders import apart
+from poolmgr.dashboard.api.answers import IN_JSON, Refused, not_allowed, refusal
+from poolmgr.dashboard.entry.access import (
     VIEW,
     admitted,
     answered,
@@ -25,9 +27,7 @@ from poolmgr.dashboard.access import (
     may_read_statements,
     sealed,
 )
-from poolmgr.dashboard.api.answers import IN_JSON, Refused, not_allowed, refusal
-from poolmgr.dashboard.holders import apart
-from poolmgr.dashboard.queries import BadQuery
+from poolmgr.dashboard.entry.queries import BadQuery
 from poolmgr.secrets import Secret
 
 READ, ACT = ("GET", "HEAD"), ("POST",)

@@ -14,12 +14,12 @@ from poolmgr.control.commanding.acting import act_on
 from poolmgr.control.inquiry import What
 from poolmgr.control.reporting.documents import orders
 from poolmgr.control.reporting.fleet import read_fleet
-from poolmgr.dashboard.access import CHANGE, CUT_OFF, END_SESSIONS, may_act, may_cut_off, may_end_sessions
-from poolmgr.dashboard.actions import Nonsense, understood
+from poolmgr.dashboard.acting.actions import Nonsense, understood
+from poolmgr.dashboard.acting.holders import Found, Place, find, told
 from poolmgr.dashboard.api.answers import Refused, need
 from poolmgr.dashboard.api.entry import Reader
-from poolmgr.dashboard.holders import Found, Place, find, told
-from poolmgr.dashboard.queries import BadQuery, refused
+from poolmgr.dashboard.entry.access import CHANGE, CUT_OFF, END_SESSIONS, may_act, may_cut_off, may_end_sessions
+from poolmgr.dashboard.entry.queries import BadQuery, refused
 from poolmgr.lookon.admission import looks_on
 from poolmgr.models import Command
 

@@ -19,14 +19,14 @@ from poolmgr.control.reporting.documents import happened, holders, orders, proce
 from poolmgr.control.reporting.past import past, targets_with_past
 from poolmgr.control.reporting.told import as_document
 from poolmgr.control.watching import log, records
-from poolmgr.dashboard import queries
-from poolmgr.dashboard.access import READ_STATEMENTS
+from poolmgr.dashboard.acting.holders import Place, find
 from poolmgr.dashboard.api.answers import Refused, need
 from poolmgr.dashboard.api.entry import Reader
-from poolmgr.dashboard.asked import BadQuery, asked
-from poolmgr.dashboard.holders import Place, find
-from poolmgr.dashboard.marks import as_dict, marks
-from poolmgr.dashboard.picture import read_now
+from poolmgr.dashboard.entry import queries
+from poolmgr.dashboard.entry.access import READ_STATEMENTS
+from poolmgr.dashboard.entry.asked import BadQuery, asked
+from poolmgr.dashboard.past.marks import as_dict, marks
+from poolmgr.dashboard.reading.picture import read_now
 from poolmgr.models import Episode
 
 #: Orders that are listed.

@@ -15,8 +15,8 @@ from poolmgr.control.access import control_alias
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.ours import holders
 from poolmgr.control.reporting.views import TargetView
-from poolmgr.dashboard.access import may_act
 from poolmgr.dashboard.addresses import holder_address, target_address
+from poolmgr.dashboard.entry.access import may_act
 from poolmgr.metrics.blocking import tree
 from poolmgr.models import Command, ProfileRevision
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 
 from poolmgr.control.reporting.views import TargetView
-from poolmgr.dashboard.present import ago, number, share
-from poolmgr.dashboard.server import called
-from poolmgr.dashboard.verdicts import Said
+from poolmgr.dashboard.lines.server import called
+from poolmgr.dashboard.words.present import ago, number, share
+from poolmgr.dashboard.words.verdicts import Said
 from poolmgr.metrics.seen import Seen
 
 #: Shades of what is ours, and of what is not; what more there is has the last one.

@@ -11,10 +11,10 @@ from django.utils.translation import ngettext
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.addresses import history_address, target_address
-from poolmgr.dashboard.bars import Bar, bars
-from poolmgr.dashboard.present import DASH, Figure, number, timed
-from poolmgr.dashboard.strips import Strip
-from poolmgr.dashboard.verdicts import Said, said_of
+from poolmgr.dashboard.drawing.bars import Bar, bars
+from poolmgr.dashboard.drawing.strips import Strip
+from poolmgr.dashboard.words.present import DASH, Figure, number, timed
+from poolmgr.dashboard.words.verdicts import Said, said_of
 from poolmgr.metrics.health import STATES
 from poolmgr.targets.known import kind_named
 

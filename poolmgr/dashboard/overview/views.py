@@ -11,16 +11,16 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from poolmgr.dashboard.access import VIEW, may_read, may_read_statements, staff_only
-from poolmgr.dashboard.activity import CommandLine
-from poolmgr.dashboard.frame import INTERVALS, frame, show
-from poolmgr.dashboard.grid import chosen_grid
-from poolmgr.dashboard.headline import headline, notes
-from poolmgr.dashboard.holderlines import holder_lines
+from poolmgr.dashboard.drawing.grid import chosen_grid
+from poolmgr.dashboard.entry.access import VIEW, may_read, may_read_statements, staff_only
+from poolmgr.dashboard.entry.frame import INTERVALS, frame, show
+from poolmgr.dashboard.lines.activity import CommandLine
+from poolmgr.dashboard.lines.holderlines import holder_lines
+from poolmgr.dashboard.overview.headline import headline, notes
 from poolmgr.dashboard.overview.remedy import remedies
 from poolmgr.dashboard.overview.servers import server_slots
 from poolmgr.dashboard.overview.targets import fits, ranked, target_rows
-from poolmgr.dashboard.picture import overview_picture
+from poolmgr.dashboard.reading.picture import overview_picture
 from poolmgr.lookon.admission import looks_on
 
 #: Holders on the page; none that has just begun is of interest.

@@ -1,0 +1,1 @@
+"""What a reader can do: advice, orders, the settings of a target, and a holder and their end."""

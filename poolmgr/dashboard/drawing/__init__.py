@@ -1,0 +1,1 @@
+"""What several pages draw: slots, bars, the last hour of each target, and the paths of SVG of all lines."""

@@ -1,0 +1,1 @@
+"""What several pages list, line by line: processes, holders, who blocks whom, servers, orders, events."""

@@ -1,0 +1,88 @@
+"""Who holds connections, the oldest first, as the pages list them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.reporting.views import TargetView
+from poolmgr.dashboard.addresses import holder_address
+from poolmgr.dashboard.lines.blocking import blockers
+from poolmgr.dashboard.words.present import HOLDER_STATES, Figure, timed
+from poolmgr.metrics.snapshot import Holder, ProcessBeat
+from poolmgr.targets.known import kind_named
+
+
+@dataclass(frozen=True, slots=True)
+class HolderLine:
+    """Who holds a connection, and for which view, task or command.
+
+    ``end`` is what the server calls its end of it, such as “server process 4711”.
+    """
+
+    target: str
+    process: str
+    label: str
+    request: str
+    thread: str
+    state: str
+    loiters: bool  # in a transaction, and asks nothing: others may wait for its locks
+    statement: str
+    seconds: Figure
+    end: str
+    pinned: str
+    address: str  # of its page, "" where it has none
+    blocked_by: str
+
+
+def holder_lines(
+    views: Sequence[TargetView], fleet: Fleet, statements: bool, most: int, least: float = 0.0
+) -> tuple[HolderLine, ...]:
+    """Of all of ``views`` the ``most`` that hold for longest, none for less than ``least`` seconds.
+
+    Without ``statements`` those are left out.
+    """
+    wanted = {view.target for view in views}
+    found = [
+        (holder, pool.target, beat)
+        for beat in fleet.processes
+        for pool in beat.pools
+        if pool.target in wanted
+        for holder in pool.holders
+        if holder.seconds >= least
+    ]
+    found.sort(key=lambda each: -each[0].seconds)
+    shown = found[:most]
+    by_target = {view.target: _Context(view, fleet) for view in views if any(each[1] == view.target for each in shown)}
+    return tuple(_line(holder, beat, by_target[target], statements) for holder, target, beat in shown)
+
+
+class _Context:
+    """What the lines of one target have in common."""
+
+    def __init__(self, view: TargetView, fleet: Fleet) -> None:
+        self.target = view.target
+        self.in_the_way = blockers(view, fleet)
+        # What some drivers were told behind a pooler is no process, or a stranger's.
+        behind_pooler = any(look and look.behind_pooler for look in (view.last_health, view.seen))
+        self.end = "" if behind_pooler else kind_named(view.kind).end
+
+
+def _line(each: Holder, beat: ProcessBeat, of: _Context, statements: bool) -> HolderLine:
+    return HolderLine(
+        target=of.target,
+        process=f"{beat.host}:{beat.pid}",
+        # What it is held for; of a command's process, the command.
+        label=each.label or (beat.name if beat.role == "command" else ""),
+        request=each.request,
+        thread=each.thread,
+        state=str(HOLDER_STATES.get(each.state, "")),
+        loiters=each.state in ("in transaction", "failed transaction"),
+        statement=each.statement if statements else "",
+        seconds=timed(each.seconds),
+        end=f"{of.end} {each.backend_pid}" if each.backend_pid and of.end else "",
+        pinned=each.pinned,
+        address=holder_address(beat.uid, of.target, each.checkout),
+        blocked_by=of.in_the_way.get(each.backend_pid, ""),
+    )

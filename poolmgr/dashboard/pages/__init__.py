@@ -1,0 +1,1 @@
+"""The pages of one target and of one process, and what Prometheus reads."""

@@ -1,0 +1,1 @@
+"""What was: the page of history, and that of what happened."""

@@ -1,0 +1,119 @@
+"""What can be read now: the fleet from its store, and what the rows of the control database add to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from django.db import DatabaseError
+from django.utils.translation import get_language
+from django.utils.translation import gettext_lazy as _
+
+from poolmgr.control.access import control_alias
+from poolmgr.control.reach import Outage, lost, outage
+from poolmgr.control.reporting.beats import Beats, read_beats, with_details
+from poolmgr.control.reporting.fleet import Fleet, fleet_of, read_fleet
+from poolmgr.control.reporting.looks import looks
+from poolmgr.control.watching import records
+from poolmgr.dashboard.drawing.strips import Strip, strips
+from poolmgr.dashboard.lines.activity import CommandLine, EventLine, command_lines, event_lines
+from poolmgr.dashboard.lines.wanted import Wanted
+from poolmgr.dashboard.reading.chosen import chosen
+from poolmgr.dashboard.reading.shared import Shared
+from poolmgr.metrics.seen import Seen
+from poolmgr.models import Episode
+
+_ROWS_ALONE = _("Without Redis, heartbeats are in the control database too.")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """``outage`` says why nothing of the control database is known, commands and events neither.
+
+    Those are None for a reader who may not see them. ``going_on`` are episodes, which whoever may see events may see too.
+    ``strips`` are each target's last hour.
+    """
+
+    fleet: Fleet
+    wanted: Wanted
+    commands: tuple[CommandLine, ...] | None
+    events: tuple[EventLine, ...] | None
+    outage: Outage | None = None
+    going_on: tuple[Episode, ...] = ()
+    strips: Mapping[str, Strip] = field(default_factory=dict)
+
+
+#: The beats, and what was seen at the targets' servers.
+_Beaten = tuple[Beats, Mapping[str, Seen]]
+_Read = Callable[[bool], _Beaten]
+
+_taken: Shared[Picture] = Shared()
+
+
+def take_picture(commands: bool, events: bool) -> Picture:
+    """Of everything, for a reader who may see ``commands`` and ``events``, or not; all of the same second share one.
+
+    Raises ``django.db.Error`` where the control database answers, but not as it should.
+    """
+    return _shared("whole", commands, events, _read_whole)
+
+
+def overview_picture(commands: bool, events: bool) -> Picture:
+    """The same without what only the page of a single target or process tells."""
+    return _shared("overview", commands, events, _read_overview)
+
+
+def _shared(what: str, commands: bool, events: bool, read: _Read) -> Picture:
+    # The lines are in the reader's language.
+    return _taken.get((what, commands, events, get_language()), lambda: _take(commands, events, read))
+
+
+def _take(commands: bool, events: bool, read: _Read) -> Picture:
+    fleet, gone = _look(read)
+    if gone is None:
+        try:
+            ordered = command_lines(fleet) if commands else None
+            going_on = records.going_on() if events else ()
+            happened = event_lines() if events else None
+            hour = strips([view.target for view in fleet.targets], episodes=events)
+            return Picture(fleet, Wanted(), ordered, happened, going_on=going_on, strips=hour)
+        except DatabaseError as error:
+            if (gone := lost(control_alias(), error)) is None:
+                raise
+        fleet, gone = _look(read)
+    return Picture(fleet, Wanted(known=False), () if commands else None, () if events else None, gone)
+
+
+def read_now(looked_at: bool = False, details: bool = True) -> tuple[Fleet, Outage | None]:
+    """The fleet, and why the control database can't be read, if so; within a few seconds, whatever is away.
+
+    With ``looked_at`` the targets' servers are looked at, for whoever reads who blocks whom there; a scraper doesn't.
+    Without ``details`` of pools for whoever can do without.
+    """
+    return _look(lambda rows: _looked_at(read_beats(rows, details), looked_at))
+
+
+def _read_whole(rows: bool) -> _Beaten:
+    return _looked_at(read_beats(rows), True)
+
+
+def _read_overview(rows: bool) -> _Beaten:
+    beats, seen = _looked_at(read_beats(rows, details=False), True)
+    return with_details(beats, chosen(beats, seen)), seen
+
+
+def _look(read: _Read) -> tuple[Fleet, Outage | None]:
+    """The fleet from what ``read`` finds, which is told whether rows can be read, and from the rows themselves."""
+    gone = outage(control_alias())
+    beats, seen = read(gone is None)
+    if gone is None:
+        return read_fleet(beats, seen), None
+    if not beats.store and not beats.errors:
+        beats = Beats((), "", (str(_ROWS_ALONE),))
+    # Whoever noticed first: the processes of the fleet look every few seconds, this one when somebody looks at it.
+    since = min([gone.since, *(beat.control_lost for beat in beats.processes if beat.control_lost)])
+    return fleet_of(beats, None, {}, "", seen=seen), replace(gone, since=since)
+
+
+def _looked_at(beats: Beats, wanted: bool) -> _Beaten:
+    return beats, looks.of(beats) if wanted else {}
