@@ -19,6 +19,7 @@ from poolmgr.admin.cells import labelled, moment
 from poolmgr.admin.live import DASH, state_icon
 from poolmgr.control.access import control_alias
 from poolmgr.control.commanding import commands
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.models import Acknowledgement, Command, Episode, Event, HealthCheck
 
 
@@ -103,7 +104,7 @@ class CommandAdmin(ReadOnlyAdmin):
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    list_display = ("when", "kind", "target", "message", "who")
+    list_display = ("when", "kind", "target", "said", "who")
     list_filter = ("kind", "target")
     search_fields = ("message", "target", "author")
     date_hierarchy = "at"
@@ -111,6 +112,10 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("at"), ordering="at")
     def when(self, event: Event) -> SafeString:
         return moment(event.at)
+
+    @admin.display(description=gettext_lazy("message"), ordering="message")
+    def said(self, event: Event) -> str:
+        return spoken(event.sentence)
 
     @admin.display(description=gettext_lazy("author"), ordering="author", empty_value="")
     def who(self, event: Event) -> str:
@@ -121,12 +126,12 @@ class EventAdmin(ReadOnlyAdmin):
 class EpisodeAdmin(ReadOnlyAdmin):
     """For whoever may see events."""
 
-    list_display = ("when", "until", "target", "state_shown", "sentence", "why")
+    list_display = ("when", "until", "target", "state_shown", "said", "before")
     list_filter = ("state", "family", "target")
     search_fields = ("sentence", "target", "why")
     date_hierarchy = "began_at"
     fields = (
-        "target", "began_at", "ended_at", "seen_at", "state_shown", "family", "code", "sentence", "place", "figures", "why",
+        "target", "began_at", "ended_at", "seen_at", "state_shown", "family", "code", "said", "where", "figures", "before",
     )  # fmt: skip
     readonly_fields = fields
 
@@ -144,18 +149,30 @@ class EpisodeAdmin(ReadOnlyAdmin):
             '<span class="pm-nowrap">{} {}</span>', state_icon(episode.state), episode.get_state_display()
         )
 
+    @admin.display(description=gettext_lazy("sentence"), ordering="sentence")
+    def said(self, episode: Episode) -> str:
+        return spoken(episode.said("sentence"))
+
+    @admin.display(description=gettext_lazy("place"))
+    def where(self, episode: Episode) -> str:
+        return spoken(episode.said("place"))
+
+    @admin.display(description=gettext_lazy("just before"))
+    def before(self, episode: Episode) -> str:
+        return spoken(episode.said("why"))
+
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return super().has_view_permission(request, obj) or request.user.has_perm("poolmgr.view_event")
 
 
 @admin.register(HealthCheck)
 class HealthCheckAdmin(ReadOnlyAdmin):
-    list_display = ("when", "target", "state_shown", "message", "connect", "query")
+    list_display = ("when", "target", "state_shown", "said", "connect", "query")
     list_filter = ("state", "target")
     search_fields = ("message", "target")
     date_hierarchy = "at"
     fields = (
-        "target", "at", "state_shown", "message", "connect", "query", "server", "ours", "behind_pooler", "server_version",
+        "target", "at", "state_shown", "said", "connect", "query", "server", "ours", "behind_pooler", "server_version",
     )  # fmt: skip
     readonly_fields = fields
 
@@ -166,6 +183,10 @@ class HealthCheckAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("state"), ordering="state")
     def state_shown(self, check: HealthCheck) -> SafeString:
         return format_html('<span class="pm-nowrap">{} {}</span>', state_icon(check.state), check.get_state_display())
+
+    @admin.display(description=gettext_lazy("message"), ordering="message")
+    def said(self, check: HealthCheck) -> str:
+        return spoken(check.sentence)
 
     @admin.display(description=gettext_lazy("connect"), ordering="connect_time")
     def connect(self, check: HealthCheck) -> SafeString:

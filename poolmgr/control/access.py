@@ -14,6 +14,7 @@ from django.db.utils import DatabaseError
 
 from poolmgr.conf import conf
 from poolmgr.exceptions import CheckoutError, ConfigurationError
+from poolmgr.metrics.phrases import as_phrase, bare, phrase
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.lane import console_lane
 from poolmgr.secrets import scrub
@@ -23,6 +24,10 @@ from poolmgr.secrets import scrub
 _STANDSTILL = 5.0
 #: What PostgreSQL calls a table that is not there.
 _UNDEFINED_TABLE = "42P01"
+
+
+#: Whose error it is, where nothing else is said.
+_CONTROL = phrase("The control database")
 
 
 def control_alias() -> str:
@@ -100,12 +105,14 @@ def is_unmigrated(error: BaseException) -> bool:
     return isinstance(error, DatabaseError) and "no such table" in str(error)
 
 
-def sentence_of(error: BaseException, database: str = "The control database") -> str:
+def sentence_of(error: BaseException, database: str = _CONTROL) -> str:
     """An error of ``database``, or of its setting, as one sentence without secrets."""
     if isinstance(error, ConfigurationError):
         return f"{str(error).rstrip('.')}."
     if is_unmigrated(error):
-        return "The tables of poolmgr are not in the control database; run manage.py migrate."
+        return phrase("The tables of poolmgr are not in the control database; run manage.py migrate.")
     if isinstance(error.__cause__ or error, psycopg.Error | CheckoutError):
-        return f"{database} can't be used: {diagnose(error).sentence.rstrip('.')}."
-    return f"{database} can't be used: {scrub(str(error).strip() or type(error).__name__)[:200]}."
+        why = bare(diagnose(error).sentence)
+    else:
+        why = scrub(str(error).strip() or type(error).__name__)[:200]
+    return phrase("%(database)s can't be used: %(error)s.", database=as_phrase(database), error=why)

@@ -10,6 +10,7 @@ from typing import cast
 from poolmgr.conf import conf
 from poolmgr.control.store import FleetStore
 from poolmgr.exceptions import ConfigurationError
+from poolmgr.metrics.phrases import joined, phrase
 from poolmgr.pools import registry
 from poolmgr.pools.port import Led
 from poolmgr.targets.known import led_targets, manager
@@ -42,7 +43,7 @@ class Leading:
             # What the store has not said otherwise holds until it is over.
             self._lapse()
         failed = [wrong for target, until in self._led.items() if (wrong := self._lead(target, until))]
-        told = " ".join(failed)
+        told = joined(" ", failed)
         if told and told != self.problem:
             log.error("%s", told)
         self.problem = told
@@ -70,7 +71,7 @@ class Leading:
         try:
             pool = registry.get_or_make(target, partial(manager, target))
         except ConfigurationError as error:
-            return f"{target!r} is not managed: {error}."
+            return phrase("'%(target)s' is not managed: %(error)s.", target=target, error=str(error))
         cast(Led, pool).lead(until)
         return ""
 

@@ -14,6 +14,7 @@ from django.db.utils import InterfaceError, OperationalError
 
 from poolmgr.control.access import control_alias, sentence_of
 from poolmgr.control.deadline import deadline
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.lane import console_lane
 
 #: Seconds for which an answer serves whoever asks next.
@@ -58,12 +59,14 @@ class _Reach:
         try:
             asking.result(max(0.0, patience))
         except TimeoutError:
-            self.found(f"The {self.name} does not answer.")
+            self.found(phrase("%(database)s does not answer.", database=self.called))
         return self.known()
 
     @property
-    def name(self) -> str:
-        return "control database" if self._alias == control_alias() else f"database {self._alias!r}"
+    def called(self) -> str:
+        if self._alias == control_alias():
+            return phrase("The control database")
+        return phrase("The database '%(alias)s'", alias=self._alias)
 
     def found(self, sentence: str) -> Outage | None:
         """Note what somebody has just found out: a sentence that says what is wrong, or "" when it answers."""
@@ -95,7 +98,7 @@ class _Reach:
                 with deadline(self._alias, 2 * PATIENCE), connections[self._alias].cursor() as cursor:
                     cursor.execute("SELECT 1")
             except DatabaseError as error:
-                return sentence_of(error, f"The {self.name}")
+                return sentence_of(error, self.called)
             except Exception:  # no news of the server: whoever uses the database for something will say what is wrong
                 return ""
             finally:
@@ -122,7 +125,7 @@ def lost(alias: str, error: BaseException) -> Outage | None:
     if not isinstance(error, OperationalError | InterfaceError):
         return None
     reach = _reach(alias)
-    return reach.found(sentence_of(error, f"The {reach.name}"))
+    return reach.found(sentence_of(error, reach.called))
 
 
 def answered(alias: str) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from poolmgr.metrics.decoding import Real, Text, Whole, Wholes
-from poolmgr.metrics.words import count, span
+from poolmgr.metrics.phrases import counted, joined, phrase
+from poolmgr.metrics.words import span
 
 
 class Session(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -112,28 +113,33 @@ def _grown(
 def called(session: Session) -> str:
     """Whose it is: “psql, user bob from 10.0.0.7”."""
     if session.kind == "prepared":
-        return f"the prepared transaction {session.name}" if session.name else "a prepared transaction"
+        if session.name:
+            return phrase("the prepared transaction %(name)s", name=session.name)
+        return phrase("a prepared transaction")
     if session.kind == "server":
-        return f"the server's own {session.name}" if session.name else "a process of the server's own"
-    name = session.name or f"server process {session.pid}"
-    user = f", user {session.user}" if session.user else ""
-    return f"{name}{user} from {session.address}" if session.address else f"{name}{user}"
+        if session.name:
+            return phrase("the server's own %(name)s", name=session.name)
+        return phrase("a process of the server's own")
+    name = session.name or phrase("server process %(pid)s", pid=str(session.pid))
+    if session.user:
+        name = phrase("%(name)s, user %(user)s", name=name, user=session.user)
+    return phrase("%(name)s from %(address)s", name=name, address=session.address) if session.address else name
 
 
 _STATES = {
-    "running": "running a statement",
-    "in transaction": "idle in transaction",
-    "failed transaction": "idle in a failed transaction",
-    "idle": "idle",
+    "running": phrase("running a statement"),
+    "in transaction": phrase("idle in transaction"),
+    "failed transaction": phrase("idle in a failed transaction"),
+    "idle": phrase("idle"),
 }
 
 
 def at_work(session: Session) -> str:
     """What it is at, and for how long: “idle in transaction for 2 min”; empty where nobody tells."""
     if session.kind == "prepared":
-        return f"prepared {span(session.seconds)} ago" if session.seconds else ""
-    words = _STATES.get(session.state, "")
-    return f"{words} for {span(session.seconds)}" if words else ""
+        return phrase("prepared %(time)s ago", time=span(session.seconds)) if session.seconds else ""
+    words = _STATES.get(session.state)
+    return phrase("%(what)s for %(time)s", what=words, time=span(session.seconds)) if words else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +156,13 @@ class Blocked:
     @property
     def sentence(self) -> str:
         """Without its full stop."""
-        more = f" and {self.more} more" if self.more else ""
-        return f"{count(len(self.pids), 'holder waits', 'holders wait')} for a lock of {self.root}{more}"
+        root = phrase("%(root)s and %(n)s more", root=self.root, n=self.more) if self.more else self.root
+        return counted(
+            len(self.pids),
+            "%(n)s holder waits for a lock of %(root)s",
+            "%(n)s holders wait for a lock of %(root)s",
+            root=root,
+        )
 
 
 def blocked(sessions: Iterable[Session], ours: Collection[int], names: Mapping[int, str]) -> Blocked | None:
@@ -163,5 +174,5 @@ def blocked(sessions: Iterable[Session], ours: Collection[int], names: Mapping[i
     if not roots:
         return None
     worst = roots[0][1]
-    said = ", ".join(filter(None, (names.get(worst.pid) or called(worst), at_work(worst))))
+    said = joined(", ", filter(None, (names.get(worst.pid) or called(worst), at_work(worst))))
     return Blocked(tuple(sorted(late)), said, len(roots) - 1)

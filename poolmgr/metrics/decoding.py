@@ -8,6 +8,8 @@ from typing import Annotated, Any, TypeVar
 
 from msgspec import DecodeError, Meta, Struct, ValidationError, convert, json
 
+from poolmgr.metrics.phrases import Phrase, packed
+
 #: Far above what anybody counts, and so low that sums stay within 64 bits.
 MOST = 2**48
 #: Characters of a text, and items of a list or an object: no honest report comes near.
@@ -68,10 +70,17 @@ def _lowered(text: str) -> str:
 def encode(value: Struct) -> bytes:
     """JSON, without what has its default, which whoever reads it puts in its place again."""
     try:
-        return json.encode(value)
+        return json.encode(value, enc_hook=_plain_text)
     except UnicodeEncodeError:
         # Half a surrogate pair, such as of a file name that is no UTF-8, fits into no page and no row.
-        return json.encode(_mended(as_plain(value)))
+        return json.encode(_mended(as_plain(value)), enc_hook=_plain_text)
+
+
+def _plain_text(value: Any) -> str:
+    """What whoever reads it makes a phrase of again. Raises ``NotImplementedError`` for all that is none."""
+    if isinstance(value, Phrase):
+        return packed(value)
+    raise NotImplementedError(f"{type(value).__name__} is no plain value")
 
 
 def as_plain(value: Any) -> Any:
@@ -82,6 +91,8 @@ def as_plain(value: Any) -> Any:
 
 
 def _mended(value: Any) -> Any:
+    if isinstance(value, Phrase):
+        return _mended(packed(value))
     if isinstance(value, str):
         return value.replace("\0", "").encode(errors="replace").decode()
     if isinstance(value, dict):

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from poolmgr.metrics.decoding import Real, Text
 from poolmgr.metrics.health import STATES
+from poolmgr.metrics.phrases import cut
 
 #: What comes back within so many seconds of its end goes on.
 QUIET = 15.0
@@ -135,7 +136,7 @@ def _begun(each: Sighting, family: str, now: float) -> Episode:
         family,
         each.code,
         each.state,
-        each.sentence[:LONGEST],
+        cut(each.sentence, LONGEST),
         began=began,
         seen=max(began, until),
         ended=max(began, until) if each.over else 0.0,
@@ -158,7 +159,7 @@ def _worse(had: Episode, each: Sighting, now: float) -> Episode:
     rank = STATES.index(each.state) - STATES.index(had.state)
     if rank > 0 or (rank == 0 and grew):
         return replace(
-            had, code=each.code, state=each.state, sentence=each.sentence[:LONGEST], where=each.where or had.where
+            had, code=each.code, state=each.state, sentence=cut(each.sentence, LONGEST), where=each.where or had.where
         )
     return had
 

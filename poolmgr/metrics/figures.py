@@ -8,6 +8,7 @@ from math import inf
 
 from poolmgr.metrics.blocking import Blocked
 from poolmgr.metrics.histogram import Distribution
+from poolmgr.metrics.phrases import phrase
 from poolmgr.metrics.places import Place, RoleView
 from poolmgr.metrics.snapshot import PoolSnapshot
 
@@ -75,7 +76,7 @@ class Figures:
 
     @property
     def in_all(self) -> str:
-        return f"{self.used} of {self.capacity} connections in use"
+        return phrase("%(used)s of %(capacity)s connections in use", used=self.used, capacity=self.capacity)
 
     @property
     def oldest_wait(self) -> float:

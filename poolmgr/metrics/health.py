@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from poolmgr.metrics.figures import Figures, pause_of, place_of, since, still_refused
+from poolmgr.metrics.phrases import as_phrase, phrase
 from poolmgr.metrics.places import by_role
 from poolmgr.metrics.rules import RULES
 from poolmgr.metrics.snapshot import PoolSnapshot
@@ -31,7 +32,9 @@ class Verdict:
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """The worst verdict, the first of equals; unknown for none."""
-    return max(verdicts, key=lambda each: STATES.index(each.state), default=Verdict("unknown", "Nothing is known."))
+    return max(
+        verdicts, key=lambda each: STATES.index(each.state), default=Verdict("unknown", phrase("Nothing is known."))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Checked:
 
     target: str
     state: str
-    message: str
+    sentence: str
     at: datetime
     connect_time: float | None = None
     query_time: float | None = None
@@ -79,20 +82,22 @@ def judge(figures: Figures) -> Verdict:
     for rule in RULES:
         if (found := rule(figures)) is not None:
             return Verdict(*found, code=rule.__name__)
-    return Verdict("ok", f"{figures.in_all}, {figures.idle} idle, nobody waits.", code="ok")
+    said = phrase("%(in_all)s, %(idle)s idle, nobody waits.", in_all=figures.in_all, idle=figures.idle)
+    return Verdict("ok", said, code="ok")
 
 
 def judge_server(used: int | None, most: int | None, reserved: int, unit: str = "server connections") -> Verdict:
     """How full a server is: ``used`` of ``most``, in ``unit``, of which ``reserved`` are kept from us; None if untold."""
     if used is None:
-        return Verdict("ok", "The server answers.")
+        return Verdict("ok", phrase("The server answers."))
     if most is None:
-        return Verdict("ok", f"{used} {unit} used.")
+        return Verdict("ok", phrase("%(used)s %(unit)s used.", used=used, unit=as_phrase(unit)))
     room = max(1, most - reserved)
     share = used / room
-    sentence = f"{used} of {room} {unit} used"
+    said = phrase("%(used)s of %(room)s %(unit)s used", used=used, room=room, unit=as_phrase(unit))
+    percent = f"{share:.0%}"
     if share >= SERVER_CRITICAL:
-        return Verdict("critical", f"The server is nearly full: {sentence} ({share:.0%}).")
+        return Verdict("critical", phrase("The server is nearly full: %(said)s (%(share)s).", said=said, share=percent))
     if share >= SERVER_WARNING:
-        return Verdict("warning", f"The server fills up: {sentence} ({share:.0%}).")
-    return Verdict("ok", f"{sentence}.")
+        return Verdict("warning", phrase("The server fills up: %(said)s (%(share)s).", said=said, share=percent))
+    return Verdict("ok", phrase("%(said)s.", said=said))

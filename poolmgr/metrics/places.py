@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from poolmgr.metrics.phrases import counted, joined, phrase
 
 #: Full processes that a sentence names; more are counted.
 _NAMED = 2
@@ -72,35 +74,49 @@ def _view(role: str, places: tuple[Place, ...]) -> RoleView:
 def in_use(roles: Sequence[RoleView]) -> str:
     """How much is in use, without a full stop: where pools are full, which ones; otherwise of all that may be open."""
     used, capacity = sum(role.used for role in roles), sum(role.capacity for role in roles)
-    total = f"{used} of {capacity} connections in use"
+    total = phrase("%(used)s of %(capacity)s connections in use", used=used, capacity=capacity)
     pools = sum(len(role.places) for role in roles)
     if pools < 2 or not any(role.full for role in roles):
         return total
-    return "; ".join(_told(role) for role in roles if role.full)
+    return joined("; ", (_told(role) for role in roles if role.full))
 
 
 def _told(role: RoleView) -> str:
     full = role.full
-    who = who_is_full(role)
+    detail = _size(full)
+    if len(full) < len(role.places):
+        detail = phrase("%(size)s: %(names)s", size=detail, names=_names(full))
+    return counted(
+        len(full),
+        "%(who)s is full (%(detail)s)",
+        "%(who)s are full (%(detail)s)",
+        who=who_is_full(role),
+        detail=detail,
+    )
+
+
+def _size(full: Sequence[Place]) -> str:
     sizes = sorted({place.capacity for place in full})
-    size = f"{sizes[0]} of {sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} connections"
-    each = " each" if len(full) > 1 and len(sizes) == 1 else ""
-    named = f": {', '.join(_names(full))}" if len(full) < len(role.places) else ""
-    return f"{who} {'is' if len(full) == 1 else 'are'} full ({size}{each}{named})"
+    if len(sizes) > 1:
+        return phrase("%(low)s to %(high)s connections", low=sizes[0], high=sizes[-1])
+    return counted(len(full), "%(size)s of %(size)s", "%(size)s of %(size)s each", size=sizes[0])
 
 
 def who_is_full(role: RoleView) -> str:
     """Such as "2 of 3 web processes"."""
     full, places = len(role.full), len(role.places)
     if full < places:
-        return f"{full} of {places} {role.role} processes"
+        return phrase("%(full)s of %(places)s %(role)s processes", full=full, places=places, role=role.role)
     if full == 1:
-        return f"the {role.role} process"
-    return f"both {role.role} processes" if full == 2 else f"all {full} {role.role} processes"
+        return phrase("the %(role)s process", role=role.role)
+    if full == 2:
+        return phrase("both %(role)s processes", role=role.role)
+    return phrase("all %(full)s %(role)s processes", full=full, role=role.role)
 
 
-def _names(full: Sequence[Place]) -> Iterator[str]:
+def _names(full: Sequence[Place]) -> str:
     ordered = sorted(full, key=lambda place: (-place.pending, place.name))
-    yield from (place.name for place in ordered[:_NAMED])
-    if len(full) > _NAMED:
-        yield f"and {len(full) - _NAMED} more"
+    named = ", ".join(place.name for place in ordered[:_NAMED])
+    if len(full) <= _NAMED:
+        return named
+    return phrase("%(names)s, and %(n)s more", names=named, n=len(full) - _NAMED)

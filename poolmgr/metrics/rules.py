@@ -9,8 +9,9 @@ from collections.abc import Callable
 from math import isfinite
 
 from poolmgr.metrics.figures import Figures
+from poolmgr.metrics.phrases import as_phrase, bare, counted, joined, phrase
 from poolmgr.metrics.places import in_use
-from poolmgr.metrics.words import bare, count, span
+from poolmgr.metrics.words import span
 
 #: A p95 wait above this share of connection_timeout warns: a burst twice as long would begin to fail requests.
 WAIT_SHARE = 0.25
@@ -26,12 +27,12 @@ Said = tuple[str, str] | None
 
 
 def closed(f: Figures) -> Said:
-    return ("unknown", "The pool is closed.") if f.closed >= f.pools else None
+    return ("unknown", phrase("The pool is closed.")) if f.closed >= f.pools else None
 
 
 def unreachable(f: Figures) -> Said:
     if f.last_error and not f.used + f.idle:
-        return "critical", f"No connection can be opened: {bare(f.last_error)}."
+        return "critical", phrase("No connection can be opened: %(error)s.", error=_known(f.last_error))
     return None
 
 
@@ -39,98 +40,133 @@ def paused(f: Figures) -> Said:
     """As it was ordered, until somebody fails by it."""
     if not f.paused:
         return None
-    said = "Paused" if f.paused == f.pools else f"Paused in {f.paused} of {f.pools} processes"
-    failed = 0
-    if f.pause:
-        said += f" by {f.pause.author}" * bool(f.pause.author) + f" for {span(f.pause.seconds)}"
-        failed = f.pause.timeouts
-    said += f"; {count(f.pending, 'request waits', 'requests wait')} for the resume"
+    said = [_paused_where(f)]
+    failed = f.pause.timeouts if f.pause else 0
+    waits = counted(f.pending, "%(n)s request waits for the resume", "%(n)s requests wait for the resume")
     if f.pending and f.oldest_wait:
-        said += f", and the next fails in {span(f.connection_timeout - f.oldest_wait)}"
+        left = span(f.connection_timeout - f.oldest_wait)
+        said.append(phrase("%(waits)s, and the next fails in %(time)s", waits=waits, time=left))
+    else:
+        said.append(waits)
     if failed:
-        said += f"; {count(failed, 'has failed', 'have failed')} since"
-    return "critical" if failed else "warning", f"{said}."
+        said.append(counted(failed, "%(n)s has failed since", "%(n)s have failed since"))
+    return "critical" if failed else "warning", _sentence(said)
+
+
+def _paused_where(f: Figures) -> str:
+    if f.paused == f.pools:
+        said = phrase("Paused")
+    else:
+        said = phrase("Paused in %(paused)s of %(pools)s processes", paused=f.paused, pools=f.pools)
+    if f.pause is None:
+        return said
+    time = span(f.pause.seconds)
+    if f.pause.author:
+        return phrase("%(paused)s by %(author)s for %(time)s", paused=said, author=f.pause.author, time=time)
+    return phrase("%(paused)s for %(time)s", paused=said, time=time)
 
 
 def blocked_and_waiting(f: Figures) -> Said:
     """The pool is full since its holders wait for somebody's lock: neither a larger pool nor a recycle would help."""
     if not f.blocked or not f.blocked_where_full:
         return None
-    failed = f"; {count(f.timeouts, 'request', 'requests')} got no connection in the last minute" if f.timeouts else ""
-    waits = f"; because of it {_who_waits(f)}" if f.pending else ""
-    return "critical", f"{f.blocked.sentence}{waits}{failed}."
+    said = [f.blocked.sentence]
+    if f.pending:
+        said.append(phrase("because of it %(waits)s", waits=_who_waits(f)))
+    if f.timeouts:
+        said.append(_got_none_lately(f.timeouts))
+    return "critical", _sentence(said)
 
 
 def exhausted(f: Figures) -> Said:
     if f.timeouts and (f.pending or f.last_timeout <= JUST):
-        failed = count(f.timeouts, "request", "requests")
-        return "critical", f"{failed} got no connection in the last minute{_last(f)}; {_who_waits(f)}."
+        failed = _got_none_lately(f.timeouts)
+        if isfinite(f.last_timeout):
+            failed = phrase("%(failed)s, the last %(time)s ago", failed=failed, time=span(f.last_timeout))
+        return "critical", _sentence([failed, _who_waits(f)])
     return None
 
 
 def over_budget(f: Figures) -> Said:
     if f.budget and f.held > max(f.budget, f.floors[0] * f.floors[1]):
-        return "critical", f"{f.held} connections are held of a budget of {f.budget}; {f.in_all}."
+        held = counted(
+            f.held,
+            "%(n)s connection is held of a budget of %(budget)s",
+            "%(n)s connections are held of a budget of %(budget)s",
+            budget=f.budget,
+        )
+        return "critical", _sentence([held, f.in_all])
     return None
 
 
 def refused(f: Figures) -> Said:
     if not f.refused:
         return None
-    said = count(f.refused, "transaction was refused", "transactions were refused")
-    return (
-        "critical",
-        f"{said} in the last minute: pool_mode is statement, which allows no atomic(); set it to transaction.",
+    return "critical", counted(
+        f.refused,
+        "%(n)s transaction was refused in the last minute: pool_mode is statement, which allows no atomic(); "
+        "set it to transaction.",
+        "%(n)s transactions were refused in the last minute: pool_mode is statement, which allows no atomic(); "
+        "set it to transaction.",
     )
 
 
 def connects_fail(f: Figures) -> Said:
-    return ("warning", f"New connections fail: {bare(f.last_error)}; {f.in_all}.") if f.last_error else None
+    if not f.last_error:
+        return None
+    return "warning", _sentence([phrase("New connections fail: %(error)s", error=_known(f.last_error)), f.in_all])
 
 
 def waiting(f: Figures) -> Said:
     if not f.pending:
         return None
     about_to_fail = f.oldest_wait >= ABOUT_TO_FAIL * f.connection_timeout
-    said = _who_waits(f)
-    return "critical" if about_to_fail else "warning", f"{said[:1].upper()}{said[1:]}."
+    return "critical" if about_to_fail else "warning", _sentence([_who_waits(f)])
 
 
 def blocked(f: Figures) -> Said:
-    return ("warning", f"{f.blocked.sentence}; {f.in_all}.") if f.blocked else None
+    return ("warning", _sentence([f.blocked.sentence, f.in_all])) if f.blocked else None
 
 
 def failed_lately(f: Figures) -> Said:
     if not f.timeouts:
         return None
-    failed = count(f.timeouts, "request", "requests")
-    return "warning", f"{failed} got no connection{_last(f)}; nobody waits now, {f.in_all}."
+    failed: str = counted(f.timeouts, "%(n)s request got no connection", "%(n)s requests got no connection")
+    if isfinite(f.last_timeout):
+        failed = phrase("%(failed)s, the last %(time)s ago", failed=failed, time=span(f.last_timeout))
+    return "warning", _sentence([failed, phrase("nobody waits now, %(in_all)s", in_all=f.in_all)])
 
 
 def slow(f: Figures) -> Said:
     p95 = f.wait.quantile(0.95) if f.wait.count >= ENOUGH_WAITS else None
     if p95 is None or p95 <= WAIT_SHARE * f.connection_timeout:
         return None
-    return (
-        "warning",
-        f"Requests wait long: p95 {p95:.2g} s, and they fail at {f.connection_timeout:g} s; {f.in_all}.",
+    long = phrase(
+        "Requests wait long: p95 %(p95)s s, and they fail at %(timeout)s s",
+        p95=float(f"{p95:.2g}"),
+        timeout=float(f.connection_timeout),
     )
+    return "warning", _sentence([long, f.in_all])
 
 
 def budget_too_small(f: Figures) -> Said:
     unkept = unkept_budget(f.budget, *f.floors)
-    return ("warning", f"{unkept}; {f.in_all}.") if unkept else None
+    return ("warning", _sentence([unkept, f.in_all])) if unkept else None
 
 
 def problem(f: Figures) -> Said:
-    return ("warning", f"{bare(f.problems[0])}.") if f.problems else None
+    return ("warning", _sentence([_known(f.problems[0])])) if f.problems else None
 
 
 def not_following(f: Figures) -> Said:
     if not f.behind:
         return None
-    late = count(f.behind, "process does", "processes do")
-    return "warning", f"{late} not follow the newest settings yet; {f.in_all}."
+    late = counted(
+        f.behind,
+        "%(n)s process does not follow the newest settings yet",
+        "%(n)s processes do not follow the newest settings yet",
+    )
+    return "warning", _sentence([late, f.in_all])
 
 
 RULES: tuple[Callable[[Figures], Said], ...] = (
@@ -156,17 +192,36 @@ def unkept_budget(budget: int, processes: int, floor: int) -> str:
     """A sentence without its full stop, when ``processes`` that keep ``floor`` each can't keep a budget; else ""."""
     if not budget or processes * floor <= budget:
         return ""
-    each = count(floor, "connection", "connections")
-    return f"{processes} processes may hold {each} each whatever the budget, and it is {budget}"
+    return counted(
+        floor,
+        "%(processes)s processes may hold %(n)s connection each whatever the budget, and it is %(budget)s",
+        "%(processes)s processes may hold %(n)s connections each whatever the budget, and it is %(budget)s",
+        processes=processes,
+        budget=budget,
+    )
 
 
 def _who_waits(f: Figures) -> str:
     """For how long, and where there is no room."""
-    longest = ""
+    waits: str = counted(f.pending, "%(n)s request waits", "%(n)s requests wait")
     if f.oldest_wait:
-        longest = f", the longest for {span(f.oldest_wait)} of {span(f.connection_timeout)}"
-    return f"{count(f.pending, 'request waits', 'requests wait')}{longest}; {in_use(f.roles)}"
+        longest, timeout = span(f.oldest_wait), span(f.connection_timeout)
+        waits = phrase("%(waits)s, the longest for %(time)s of %(timeout)s", waits=waits, time=longest, timeout=timeout)
+    return joined("; ", [waits, in_use(f.roles)])
 
 
-def _last(f: Figures) -> str:
-    return f", the last {span(f.last_timeout)} ago" if isfinite(f.last_timeout) else ""
+def _got_none_lately(number: int) -> str:
+    return counted(
+        number,
+        "%(n)s request got no connection in the last minute",
+        "%(n)s requests got no connection in the last minute",
+    )
+
+
+def _sentence(parts: list[str]) -> str:
+    return phrase("%(said)s.", said=joined("; ", parts))
+
+
+def _known(words: str) -> str:
+    """What a process reports, as a phrase again where it was one."""
+    return bare(as_phrase(words))

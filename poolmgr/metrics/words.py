@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from poolmgr.metrics.phrases import phrase
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
@@ -14,23 +16,23 @@ def count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def bare(text: str) -> str:
-    """A sentence without its full stop."""
-    return text.strip().rstrip(".")
-
-
 def brief(seconds: float) -> str:
     """As ``span()`` has it, and below a second in milliseconds or microseconds."""
     if seconds >= 0.95 or seconds < 0.5e-6:
         return span(seconds)
-    return f"{seconds * 1e6:.0f} µs" if seconds < 0.95e-3 else f"{seconds * 1e3:.3g} ms"
+    if seconds < 0.95e-3:
+        return phrase("%(n)s µs", n=round(seconds * 1e6))
+    return phrase("%(n)s ms", n=float(f"{seconds * 1e3:.3g}"))
 
 
 def span(seconds: float) -> str:
     """In the largest unit of which there is one; with tenths below ten seconds, as somebody who waits counts."""
     if seconds < 9.95:
-        return f"{max(0.0, seconds):.1f}".removesuffix(".0") + " s"
-    for length, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
-        if seconds >= length:
-            return f"{int(seconds // length)} {unit}"
-    return f"{int(seconds)} s"
+        return phrase("%(n)s s", n=round(max(0.0, seconds), 1))
+    if seconds >= _DAY:
+        return phrase("%(n)s d", n=int(seconds // _DAY))
+    if seconds >= _HOUR:
+        return phrase("%(n)s h", n=int(seconds // _HOUR))
+    if seconds >= _MINUTE:
+        return phrase("%(n)s min", n=int(seconds // _MINUTE))
+    return phrase("%(n)s s", n=int(seconds))

@@ -37,6 +37,7 @@ class Migration(migrations.Migration):
                 ('target', models.CharField(blank=True, max_length=200)),
                 ('author', models.CharField(blank=True, max_length=254)),
                 ('message', models.CharField(max_length=500)),
+                ('message_told', models.TextField(blank=True, editable=False)),
                 ('at', models.DateTimeField(auto_now_add=True, db_index=True)),
             ],
             options={
@@ -58,6 +59,9 @@ class Migration(migrations.Migration):
                 ('ended_at', models.DateTimeField(db_index=True, null=True)),
                 ('figures', models.JSONField(default=dict)),
                 ('why', models.CharField(blank=True, max_length=500)),
+                ('sentence_told', models.TextField(blank=True, editable=False)),
+                ('place_told', models.TextField(blank=True, editable=False)),
+                ('why_told', models.TextField(blank=True, editable=False)),
             ],
             options={
                 'ordering': ['-began_at', '-id'],
@@ -114,6 +118,7 @@ class Migration(migrations.Migration):
                 ('target', models.CharField(max_length=200)),
                 ('state', models.CharField(choices=[('ok', 'ok'), ('warning', 'warning'), ('critical', 'critical'), ('unknown', 'unknown')], max_length=8)),
                 ('message', models.CharField(max_length=500)),
+                ('message_told', models.TextField(blank=True, editable=False)),
                 ('connect_time', models.FloatField(null=True)),
                 ('query_time', models.FloatField(null=True)),
                 ('server_used', models.PositiveIntegerField(null=True)),

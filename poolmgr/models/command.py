@@ -7,6 +7,7 @@ from collections.abc import Collection
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from poolmgr.metrics.phrases import Phrase, as_phrase, phrase
 from poolmgr.models.author import AuthorField
 from poolmgr.models.moment import MomentField
 
@@ -67,15 +68,23 @@ class Command(models.Model):
         ]
 
     def __str__(self) -> str:
+        return str(self.sentence)
+
+    @property
+    def sentence(self) -> Phrase:
+        kind = as_phrase(str(self.kind))
         if self.process == self.ROLLING:
-            return f"{self.kind} {self.place}, one process after another"
-        scope = f"process {self.process}" if self.process else "all processes"
-        return f"{self.kind} {self.place} in {scope}"
+            return phrase("%(kind)s %(place)s, one process after another", kind=kind, place=self.place)
+        if self.process:
+            return phrase("%(kind)s %(place)s in process %(uid)s", kind=kind, place=self.place, uid=self.process)
+        return phrase("%(kind)s %(place)s in all processes", kind=kind, place=self.place)
 
     @property
     def place(self) -> str:
         """The target, and which database of it where it is one alone."""
-        return f"{self.target}, database {self.database}," if self.database else self.target
+        if self.database:
+            return phrase("%(target)s, database %(database)s,", target=self.target, database=self.database)
+        return self.target
 
 
 class Acknowledgement(models.Model):

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from poolmgr.models.moment import MomentField
+from poolmgr.models.sentences import read
 
 
 class Episode(models.Model):
@@ -32,6 +33,10 @@ class Episode(models.Model):
     ended_at = MomentField(null=True, db_index=True)  # type: ignore[misc]  # whose type is that of a time
     figures = models.JSONField(default=dict)
     why = models.CharField(max_length=500, blank=True)
+    # The three that are sentences, as models/sentences.py keeps them.
+    sentence_told = models.TextField(blank=True, editable=False)
+    place_told = models.TextField(blank=True, editable=False)
+    why_told = models.TextField(blank=True, editable=False)
 
     class Meta:
         ordering = ["-began_at", "-id"]
@@ -41,3 +46,7 @@ class Episode(models.Model):
 
     def __str__(self) -> str:
         return self.sentence
+
+    def said(self, name: str) -> str:
+        """Its "sentence", "place" or "why", as a phrase where it is known as one."""
+        return read(getattr(self, name), getattr(self, f"{name}_told"))

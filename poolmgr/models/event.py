@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from poolmgr.models.author import AuthorField
 from poolmgr.models.moment import MomentField
+from poolmgr.models.sentences import kept, read
 
 
 class Event(models.Model):
@@ -22,6 +23,7 @@ class Event(models.Model):
     target = models.CharField(max_length=200, blank=True)
     author = AuthorField()
     message = models.CharField(max_length=500)
+    message_told = models.TextField(blank=True, editable=False)  # as models/sentences.py has it
     at = MomentField(auto_now_add=True, db_index=True)
 
     class Meta:
@@ -29,3 +31,12 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return self.message
+
+    @property
+    def sentence(self) -> str:
+        """The message, as a phrase where it is known as one."""
+        return read(self.message, self.message_told)
+
+    @sentence.setter
+    def sentence(self, said: str) -> None:
+        self.message, self.message_told = kept(said, 500)

@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from poolmgr.metrics.packing import LONGEST
 from poolmgr.models.moment import MomentField
+from poolmgr.models.sentences import kept, read
 
 
 class HealthCheck(models.Model):
@@ -21,6 +22,7 @@ class HealthCheck(models.Model):
     target = models.CharField(max_length=200)
     state = models.CharField(max_length=8, choices=State.choices)
     message = models.CharField(max_length=500)
+    message_told = models.TextField(blank=True, editable=False)  # as models/sentences.py has it
     connect_time = models.FloatField(null=True)
     query_time = models.FloatField(null=True)
     server_used = models.PositiveIntegerField(null=True)
@@ -39,6 +41,15 @@ class HealthCheck(models.Model):
 
     def __str__(self) -> str:
         return f"{self.target}: {self.message}"
+
+    @property
+    def sentence(self) -> str:
+        """The message, as a phrase where it is known as one."""
+        return read(self.message, self.message_told)
+
+    @sentence.setter
+    def sentence(self, said: str) -> None:
+        self.message, self.message_told = kept(said, 500)
 
 
 class Sample(models.Model):

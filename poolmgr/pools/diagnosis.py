@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from psycopg import errors
 
 from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown, ServerFull
+from poolmgr.metrics.phrases import phrase
 from poolmgr.secrets import scrub, scrub_unread
 
 
@@ -41,37 +42,41 @@ def in_its_words(error: BaseException, scrub: Callable[[str], str]) -> Diagnosis
 _WORDS = Words(
     (
         ServerFull,
-        "the server has no connection slot left",
+        phrase("the server has no connection slot left"),
         r"too many clients|remaining connection slots|too many connections",
     ),
-    (ServerFull, "PgBouncer takes no more clients: raise its max_client_conn", r"no more connections allowed"),
+    (ServerFull, phrase("PgBouncer takes no more clients: raise its max_client_conn"), r"no more connections allowed"),
     (
         AuthenticationFailed,
-        "the server refuses the password",
+        phrase("the server refuses the password"),
         r"password authentication failed|no password supplied",
     ),
     (
         AuthenticationFailed,
-        "the server refuses this user or host",
+        phrase("the server refuses this user or host"),
         r"no pg_hba\.conf entry|authentication failed|pg_hba\.conf rejects",
     ),
-    (AuthenticationFailed, "the database does not exist", r"database \S+ does not exist"),
+    (AuthenticationFailed, phrase("the database does not exist"), r"database \S+ does not exist"),
     # Of a statement, while libpq's own words begin with what failed.
-    (AuthenticationFailed, "the role that assume_role names does not exist", r"^role \S+ does not exist"),
-    (AuthenticationFailed, "the user may not take the role that assume_role names", r"permission denied to set role"),
-    (AuthenticationFailed, "the user may not log in", r"role \S+ does not exist|not permitted to log in"),
+    (AuthenticationFailed, phrase("the role that assume_role names does not exist"), r"^role \S+ does not exist"),
+    (
+        AuthenticationFailed,
+        phrase("the user may not take the role that assume_role names"),
+        r"permission denied to set role",
+    ),
+    (AuthenticationFailed, phrase("the user may not log in"), r"role \S+ does not exist|not permitted to log in"),
     (
         ServerDown,
-        "the host name can't be resolved",
+        phrase("the host name can't be resolved"),
         r"could not translate host name|failed to resolve|name or service not known|nodename nor servname",
     ),
-    (ServerDown, "nothing listens at the address", r"connection refused|no such file or directory"),
-    (ServerDown, "the server is starting or stopping", r"starting up|shutting down|recovery mode"),
-    (ServerDown, "the server does not answer", r"timeout expired|timed out|no answer"),
-    (ServerDown, "the host can't be reached", r"no route to host|network is unreachable|host is down"),
+    (ServerDown, phrase("nothing listens at the address"), r"connection refused|no such file or directory"),
+    (ServerDown, phrase("the server is starting or stopping"), r"starting up|shutting down|recovery mode"),
+    (ServerDown, phrase("the server does not answer"), r"timeout expired|timed out|no answer"),
+    (ServerDown, phrase("the host can't be reached"), r"no route to host|network is unreachable|host is down"),
     (
         ServerDown,
-        "the server closed the connection",
+        phrase("the server closed the connection"),
         r"closed the connection unexpectedly|connection reset|eof detected|terminating connection",
     ),
 )
@@ -84,11 +89,14 @@ def diagnose(error: BaseException) -> Diagnosis:
     SQLSTATE, say what failed in a connect.
     """
     if isinstance(error, errors.ConnectionTimeout):
-        return Diagnosis(ServerDown, "the server does not answer")
+        return Diagnosis(ServerDown, phrase("the server does not answer"))
     if (found := _WORDS.find(error)) is not None:
         return found
     if state := getattr(error, "sqlstate", None):
-        return Diagnosis(ServerDown, f"the server refuses with SQLSTATE {state} ({_name_of(state)})")
+        return Diagnosis(
+            ServerDown,
+            phrase("the server refuses with SQLSTATE %(state)s (%(name)s)", state=str(state), name=_name_of(state)),
+        )
     return in_its_words(error, scrub_unread)
 
 

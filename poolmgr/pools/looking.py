@@ -8,6 +8,7 @@ from typing import Protocol
 
 from poolmgr.metrics.blocking import Group, Session
 from poolmgr.metrics.health import Verdict
+from poolmgr.metrics.phrases import phrase
 
 
 @dataclass
@@ -47,7 +48,8 @@ class Look:
     def refuse(self, sentence: str, words: str = "") -> None:
         """Note that the server refuses the validation query; ``words`` are its own, for whoever has written the query."""
         self.query_error = words or sentence
-        self.verdicts.append(Verdict("critical", f"The validation query fails: {sentence} ({self.address})."))
+        said = phrase("The validation query fails: %(error)s (%(address)s).", error=sentence, address=self.address)
+        self.verdicts.append(Verdict("critical", said))
 
 
 class Prober(Protocol):

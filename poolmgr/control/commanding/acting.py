@@ -9,12 +9,11 @@ from poolmgr.control.inquiry import Answer, What
 from poolmgr.control.store import StoreDown
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.decoding import Unreadable
+from poolmgr.metrics.phrases import phrase
 from poolmgr.metrics.snapshot import Holder, ProcessBeat
 from poolmgr.models import Event
 
-_DONE = {What.CANCEL: "cancelled", What.END: "ended"}
-#: In the audit log.
-_ORDERED = {What.CANCEL: "cancel the statement of", What.END: "end the session of"}
+_DONE = {What.CANCEL: phrase("cancelled"), What.END: phrase("ended")}
 _LONGEST_WHO = 300
 
 
@@ -23,21 +22,29 @@ def act_on(what: What, beat: ProcessBeat, target: str, holder: Holder, author: s
 
     Raises ``django.db.Error``, and then nothing was done.
     """
-    who = f"{holder.who[:_LONGEST_WHO]} at {target} in {beat.host}:{beat.pid}"
-    event = record(Event.Kind.COMMAND, target, author, f"{_ORDERED[what]} {who}")
+    event = record(Event.Kind.COMMAND, target, author, _ordered(what, beat, target, holder))
     try:
         answer, trouble = ask(beat, what, target, holder.checkout, author), ""
     except (StoreDown, ConfigurationError, Unreadable) as error:
         answer, trouble = None, str(error)
     said = _outcome(what, answer, trouble)
-    event.message = f"{event.message}: {said}"[:500]
-    event.save(using=control_alias(), update_fields=["message"])
+    event.sentence = phrase("%(what)s: %(said)s", what=event.sentence, said=said)
+    event.save(using=control_alias(), update_fields=["message", "message_told"])
     return answer is not None and answer.done, said
+
+
+def _ordered(what: What, beat: ProcessBeat, target: str, holder: Holder) -> str:
+    """As the audit log has it."""
+    place = f"{beat.host}:{beat.pid}"
+    who = phrase("%(who)s at %(target)s in %(place)s", who=holder.who[:_LONGEST_WHO], target=target, place=place)
+    if what is What.CANCEL:
+        return phrase("cancel the statement of %(who)s", who=who)
+    return phrase("end the session of %(who)s", who=who)
 
 
 def _outcome(what: What, answer: Answer | None, trouble: str) -> str:
     if answer is None:
-        return trouble or "its process has not answered in time"
+        return trouble or phrase("its process has not answered in time")
     if answer.done:
         return _DONE[what]
-    return answer.why or "it was over by then, and nobody else was touched"
+    return answer.why or phrase("it was over by then, and nobody else was touched")

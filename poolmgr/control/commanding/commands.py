@@ -49,7 +49,7 @@ def send(kind: str, target: str, author: str, process: str = "", database: str =
         )
         command.save(using=control_alias())
         command.refresh_from_db(using=control_alias(), fields=["expires_at"])
-        record(Event.Kind.COMMAND, target, author, str(command))
+        record(Event.Kind.COMMAND, target, author, command.sentence)
         notify_after_commit()
     return command
 

@@ -62,7 +62,7 @@ def order(target: str, author: str) -> Command:
             run.refresh_from_db(using=alias, fields=["expires_at"])
             plan = [Acknowledgement(command=run, process=uid, state=_State.WAITING) for uid in uids]
             Acknowledgement.objects.using(alias).bulk_create(plan)
-            record(Event.Kind.COMMAND, target, author, str(run))
+            record(Event.Kind.COMMAND, target, author, run.sentence)
     return run
 
 

@@ -11,6 +11,7 @@ from poolmgr.control.events import record
 from poolmgr.control.push import notify_after_commit
 from poolmgr.control.reporting.beats import read_beats
 from poolmgr.exceptions import EditedMeanwhile, InvalidSpec
+from poolmgr.metrics.phrases import phrase
 from poolmgr.models import Event, PoolProfile, ProfileRevision
 from poolmgr.models.profile import ONE_PROFILE
 from poolmgr.pools.spec import FIELDS, plainly
@@ -66,8 +67,10 @@ def save_profile(
         what = ", ".join(
             f"{name} {plainly(old)} → {plainly(new)}" for name, (old, new) in changes.items() if old is not None
         )
-        why = f" ({reason})" if reason else ""
-        record(Event.Kind.PROFILE, profile.target, author, f"{profile} saved: {what or 'created'}{why}")
+        said = phrase("%(profile)s saved: %(changes)s", profile=str(profile), changes=what or phrase("created"))
+        if reason:
+            said = phrase("%(what)s (%(why)s)", what=said, why=reason)
+        record(Event.Kind.PROFILE, profile.target, author, said)
         notify_after_commit()
     return revision
 
@@ -77,7 +80,7 @@ def delete_profile(profile: PoolProfile, author: str) -> None:
     with control_transaction() as alias:
         name = str(profile)
         profile.delete(using=alias)
-        record(Event.Kind.PROFILE, profile.target, author, f"{name} deleted")
+        record(Event.Kind.PROFILE, profile.target, author, phrase("%(profile)s deleted", profile=name))
         notify_after_commit()
 
 

@@ -14,6 +14,7 @@ from poolmgr.control.editing.outlook import Room, Tried
 from poolmgr.control.reporting.fleet import last_check
 from poolmgr.control.reporting.ours import our_pids, our_pids_by_target, pooler_pids
 from poolmgr.control.reporting.probe import Probe
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import HealthCheck
 from poolmgr.targets.known import kind_of
@@ -55,7 +56,7 @@ def _room(check: HealthCheck, beats: Collection[ProcessBeat]) -> Room:
         return Room(unknown=_("a pooler stands before it, whose own sizes bound what reaches it."))
     if check.server_max is None or check.server_used is None:
         silent = check.state == "critical"
-        return Room(unknown=check.message if silent else _("it does not tell how many connections it takes."))
+        return Room(unknown=spoken(check.sentence) if silent else _("it does not tell how many connections it takes."))
     siblings = sum(len(pids) for name, pids in our_pids_by_target(check.target, beats).items() if name != check.target)
     others = max(0, check.server_used - (check.ours or 0)) + siblings
     return Room(check.server_max, check.server_reserved or 0, others)
@@ -65,4 +66,4 @@ def _tried(query: str, error: str | None, check: HealthCheck) -> Tried:
     if error is not None:
         return Tried(query, refused=error)
     asked = check.state != "critical"
-    return Tried(query, unknown=_("no look at a server of this kind asks it.") if asked else check.message)
+    return Tried(query, unknown=_("no look at a server of this kind asks it.") if asked else spoken(check.sentence))

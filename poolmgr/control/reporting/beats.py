@@ -13,13 +13,12 @@ from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.store.reading import Reading, Unread
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.details import joined
+from poolmgr.metrics.phrases import bare, counted, phrase
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.pools.lane import console_lane
 
 #: Seconds between two questions to a store that can't be read.
 _AGAIN = 0.2
-#: What is lost with Redis.
-_WITHOUT_PUSH = ": heartbeats go through the control database, and processes find changes at their next poll."
 
 
 class Beats(NamedTuple):
@@ -47,7 +46,13 @@ def read_beats(rows: bool = True, details: bool = True) -> Beats:
             errors.append(_sentence(each, error))
         else:
             if found.left_out:
-                errors.append(f"The store names {found.left_out:,} more processes than are looked at; sweep it.")
+                errors.append(
+                    counted(
+                        found.left_out,
+                        "The store names %(n)s more process than are looked at; sweep it.",
+                        "The store names %(n)s more processes than are looked at; sweep it.",
+                    )
+                )
             return Beats(found.beats, each.name, tuple(errors), found.unread)
     return Beats((), "", tuple(errors))
 
@@ -134,4 +139,9 @@ def _read(store: FleetStore, details: bool = False) -> Reading:
 
 
 def _sentence(store: FleetStore, error: StoreDown) -> str:
-    return str(error).rstrip(".") + ("." if store.name == "database" else _WITHOUT_PUSH)
+    if store.name == "database":
+        return phrase("%(said)s.", said=bare(error.sentence))
+    return phrase(
+        "%(error)s: heartbeats go through the control database, and processes find changes at their next poll.",
+        error=bare(error.sentence),
+    )

@@ -18,9 +18,9 @@ from poolmgr.control.reporting.views import Profiles, TargetView, view_of
 from poolmgr.control.store.reading import Unread
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.health import STATES, Checked
+from poolmgr.metrics.phrases import as_phrase, bare, counted, joined, phrase
 from poolmgr.metrics.seen import Seen
 from poolmgr.metrics.snapshot import ProcessBeat
-from poolmgr.metrics.words import bare
 from poolmgr.models import HealthCheck
 from poolmgr.targets.known import known_targets
 
@@ -35,10 +35,13 @@ class Trouble:
     sentence: str
     processes: tuple[str, ...]
 
-    def __str__(self) -> str:
+    @property
+    def said(self) -> str:
+        """Of whom, and what."""
         named = ", ".join(self.processes[:_NAMED])
-        more = f" and {len(self.processes) - _NAMED} more" if len(self.processes) > _NAMED else ""
-        return f"{named}{more}: {self.sentence}"
+        if (more := len(self.processes) - _NAMED) > 0:
+            named = phrase("%(names)s and %(n)s more", names=named, n=more)
+        return phrase("%(who)s: %(said)s", who=named, said=self.sentence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,14 @@ class Fleet:
         if not self.unread:
             return ""
         named = "; ".join(f"{each.uid}: {each.why}" for each in self.unread[:_NAMED])
-        rest = f"; and {len(self.unread) - _NAMED} more" if len(self.unread) > _NAMED else ""
-        reports = "report" if len(self.unread) == 1 else "reports"
-        return f"{len(self.unread)} {reports} can't be read, and what those processes hold is unknown ({named}{rest})."
+        if (more := len(self.unread) - _NAMED) > 0:
+            named = phrase("%(names)s; and %(n)s more", names=named, n=more)
+        return counted(
+            len(self.unread),
+            "%(n)s report can't be read, and what its process holds is unknown (%(names)s).",
+            "%(n)s reports can't be read, and what those processes hold is unknown (%(names)s).",
+            names=named,
+        )
 
 
 def read_fleet(beats: Beats | None = None, seen: Mapping[str, Seen] = MappingProxyType({})) -> Fleet:
@@ -101,7 +109,7 @@ def fleet_of(
         view_of(target, beats, profiles, health.get(target), held.get(target), seen.get(target), now)
         for target in targets
     )
-    errors = " ".join(dict.fromkeys((*beats.errors, *((error,) if error else ()))))
+    errors = joined(" ", dict.fromkeys((*beats.errors, *((error,) if error else ()))))
     return Fleet(beats.processes, views, beats.store, errors, now, beats.unread, _troubles(beats, errors))
 
 
@@ -109,7 +117,7 @@ def _troubles(beats: Beats, errors: str) -> tuple[Trouble, ...]:
     """Each once, however many processes say so, and none that whoever reads the fleet finds too."""
     found: dict[str, list[str]] = {}
     for beat in beats.processes:
-        for sentence in beat.problems:
+        for sentence in map(as_phrase, beat.problems):
             if bare(sentence) not in errors:
                 found.setdefault(sentence, []).append(f"{beat.host}:{beat.pid}")
     return tuple(Trouble(sentence, tuple(processes)) for sentence, processes in found.items())

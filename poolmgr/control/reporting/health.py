@@ -12,6 +12,7 @@ from poolmgr.control.reporting.beats import read_beats
 from poolmgr.control.reporting.fleet import last_check
 from poolmgr.control.reporting.ours import our_pids, pooler_pids
 from poolmgr.control.reporting.probe import Probe
+from poolmgr.metrics.phrases import as_phrase, phrase
 from poolmgr.models import Event, HealthCheck
 
 #: Seconds until a target that was critical is checked again: a little less than lies between two of Celery's ticks.
@@ -37,9 +38,16 @@ def store_check(check: HealthCheck) -> HealthCheck:
         check.save(using=alias)
         check.is_news = check.state != (before.state if before else "ok")
         if before is None or before.state != check.state:
-            was = f", was {before.state}" if before else ""
-            record(Event.Kind.HEALTH, check.target, "", f"{check.state}{was}: {check.message}")
+            record(Event.Kind.HEALTH, check.target, "", _change(check, before))
     return check
+
+
+def _change(check: HealthCheck, before: HealthCheck | None) -> str:
+    now = as_phrase(check.state)
+    if before is None:
+        return phrase("%(state)s: %(said)s", state=now, said=check.sentence)
+    was = as_phrase(before.state)  # which a row may have from SQL
+    return phrase("%(state)s, was %(before)s: %(said)s", state=now, before=was, said=check.sentence)
 
 
 def is_due(target: str, interval: float) -> bool:

@@ -20,11 +20,11 @@ from poolmgr.control.store import FleetStore, StoreDown, get_store
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.identity import process_uid
 from poolmgr.metrics.decoding import Unreadable
+from poolmgr.metrics.phrases import bare, capital, cut, phrase
 from poolmgr.metrics.seen import MAX_SEEN, Seen, counted
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.kinds import Kind
 from poolmgr.pools.looking import Look
-from poolmgr.secrets import scrub
 from poolmgr.targets.known import address_of, kinds_by_target, prepare_look, prober
 
 #: Seconds for which what was seen is shared.
@@ -141,8 +141,7 @@ def _seen_at(target: str, kind: Kind, ours: Mapping[str, Collection[int]], befor
 
 
 def _sentence(error: Exception) -> str:
-    said = scrub(diagnose(error).sentence).rstrip(".")[:300]
-    return f"{said[:1].upper()}{said[1:]}."
+    return phrase("%(error)s.", error=capital(cut(bare(diagnose(error).sentence), 300)))
 
 
 def _query(kind: Kind) -> str:

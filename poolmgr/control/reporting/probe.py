@@ -15,7 +15,9 @@ from poolmgr.exceptions import ConfigurationError
 from poolmgr.identity import application_name, application_name_of
 from poolmgr.metrics.blocking import blocked
 from poolmgr.metrics.health import Verdict, judge_server, worst
+from poolmgr.metrics.phrases import bare, capital, phrase
 from poolmgr.metrics.snapshot import ProcessBeat
+from poolmgr.metrics.words import span
 from poolmgr.models import HealthCheck
 from poolmgr.pools import registry
 from poolmgr.pools.diagnosis import diagnose
@@ -43,9 +45,8 @@ class Probe:
         self._results: SimpleQueue[HealthCheck] = SimpleQueue()
         kind = kind_of(target)
         if kind is None:
-            known = ", ".join(known_targets()) or "none"
             self._look = Look("")
-            self._results.put(_outcome(target, "unknown", f"There is no target {target!r}; known are: {known}."))
+            self._results.put(_outcome(target, "unknown", _no_target(target)))
             return
         self._kind = kind
         self._look = Look(address_of(target))
@@ -74,23 +75,31 @@ class Probe:
         try:
             check = self._results.get(timeout=max(0.001, self._deadline - monotonic()))
         except Empty:
-            silent = f"{look.address} accepts connections but is silent"
-            where = silent if look.connected else f"no connection to {look.address}"
-            return _outcome(
-                self._target, "critical", f"The server does not answer within {self._timeout:g} s: {where}."
-            )
+            return _outcome(self._target, "critical", self._silence())
         if look.behind_pooler:
             check.ours = len(set(poolers).intersection(look.ids)) or look.named or None
         elif look.ids:
             check.ours = len(set(ours).intersection(look.ids))
-        found = [Verdict(check.state, check.message)]
+        found = [Verdict(check.state, check.sentence)]
         if processes and (lost := _lost(look.names, processes)):
             found.append(lost)
         if not look.behind_pooler and (held_up := blocked(look.sessions, ours, names(self._target, processes or ()))):
-            found.append(Verdict("warning", f"{held_up.sentence}."))
+            found.append(Verdict("warning", phrase("%(said)s.", said=held_up.sentence)))
         verdict = worst(found)
-        check.state, check.message = verdict.state, verdict.sentence[:500]
+        check.state, check.sentence = verdict.state, verdict.sentence
         return check
+
+    def _silence(self) -> str:
+        time, address = float(self._timeout), self._look.address
+        if self._look.connected:
+            return phrase(
+                "The server does not answer within %(time)s s: %(address)s accepts connections but is silent.",
+                time=time,
+                address=address,
+            )
+        return phrase(
+            "The server does not answer within %(time)s s: no connection to %(address)s.", time=time, address=address
+        )
 
     def _run(self) -> None:
         check, look = HealthCheck(target=self._target), self._look
@@ -99,11 +108,11 @@ class Probe:
             check.server_used, check.server_max, check.server_reserved = look.used, look.most, look.reserved
             check.server_version, check.behind_pooler = look.version[:50], look.behind_pooler
             verdict = worst([*_judge(look, self._kind), *look.verdicts])
-            check.state, check.message = verdict.state, verdict.sentence
+            check.state, check.sentence = verdict.state, verdict.sentence
         except Exception as error:  # whatever keeps it from an answer is the result
-            found = diagnose(error)
-            sentence = found.sentence[:1].upper() + found.sentence[1:].rstrip(".")
-            check.state, check.message = "critical", f"{sentence}: {look.address}."
+            failed = capital(bare(diagnose(error).sentence))
+            check.state = "critical"
+            check.sentence = phrase("%(error)s: %(address)s.", error=failed, address=look.address)
         check.connect_time, check.query_time = look.connect_time, look.query_time
         self._results.put(check)
 
@@ -122,22 +131,34 @@ def _lost(names: Sequence[str], processes: Collection[ProcessBeat]) -> Verdict |
     lost = Counter(name for name in names if name not in known)
     if not lost:
         return None
-    told = ", ".join(f"{name} ({number})" for name, number in lost.most_common(3)) + (
-        " and others" if len(lost) > 3 else ""
+    told = ", ".join(f"{name} ({number})" for name, number in lost.most_common(3))
+    if len(lost) > 3:
+        told = phrase("%(names)s and others", names=told)
+    said = phrase(
+        "Processes that do not report hold connections, which no budget counts: %(names)s. They are frozen, or cut off.",
+        names=told,
     )
-    return Verdict(
-        "warning",
-        f"Processes that do not report hold connections, which no budget counts: {told}. They are frozen, or cut off.",
-    )
+    return Verdict("warning", said)
 
 
 def _judge(look: Look, kind: Kind) -> list[Verdict]:
     found = [judge_server(look.used, look.most, look.reserved or 0, kind.unit)]
-    for name, seconds in (("Connecting", look.connect_time), ("The validation query", look.query_time)):
-        if seconds is not None and seconds > SLOW:
-            found.append(Verdict("warning", f"{name} took {seconds:.1f} s."))
+    if look.connect_time is not None and look.connect_time > SLOW:
+        found.append(Verdict("warning", phrase("Connecting took %(time)s.", time=span(look.connect_time))))
+    if look.query_time is not None and look.query_time > SLOW:
+        found.append(Verdict("warning", phrase("The validation query took %(time)s.", time=span(look.query_time))))
     return found
 
 
-def _outcome(target: str, state: str, message: str) -> HealthCheck:
-    return HealthCheck(target=scrub(target)[:200], state=state, message=scrub(message)[:500])
+def _no_target(target: str) -> str:
+    known = ", ".join(known_targets())
+    named = scrub(f"{target!r}")
+    if not known:
+        return phrase("There is no target %(target)s; none is known.", target=named)
+    return phrase("There is no target %(target)s; known are: %(known)s.", target=named, known=known)
+
+
+def _outcome(target: str, state: str, sentence: str) -> HealthCheck:
+    check = HealthCheck(target=scrub(target)[:200], state=state)
+    check.sentence = sentence
+    return check

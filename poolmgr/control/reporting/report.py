@@ -19,6 +19,7 @@ from poolmgr.control.reporting.ours import our_pids, pooler_pids
 from poolmgr.control.reporting.probe import Probe
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.metrics.health import Verdict, worst
+from poolmgr.metrics.phrases import phrase
 from poolmgr.models import HealthCheck
 from poolmgr.secrets import scrub
 from poolmgr.targets.known import kind_of, known_targets
@@ -71,7 +72,7 @@ def make_report(targets: tuple[str, ...] = (), timeout: float = 5.0) -> Report:
     for target, probe in probes.items():
         live = fleet.processes
         check = probe.result(our_pids(target, live), all_known, pooler_pids(target, live))
-        found = [Verdict(check.state, check.message)]
+        found = [Verdict(check.state, check.sentence)]
         if view := views.get(target):
             found.append(view.of_pools)
         reports.append(TargetReport(target, worst(found), check, views.get(target)))
@@ -80,7 +81,7 @@ def make_report(targets: tuple[str, ...] = (), timeout: float = 5.0) -> Report:
         verdicts.append(Verdict("warning" if fleet.store else "unknown", fleet.store_error))
     if fleet.unread:
         verdicts.append(Verdict("warning", fleet.unread_error))
-    verdicts.extend(Verdict("warning", str(each)) for each in fleet.troubles)
+    verdicts.extend(Verdict("warning", each.said) for each in fleet.troubles)
     return Report(worst(verdicts), tuple(reports), fleet)
 
 
@@ -98,7 +99,7 @@ def _fleet_by(deadline: float, timeout: float, queries: Future[dict[str, str]]) 
     try:
         return fleet.result(max(0.001, deadline - monotonic()))
     except TimeoutError:
-        sentence = f"The control database does not answer within {timeout:g} s."
+        sentence: str = phrase("The control database does not answer within %(time)s s.", time=float(timeout))
     except Exception as error:
         sentence = sentence_of(error)
         if not queries.done():

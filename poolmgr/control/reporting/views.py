@@ -18,6 +18,7 @@ from poolmgr.metrics.details import digest_of
 from poolmgr.metrics.figures import Figures, pause_of, place_of, since, still_refused
 from poolmgr.metrics.health import Checked, Verdict, judge, worst
 from poolmgr.metrics.histogram import Distribution, merge
+from poolmgr.metrics.phrases import phrase
 from poolmgr.metrics.places import RoleView, by_role
 from poolmgr.metrics.rules import JUST
 from poolmgr.metrics.seen import Seen
@@ -33,7 +34,7 @@ _CHECKED = PoolSpec().health_check_interval
 #: Seconds for which what was seen at a server is judged; after that it is what was known last.
 _KNOWN = 15.0
 #: What is said of a target without pools: where nobody has one open, and where nobody knows.
-NOBODY, UNREAD = "No live process has this pool open.", "The fleet can't be read."
+NOBODY, UNREAD = phrase("No live process has this pool open."), phrase("The fleet can't be read.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def view_of(
     of_pools = judge(figures) if pools else Verdict("unknown", NOBODY if beats.store else UNREAD)
     interval = min((pool.number("health_check_interval", _CHECKED) for pool in pools), default=_CHECKED)
     fresh = health is not None and health.is_fresh(interval, timezone.now())
-    told = [Verdict(health.state, health.message)] if health is not None and fresh else []
+    told = [Verdict(health.state, health.sentence)] if health is not None and fresh else []
     return TargetView(
         target=target,
         kind=pools[0].kind if pools else likely_kind_of(target).name,

@@ -19,6 +19,7 @@ from poolmgr.control.sharing.ledger import Answer, RowLedger
 from poolmgr.control.sharing.line import LineFull, Pauses
 from poolmgr.control.sharing.share import FLOOR, Claim
 from poolmgr.exceptions import ServerDown, ServerFull
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
 from poolmgr.pools.diagnosis import diagnose
@@ -119,7 +120,7 @@ class Tender:
             self._waits_for_turn = True
         except Exception as error:
             self._not_before = monotonic() + _AGAIN
-            sentence = f"Budgets: {sentence_of(error)}"
+            sentence = phrase("Budgets: %(error)s", error=sentence_of(error))
             if sentence != self.problem:
                 log.warning("%s", sentence, exc_info=None if isinstance(error, DatabaseError) else error)
             self.problem = sentence

@@ -103,4 +103,8 @@ class FleetStore(Protocol):
 
 
 class StoreDown(Exception):
-    """The store can't be reached; the message is a sentence that holds no secret."""
+    """The store can't be reached; the message is a ``sentence`` that holds no secret."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence

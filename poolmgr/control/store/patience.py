@@ -50,7 +50,7 @@ def patience(store: object, slow: str) -> Iterator[None]:
         yield
     except StoreDown as error:
         if monotonic() - began > _WAIT:
-            waited.give_up(str(error))
+            waited.give_up(error.sentence)
         raise
     waited.spent += (monotonic() - began) - (thread_time() - worked)
     if waited.spent > _LONGEST:

@@ -23,6 +23,7 @@ from poolmgr.control.store.redis_totals import RedisTotals
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.identity import process_uid
 from poolmgr.metrics.details import split
+from poolmgr.metrics.phrases import phrase
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.metrics.totals import Gain, Total
 from poolmgr.secrets import HIDDEN, Secret, disarm
@@ -295,12 +296,12 @@ class RedisStore:
 
     @contextmanager
     def _or_down(self) -> Iterator[None]:
-        with patience(self, f"Redis at {self._address} answers too slowly"):
+        with patience(self, phrase("Redis at %(address)s answers too slowly", address=self._address)):
             try:
                 yield
             except (redis.RedisError, OSError) as error:
                 disarm(error, self._password)
-                raise StoreDown(f"Redis at {self._address} {_reason(error)}") from error
+                raise StoreDown(_sentence(self._address, error)) from error
 
 
 def _kind_of(message: Any) -> Heard:
@@ -330,15 +331,15 @@ def _client(url: str) -> Any:
     return client
 
 
-def _reason(error: BaseException) -> str:
+def _sentence(address: str, error: BaseException) -> str:
     # The text of connection errors is not repeated: which parts of the URL it quotes is redis-py's to decide.
     if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
-        return "refuses the credentials"
+        return phrase("Redis at %(address)s refuses the credentials", address=address)
     if isinstance(error, redis.TimeoutError | TimeoutError):
-        return "does not answer"
+        return phrase("Redis at %(address)s does not answer", address=address)
     if isinstance(error, redis.ResponseError):
-        return f"refuses the command ({str(error)[:100]})"
-    return "can't be reached"
+        return phrase("Redis at %(address)s refuses the command (%(error)s)", address=address, error=str(error)[:100])
+    return phrase("Redis at %(address)s can't be reached", address=address)
 
 
 def _address(url: str) -> str:

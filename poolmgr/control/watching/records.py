@@ -15,8 +15,10 @@ from msgspec import ValidationError, convert
 from poolmgr.control.access import control_alias, sentence_of
 from poolmgr.metrics import episodes
 from poolmgr.metrics.health import STATES
+from poolmgr.metrics.phrases import cut, phrase, unpacked
 from poolmgr.metrics.words import span
 from poolmgr.models import Episode, Event
+from poolmgr.models.sentences import kept
 
 log = logging.getLogger("poolmgr.agent")
 
@@ -34,18 +36,23 @@ def save(found: Iterable[episodes.Episode]) -> None:
 
 
 def _save(each: episodes.Episode) -> None:
+    sentence, sentence_told = kept(unpacked(each.sentence), episodes.LONGEST)
+    place, place_told = kept(unpacked(each.where), 200)
     values = {
         "code": each.code,
         "state": each.state,
-        "sentence": each.sentence[: episodes.LONGEST],
-        "place": each.where[:200],
+        "sentence": sentence,
+        "sentence_told": sentence_told,
+        "place": place,
+        "place_told": place_told,
         "seen_at": _moment(each.seen),
         "ended_at": _moment(each.ended) if each.ended else None,
         "figures": each.figures,
     }
     key = {"target": each.target, "family": each.family, "began_at": _moment(each.began)}
     if not _rows().filter(**key).update(**values):
-        row = Episode(**key, **values, why=_just_before(each))
+        why, why_told = kept(_just_before(each), 500)
+        row = Episode(**key, **values, why=why, why_told=why_told)
         _rows().bulk_create([row], ignore_conflicts=True)
 
 
@@ -60,8 +67,10 @@ def _just_before(each: episodes.Episode) -> str:
     )
     if not each.target or (last := done.order_by("-at", "-id").first()) is None:
         return ""
-    by = f", by {last.author}" if last.author else ""
-    return f"{last.message[:400]}{by}, {span((began - last.at).total_seconds())} before"[:500]
+    what, time = cut(last.sentence, 400), span((began - last.at).total_seconds())
+    if last.author:
+        return phrase("%(what)s, by %(author)s, %(time)s before", what=what, author=last.author, time=time)
+    return phrase("%(what)s, %(time)s before", what=what, time=time)
 
 
 def unfinished(limit: int = episodes.MOST) -> tuple[episodes.Episode, ...]:
@@ -97,11 +106,11 @@ def _value(row: Episode) -> episodes.Episode | None:
         row.family,
         row.code,
         row.state if row.state in STATES else "unknown",
-        row.sentence,
+        row.said("sentence"),
         began=round(row.began_at.timestamp(), 3),
         seen=row.seen_at.timestamp(),
         ended=row.ended_at.timestamp() if row.ended_at else 0.0,
-        where=row.place,
+        where=row.said("place"),
         figures=figures,
     )
 

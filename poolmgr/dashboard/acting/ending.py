@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from poolmgr.control.commanding.acting import act_on
 from poolmgr.control.inquiry import What
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.dashboard.acting.holders import Found, Place, apart, find, told
 from poolmgr.dashboard.entry.access import END_SESSIONS, VIEW, lacking, may_read_statements, staff_only
 from poolmgr.dashboard.entry.frame import frame, show
@@ -52,7 +53,7 @@ def _carry_out(request: HttpRequest, what: What, found: Found) -> None:
         words = {What.CANCEL: _("Its statement was cancelled."), What.END: _("Its session was ended.")}
         messages.success(request, words[what])
     else:
-        messages.warning(request, _("Nothing is known to have been done: %(why)s") % {"why": said})
+        messages.warning(request, _("Nothing is known to have been done: %(why)s") % {"why": spoken(said)})
 
 
 def _words(what: What) -> tuple[str, str]:

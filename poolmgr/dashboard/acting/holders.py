@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from poolmgr.control.commanding.asking import ask, remembered
 from poolmgr.control.inquiry import Answer, What
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.store import StoreDown
 from poolmgr.dashboard.entry.access import VIEW, View, may_end_sessions, may_read_statements, staff_only
 from poolmgr.dashboard.entry.frame import frame, show
@@ -24,6 +25,7 @@ from poolmgr.dashboard.reading.picture import read_now
 from poolmgr.dashboard.words.present import HOLDER_STATES, Figure, ago, timed
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.decoding import Unreadable
+from poolmgr.metrics.phrases import as_phrase
 from poolmgr.metrics.snapshot import Holder, ProcessBeat
 from poolmgr.targets.known import kind_named, likely_kind_of
 
@@ -94,7 +96,7 @@ def find(place: Place) -> Found:
     if beat is None:
         why = _("Its process is gone, or has been silent for so long that it counts as gone.")
         if not seen.store:
-            why = _("Nothing of the fleet can be read now: %(error)s") % {"error": seen.store_error}
+            why = _("Nothing of the fleet can be read now: %(error)s") % {"error": spoken(seen.store_error)}
         return _last_known(place, None, why)
     try:
         answer = ask(beat, What.LOOK, place.target, place.checkout)
@@ -105,7 +107,7 @@ def find(place: Place) -> Found:
     if answer is None:
         return _last_known(place, beat, _("Its process has not answered in time: it is frozen, or too busy."))
     if answer.why:
-        return _last_known(place, beat, answer.why)
+        return _last_known(place, beat, spoken(as_phrase(answer.why)))
     if answer.holder is None:
         over = _("It is over: the connection went back to its pool, or was closed. Nothing of it is left to act on.")
         return _last_known(place, beat, over, "ok")

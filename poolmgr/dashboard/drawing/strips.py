@@ -14,6 +14,7 @@ from django.utils.translation import ngettext
 
 from poolmgr.control.access import control_alias
 from poolmgr.control.reporting.past import moment
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.dashboard.drawing.paths import Level, Scale, band, line
 from poolmgr.dashboard.drawing.paths import number as coordinate
 from poolmgr.dashboard.words.present import number
@@ -147,6 +148,8 @@ def _bars(targets: Collection[str], since: float, now: float) -> Mapping[str, tu
     for each in rows.order_by("-began_at", "-id")[:_EPISODES]:
         x = _x(each.began_at.timestamp(), since)
         until = _x(each.ended_at.timestamp() if each.ended_at else now, since)
-        bar = Bar(coordinate(min(x, WIDTH - 2)), coordinate(max(2.0, until - x)), each.state, each.sentence)
+        bar = Bar(
+            coordinate(min(x, WIDTH - 2)), coordinate(max(2.0, until - x)), each.state, spoken(each.said("sentence"))
+        )
         found.setdefault(each.target, []).append(bar)
     return {target: tuple(reversed(of_it)) for target, of_it in found.items()}

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from poolmgr.control.access import control_alias, sentence_of
 from poolmgr.control.deadline import deadline
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.dashboard.entry.frame import frame, show
 from poolmgr.lookon import admission, entry
 from poolmgr.lookon.policy import content_security_policy
@@ -116,7 +117,7 @@ def answered(request: HttpRequest, manner: Manner, answer: Callable[[], HttpResp
     try:
         return answer()
     except DatabaseError as error:
-        return manner.failed(request, sentence_of(error))
+        return manner.failed(request, spoken(sentence_of(error)))
 
 
 def _let_in(request: HttpRequest, permission: str, manner: Manner) -> HttpResponse | None:

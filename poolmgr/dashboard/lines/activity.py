@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from poolmgr.control.access import control_alias
 from poolmgr.control.commanding import commands
 from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.watching import records
 from poolmgr.dashboard.words import episodes
 from poolmgr.dashboard.words.present import ago, number
@@ -95,7 +96,7 @@ def _command(command: Command, fleet: Fleet, places: Mapping[str, str], overrule
     failures: tuple[str, ...] = ()
     if progress.failed:
         failed = [each for each in command.acknowledgements.all() if each.state == Acknowledgement.State.FAILED]
-        failures = tuple(f"{places.get(each.process, each.process)}: {each.message}" for each in failed[:5])
+        failures = tuple(f"{places.get(each.process, each.process)}: {spoken(each.message)}" for each in failed[:5])
     return CommandLine(
         pk=command.pk,
         kind=command.get_kind_display(),
@@ -160,8 +161,8 @@ def _episode_lines(now: datetime, limit: int) -> Iterator[EventLine]:
             age=ago((now - at).total_seconds()),
             at=at,
             state=each.state,
-            detail=each.sentence,
-            why=each.why,
+            detail=spoken(each.said("sentence")),
+            why=spoken(each.said("why")),
             goes_on=each.ended_at is None,
             of=each.target,
         )
@@ -173,7 +174,7 @@ def _event_lines(now: datetime, limit: int) -> Iterator[EventLine]:
             kind=event.get_kind_display(),
             target="" if event.target in event.message else event.target,
             author=event.author,
-            message=event.message,
+            message=spoken(event.sentence),
             age=ago((now - event.at).total_seconds()),
             at=event.at,
             of=event.target,

@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.dashboard.addresses import target_address
 from poolmgr.dashboard.entry.asked import LONGEST
 from poolmgr.dashboard.words import episodes
@@ -56,7 +57,7 @@ def log_lines(rows: Iterable[Episode | Event]) -> tuple[LogLine, ...]:
 
 def _of_episode(row: Episode, now: datetime) -> LogLine:
     seconds = ((row.ended_at or now) - row.began_at).total_seconds()
-    said = str(capfirst(episodes.heading(row)))
+    said, place = str(capfirst(episodes.heading(row))), spoken(row.said("place"))
     lasted = _("for %(time)s now") if row.ended_at is None else _("for %(time)s")
     return LogLine(
         kind=_("episode"),
@@ -69,12 +70,12 @@ def _of_episode(row: Episode, now: datetime) -> LogLine:
         goes_on=row.ended_at is None,
         target=row.target,
         address=target_address(row.target) if row.target else "",
-        place="" if row.place.lower() in said.lower() else row.place,
+        place="" if place.lower() in said.lower() else place,
         author="",
         sentence=said,
-        exact=row.sentence,
+        exact=spoken(row.said("sentence")),
         worst=", ".join(episodes.figures(row)),
-        why=row.why,
+        why=spoken(row.said("why")),
         history=history_address(row.target, row.began_at - _AROUND, (row.ended_at or now) + _AROUND),
     )
 
@@ -93,7 +94,7 @@ def _of_event(row: Event, now: datetime) -> LogLine:
         address=target_address(row.target) if row.target else "",
         place="",
         author=row.author,
-        sentence=row.message,
+        sentence=spoken(row.sentence),
         exact="",
         worst="",
         why="",

@@ -9,11 +9,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.dashboard.addresses import process_address
 from poolmgr.dashboard.lines.wanted import Wanted, settings_label
 from poolmgr.dashboard.words.present import DASH, Figure, ago, duration, number, timed
 from poolmgr.dashboard.words.verdicts import silent_after
 from poolmgr.metrics.health import STATES, verdict_of
+from poolmgr.metrics.phrases import as_phrase
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.targets.known import kind_named
 
@@ -85,9 +87,9 @@ def _row(beat: ProcessBeat, pool: PoolSnapshot, fleet: Fleet, expected: tuple[st
         name=beat.name,
         place=place,
         state="unknown" if late else verdict.state,
-        sentence=_("Silent for %(age)s; then: %(said)s") % {"age": duration(age), "said": verdict.sentence}
+        sentence=_("Silent for %(age)s; then: %(said)s") % {"age": duration(age), "said": spoken(verdict.sentence)}
         if late
-        else verdict.sentence,
+        else spoken(verdict.sentence),
         paused=pool.status == "paused",
         full=pool.used >= (pool.limit or pool.max_size) > 0,
         used=number(pool.used),
@@ -104,7 +106,7 @@ def _row(beat: ProcessBeat, pool: PoolSnapshot, fleet: Fleet, expected: tuple[st
         beat=ago(age),
         late=late,
         up=duration(fleet.at - beat.started),
-        problem=pool.problem,
+        problem=spoken(as_phrase(pool.problem)),
         address=process_address(beat.uid),
         figures=Figures(pool.used, pool.pending, pool.oldest_checkout, pool.recent_timeouts),
     )

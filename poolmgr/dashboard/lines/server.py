@@ -8,9 +8,11 @@ from time import time
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.words.present import DASH, Figure, ago, number, share, timed
 from poolmgr.metrics.health import Checked
+from poolmgr.metrics.phrases import as_phrase
 from poolmgr.metrics.seen import Seen, Stranger
 
 _NONE = Figure(DASH)
@@ -76,7 +78,7 @@ def server_line(view: TargetView, known: bool = True) -> ServerLine:
     known = check.server_used is not None and room > 0
     line = ServerLine(
         state=check.state,
-        message=_message(check, known, view.verdict.sentence),
+        message=_message(check, known, spoken(view.verdict.sentence)),
         checked=ago(age),
         old=not view.health_fresh,
         used=number(check.server_used),
@@ -125,7 +127,7 @@ def _there(view: TargetView, seen: Seen) -> There:
     return There(
         seen=ago(time() - seen.at) if seen.at else "",
         old=not view.seen_now,
-        error=seen.error,
+        error=spoken(as_phrase(seen.error)),
         ours=tuple((target, number(count)) for target, count in sorted(seen.ours.items(), key=lambda each: -each[1])),
         others=tuple((called(each), number(each.number)) for each in seen.strangers),
         rest=number(seen.others - named) if seen.others > named else "",
@@ -146,6 +148,7 @@ def told_version(version: str, behind_pooler: bool) -> str:
 
 
 def _message(check: Checked, known: bool, said: str) -> str:
-    if known and (check.state == "ok" or check.message == said):
+    message = spoken(check.sentence)
+    if known and (check.state == "ok" or message == said):
         return ""
-    return _("The last check failed.") if check.message == said else check.message
+    return _("The last check failed.") if message == said else message

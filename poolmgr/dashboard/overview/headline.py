@@ -13,6 +13,7 @@ from django.utils.translation import ngettext
 from poolmgr.conf import conf
 from poolmgr.control.reach import Outage
 from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.words.episodes import standing
 from poolmgr.dashboard.words.present import ago, duration, number
@@ -65,9 +66,9 @@ def _headline(fleet: Fleet, ranked: Ranked, outage: Outage | None) -> Headline:
     """While the control database is away nothing is well: what the pools report is known, and the rest is not."""
     if not fleet.processes:
         if fleet.unread:
-            return Headline("unknown", fleet.unread_error)
+            return Headline("unknown", spoken(fleet.unread_error))
         if fleet.store_error:
-            return Headline("unknown", _("No process can be seen: %(error)s") % {"error": fleet.store_error})
+            return Headline("unknown", _("No process can be seen: %(error)s") % {"error": spoken(fleet.store_error)})
         return Headline("unknown", _("No process has opened a pool yet."))
     # A target that nobody uses yet is no trouble; its row says so.
     in_use = [(view, said) for view, said in ranked if view.processes]
@@ -77,9 +78,9 @@ def _headline(fleet: Fleet, ranked: Ranked, outage: Outage | None) -> Headline:
     if worst.state == "ok" and outage is not None:
         return Headline("unknown", _only_from_reports(len(fleet.processes)))
     if worst.state == "ok" and fleet.unread:
-        return Headline("warning", fleet.unread_error)
+        return Headline("warning", spoken(fleet.unread_error))
     if worst.state == "ok" and fleet.troubles:
-        return Headline("warning", str(fleet.troubles[0]))
+        return Headline("warning", spoken(fleet.troubles[0].said))
     if worst.state == "ok":
         return Headline("ok", _all_well(len(fleet.processes), [each.target for each, _said in in_use]))
     sentence = _("%(target)s: %(sentence)s") % {"target": view.target, "sentence": worst.sentence}
@@ -135,10 +136,10 @@ def notes(fleet: Fleet, ranked: Ranked, outage: Outage | None = None, checked: b
         )
     if fleet.unread:
         what = _("Run the same version of poolmgr in every process; the report of one that is gone expires by itself.")
-        found.append(Note("warning", _("Not every process can be read"), f"{fleet.unread_error} {what}"))
+        found.append(Note("warning", _("Not every process can be read"), f"{spoken(fleet.unread_error)} {what}"))
     for trouble in fleet.troubles:
         title = ngettext("A process has trouble", "%(n)s processes have trouble", len(trouble.processes))
-        found.append(Note("warning", title % {"n": number(len(trouble.processes))}, str(trouble)))
+        found.append(Note("warning", title % {"n": number(len(trouble.processes))}, spoken(trouble.said)))
     stale = [view.target for view, _said in ranked if view.processes and not view.health_fresh]
     if stale and outage is None:
         found.append(
@@ -158,7 +159,7 @@ def notes(fleet: Fleet, ranked: Ranked, outage: Outage | None = None, checked: b
 def _away(fleet: Fleet, outage: Outage, checked: bool) -> Note:
     since = datetime.fromtimestamp(outage.since, tz=timezone.get_current_timezone())
     words = [
-        outage.sentence,
+        spoken(outage.sentence),
         _("It has been so since %(time)s (%(ago)s).")
         % {"time": f"{since:%H:%M:%S}", "ago": ago(fleet.at - outage.since)},
         _("Unknown until it is back: the settings that should be in force, server checks, commands and events."),
@@ -179,6 +180,6 @@ def _incomplete(fleet: Fleet, poll: str) -> Note:
             "warning",
             _("Redis is down, the site serves on"),
             _("%(error)s Until it is back, saved profiles and commands take up to %(poll)s to reach every process.")
-            % {"error": fleet.store_error, "poll": poll},
+            % {"error": spoken(fleet.store_error), "poll": poll},
         )
-    return Note("warning", _("Part of the picture is missing"), fleet.store_error)
+    return Note("warning", _("Part of the picture is missing"), spoken(fleet.store_error))

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.drawing.bars import Bar, Segment, bars, legend
 from poolmgr.dashboard.lines.blocking import Blocking, blocking
@@ -20,6 +21,7 @@ from poolmgr.dashboard.pages.listing import Listed, Listing, listing
 from poolmgr.dashboard.words.present import DASH, Figure, ago, duration, number, timed
 from poolmgr.dashboard.words.verdicts import Said
 from poolmgr.metrics.histogram import Distribution
+from poolmgr.metrics.phrases import as_phrase
 from poolmgr.metrics.snapshot import Part, PoolSnapshot
 from poolmgr.models import Command
 from poolmgr.pools.kinds import Kind
@@ -112,7 +114,7 @@ def card(view: TargetView, said: Said, fleet: Fleet, wanted: Wanted, statements:
         target=view.target,
         gone=said.gone,
         kind=kind.label if kind.name == view.kind else view.kind,  # of another version
-        unit=kind.unit,
+        unit=spoken(kind.unit),
         address=view.address,
         state=said.state,
         sentence=said.sentence,
@@ -145,7 +147,7 @@ def card(view: TargetView, said: Said, fleet: Fleet, wanted: Wanted, statements:
         silent=said.silent > 0,
         applied=_("%(n)s of %(all)s") % {"n": number(on_current), "all": number(applied_of)},
         drift=on_current < applied_of,
-        errors=_errors(pools, view.verdict.sentence),
+        errors=_errors(pools, spoken(view.verdict.sentence)),
         processes=len(rows),
         listing=listing(rows, listed),
     )
@@ -153,7 +155,7 @@ def card(view: TargetView, said: Said, fleet: Fleet, wanted: Wanted, statements:
 
 def _errors(pools: list[PoolSnapshot], said: str) -> tuple[str, ...]:
     """The last connect errors, but for what the sentence above them says already."""
-    found = {pool.last_error for pool in pools if pool.last_error}
+    found = {spoken(as_phrase(pool.last_error)) for pool in pools if pool.last_error}
     return tuple(sorted(error for error in found if error.strip().rstrip(".") not in said))
 
 

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_safe
 from poolmgr.control.access import control_alias
 from poolmgr.control.reach import Outage, lost, outage
 from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.watching import log
 from poolmgr.dashboard.addresses import target_address
 from poolmgr.dashboard.drawing.slots import Row, row
@@ -29,6 +30,7 @@ from poolmgr.dashboard.lines.wanted import Wanted
 from poolmgr.dashboard.reading.picture import read_now
 from poolmgr.dashboard.words.present import Figure, ago, duration, number, timed
 from poolmgr.metrics.health import STATES
+from poolmgr.metrics.phrases import as_phrase
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.pools.spec import plainly
 from poolmgr.targets.known import kind_named
@@ -74,7 +76,7 @@ def _gone(request: HttpRequest, uid: str, fleet: Fleet) -> HttpResponse:
     if why:
         said = _("It lives, but its report can't be read: %(why)s.") % {"why": why}
     elif not fleet.store:
-        said = _("Nothing of the fleet can be read now: %(error)s") % {"error": fleet.store_error}
+        said = _("Nothing of the fleet can be read now: %(error)s") % {"error": spoken(fleet.store_error)}
     context = {"title": _("Process"), "uid": uid, "gone": said, "known": bool(why) or not fleet.store}
     if may_read(request, "event"):
         context["lines"] = _events(uid)
@@ -115,7 +117,7 @@ def _told(beat: ProcessBeat, fleet: Fleet, away: Outage | None, statements: bool
         "holders": holder_lines(fleet.targets, alone, statements, _HOLDERS),
         "used": number(sum(pool.used for pool in beat.pools)),
         "lacks": tuple(_lacks(beat, fleet.at)),
-        "control_away": away.sentence if away else "",
+        "control_away": spoken(away.sentence) if away else "",
         "at": _moment(fleet.at),
     }
 
@@ -144,14 +146,14 @@ def _pool(
         wait=timed(pool.oldest_wait or None),
         newest=None if expected is None else not found.drift,
         settings=settings,
-        last_error=pool.last_error,
+        last_error=spoken(as_phrase(pool.last_error)),
         denied=kind_named(pool.kind).denies,
     )
 
 
 def _lacks(beat: ProcessBeat, now: float) -> Iterator[str]:
     """What keeps it from following its settings, and what it finds away."""
-    yield from beat.problems
+    yield from map(spoken, map(as_phrase, beat.problems))
     for since, said in (
         (beat.control_lost, _("It has found the control database away for %(time)s: edits and orders wait.")),
         (beat.store_lost, _("It has found Redis away for %(time)s: it hears of edits and orders at its next poll.")),

@@ -17,6 +17,7 @@ from django.views.decorators.http import require_safe
 from poolmgr.control.access import control_alias
 from poolmgr.control.reach import outage
 from poolmgr.control.reporting.documents import happened
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.watching import log
 from poolmgr.dashboard.entry import queries
 from poolmgr.dashboard.entry.access import VIEW, lacking, may_read, staff_only
@@ -55,7 +56,7 @@ def events(request: HttpRequest) -> HttpResponse:
     except queries.BadQuery as error:
         return _page(request, {"wrong": str(error)}, 400)
     if (gone := outage(control_alias())) is not None:
-        return _page(request, {"away": gone.sentence}, 503)
+        return _page(request, {"away": spoken(gone.sentence)}, 503)
     if form == "csv":
         size = log.PAGE if "page" in data else MOST
         return as_csv("events", _HEADS, _cells(log.search(wanted, number, size).rows))

@@ -16,6 +16,7 @@ from poolmgr.conf import ROLES, conf
 from poolmgr.control.access import control_alias
 from poolmgr.control.reach import outage
 from poolmgr.control.reporting.past import Past, has_past, moment, past, targets_with_past
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.reporting.told import FIGURES, as_document, figures, iso
 from poolmgr.dashboard.entry import queries
 from poolmgr.dashboard.entry.access import VIEW, may_read, staff_only
@@ -39,7 +40,7 @@ def history(request: HttpRequest) -> HttpResponse:
 @staff_only(VIEW)
 def _history(request: HttpRequest) -> HttpResponse:
     if (gone := outage(control_alias())) is not None:
-        return _refused(request, _("History is in the control database. %(why)s") % {"why": gone.sentence}, 503)
+        return _refused(request, _("History is in the control database. %(why)s") % {"why": spoken(gone.sentence)}, 503)
     targets = targets_with_past()
     try:
         queries.known(request.GET, KEYS)

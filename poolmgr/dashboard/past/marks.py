@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from poolmgr.control.access import control_alias
 from poolmgr.control.reporting.past import moment
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.dashboard.words import episodes
 from poolmgr.models import Episode, Event
 
@@ -80,7 +81,7 @@ def _events(target: str, begin: float, end: float) -> list[dict[str, Any]]:
             "state": "",
             "kind": each.kind,
             "author": each.author,
-            "text": each.message,
+            "text": spoken(each.sentence),
         }
         for each in rows.order_by("-at", "-id")[:MOST]
     ]

@@ -11,8 +11,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from poolmgr.control.reporting.documents.why import of_target
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.dashboard.words.present import duration, number
-from poolmgr.metrics.words import bare
+from poolmgr.metrics.phrases import bare
 from poolmgr.models import Episode
 
 #: What was so, by family; of others the sentence says it.
@@ -47,7 +48,7 @@ def standing(going: Iterable[Episode], target: str) -> Standing:
         "time": duration((now - worst.began_at).total_seconds()),
         "clock": clock(worst.began_at, now),
     }
-    return Standing(since, _("Just before: %(what)s.") % {"what": bare(worst.why)} if worst.why else "")
+    return Standing(since, _("Just before: %(what)s.") % {"what": bare(spoken(worst.said("why")))} if worst.why else "")
 
 
 def sentence(episode: Episode, now: datetime) -> str:
@@ -64,12 +65,12 @@ def heading(episode: Episode) -> str:
     """What was so, without for how long."""
     full = _figure(episode, "full")
     if episode.family == "exhausted" and episode.place:
-        return ngettext("%(who)s was full", "%(who)s were full", int(full)) % {"who": episode.place}
+        return ngettext("%(who)s was full", "%(who)s were full", int(full)) % {"who": spoken(episode.said("place"))}
     if episode.family not in _HEADS:
-        return bare(episode.sentence)
+        return bare(spoken(episode.said("sentence")))
     head = str(_HEADS[episode.family])
     return (
-        _("%(what)s for %(who)s") % {"what": head, "who": episode.place}
+        _("%(what)s for %(who)s") % {"what": head, "who": spoken(episode.said("place"))}
         if not episode.target and episode.place
         else head
     )

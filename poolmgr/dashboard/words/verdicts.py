@@ -10,6 +10,7 @@ from django.utils.translation import ngettext
 from poolmgr.conf import conf
 from poolmgr.control.reporting.advice import ADVICE
 from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.words.present import number
 from poolmgr.targets.known import known_targets
@@ -44,11 +45,11 @@ def said_of(view: TargetView, fleet: Fleet) -> Said:
     )
     if not silent or view.verdict.state != "ok":
         advice = view.verdict.code if view.verdict.code in ADVICE else ""
-        return Said(view.verdict.state, view.verdict.sentence, advice, silent=silent)
+        return Said(view.verdict.state, spoken(view.verdict.sentence), advice, silent=silent)
     said = ngettext(
         "%(n)s of %(all)s processes is silent, and what it does is unknown. Last known of all: %(said)s",
         "%(n)s of %(all)s processes are silent, and what they do is unknown. Last known of all: %(said)s",
         silent,
     )
-    told = said % {"n": number(silent), "all": number(view.processes), "said": view.verdict.sentence}
+    told = said % {"n": number(silent), "all": number(view.processes), "said": spoken(view.verdict.sentence)}
     return Said("unknown", told, silent=silent)

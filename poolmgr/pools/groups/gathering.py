@@ -16,6 +16,7 @@ from time import monotonic
 from msgspec import structs
 
 from poolmgr.exceptions import PoolExhausted
+from poolmgr.metrics.phrases import phrase
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.core.ticker import ticker
@@ -202,8 +203,14 @@ class Gathering:
         return replace(given, most=share, least=least, failure=failure)
 
     def _told_of_turns(self, number: int, room: int) -> str:
-        advice = "max_size" if self.spec.max_size < number else "its budget"
-        return f"{number} pools of {self.target!r} in this process take turns at {room}, all that it may have; raise {advice}"
+        advice = "max_size" if self.spec.max_size < number else phrase("its budget")
+        return phrase(
+            "%(n)s pools of '%(target)s' in this process take turns at %(room)s, all that it may have; raise %(what)s",
+            n=number,
+            target=self.target,
+            room=room,
+            what=advice,
+        )
 
     def load(self) -> Load:
         """What it holds and what is asked of it.

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.kinds import Kind
 from poolmgr.pools.spec import PoolSpec
 
@@ -28,7 +29,7 @@ ASYNCPG = Kind(
     name="asyncpg",
     label="asyncpg",
     package="poolmgr.targets.asyncpg",
-    unit="server connections",
+    unit=phrase("server connections"),
     tells_sessions=True,
     libraries={"asyncpg": "asyncpg"},
     refuses={"pool_mode": "An asyncpg connection goes back when it is released."},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from poolmgr import exceptions as shared
 from poolmgr.exceptions import AuthenticationFailed, ServerDown
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.diagnosis import Diagnosis, Words, in_its_words
 from poolmgr.secrets import scrub
 from poolmgr.targets.kombu.library import kombu
@@ -16,14 +17,18 @@ class PoolExhausted(shared.PoolExhausted, kombu.exceptions.ConnectionLimitExceed
 _WORDS = Words(
     (
         AuthenticationFailed,
-        "the broker refuses the user or the password",
+        phrase("the broker refuses the user or the password"),
         r"access_refused|authentication|password|noauth|noperm",
     ),
-    (ServerDown, "the host name can't be resolved", r"name or service not known|name resolution|nodename nor servname"),
-    (ServerDown, "nothing listens at the address", r"connection refused|no such file or directory"),
-    (ServerDown, "the broker does not answer", r"timeout|timed out"),
-    (ServerDown, "the host can't be reached", r"no route to host|network is unreachable|host is down"),
-    (ServerDown, "the broker closed the connection", r"closed by server|connection reset|broken pipe"),
+    (
+        ServerDown,
+        phrase("the host name can't be resolved"),
+        r"name or service not known|name resolution|nodename nor servname",
+    ),
+    (ServerDown, phrase("nothing listens at the address"), r"connection refused|no such file or directory"),
+    (ServerDown, phrase("the broker does not answer"), r"timeout|timed out"),
+    (ServerDown, phrase("the host can't be reached"), r"no route to host|network is unreachable|host is down"),
+    (ServerDown, phrase("the broker closed the connection"), r"closed by server|connection reset|broken pipe"),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.kinds import Kind
 from poolmgr.pools.spec import PoolSpec
 
@@ -24,7 +25,7 @@ KOMBU = Kind(
     name="kombu",
     label="Celery broker",
     package="poolmgr.targets.kombu",
-    unit="broker connections",
+    unit=phrase("broker connections"),
     libraries={"celery": "celery"},
     joins=True,
     refuses={

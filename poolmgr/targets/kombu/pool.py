@@ -11,6 +11,7 @@ from weakref import WeakSet
 import kombu.pools
 
 from poolmgr.exceptions import ConfigurationError
+from poolmgr.metrics.phrases import phrase
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools import registry
 from poolmgr.pools.allowance import Allowance
@@ -68,7 +69,9 @@ class BrokerPool(Watching):
             return
         if before is not None and not before.retired:
             # kombu has one pool for each broker, whose size can't be two.
-            self.problem = f"its application shares kombu's pool with that of {before.target!r}: declare one of them"
+            self.problem = phrase(
+                "its application shares kombu's pool with that of '%(other)s': declare one of them", other=before.target
+            )
             return
         self.problem = ""
         if before is not None:

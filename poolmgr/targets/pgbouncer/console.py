@@ -15,6 +15,7 @@ from psycopg.rows import dict_row
 
 from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown
 from poolmgr.identity import application_name
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.diagnosis import Diagnosis, Words
 from poolmgr.pools.diagnosis import diagnose as diagnose_postgresql
 from poolmgr.pools.endings import ended_after
@@ -30,50 +31,54 @@ LOGINS, _MOMENT, _QUIET = 1.0, 0.002, 4
 _WORDS = Words(
     (
         AuthenticationFailed,
-        "PgBouncer does not let this user into its console: name it in admin_users of pgbouncer.ini",
+        phrase("PgBouncer does not let this user into its console: name it in admin_users of pgbouncer.ini"),
         r"FATAL:\s+not allowed",
     ),
     (
         AuthenticationFailed,
-        "the console's user may look and change nothing: name it in admin_users of pgbouncer.ini, not in stats_users",
+        phrase(
+            "the console's user may look and change nothing: name it in admin_users of pgbouncer.ini, not in stats_users"
+        ),
         r"admin access needed",
     ),
     (
         AuthenticationFailed,
-        "PgBouncer knows no such user: put the console's user into its auth_file",
+        phrase("PgBouncer knows no such user: put the console's user into its auth_file"),
         r"no such user",
     ),
     (
         AuthenticationFailed,
-        "PgBouncer can't ask auth_query for the console's user: put that user into its auth_file",
+        phrase("PgBouncer can't ask auth_query for the console's user: put that user into its auth_file"),
         # What it says of its own login to the server, with which it would ask.
         r"bouncer config error|server login|password authentication failed for user",
     ),
     (
         AuthenticationFailed,
-        "PgBouncer refuses the password, or has no such user in its auth_file",
+        phrase("PgBouncer refuses the password, or has no such user in its auth_file"),
         r"SASL authentication failed|password authentication failed",
     ),
-    (AuthenticationFailed, "PgBouncer asks for a password, and the URL has none", r"no password supplied"),
+    (AuthenticationFailed, phrase("PgBouncer asks for a password, and the URL has none"), r"no password supplied"),
     (
         AuthenticationFailed,
-        "PgBouncer's auth_hba_file lets nobody into the console from here as this user",
+        phrase("PgBouncer's auth_hba_file lets nobody into the console from here as this user"),
         r"login rejected|no authentication method",
     ),
     (
         AuthenticationFailed,
-        "no PgBouncer answers there, but a server that has no such console",
+        phrase("no PgBouncer answers there, but a server that has no such console"),
         r"database \S+ does not exist|unrecognized configuration parameter",
     ),
 )
 _UNKNOWN = re.compile("invalid command", re.IGNORECASE)
 _UNREAD = Diagnosis(
-    ServerDown, "PgBouncer can't read what its file says, and goes on as before; its log tells the line"
+    ServerDown, phrase("PgBouncer can't read what its file says, and goes on as before; its log tells the line")
 )
 _SILENT = Diagnosis(
     ServerDown,
-    "PgBouncer's console does not answer; where its user is known by auth_query only, put that user into auth_file, since"
-    " old versions leave it waiting",
+    phrase(
+        "PgBouncer's console does not answer; where its user is known by auth_query only, put that user into auth_file, since"
+        " old versions leave it waiting"
+    ),
 )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.kinds import COMMANDS, Kind
 from poolmgr.pools.spec import POOL_MODES, PoolSpec, plainly
 from poolmgr.targets.pgbouncer.words import LONGEST_VALUE, is_name, is_told
@@ -60,7 +61,7 @@ PGBOUNCER = Kind(
     name="pgbouncer",
     label="PgBouncer",
     package="poolmgr.targets.pgbouncer",
-    unit="clients",
+    unit=phrase("clients"),
     end="server process",
     elsewhere=True,
     joins=True,

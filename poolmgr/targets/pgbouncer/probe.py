@@ -6,6 +6,8 @@ from collections.abc import Callable
 from time import monotonic, perf_counter
 
 from poolmgr.metrics.health import Verdict
+from poolmgr.metrics.phrases import phrase
+from poolmgr.metrics.words import span
 from poolmgr.pools import declaring
 from poolmgr.pools.looking import Look
 from poolmgr.targets.pgbouncer.console import Console
@@ -45,12 +47,19 @@ def _look(target: str, place: Place, names: tuple[str, ...], look: Look, deadlin
     look.used = (look.used or 0) + lists["used_clients"] - 1
     look.most = (look.most or 0) + int(config["max_client_conn"])
     look.verdicts += [
-        Verdict("critical", f"PgBouncer has no database {name!r} ({place.address}).")
+        Verdict(
+            "critical", phrase("PgBouncer has no database '%(name)s' (%(address)s).", name=name, address=place.address)
+        )
         for name in names
         if name not in present
     ]
     if waits >= _LONG:
-        look.verdicts.append(Verdict("warning", f"A client has waited for {waits:.1f} s ({place.address})."))
+        look.verdicts.append(
+            Verdict(
+                "warning",
+                phrase("A client has waited for %(time)s (%(address)s).", time=span(waits), address=place.address),
+            )
+        )
 
 
 def _wait(row: dict[str, int]) -> float:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from poolmgr.metrics import slots
+from poolmgr.metrics.phrases import phrase
 from poolmgr.metrics.snapshot import Holder, Part, PoolSnapshot
 from poolmgr.pools.snapshots import HOLDERS, settings, status
 from poolmgr.targets.pgbouncer.picture import Picture, Sums
@@ -44,7 +45,9 @@ def snapshot(pool: BouncerPool) -> PoolSnapshot:
         checkouts=sum(each.sums.transactions for each in seen),
         recent_checkouts=recent.transactions,
         recent_means=_means(recent),
-        last_error=f"PgBouncer at {last.address}: {last.silence}" if last else "",
+        last_error=phrase("PgBouncer at %(address)s: %(error)s", address=last.address, error=last.silence)
+        if last
+        else "",
         last_error_at=time.time() - (time.monotonic() - last.error_at) if last and last.error_at else 0.0,
     )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.kinds import Kind
 
 POSTGRESQL = Kind(
     name="postgresql",
     label="PostgreSQL",
     package="poolmgr.targets.postgresql",
-    unit="server connections",
+    unit=phrase("server connections"),
     tells_sessions=True,
     end="server process",
     libraries={"psycopg_pool": ""},

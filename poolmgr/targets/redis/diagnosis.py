@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from poolmgr.exceptions import AuthenticationFailed, ServerDown, ServerFull
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.diagnosis import Diagnosis, Words, in_its_words
 from poolmgr.secrets import scrub
@@ -13,27 +14,39 @@ from poolmgr.targets.redis.library import redis
 _REFUSED = f"({errno.ECONNREFUSED}|{errno.ENOENT})"
 _NO_WAY = f"({errno.EHOSTUNREACH}|{errno.ENETUNREACH}|{errno.EHOSTDOWN})"
 _WORDS = Words(
-    (ServerDown, "no Sentinel names a master", r"no master found"),
-    (ServerDown, "no Sentinel names a replica, or a master in its place", r"no slave found"),
-    (ServerFull, "the server has no room for another client", r"max number of clients"),
+    (ServerDown, phrase("no Sentinel names a master"), r"no master found"),
+    (ServerDown, phrase("no Sentinel names a replica, or a master in its place"), r"no slave found"),
+    (ServerFull, phrase("the server has no room for another client"), r"max number of clients"),
     (
         AuthenticationFailed,
-        "the database does not exist",
+        phrase("the database does not exist"),
         r"db index is out of range|invalid database|invalid db index",
     ),
-    (ServerDown, "the server's certificate is for another name", r"certificate is not valid for|hostname mismatch"),
-    (ServerDown, "the server's certificate has expired", r"certificate has expired"),
-    (ServerDown, "the server's certificate is not trusted", r"certificate[ _]verify[ _]failed"),
-    (ServerDown, "the host name can't be resolved", r"name or service not known|name resolution|nodename nor servname"),
-    # By asyncio there are the numbers alone.
-    (ServerDown, "nothing listens at the address", rf"connection refused|no such file|\berror {_REFUSED} connecting"),
-    (ServerDown, "the server does not answer", r"timeout|timed out"),
     (
         ServerDown,
-        "the host can't be reached",
+        phrase("the server's certificate is for another name"),
+        r"certificate is not valid for|hostname mismatch",
+    ),
+    (ServerDown, phrase("the server's certificate has expired"), r"certificate has expired"),
+    (ServerDown, phrase("the server's certificate is not trusted"), r"certificate[ _]verify[ _]failed"),
+    (
+        ServerDown,
+        phrase("the host name can't be resolved"),
+        r"name or service not known|name resolution|nodename nor servname",
+    ),
+    # By asyncio there are the numbers alone.
+    (
+        ServerDown,
+        phrase("nothing listens at the address"),
+        rf"connection refused|no such file|\berror {_REFUSED} connecting",
+    ),
+    (ServerDown, phrase("the server does not answer"), r"timeout|timed out"),
+    (
+        ServerDown,
+        phrase("the host can't be reached"),
         rf"no route to host|is unreachable|host is down|\berror {_NO_WAY} connecting",
     ),
-    (ServerDown, "the server closed the connection", r"closed by server|connection reset|broken pipe"),
+    (ServerDown, phrase("the server closed the connection"), r"closed by server|connection reset|broken pipe"),
 )
 
 
@@ -45,13 +58,13 @@ def is_of_the_server(error: BaseException) -> bool:
 def diagnose(error: BaseException) -> Diagnosis:
     """Classify the error of a connect, or of a question of ours on a connection."""
     if isinstance(error, NoAnswer | redis.TimeoutError):
-        return Diagnosis(ServerDown, "the server does not answer")
+        return Diagnosis(ServerDown, phrase("the server does not answer"))
     if isinstance(error, redis.BusyLoadingError):
-        return Diagnosis(ServerDown, "the server is loading its data")
+        return Diagnosis(ServerDown, phrase("the server is loading its data"))
     if isinstance(error, redis.AuthenticationError):
-        return Diagnosis(AuthenticationFailed, "the server refuses the user or the password")
+        return Diagnosis(AuthenticationFailed, phrase("the server refuses the user or the password"))
     if (found := _WORDS.find(error)) is not None:
         return found
     if isinstance(error, redis.exceptions.NoPermissionError):
-        return Diagnosis(AuthenticationFailed, "the user may not do what a connect does")
+        return Diagnosis(AuthenticationFailed, phrase("the user may not do what a connect does"))
     return in_its_words(error, scrub)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from poolmgr.conf import is_redis_url
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.kinds import Kind
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import shown
@@ -20,7 +21,7 @@ REDIS = Kind(
     name="redis",
     label="Redis",
     package="poolmgr.targets.redis",
-    unit="clients",
+    unit=phrase("clients"),
     end="client",
     prefix="cache:",
     libraries={"redis": "redis"},

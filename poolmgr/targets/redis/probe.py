@@ -7,6 +7,7 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from poolmgr.metrics.health import Verdict
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.looking import Look
 from poolmgr.targets.redis.diagnosis import diagnose
 from poolmgr.targets.redis.handing import pool as pool_of
@@ -67,7 +68,9 @@ def _tell(conn: Any, look: Look, deadline: float) -> None:
     look.most = int(info["maxclients"]) if "maxclients" in info else None
     look.reserved = 0
     if info.get("loading") == "1":
-        look.verdicts.append(Verdict("warning", "The server is loading its data, and answers nothing else meanwhile."))
+        look.verdicts.append(
+            Verdict("warning", phrase("The server is loading its data, and answers nothing else meanwhile."))
+        )
     if look.used > _MOST_LISTED:
         return
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from poolmgr.exceptions import AuthenticationFailed, ServerDown, ServerFull
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools import diagnosis
 from poolmgr.pools.core.driver import NoAnswer
 from poolmgr.pools.diagnosis import Diagnosis, Words
@@ -10,12 +11,16 @@ from poolmgr.targets.sqlalchemy.library import sqlalchemy
 
 #: What libpq doesn't say: MySQL and MariaDB, SQLite, event loops.
 _WORDS = Words(
-    (AuthenticationFailed, "the server refuses the user or the password", r"access denied for user"),
-    (AuthenticationFailed, "the database does not exist", r"unknown database"),
-    (ServerFull, "the server has no connection slot left", r"max_user_connections|too many connections"),
-    (ServerDown, "nothing listens at the address", r"connect call failed"),
-    (ServerDown, "the database file can't be opened", r"unable to open database file"),
-    (ServerDown, "the server closed the connection", r"server has gone away|lost connection to (?:mysql|server)"),
+    (AuthenticationFailed, phrase("the server refuses the user or the password"), r"access denied for user"),
+    (AuthenticationFailed, phrase("the database does not exist"), r"unknown database"),
+    (ServerFull, phrase("the server has no connection slot left"), r"max_user_connections|too many connections"),
+    (ServerDown, phrase("nothing listens at the address"), r"connect call failed"),
+    (ServerDown, phrase("the database file can't be opened"), r"unable to open database file"),
+    (
+        ServerDown,
+        phrase("the server closed the connection"),
+        r"server has gone away|lost connection to (?:mysql|server)",
+    ),
 )
 
 
@@ -33,5 +38,5 @@ def is_of_the_server(error: BaseException) -> bool:
 def diagnose(error: BaseException) -> Diagnosis:
     """Classify the error of a connect, or of a question of ours on a connection."""
     if isinstance(error, NoAnswer):
-        return Diagnosis(ServerDown, "the server does not answer")
+        return Diagnosis(ServerDown, phrase("the server does not answer"))
     return _WORDS.find(error) or diagnosis.diagnose(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.kinds import Kind
 from poolmgr.pools.spec import PoolSpec
 
@@ -20,7 +21,7 @@ SQLALCHEMY = Kind(
     name="sqlalchemy",
     label="SQLAlchemy",
     package="poolmgr.targets.sqlalchemy",
-    unit="server connections",
+    unit=phrase("server connections"),
     tells_sessions=True,
     libraries={"sqlalchemy": "sqlalchemy"},
     refuses={"pool_mode": "SQLAlchemy gives a connection back at the end of a Connection or Session."},

@@ -11,6 +11,7 @@ from poolmgr.control.reporting.documents.targets import head
 from poolmgr.control.reporting.documents.values import above, text, times, verdict
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.metrics.health import verdict_of
+from poolmgr.metrics.phrases import unpacked
 from poolmgr.metrics.snapshot import Ack, PoolSnapshot, ProcessBeat
 from poolmgr.metrics.totals import COUNTERS
 from poolmgr.targets.known import kind_named
@@ -59,7 +60,7 @@ def _told(beat: ProcessBeat) -> dict[str, Any]:
         "last_beat": beat.at,
         "control_lost": above(beat.control_lost),
         "store_lost": above(beat.store_lost),
-        "problems": list(beat.problems),
+        "problems": [unpacked(each) for each in beat.problems],
     }
 
 
@@ -82,8 +83,8 @@ def _brief(beat: ProcessBeat, pool: PoolSnapshot, now: float) -> dict[str, Any]:
         "use": times(pool.recent_use_time, pool.recent_means.get("use")),
         "backend_pids": list(pool.backend_pids),
         "behind_pooler": pool.behind_pooler,
-        "last_error": text(pool.last_error),
-        "problem": text(pool.problem),
+        "last_error": text(unpacked(pool.last_error)),
+        "problem": text(unpacked(pool.problem)),
     }
 
 

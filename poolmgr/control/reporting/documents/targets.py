@@ -12,6 +12,7 @@ from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.metrics.blocking import Session
 from poolmgr.metrics.health import STATES, Checked
+from poolmgr.metrics.phrases import unpacked
 from poolmgr.metrics.places import RoleView
 from poolmgr.metrics.seen import Seen
 from poolmgr.targets.known import kind_named
@@ -112,7 +113,7 @@ def health(check: Checked | None, fresh: bool) -> dict[str, Any] | None:
         "at": moment(check.at),
         "fresh": fresh,
         "state": check.state,
-        "message": check.message,
+        "message": check.sentence,
         **{name: getattr(check, name) for name in names},
         "server_version": text(check.server_version),
     }
@@ -126,7 +127,7 @@ def seen(found: Seen | None, now: bool, statements: bool) -> dict[str, Any] | No
     return {
         "at": above(found.at),
         "now": now,
-        "error": text(found.error),
+        "error": text(unpacked(found.error)),
         "max": above(found.most),
         **counted,
         "ours": dict(found.ours),
