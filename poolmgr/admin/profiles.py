@@ -25,6 +25,7 @@ from poolmgr.admin.live import live_states, state_icon
 from poolmgr.control.access import control_alias
 from poolmgr.control.editing import profiles
 from poolmgr.control.reporting.fleet import read_fleet
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.exceptions import EditedMeanwhile
 from poolmgr.models import PoolProfile
 from poolmgr.pools.kinds import Kind
@@ -104,7 +105,7 @@ class ProfileAdmin(Foreseeing):
     def get_form(
         self, request: HttpRequest, obj: PoolProfile | None = None, change: bool = False, **kwargs: Any
     ) -> type[forms.ModelForm[PoolProfile]]:
-        helps = dict(_kind(request, obj).helps)
+        helps = {name: spoken(text) for name, text in _kind(request, obj).helps.items()}
         return super().get_form(request, obj, change=change, help_texts=helps, **kwargs)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
@@ -197,7 +198,11 @@ class ProfileAdmin(Foreseeing):
         if profile is not None:
             live = live_states(read_fleet(), [profile])[profile.pk]
             refused = likely_kind_of(profile.target).refusals(profile.values())
-            extra |= {"live": live, "live_icon": state_icon(live.state), "refused": refused}
+            extra |= {
+                "live": live,
+                "live_icon": state_icon(live.state),
+                "refused": {name: spoken(why) for name, why in refused.items()},
+            }
         return super().change_view(request, object_id, form_url, extra)
 
     def history_view(

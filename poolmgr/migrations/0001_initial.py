@@ -286,6 +286,7 @@ class Migration(migrations.Migration):
                 ('process', models.CharField(max_length=64)),
                 ('state', models.CharField(choices=[('waiting', 'waiting'), ('running', 'running'), ('done', 'done'), ('failed', 'failed')], max_length=8)),
                 ('message', models.CharField(blank=True, max_length=500)),
+                ('message_told', models.TextField(blank=True, editable=False)),
                 ('at', models.DateTimeField(auto_now=True)),
                 ('command', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='acknowledgements', to='poolmgr.command')),
             ],

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from poolmgr.metrics.phrases import Phrase, as_phrase, phrase
 from poolmgr.models.author import AuthorField
 from poolmgr.models.moment import MomentField
+from poolmgr.models.sentences import kept, read
 
 
 class Commands(models.QuerySet["Command"]):
@@ -103,6 +104,7 @@ class Acknowledgement(models.Model):
     process = models.CharField(max_length=64)
     state = models.CharField(max_length=8, choices=State.choices)
     message = models.CharField(max_length=500, blank=True)
+    message_told = models.TextField(blank=True, editable=False)  # as models/sentences.py has it
     at = MomentField(auto_now=True)
 
     class Meta:
@@ -112,3 +114,12 @@ class Acknowledgement(models.Model):
 
     def __str__(self) -> str:
         return f"{self.command}: {self.state} in {self.process}"
+
+    @property
+    def sentence(self) -> str:
+        """The message, as a phrase where it is known as one."""
+        return read(self.message, self.message_told)
+
+    @sentence.setter
+    def sentence(self, said: str) -> None:
+        self.message, self.message_told = kept(said, 500)

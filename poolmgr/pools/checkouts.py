@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from poolmgr.metrics.phrases import phrase
 from poolmgr.metrics.snapshot import Holder
 from poolmgr.pools.entry import Entry
 from poolmgr.pools.stopping import Stop
@@ -14,12 +15,16 @@ from poolmgr.pools.stopping import Stop
 #: Seconds that a server is given to take a request to stop a statement.
 PATIENCE = 5.0
 
-OVER = "It was over by then: whoever held it has given it back, and nobody else was touched."
-NOTHING_RUNS = "Nothing runs on it now."
+OVER = phrase("It was over by then: whoever held it has given it back, and nobody else was touched.")
+NOTHING_RUNS = phrase("Nothing runs on it now.")
 
 
 class LeftAlone(Exception):
-    """Nothing was done; the message is a sentence that says why."""
+    """Nothing was done; the message is a ``sentence`` that says why."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ def cancel(lock: Any, entry: Entry, epoch: int, find: Callable[[], Stop]) -> Non
         with lock:
             entry.hit(heard and entry.epoch == epoch)
     if not heard:
-        raise LeftAlone(f"The server has not taken the request within {PATIENCE:g} s.")
+        raise LeftAlone(phrase("The server has not taken the request within %(time)s s.", time=float(PATIENCE)))
 
 
 def end(lock: Any, entry: Entry, epoch: int, sever: Callable[[], object]) -> None:
@@ -62,7 +67,7 @@ def end(lock: Any, entry: Entry, epoch: int, sever: Callable[[], object]) -> Non
     with lock:
         _expect(entry, epoch)
         if entry.is_ended:
-            raise LeftAlone("It was ended already, and whoever holds it has yet to hear of that.")
+            raise LeftAlone(phrase("It was ended already, and whoever holds it has yet to hear of that."))
         entry.end()
     sever()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.queries import select_error
 from poolmgr.pools.spec import FIELDS, PoolSpec, errors_in, make_spec, plainly
 
@@ -77,7 +78,7 @@ class Kind:
     def refusals(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Of what the kind refuses and ``values`` have otherwise than it stays: each field's name with the sentence."""
         return {
-            name: f"{sentence} It stays at {plainly(kept)}."
+            name: phrase("%(why)s It stays at %(value)s.", why=sentence, value=plainly(kept))
             for name, sentence in self.refuses.items()
             if plainly(values.get(name, kept := getattr(self.defaults, name))) != plainly(kept)
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from poolmgr.metrics.phrases import phrase
 from poolmgr.secrets import HIDDEN, is_secret, shown
 
 _ONE_SELECT = re.compile(r"\s*select\b", re.IGNORECASE)
@@ -25,14 +26,21 @@ def select_error(query: Any) -> str:
     behind. Whatever passes here is run by the pool in a transaction that only reads.
     """
     if isinstance(query, str) and is_secret(query):
-        return f"{HIDDEN}, since it seems to hold a password, which whoever looks at the settings would see"
+        return phrase(
+            "%(hidden)s, since it seems to hold a password, which whoever looks at the settings would see",
+            hidden=HIDDEN,
+        )
     if not isinstance(query, str) or not _ONE_SELECT.match(query):
-        return f"{shown(query)} is not one SELECT statement, such as SELECT 1"
+        return phrase("%(query)s is not one SELECT statement, such as SELECT 1", query=shown(query))
     body = query.strip().removesuffix(";")
     if ";" in body:
-        return f"{query!r} has more than one statement; use one SELECT, such as SELECT 1"
+        return phrase("%(query)s has more than one statement; use one SELECT, such as SELECT 1", query=repr(query))
     if found := _MORE_THAN_READS.search(query):
-        return f"{query!r} does more than read ({found.group()}); use one plain SELECT, such as SELECT 1"
+        return phrase(
+            "%(query)s does more than read (%(what)s); use one plain SELECT, such as SELECT 1",
+            query=repr(query),
+            what=found.group(),
+        )
     if "\x00" in query or len(query) > 500:
-        return "the query must be at most 500 characters of plain text"
+        return phrase("the query must be at most 500 characters of plain text")
     return ""

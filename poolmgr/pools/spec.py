@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from poolmgr.exceptions import InvalidSpec
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.queries import select_error
 from poolmgr.secrets import shown
 
@@ -61,28 +62,51 @@ def errors_in(values: Mapping[str, Any], query_error: Callable[[Any], str] = sel
         if message := query_error(value) if name == "validation_query" else _error(name, value):
             found[name] = message
     if not {"min_size", "max_size"} & found.keys() and values["min_size"] > values["max_size"]:
-        found["min_size"] = (
-            f"{values['min_size']} is more than max_size ({values['max_size']}); lower it or raise max_size"
+        found["min_size"] = phrase(
+            "%(min_size)s is more than max_size (%(max_size)s); lower it or raise max_size",
+            min_size=plainly(values["min_size"]),
+            max_size=plainly(values["max_size"]),
         )
     if not {"budget", "min_size"} & found.keys() and 0 < values["budget"] < values["min_size"]:
-        found["budget"] = f"{values['budget']} is less than the min_size ({values['min_size']}) of a single process"
+        found["budget"] = phrase(
+            "%(budget)s is less than the min_size (%(min_size)s) of a single process",
+            budget=plainly(values["budget"]),
+            min_size=plainly(values["min_size"]),
+        )
     return found
 
 
 def _error(name: str, value: Any) -> str:
     if name in _TEXT:
-        return "" if value in _TEXT[name] else f"{shown(value)} is not one of {', '.join(_TEXT[name])}"
+        allowed = ", ".join(_TEXT[name])
+        return (
+            ""
+            if value in _TEXT[name]
+            else phrase("%(value)s is not one of %(allowed)s", value=shown(value), allowed=allowed)
+        )
     if name in _WHOLE:
         if isinstance(value, bool) or not isinstance(value, int):
-            return f"{shown(value)} is not a whole number"
+            return phrase("%(value)s is not a whole number", value=shown(value))
         least, most = bounds(name)
-        return "" if least <= value <= most else f"{value} is not between {least:.0f} and {most:.0f}"
+        if least <= value <= most:
+            return ""
+        return phrase(
+            "%(value)s is not between %(least)s and %(most)s",
+            value=str(value),
+            least=f"{least:.0f}",
+            most=f"{most:.0f}",
+        )
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        return f"{shown(value)} is not a number of seconds"
+        return phrase("%(value)s is not a number of seconds", value=shown(value))
     least, most = bounds(name)
     if least <= value <= most:
         return ""
-    return f"{plainly(value)} is not between {least:g} and {most:.0f} seconds"
+    return phrase(
+        "%(value)s is not between %(least)s and %(most)s seconds",
+        value=plainly(value),
+        least=f"{least:g}",
+        most=f"{most:.0f}",
+    )
 
 
 def bounds(name: str) -> tuple[float, float]:
@@ -107,7 +131,9 @@ def make_spec(
     Raises ``InvalidSpec`` with every field in error.
     """
     if unknown := sorted(values.keys() - set(FIELDS)):
-        raise InvalidSpec(dict.fromkeys(unknown, f"unknown setting; allowed are {', '.join(FIELDS)}"), where)
+        raise InvalidSpec(
+            dict.fromkeys(unknown, phrase("unknown setting; allowed are %(allowed)s", allowed=", ".join(FIELDS))), where
+        )
     filled = {**(defaults or PoolSpec()).to_dict(), **values}
     if found := check(filled):
         raise InvalidSpec(found, where)

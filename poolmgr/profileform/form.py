@@ -15,6 +15,8 @@ from poolmgr.control.editing.consequences import Consequence, Foreseen
 from poolmgr.control.editing.profiles import known_targets
 from poolmgr.control.editing.transacting import what_transacts
 from poolmgr.control.editing.weighing import foresee_save
+from poolmgr.control.reporting.spoken import spoken
+from poolmgr.metrics.phrases import Phrase
 from poolmgr.models import PoolProfile
 from poolmgr.pools.spec import FIELDS, bounds
 from poolmgr.secrets import is_secret
@@ -155,7 +157,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
             return
         sent = {name: self.data[self.add_prefix(name)] for name in kind.refuses if self.add_prefix(name) in self.data}
         for name, sentence in kind.refusals(sent).items():
-            self.add_error(None, f"{name}: {sentence}")
+            self.add_error(None, f"{name}: {spoken(sentence)}")
         if self.instance._state.adding:
             for name in kind.refuses:
                 setattr(self.instance, name, getattr(kind.defaults, name))
@@ -163,7 +165,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
     def _update_errors(self, errors: ValidationError) -> None:
         # A field that is wrong by itself has its reason already: comparing its old value with others only confuses.
         if hasattr(errors, "error_dict"):
-            fresh = {name: each for name, each in errors.error_dict.items() if name not in self.errors}
+            fresh = {name: _said(each) for name, each in errors.error_dict.items() if name not in self.errors}
             if not fresh:
                 return
             # Reasons for fields that this page does not show still have to be seen.
@@ -174,6 +176,11 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
             if not errors.error_dict:
                 return
         super()._update_errors(errors)  # type: ignore[misc]
+
+
+def _said(found: list[ValidationError]) -> list[ValidationError]:
+    """Those of a setting's kind are phrases; Django's own are in the reader's language already."""
+    return [ValidationError(spoken(each.message)) if isinstance(each.message, Phrase) else each for each in found]
 
 
 def target_field(help_text: str) -> forms.ChoiceField:

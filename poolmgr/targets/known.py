@@ -12,6 +12,7 @@ from django.conf import settings
 
 from poolmgr.conf import conf
 from poolmgr.exceptions import ConfigurationError
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.declaring import error_in, missing_library
 from poolmgr.pools.kinds import Kind
 from poolmgr.pools.looking import Prober
@@ -75,10 +76,20 @@ def denied(command: str, target: str, kind: str = "", database: str = "") -> str
     """
     of = kind_named(kind) if kind else likely_kind_of(target)
     if command not in of.commands:
-        return f"A target of kind {of.label} knows no {command}; it knows {', '.join(of.commands)}."
+        return phrase(
+            "A target of kind %(kind)s knows no %(command)s; it knows %(known)s.",
+            kind=of.label,
+            command=command,
+            known=", ".join(of.commands),
+        )
     if database and database not in (there := databases_of(target)):
-        known = ", ".join(map(shown, there)) or "none that could be chosen"
-        return f"“{target}” names no database {shown(database)}; there are: {known}."
+        known = ", ".join(map(shown, there)) or phrase("none that could be chosen")
+        return phrase(
+            "“%(target)s” names no database %(database)s; there are: %(known)s.",
+            target=target,
+            database=shown(database),
+            known=known,
+        )
     return of.denies.get(command, "")
 
 

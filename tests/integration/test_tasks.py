@@ -68,7 +68,7 @@ def test_check_is_stored_with_what_the_server_says(fleet: TestFleet) -> None:
     assert Event.objects.get(kind="health").message.startswith("ok: ")
     seen = read_fleet().targets[0].last_health
     assert seen is not None
-    assert (seen.message, seen.at, seen.ours) == (check.message, check.at, check.ours)
+    assert (seen.sentence, seen.at, seen.ours) == (check.message, check.at, check.ours)
 
 
 def test_a_check_asks_the_profile_s_validation_query(fleet: TestFleet) -> None:
@@ -261,7 +261,7 @@ def test_process_is_not_taken_for_gone_with_the_redis_that_knew_it(
     with control_database():
         rolling.order("default", "operator")
     server.stop()
-    assert tasks.recycle("default") == "0 of 1 processes recycled default; 1 failed."
+    assert tasks.recycle("default") == "0 of 1 process recycled default; 1 failed."
 
 
 def test_two_drivers_at_once_recycle_once(fleet: TestFleet) -> None:

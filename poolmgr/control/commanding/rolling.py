@@ -19,7 +19,9 @@ from poolmgr.control.commanding.commands import send
 from poolmgr.control.events import record
 from poolmgr.control.reporting.beats import read_everybody
 from poolmgr.control.store import StoreDown, live_uids
+from poolmgr.metrics.phrases import counted, phrase
 from poolmgr.models import Acknowledgement, Command, Event
+from poolmgr.models.sentences import kept
 from poolmgr.targets.known import denied
 
 _State = Acknowledgement.State
@@ -150,13 +152,15 @@ def _one(run: Command, uid: str, lease: _Lease) -> None:
             lease.renew()
             answer = Acknowledgement.objects.using(alias).filter(command=command, process=uid).first()
             if answer and answer.state not in _OPEN:
-                return _note(run, uid, answer.state, answer.message)
+                return _note(run, uid, answer.state, answer.sentence)
             if _is_gone(uid):
-                return _note(run, uid, _State.DONE, "ended by itself, and its connections with it")
+                return _note(run, uid, _State.DONE, phrase("ended by itself, and its connections with it"))
             # A process that began in time may finish.
             grace = timedelta(seconds=conf().COMMAND_TTL if answer else 0)
             if Command.objects.using(alias).filter(pk=command.pk, expires_at__lte=Now() - grace).exists():
-                return _note(run, uid, _State.FAILED, f"no answer within {conf().COMMAND_TTL:g} s")
+                return _note(
+                    run, uid, _State.FAILED, phrase("no answer within %(time)s s", time=float(conf().COMMAND_TTL))
+                )
         time.sleep(_LOOK)
 
 
@@ -175,7 +179,8 @@ def _command(run: Command, uid: str) -> Command:
 
 def _note(run: Command, uid: str, state: str, message: str) -> None:
     rows = Acknowledgement.objects.using(control_alias())
-    rows.update_or_create(command=run, process=uid, defaults={"state": state, "message": message})
+    said, told = kept(message, 500)
+    rows.update_or_create(command=run, process=uid, defaults={"state": state, "message": said, "message_told": told})
 
 
 def _finish(run: Command) -> str:
@@ -184,7 +189,19 @@ def _finish(run: Command) -> str:
             Acknowledgement.objects.using(alias).filter(command=run).exclude(process="").values_list("state", flat=True)
         )
         failed = states.count(_State.FAILED)
-        sentence = f"{len(states) - failed} of {len(states)} processes recycled {run.target}"
-        sentence += f"; {failed} failed." if failed else "."
+        sentence = _done(len(states), failed, run.target)
         _note(run, "", _State.FAILED if failed else _State.DONE, sentence)
     return sentence
+
+
+def _done(processes: int, failed: int, target: str) -> str:
+    done = counted(
+        processes,
+        "%(done)s of %(n)s process recycled %(target)s",
+        "%(done)s of %(n)s processes recycled %(target)s",
+        done=processes - failed,
+        target=target,
+    )
+    if failed:
+        return phrase("%(done)s; %(failed)s failed.", done=done, failed=failed)
+    return phrase("%(done)s.", done=done)

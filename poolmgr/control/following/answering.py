@@ -11,6 +11,7 @@ from time import time
 from poolmgr.control.inquiry import MOST_BYTES, MOST_CALLS, Answer, Inquiry, What, opened
 from poolmgr.control.store import FleetStore, StoreDown
 from poolmgr.metrics.decoding import Unreadable
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools import registry
 from poolmgr.pools.checkouts import Checkout, LeftAlone
 from poolmgr.pools.owners import innermost
@@ -53,7 +54,10 @@ class Answers:
         except Exception as error:  # a library's own code; it must not keep the others from an answer
             log.exception("a checkout of %r could not be looked at", inquiry.target)
             store.answer(
-                *_told(inquiry.name, Answer(time(), False, f"{type(error).__name__}; see the log of its process."))
+                *_told(
+                    inquiry.name,
+                    Answer(time(), False, phrase("%(error)s; see the log of its process.", error=type(error).__name__)),
+                )
             )
 
     def _begin(self, inquiry: Inquiry, store: FleetStore) -> None:
@@ -89,11 +93,11 @@ def _carry_out(inquiry: Inquiry, found: Checkout) -> str:
     """Why nothing was done, or ""."""
     try:
         (found.cancel if inquiry.what == What.CANCEL else found.end)()
-    except LeftAlone as sentence:
-        return str(sentence)
+    except LeftAlone as left:
+        return left.sentence
     except Exception as error:  # whatever it is, who has ordered it must hear of it
         log.exception("%s of a checkout failed", inquiry.what)
-        return f"It failed: {type(error).__name__}; see the log of its process."
+        return phrase("It failed: %(error)s; see the log of its process.", error=type(error).__name__)
     return ""
 
 

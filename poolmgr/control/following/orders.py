@@ -16,10 +16,11 @@ from django.db.models.functions import Now
 
 from poolmgr.control.access import control_alias, control_transaction
 from poolmgr.control.following.unfinished import Unfinished
+from poolmgr.metrics.phrases import counted, cut, joined, phrase
 from poolmgr.metrics.snapshot import Ack
 from poolmgr.models import Acknowledgement, Command
 from poolmgr.pools import registry
-from poolmgr.pools.port import Led, Pool
+from poolmgr.pools.port import Led, Pool, Recycled
 from poolmgr.targets.known import denied, kind_named
 
 log = logging.getLogger("poolmgr.agent")
@@ -29,9 +30,9 @@ RECYCLE_TIME = 30.0
 #: Seconds that a server may take to pause or resume what is its own.
 SETTLE_TIME = 10.0
 _DONE = {
-    "kill": "killed, and paused until it is resumed",
-    "disable": "disabled",
-    "enable": "enabled",
+    "kill": phrase("killed, and paused until it is resumed"),
+    "disable": phrase("disabled"),
+    "enable": phrase("enabled"),
 }
 #: How many acknowledgements the heartbeat repeats.
 _SHOWN = 10
@@ -96,11 +97,11 @@ class Orders:
             self._have_it_done(command, cast(Led, pool))
         elif command.kind == Command.Kind.PAUSE:
             pool.pause()
-            self._say(command, Acknowledgement.State.DONE, "paused")
+            self._say(command, Acknowledgement.State.DONE, phrase("paused"))
         elif command.kind == Command.Kind.RESUME:
             if pool.paused:
                 pool.resume()
-            self._say(command, Acknowledgement.State.DONE, "open")
+            self._say(command, Acknowledgement.State.DONE, phrase("open"))
         else:
             # The old connections stay in service while the new ones open, which may take seconds: not on this thread.
             self._say(command, Acknowledgement.State.RUNNING, "")
@@ -134,7 +135,7 @@ class Orders:
             failed = pool.cut_off(command.kind, command.database)
         except Exception as error:  # whatever it is, the operator must hear of it
             log.exception("%s failed", command)
-            failed = f"{type(error).__name__}; see the log"
+            failed = phrase("%(error)s; see the log", error=type(error).__name__)
         if command.kind == Command.Kind.KILL:
             pool.pause(command.database)  # as it is by now; so it stays through a restart
         state = Acknowledgement.State.FAILED if failed else Acknowledgement.State.DONE
@@ -143,7 +144,7 @@ class Orders:
 
     def _settle(self, command: Command, pool: Led) -> None:
         failed = pool.settle(SETTLE_TIME, command.database)
-        done = "paused" if command.kind == Command.Kind.PAUSE else "open"
+        done = phrase("paused") if command.kind == Command.Kind.PAUSE else phrase("open")
         state = Acknowledgement.State.FAILED if failed else Acknowledgement.State.DONE
         self._say(command, state, failed or done)
         self._on_change()
@@ -156,17 +157,17 @@ class Orders:
                 result = pool.recycle(RECYCLE_TIME)
         except Exception as error:  # whatever it is, the operator must hear of it
             log.exception("%s failed", command)
-            self._say(command, Acknowledgement.State.FAILED, f"{type(error).__name__} while recycling; see the log")
+            failed = phrase("%(error)s while recycling; see the log", error=type(error).__name__)
+            self._say(command, Acknowledgement.State.FAILED, failed)
         else:
             if result.failed:
                 self._say(command, Acknowledgement.State.FAILED, result.failed)
             else:
-                rest = f"; {result.remaining} in use are replaced as they return" if result.remaining else ""
-                self._say(command, Acknowledgement.State.DONE, f"{result.replaced} replaced{rest}")
+                self._say(command, Acknowledgement.State.DONE, _recycled(result))
         self._on_change()
 
     def _say(self, command: Command, state: str, message: str) -> None:
-        ack = Ack(command.pk, state, message[:500], time())
+        ack = Ack(command.pk, state, cut(message, 500), time())
         with self._lock:
             self._unsaved[command.pk] = ack
             self._recent = deque((*(each for each in self._recent if each.command != ack.command), ack), _SHOWN)
@@ -202,6 +203,16 @@ def _claim(command: Command, uid: str) -> bool:
     return True
 
 
+def _recycled(result: Recycled) -> str:
+    replaced = phrase("%(n)s replaced", n=result.replaced)
+    if not result.remaining:
+        return replaced
+    rest = counted(
+        result.remaining, "%(n)s in use is replaced as it returns", "%(n)s in use are replaced as they return"
+    )
+    return joined("; ", [replaced, rest])
+
+
 def _was_done(command: Command) -> bool:
     answers = Acknowledgement.objects.using(control_alias())
     return answers.filter(command=command, state=Acknowledgement.State.DONE).exists()
@@ -211,10 +222,11 @@ def _write(pk: int, uid: str, ack: Ack) -> None:
     acknowledgements = Acknowledgement.objects.using(control_alias())
     # The command may be pruned by now; then there is nothing to say.
     if Command.objects.using(control_alias()).filter(pk=pk).exists():
-        row = Acknowledgement(command_id=pk, process=uid, state=ack.state, message=ack.message, at=Now())
+        row = Acknowledgement(command_id=pk, process=uid, state=ack.state, at=Now())
+        row.sentence = ack.message
         acknowledgements.bulk_create(
             [row],
             update_conflicts=True,
             unique_fields=["command", "process"],
-            update_fields=["state", "message", "at"],
+            update_fields=["state", "message", "message_told", "at"],
         )

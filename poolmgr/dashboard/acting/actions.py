@@ -16,6 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 from poolmgr.control.commanding import commands
 from poolmgr.control.editing.profiles import known_targets
 from poolmgr.control.reporting.fleet import Fleet, read_fleet
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.dashboard.entry.access import CHANGE, CUT_OFF, lacking, may_cut_off, may_read, staff_only
 from poolmgr.dashboard.entry.frame import frame, refuse, show
 from poolmgr.dashboard.words.present import number
@@ -110,7 +111,7 @@ def understood(data: Mapping[str, str], fleet: Fleet) -> Order:
     if not pools and target not in known_targets():
         raise Nonsense(_("There is no target “%(target)s”.") % {"target": target})
     if sentence := denied(kind, target, pools[0][1].kind if pools else "", database):
-        raise Nonsense(sentence)
+        raise Nonsense(spoken(sentence))
     place = ""
     if process:
         pools = [(beat, pool) for beat, pool in pools if beat.uid == process]

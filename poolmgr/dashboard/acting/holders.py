@@ -162,7 +162,7 @@ def told(found: Found, statements: bool) -> dict[str, Any]:
         "may_read": statements,
         "statement": holder.statement if holder and statements else "",
         "stack": tuple(map(_call, answer.stack)) if answer and statements else (),
-        "denied": {what: kind.denies.get(what, "") for what in (What.CANCEL.value, What.END.value)},
+        "denied": {what: spoken(kind.denies.get(what, "")) for what in (What.CANCEL.value, What.END.value)},
     }
 
 

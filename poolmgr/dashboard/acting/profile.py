@@ -22,6 +22,7 @@ from poolmgr.control.access import control_alias
 from poolmgr.control.desired import follow, read_profiles
 from poolmgr.control.editing import profiles
 from poolmgr.control.reporting.beats import read_beats
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.dashboard.addresses import settings_address
 from poolmgr.dashboard.entry.access import ADD, CHANGE, VIEW, lacking, staff_only
 from poolmgr.dashboard.entry.frame import frame, show
@@ -113,7 +114,10 @@ def _chosen(target: str, rows: Sequence[PoolProfile], role: str | None) -> PoolP
 def _form(request: HttpRequest, profile: PoolProfile) -> ProfileForm:
     kind = likely_kind_of(profile.target)
     made = modelform_factory(
-        PoolProfile, form=ProfileForm, fields=("enabled", *kind.honours), help_texts={**kind.helps}
+        PoolProfile,
+        form=ProfileForm,
+        fields=("enabled", *kind.honours),
+        help_texts={name: spoken(text) for name, text in kind.helps.items()},
     )
     form = made(request.POST if request.method == "POST" else None, instance=profile)
     assert isinstance(form, ProfileForm)

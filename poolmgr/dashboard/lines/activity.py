@@ -96,7 +96,7 @@ def _command(command: Command, fleet: Fleet, places: Mapping[str, str], overrule
     failures: tuple[str, ...] = ()
     if progress.failed:
         failed = [each for each in command.acknowledgements.all() if each.state == Acknowledgement.State.FAILED]
-        failures = tuple(f"{places.get(each.process, each.process)}: {spoken(each.message)}" for each in failed[:5])
+        failures = tuple(f"{places.get(each.process, each.process)}: {spoken(each.sentence)}" for each in failed[:5])
     return CommandLine(
         pk=command.pk,
         kind=command.get_kind_display(),

@@ -135,7 +135,7 @@ def card(view: TargetView, said: Said, fleet: Fleet, wanted: Wanted, statements:
         pins=tuple((reason, number(count)) for reason, count in sorted(view.pins.items(), key=lambda pin: -pin[1])),
         server=server_line(view, wanted.known),
         modes=", ".join(sorted({pool.pool_mode for pool in pools})) if "pool_mode" in kind.honours else "",
-        denied=dict(kind.denies),
+        denied={what: spoken(why) for what, why in kind.denies.items()},
         cuts=tuple(
             (each.value, str(capfirst(each.label)))
             for each in Command.Kind

@@ -147,7 +147,7 @@ def _pool(
         newest=None if expected is None else not found.drift,
         settings=settings,
         last_error=spoken(as_phrase(pool.last_error)),
-        denied=kind_named(pool.kind).denies,
+        denied={what: spoken(why) for what, why in kind_named(pool.kind).denies.items()},
     )
 
 

@@ -32,18 +32,18 @@ ASYNCPG = Kind(
     unit=phrase("server connections"),
     tells_sessions=True,
     libraries={"asyncpg": "asyncpg"},
-    refuses={"pool_mode": "An asyncpg connection goes back when it is released."},
+    refuses={"pool_mode": phrase("An asyncpg connection goes back when it is released.")},
     helps={
-        "min_size": (
+        "min_size": phrase(
             "Connections kept warm in each process, in loops that live on. Default 0. Raise it when bursts wait for"
             " connects, which with vectors take two round trips more. Live."
         ),
-        "max_size": (
+        "max_size": phrase(
             "The most connections of each process, those of all its event loops together. Default 10. Raise it when"
             " requests wait and the server has room; waiting requests are served at once. Lowering closes idle"
             " connections now and used ones as they are released. Live."
         ),
-        "idle_timeout": (
+        "idle_timeout": phrase(
             "Seconds after which an idle connection above min_size is closed; asyncpg's max_inactive_connection_lifetime."
             " 0 keeps them. Default 600. Live."
         ),

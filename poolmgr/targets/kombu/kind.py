@@ -18,8 +18,8 @@ def is_path(value: Any) -> bool:
 
 
 _CONNECTS_LATE = "kombu connects when a connection is first used, and keeps it"
-_OUTAGE = "Whoever sends a task would fail: a broker that is paused is an outage. Lower max_size instead."
-_KOMBU_S = "Its connections are kombu's own, which tells nobody how to end one that somebody is sending on."
+_OUTAGE = phrase("Whoever sends a task would fail: a broker that is paused is an outage. Lower max_size instead.")
+_KOMBU_S = phrase("Its connections are kombu's own, which tells nobody how to end one that somebody is sending on.")
 
 KOMBU = Kind(
     name="kombu",
@@ -29,35 +29,41 @@ KOMBU = Kind(
     libraries={"celery": "celery"},
     joins=True,
     refuses={
-        "pool_mode": "A connection to a broker goes back when the message is sent.",
+        "pool_mode": phrase("A connection to a broker goes back when the message is sent."),
         "min_size": f"{_CONNECTS_LATE}; none is opened ahead.",
-        "budget": "Whoever sends a task must not wait for a lease; max_size bounds each process.",
-        "max_waiting": "kombu's pool does not bound who waits; connection_timeout bounds how long.",
+        "budget": phrase("Whoever sends a task must not wait for a lease; max_size bounds each process."),
+        "max_waiting": phrase("kombu's pool does not bound who waits; connection_timeout bounds how long."),
         "idle_timeout": f"{_CONNECTS_LATE}; recycle the pool to close what is idle.",
         "max_lifetime": f"{_CONNECTS_LATE}; recycle the pool to replace it.",
-        "reconnect_timeout": "kombu connects in the hands of whoever sends, by Celery's task_publish_retry_policy.",
-        "validation": "kombu doesn't look before it hands out; who finds a connection broken connects again.",
-        "validation_query": "A broker is asked nothing; a health check connects.",
-        "validate_after_idle": "kombu doesn't look before it hands out.",
-        "keepalive_interval": "kombu sends nothing on idle connections; Celery's broker_heartbeat is for a worker's own.",
+        "reconnect_timeout": phrase(
+            "kombu connects in the hands of whoever sends, by Celery's task_publish_retry_policy."
+        ),
+        "validation": phrase("kombu doesn't look before it hands out; who finds a connection broken connects again."),
+        "validation_query": phrase("A broker is asked nothing; a health check connects."),
+        "validate_after_idle": phrase("kombu doesn't look before it hands out."),
+        "keepalive_interval": phrase(
+            "kombu sends nothing on idle connections; Celery's broker_heartbeat is for a worker's own."
+        ),
     },
     denies={
         "pause": _OUTAGE,
-        "resume": "It is never paused. " + _OUTAGE,
+        "resume": phrase("It is never paused. %(why)s", why=_OUTAGE),
         "cancel": _KOMBU_S,
         "end": _KOMBU_S,
     },
     helps={
-        "max_size": (
+        "max_size": phrase(
             "The most connections of each process to the broker, Celery's broker_pool_limit. Default 10. Raise it when"
             " whoever sends tasks waits; they are served at once. Lowering closes idle connections now and used ones as"
             " they return. Live."
         ),
-        "connection_timeout": (
+        "connection_timeout": phrase(
             "Seconds that whoever sends a task waits for a connection of the pool, Celery's broker_pool_acquire_timeout,"
             " before it fails with “pool exhausted”. Default 30. Live."
         ),
-        "health_check_interval": "Seconds between connects to the broker that a health check makes. Default 30. Live.",
+        "health_check_interval": phrase(
+            "Seconds between connects to the broker that a health check makes. Default 30. Live."
+        ),
     },
     defaults=PoolSpec(min_size=0, validation="off"),
     declares={"APP": (is_path, "the dotted path of a Celery application, such as 'shop.celery.app'")},

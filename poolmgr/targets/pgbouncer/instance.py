@@ -15,6 +15,7 @@ import psycopg
 
 from poolmgr.exceptions import CheckoutError
 from poolmgr.metrics.history import STEP, WINDOW
+from poolmgr.metrics.phrases import phrase
 from poolmgr.targets.pgbouncer.console import PATIENCE, Console, carry_out, diagnose
 from poolmgr.targets.pgbouncer.consoles import Place
 from poolmgr.targets.pgbouncer.holds import Hold
@@ -131,7 +132,14 @@ class Instance:
             self._note(seen)
             # What was asked counts as done, or as refused, when all that is to be said of it can be read.
             told = dict.fromkeys((self._confused, *(why for _, why in refused.values())))
-            self.problems = (*kept, *(f"PgBouncer at {self.address} {each}" for each in told if each))
+            self.problems = (
+                *kept,
+                *(
+                    phrase("PgBouncer at %(address)s %(said)s", address=self.address, said=each)
+                    for each in told
+                    if each
+                ),
+            )
             self.picture, self.error = seen, ""
             self.followed, self.held, self.refused = followed, held, refused
 

@@ -55,7 +55,7 @@ def _limits(values: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-_CLIENTS = "Whoever holds its connections is a client of its own; kill cuts off those of a database."
+_CLIENTS = phrase("Whoever holds its connections is a client of its own; kill cuts off those of a database.")
 
 PGBOUNCER = Kind(
     name="pgbouncer",
@@ -68,47 +68,49 @@ PGBOUNCER = Kind(
     commands=(*COMMANDS, "kill", "disable", "enable"),
     denies={"cancel": _CLIENTS, "end": _CLIENTS},
     refuses={
-        "max_waiting": "PgBouncer can't bound who waits; its max_client_conn bounds clients.",
-        "reconnect_timeout": "PgBouncer tries again for ever, every server_login_retry seconds.",
-        "keepalive_interval": "PgBouncer sends nothing on idle connections; its tcp_keepalive has the system do so.",
-        "leak_threshold": "PgBouncer knows nobody's stack; who holds a connection is listed with its address.",
+        "max_waiting": phrase("PgBouncer can't bound who waits; its max_client_conn bounds clients."),
+        "reconnect_timeout": phrase("PgBouncer tries again for ever, every server_login_retry seconds."),
+        "keepalive_interval": phrase(
+            "PgBouncer sends nothing on idle connections; its tcp_keepalive has the system do so."
+        ),
+        "leak_threshold": phrase("PgBouncer knows nobody's stack; who holds a connection is listed with its address."),
     },
     helps={
-        "pool_mode": (
+        "pool_mode": phrase(
             "When a client's connection goes back: PgBouncer's pool_mode, “session”, “transaction” or “statement”."
             " Default session. Live: it holds for connected clients from their next statement on."
         ),
-        "min_size": (
+        "min_size": phrase(
             "Server connections kept warm for each database and user: min_pool_size. Default 0. Raise it when bursts wait"
             " for connects. Live."
         ),
-        "max_size": (
+        "max_size": phrase(
             "The most server connections for each database and user: default_pool_size. Default 20. Lowering closes those"
             " above it as they become idle. A pool_size of a database's own in pgbouncer.ini stands. Live."
         ),
-        "budget": (
+        "budget": phrase(
             "The most server connections of all databases and instances together, shared out evenly as max_db_connections;"
             " 0 sets no limit. Default 0. Live."
         ),
-        "connection_timeout": (
+        "connection_timeout": phrase(
             "Whole seconds that a client waits for a server connection before PgBouncer drops it: query_wait_timeout."
             " Default 120. Live."
         ),
-        "idle_timeout": (
+        "idle_timeout": phrase(
             "Whole seconds after which an unused server connection is closed, server_idle_timeout; 0 keeps it."
             " Default 600. Live."
         ),
-        "max_lifetime": (
+        "max_lifetime": phrase(
             "Whole seconds after which an unused server connection is replaced: server_lifetime. 0 sets 30 days, since"
             " PgBouncer's own 0 would use each connection once. Default 3600. Live."
         ),
-        "validation": (
+        "validation": phrase(
             "How a server connection is checked before it is handed out: “socket” sees that the server hung up, “query” also"
             " runs the validation query every time (server_check_delay 0), “off” asks the server nothing."
             " Default socket. Live."
         ),
-        "validation_query": "One plain SELECT: server_check_query. Default SELECT 1. Live.",
-        "validate_after_idle": (
+        "validation_query": phrase("One plain SELECT: server_check_query. Default SELECT 1. Live."),
+        "validate_after_idle": phrase(
             "A server connection unused for this many whole seconds gets the validation query before it is handed out:"
             " server_check_delay. 0 never. Default 30. Live."
         ),

@@ -26,22 +26,26 @@ REDIS = Kind(
     prefix="cache:",
     libraries={"redis": "redis"},
     denies={
-        "cancel": "A Redis stops no command from another connection: it is over before anybody could ask, or blocks until its"
-        " own timeout.",
-        "end": "redis-py connects again by itself and sends the command once more, so that nothing would be ended.",
+        "cancel": phrase(
+            "A Redis stops no command from another connection: it is over before anybody could ask, or blocks until its"
+            " own timeout."
+        ),
+        "end": phrase(
+            "redis-py connects again by itself and sends the command once more, so that nothing would be ended."
+        ),
     },
-    refuses={"pool_mode": "A Redis connection goes back after each command, pipeline or subscription."},
+    refuses={"pool_mode": phrase("A Redis connection goes back after each command, pipeline or subscription.")},
     helps={
-        "max_size": (
+        "max_size": phrase(
             "The most connections of each process, those of subscriptions and blocking commands included. Default 10."
             " Raise it when requests wait and the server has room; waiting requests are served at once. Lowering closes"
             " idle connections now and used ones as they return. Live."
         ),
-        "connection_timeout": (
+        "connection_timeout": phrase(
             "Seconds that a request waits for a connection before it fails with “pool exhausted”. Default 5. Once a server"
             " was away for that long, requests fail at once until it is back. Live."
         ),
-        "validation_query": "PING is what a Redis is asked. Live.",
+        "validation_query": phrase("PING is what a Redis is asked. Live."),
     },
     defaults=PoolSpec(validation_query="PING", connection_timeout=5.0),
     declares={

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 from poolmgr.exceptions import CheckoutError
+from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.checkouts import LeftAlone
 from poolmgr.pools.core.driver import NoAnswer, Refused
 from poolmgr.pools.core.slot import Slot
@@ -23,7 +24,9 @@ from poolmgr.targets.sqlalchemy.kind import SQLALCHEMY
 from poolmgr.targets.sqlalchemy.sockets import fileno_of, server_id_of
 from poolmgr.targets.sqlalchemy.stopping import has_ended, sever, stop_of, stops
 
-_NO_WAY = "Its driver can't cancel a statement from another thread; psycopg and asyncpg can. End the session instead."
+_NO_WAY = phrase(
+    "Its driver can't cancel a statement from another thread; psycopg and asyncpg can. End the session instead."
+)
 
 
 class _Connecting(threading.local):

@@ -24,24 +24,26 @@ SQLALCHEMY = Kind(
     unit=phrase("server connections"),
     tells_sessions=True,
     libraries={"sqlalchemy": "sqlalchemy"},
-    refuses={"pool_mode": "SQLAlchemy gives a connection back at the end of a Connection or Session."},
+    refuses={"pool_mode": phrase("SQLAlchemy gives a connection back at the end of a Connection or Session.")},
     helps={
-        "min_size": "Connections kept warm in each process. Default 0. Raise it when bursts wait for connects. Live.",
-        "max_size": (
+        "min_size": phrase(
+            "Connections kept warm in each process. Default 0. Raise it when bursts wait for connects. Live."
+        ),
+        "max_size": phrase(
             "The most connections of each process, SQLAlchemy's pool_size and max_overflow together. Default 10. Raise it"
             " when requests wait and the server has room; waiting requests are served at once. Lowering closes idle"
             " connections now and used ones as they return. Live."
         ),
-        "max_lifetime": (
+        "max_lifetime": phrase(
             "Seconds after which a connection is replaced, by a fresh one that is ready before; SQLAlchemy's pool_recycle."
             " 0 is its -1: never. Default 3600. Live."
         ),
-        "validation": (
+        "validation": phrase(
             "How a connection is looked at before it is handed out: query is SQLAlchemy's pool_pre_ping. The look at the"
             " socket needs a driver that tells its socket, as PostgreSQL's do. Default socket. Live."
         ),
         "validation_query": (
-            "One plain SELECT. With SELECT 1 the dialect's own ping is used, as pool_pre_ping does. Live."
+            phrase("One plain SELECT. With SELECT 1 the dialect's own ping is used, as pool_pre_ping does. Live.")
         ),
     },
     defaults=PoolSpec(min_size=0),
