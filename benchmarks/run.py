@@ -43,6 +43,7 @@ NAMES = (
     "retrieval",
     "console",
     "watching",
+    "history",
     "scaling",
     "thousand",
     "modes",

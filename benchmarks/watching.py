@@ -43,7 +43,7 @@ def measure(world: Any) -> Measurement:
         client.force_login(User.objects.create_superuser("watcher"))
         store = RedisStore(server.url())
         for number in (20, 100) if world.quick else (200, 1000):
-            for beat in _fleet(world.url, number):
+            for beat in fleet(world.url, number):
                 store.beat(beat)
             assert len(read_beats().processes) >= number, "the pages would show less"
             for path, called in PAGES.items():
@@ -74,7 +74,7 @@ def _looks(client: Client, path: str, rounds: int) -> tuple[float, float]:
     return median(taken[1:]), size  # the first loads templates
 
 
-def _fleet(url: str, number: int) -> Iterator[ProcessBeat]:
+def fleet(url: str, number: int) -> Iterator[ProcessBeat]:
     luck, now = random.Random(6), time()
     pool = managed_pool(url, target=TARGETS[0], min_size=1, max_size=SIZE)
     try:
