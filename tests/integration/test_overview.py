@@ -63,6 +63,22 @@ def test_many_targets_are_listed_the_worst_first_and_found_by_name(operator: Use
     assert 'Slots <a href="/pools/targets/shard03/">' in text_of(operator, "/pools/?slots=shard03")
 
 
+def test_the_slots_shown_are_of_the_most_used_target_among_the_worst(operator: User) -> None:
+    well = replace(calm(), max_size=10, limit=10, used=1, idle=2, holders=())
+    busy = replace(well, target="cache", used=2)
+    beat(replace(well, target="archive"), busy, replace(busy, target="search", max_size=20, limit=20, used=4))
+    # As full, and more of it.
+    assert 'Slots <a href="/pools/targets/search/">' in text_of(operator)
+    beat(replace(well, target="archive"), replace(busy, used=5), full(target="zz"))
+    assert 'Slots <a href="/pools/targets/zz/">' in text_of(operator)
+    beat(
+        replace(well, target="archive"),
+        replace(busy, used=5),
+        replace(full(target="zz"), used=0, pending=0, paused_at=1.0, status="paused"),
+    )
+    assert 'Slots <a href="/pools/targets/zz/">' in text_of(operator)
+
+
 def test_a_full_pool_after_an_edit_offers_the_settings_before_it(operator: User) -> None:
     profile = PoolProfile(target="default", max_size=8)
     save_profile(profile, "operator")

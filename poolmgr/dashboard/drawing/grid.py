@@ -51,13 +51,22 @@ class Grid:
     dense: bool
 
 
-def chosen_grid(views: Sequence[TargetView], fleet: Fleet, wanted: str) -> Grid | None:
-    """Of the target ``wanted``, or else of the first of ``views``; None where nobody has a pool open."""
-    used = [view for view in views if view.processes]
+def chosen_grid(found: Sequence[tuple[TargetView, str]], fleet: Fleet, wanted: str) -> Grid | None:
+    """Of the target ``wanted``, or else of the most used of those in the worst state; None where nobody has a pool open.
+
+    ``found`` has each target's state with it, the worst first.
+    """
+    used = [(view, state) for view, state in found if view.processes]
     if not used:
         return None
-    view = next((each for each in used if each.target == wanted), used[0])
-    return grid(view, fleet, tuple(each.target for each in used if each is not view))
+    worst = [view for view, state in used if state == used[0][1]]
+    view = next((view for view, _state in used if view.target == wanted), None) or max(worst, key=_use)
+    return grid(view, fleet, tuple(each.target for each, _state in used if each is not view))
+
+
+def _use(view: TargetView) -> tuple[float, int]:
+    """How full it is where it is fullest, and how much is used of it."""
+    return max((role.used / (role.capacity or 1) for role in view.roles), default=0.0), view.used
 
 
 def grid(view: TargetView, fleet: Fleet, tabs: tuple[str, ...] = ()) -> Grid:

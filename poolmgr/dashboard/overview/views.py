@@ -79,7 +79,7 @@ def _figures(request: HttpRequest) -> dict[str, Any]:
             [each for each in found if fits(each, sought)], everything or bool(sought), picture.strips
         ),
         "sought": sought,
-        "grid": chosen_grid(views, fleet, request.GET.get("slots", "")),
+        "grid": chosen_grid([(view, said.state) for view, said in found], fleet, request.GET.get("slots", "")),
         "holders": holder_lines(views, fleet, may_read_statements(request), _HOLDERS, _LEAST),
         "servers": server_slots(found, fleet.at),
         "processes": len(fleet.processes),
