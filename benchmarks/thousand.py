@@ -101,7 +101,7 @@ class _Run:
             ["a heartbeat", f"{size:,} bytes"],
             ["Redis' memory for all", f"{memory / 1e6:.1f} MB"],
             ["an edit's push, until the last of them has it", _ms(pushed)],
-            ["all look at the profiles at once, as after an edit", _ms(looked.seconds)],
+            ["all look at the profiles at once", _ms(looked.seconds)],
             ["all ask for their first lease at once, as in a deploy", _ms(claimed.seconds)],
             ["reading the whole fleet from Redis: time, CPU", ", ".join(map(_ms, from_redis))],
             ["reading the whole fleet from rows: time, CPU", ", ".join(map(_ms, from_rows))],

@@ -18,6 +18,7 @@ from poolmgr.control.deadline import deadline
 from poolmgr.control.following.answering import Answers
 from poolmgr.control.following.follower import Follower
 from poolmgr.control.following.orders import Orders
+from poolmgr.control.following.staggering import pause
 from poolmgr.control.leading import Leading
 from poolmgr.control.sharing.tender import Tender
 from poolmgr.control.store import FleetStore, StoreDown, get_store
@@ -250,7 +251,10 @@ class Agent:
             watching = self._tender.watches
             heard = self._store.wait(min(seconds, _GLANCE) if watching else seconds)
             if heard is Heard.NEWS:
-                return True
+                if self._orders.unsaved:  # of this process alone
+                    return True
+                self._answer()
+                self._follower.due = min(self._follower.due, monotonic() + pause(self._store.fleet))
             if heard is Heard.CALL:
                 self._tender.called()
             if heard is Heard.TURN:

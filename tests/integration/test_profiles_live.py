@@ -12,6 +12,8 @@ import pytest
 from poolmgr.control.commanding import commands
 from poolmgr.control.editing import profiles
 from poolmgr.control.reporting.fleet import read_fleet
+from poolmgr.control.store import get_store
+from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import PoolProfile
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.sampling import first_always
@@ -83,6 +85,27 @@ def test_saved_profile_is_in_force_everywhere_in_time(fleet: TestFleet) -> None:
     profiles.delete_profile(profile, "operator")
     everywhere(members, time.time() - 0.5, profile="bootstrap", max_size=4)
     assert_nothing_failed(members)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fleet", ["redis"], indirect=True)
+def test_a_large_fleet_looks_at_an_edit_one_after_the_other(fleet: TestFleet) -> None:  # P5
+    [member] = fleet.start(1)
+    in_fleet(1)
+    now = time.time()
+    for n in range(40):
+        get_store().beat(ProcessBeat(f"other-{n}", "web1", n + 1, "web", now, now))
+    [seen] = [beat for beat in in_fleet(41).processes if beat.pools]
+    wait_for(lambda: any(beat.uid == seen.uid and beat.at > seen.at for beat in read_fleet().processes))
+    profile = PoolProfile(target="default", min_size=1)
+    took: list[float] = []
+    for size in range(5, 13):
+        profile.max_size = size
+        began = time.time()
+        profiles.save_profile(profile, "operator")
+        took += everywhere([member], began, max_size=size)
+    assert max(took) < allowed(fleet)
+    assert max(took) - min(took) > 0.1
 
 
 @pytest.mark.long

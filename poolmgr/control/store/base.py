@@ -30,6 +30,7 @@ class FleetStore(Protocol):
 
     name: str  # "redis" or "database"
     pushes: bool  # whether notify() and call() wake other processes
+    fleet: int  # how many processes there were at the last beat of this one, where they are woken together; else 0
 
     def beat(self, beat: ProcessBeat) -> None:
         """Keep ``beat`` as its process's last, for ``PROCESS_TTL`` seconds."""

@@ -33,6 +33,7 @@ class DatabaseStore:
 
     name = "database"
     pushes = False
+    fleet = 0
 
     def __init__(self) -> None:
         self._woken = Event()

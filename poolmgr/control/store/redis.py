@@ -72,6 +72,7 @@ class RedisStore:
         self._fetcher = Fetcher(self._client, self._index, self._beat_key, self._details_key)
         self._occasions = Occasions()
         self._totals = RedisTotals(self._client, prefix)
+        self.fleet = 0
         self._ear: Any = None
         self._deaf_until = 0.0
         self._woken = Event()
@@ -88,7 +89,8 @@ class RedisStore:
                 pipe.set(key, details.to_json(), px=int((lasts + longer) * 1000))
             pipe.set(self._beat_key + beat.uid, text, px=int(lasts * 1000))
             pipe.sadd(self._index, beat.uid)
-            pipe.execute()
+            pipe.scard(self._index)
+            self.fleet = pipe.execute()[-1]
         self._occasions.passed(details, told)
 
     def count(self, uid: str, gain: Gain) -> None:
