@@ -22,6 +22,7 @@ from poolmgr.control.editing import profiles
 from poolmgr.control.editing.consequences import Consequence, Foreseen
 from poolmgr.control.editing.weighing import foresee_save
 from poolmgr.control.reporting.fleet import read_fleet
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.models import Command, PoolProfile
 
 _Site: TypeAlias = "ModelAdmin[PoolProfile]"
@@ -57,7 +58,11 @@ def duplicate(site: _Site, request: HttpRequest, selected: _Profiles) -> HttpRes
         try:
             made = profiles.duplicate_for_role(profile, role, request.user.get_username())
         except ValueError as refused:
-            site.message_user(request, f"“{profile.target}”: {refused}", messages.ERROR)
+            site.message_user(
+                request,
+                _("“%(target)s”: %(why)s") % {"target": profile.target, "why": spoken(refused.args[0])},
+                messages.ERROR,
+            )
         except IntegrityError:
             said = _("%(target)s has a profile for the role %(role)s already; edit that one.")
             name = dict(PoolProfile.Role.choices)[role]
@@ -90,7 +95,9 @@ def _order(
         try:
             command = commands.send(kind, target, request.user.get_username())
         except commands.Denied as denied:
-            site.message_user(request, f"“{target}”: {denied}", messages.ERROR)
+            site.message_user(
+                request, _("“%(target)s”: %(why)s") % {"target": target, "why": spoken(denied.args[0])}, messages.ERROR
+            )
             continue
         said = _(
             "Sent: %(kind)s “%(target)s” in all processes. The dashboard and the list of commands show the progress."

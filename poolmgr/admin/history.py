@@ -26,6 +26,7 @@ from poolmgr.control.editing.consequences import Foreseen
 from poolmgr.control.editing.weighing import foresee_save
 from poolmgr.exceptions import InvalidSpec
 from poolmgr.models import PoolProfile, ProfileRevision
+from poolmgr.profileform.saying import told
 from poolmgr.targets.known import likely_kind_of
 
 
@@ -210,8 +211,7 @@ def _foreseen(revision: ProfileRevision) -> tuple[Foreseen, str]:
 
 
 def _not_restored(refusal: InvalidSpec | ValidationError) -> str:
-    reason = " ".join(refusal.messages) if isinstance(refusal, ValidationError) else str(refusal)
-    return _("Not restored: %(reason)s") % {"reason": reason}
+    return _("Not restored: %(reason)s") % {"reason": told(refusal)}
 
 
 def _may_restore(request: HttpRequest, revision: ProfileRevision) -> bool:

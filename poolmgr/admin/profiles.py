@@ -184,7 +184,7 @@ class ProfileAdmin(Foreseeing):
             "opts": self.opts,
             "media": self.media,
             "choices": [
-                (target, kind.label, f"?{urlencode({**request.GET.dict(), 'target': target})}")
+                (target, spoken(kind.label), f"?{urlencode({**request.GET.dict(), 'target': target})}")
                 for target, kind in by_target.items()
             ],
         }

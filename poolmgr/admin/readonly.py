@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.options import ModelAdmin
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -17,6 +18,7 @@ from django.utils.translation import gettext_lazy
 
 from poolmgr.admin.cells import labelled, moment
 from poolmgr.admin.live import DASH, state_icon
+from poolmgr.admin.troubles import TroubleFilter, trouble_called
 from poolmgr.control.access import control_alias
 from poolmgr.control.commanding import commands
 from poolmgr.control.reporting.spoken import spoken
@@ -34,6 +36,17 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic in the stu
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).using(control_alias())
 
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if (shown := kwargs.get("obj")) is not None:
+            context["subtitle"] = self.called(shown)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def called(self, shown: Any) -> str:
+        """What a row is called in the reader's language."""
+        return spoken(getattr(shown, "sentence", str(shown)))
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -48,7 +61,7 @@ class AcknowledgementInline(admin.TabularInline):  # type: ignore[type-arg]
     """What each process said of the command."""
 
     model = Acknowledgement
-    fields = ("process", "state", "message", "at")
+    fields = ("process", "state", "said", "at")
     readonly_fields = fields
     ordering = ("process",)
     extra = 0
@@ -56,6 +69,10 @@ class AcknowledgementInline(admin.TabularInline):  # type: ignore[type-arg]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).using(control_alias())
+
+    @admin.display(description=gettext_lazy("message"))
+    def said(self, answer: Acknowledgement) -> str:
+        return spoken(answer.sentence)
 
     def has_add_permission(self, request: HttpRequest, obj: Command | None = None) -> bool:
         return False
@@ -108,6 +125,8 @@ class EventAdmin(ReadOnlyAdmin):
     list_filter = ("kind", "target")
     search_fields = ("message", "target", "author")
     date_hierarchy = "at"
+    fields = ("kind", "target", "author", "said", "at")
+    readonly_fields = fields
 
     @admin.display(description=gettext_lazy("at"), ordering="at")
     def when(self, event: Event) -> SafeString:
@@ -127,13 +146,20 @@ class EpisodeAdmin(ReadOnlyAdmin):
     """For whoever may see events."""
 
     list_display = ("when", "until", "target", "state_shown", "said", "before")
-    list_filter = ("state", "family", "target")
+    list_filter = ("state", TroubleFilter, "target")
     search_fields = ("sentence", "target", "why")
     date_hierarchy = "began_at"
     fields = (
-        "target", "began_at", "ended_at", "seen_at", "state_shown", "family", "code", "said", "where", "figures", "before",
+        "target", "began_at", "ended_at", "seen_at", "state_shown", "trouble", "said", "where", "worst", "before",
     )  # fmt: skip
     readonly_fields = fields
+
+    def called(self, shown: Episode) -> str:
+        return spoken(shown.said("sentence"))
+
+    @admin.display(description=gettext_lazy("trouble"), ordering="family")
+    def trouble(self, episode: Episode) -> str:
+        return trouble_called(episode.family)
 
     @admin.display(description=gettext_lazy("began"), ordering="began_at")
     def when(self, episode: Episode) -> SafeString:
@@ -152,6 +178,11 @@ class EpisodeAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("sentence"), ordering="sentence")
     def said(self, episode: Episode) -> str:
         return spoken(episode.said("sentence"))
+
+    @admin.display(description=gettext_lazy("figures"))
+    def worst(self, episode: Episode) -> SafeString:
+        # By the names that programs know.
+        return format_html("<code>{}</code>", json.dumps(episode.figures))
 
     @admin.display(description=gettext_lazy("place"))
     def where(self, episode: Episode) -> str:

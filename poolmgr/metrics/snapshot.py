@@ -8,6 +8,7 @@ from msgspec import Meta, Struct, field
 
 from poolmgr.metrics.decoding import Real, Scalar, Text, Texts, Unreadable, Whole, Wholes, as_plain, decode, encode
 from poolmgr.metrics.histogram import BUCKETS, Distribution
+from poolmgr.metrics.phrases import phrase
 from poolmgr.metrics.uses import Uses
 
 #: The longest heartbeat that is read, in bytes, and the most pools in it. A pool takes 2 to 3 kB.
@@ -37,7 +38,7 @@ class Holder(Struct, frozen=True, omit_defaults=True, gc=False):
     def who(self) -> str:
         """As ``pools.owners.who()`` has it."""
         label = f"{self.label}[{self.request}]" if self.request else self.label
-        return f"{label} in {self.thread}" if label else self.thread
+        return phrase("%(who)s in %(place)s", who=label, place=self.thread) if label else self.thread
 
 
 class Part(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -15,9 +15,9 @@ else:
 class AuthorField(_Text):
     """A user's name, cut to what the column holds: a site's names may be longer, and no order may fail for that."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, verbose_name: Any = None, **options: Any) -> None:
         # As long as an address of e-mail, by which many sites name their users.
-        super().__init__(**{"max_length": 254, "blank": True, **options})
+        super().__init__(verbose_name, **{"max_length": 254, "blank": True, **options})
 
     def get_prep_value(self, value: Any) -> Any:
         name = super().get_prep_value(value)

@@ -51,17 +51,21 @@ class Command(models.Model):
     #: These need a permission of their own.
     CUTS = frozenset({Kind.KILL, Kind.DISABLE, Kind.ENABLE})
 
-    kind = models.CharField(max_length=10, choices=Kind.choices)
-    target = models.CharField(max_length=200)
-    database = models.CharField(max_length=63, blank=True, help_text=_("Of a PgBouncer; empty for all of its target."))
-    process = models.CharField(max_length=64, blank=True, help_text=_("Empty for all processes."))
-    author = AuthorField()
-    created_at = MomentField(auto_now_add=True, db_index=True)
-    expires_at = MomentField()
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
+    target = models.CharField(_("target"), max_length=200)
+    database = models.CharField(
+        _("database"), max_length=63, blank=True, help_text=_("Of a PgBouncer; empty for all of its target.")
+    )
+    process = models.CharField(_("process"), max_length=64, blank=True, help_text=_("Empty for all processes."))
+    author = AuthorField(_("author"))
+    created_at = MomentField(_("at"), auto_now_add=True, db_index=True)
+    expires_at = MomentField(_("expires"))
 
     objects = Commands.as_manager()
 
     class Meta:
+        verbose_name = _("command")
+        verbose_name_plural = _("commands")
         ordering = ["-id"]
         permissions = [
             ("cut_off_clients", "Can kill, disable and enable databases of a PgBouncer"),
@@ -100,20 +104,24 @@ class Acknowledgement(models.Model):
         DONE = "done", _("done")
         FAILED = "failed", _("failed")
 
-    command = models.ForeignKey(Command, on_delete=models.CASCADE, related_name="acknowledgements")
-    process = models.CharField(max_length=64)
-    state = models.CharField(max_length=8, choices=State.choices)
-    message = models.CharField(max_length=500, blank=True)
+    command = models.ForeignKey(
+        Command, on_delete=models.CASCADE, related_name="acknowledgements", verbose_name=_("command")
+    )
+    process = models.CharField(_("process"), max_length=64)
+    state = models.CharField(_("state"), max_length=8, choices=State.choices)
+    message = models.CharField(_("message"), max_length=500, blank=True)
     message_told = models.TextField(blank=True, editable=False)  # as models/sentences.py has it
-    at = MomentField(auto_now=True)
+    at = MomentField(_("at"), auto_now=True)
 
     class Meta:
+        verbose_name = _("answer")
+        verbose_name_plural = _("answers")
         constraints = [
             models.UniqueConstraint(fields=["command", "process"], name="poolmgr_one_acknowledgement_per_process")
         ]
 
     def __str__(self) -> str:
-        return f"{self.command}: {self.state} in {self.process}"
+        return self.process
 
     @property
     def sentence(self) -> str:

@@ -22,23 +22,25 @@ class Episode(models.Model):
         CRITICAL = "critical", _("critical")
         UNKNOWN = "unknown", _("unknown")
 
-    target = models.CharField(max_length=200, blank=True)
-    family = models.CharField(max_length=30)
-    code = models.CharField(max_length=30)
-    state = models.CharField(max_length=8, choices=State.choices)
-    sentence = models.CharField(max_length=500)
-    place = models.CharField(max_length=200, blank=True)
-    began_at = MomentField(db_index=True)
-    seen_at = MomentField()
-    ended_at = MomentField(null=True, db_index=True)  # type: ignore[misc]  # whose type is that of a time
-    figures = models.JSONField(default=dict)
-    why = models.CharField(max_length=500, blank=True)
+    target = models.CharField(_("target"), max_length=200, blank=True)
+    family = models.CharField(_("trouble"), max_length=30)
+    code = models.CharField(_("verdict"), max_length=30)
+    state = models.CharField(_("state"), max_length=8, choices=State.choices)
+    sentence = models.CharField(_("sentence"), max_length=500)
+    place = models.CharField(_("place"), max_length=200, blank=True)
+    began_at = MomentField(_("began"), db_index=True)
+    seen_at = MomentField(_("last seen"))
+    ended_at = MomentField(_("ended"), null=True, db_index=True)  # type: ignore[misc]  # whose type is that of a time
+    figures = models.JSONField(_("figures"), default=dict)
+    why = models.CharField(_("just before"), max_length=500, blank=True)
     # The three that are sentences, as models/sentences.py keeps them.
     sentence_told = models.TextField(blank=True, editable=False)
     place_told = models.TextField(blank=True, editable=False)
     why_told = models.TextField(blank=True, editable=False)
 
     class Meta:
+        verbose_name = _("episode")
+        verbose_name_plural = _("episodes")
         ordering = ["-began_at", "-id"]
         constraints = [
             models.UniqueConstraint(fields=["target", "family", "began_at"], name="poolmgr_one_row_per_episode")

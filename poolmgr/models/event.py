@@ -19,14 +19,16 @@ class Event(models.Model):
         HEALTH = "health", _("health")
         PROCESS = "process", _("process")
 
-    kind = models.CharField(max_length=10, choices=Kind.choices)
-    target = models.CharField(max_length=200, blank=True)
-    author = AuthorField()
-    message = models.CharField(max_length=500)
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
+    target = models.CharField(_("target"), max_length=200, blank=True)
+    author = AuthorField(_("author"))
+    message = models.CharField(_("message"), max_length=500)
     message_told = models.TextField(blank=True, editable=False)  # as models/sentences.py has it
-    at = MomentField(auto_now_add=True, db_index=True)
+    at = MomentField(_("at"), auto_now_add=True, db_index=True)
 
     class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
         ordering = ["-at", "-id"]
 
     def __str__(self) -> str:

@@ -10,6 +10,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from poolmgr.conf import ROLES
+from poolmgr.metrics.phrases import Phrase, as_phrase, phrase
 from poolmgr.models.author import AuthorField
 from poolmgr.models.moment import MomentField
 from poolmgr.pools.spec import FIELDS, POOL_MODES, VALIDATIONS, PoolSpec
@@ -17,7 +18,7 @@ from poolmgr.targets.known import likely_kind_of
 
 _D = PoolSpec()
 #: Of what one process manages for all, whatever its role.
-ONE_PROFILE = "It is managed by whichever process leads, whatever its role: leave this at “any role”."
+ONE_PROFILE = phrase("It is managed by whichever process leads, whatever its role: leave this at “any role”.")
 
 
 class PoolProfile(models.Model):
@@ -34,6 +35,7 @@ class PoolProfile(models.Model):
         COMMAND = ROLES[2], _("command")
 
     target = models.CharField(
+        _("target"),
         max_length=200,
         help_text=_(
             "What this pool connects to: a database alias such as “default”, a cache such as “cache:default”, or a name in "
@@ -41,6 +43,7 @@ class PoolProfile(models.Model):
         ),
     )
     role = models.CharField(
+        _("role"),
         max_length=10,
         choices=Role.choices,
         default=Role.ANY,
@@ -48,10 +51,11 @@ class PoolProfile(models.Model):
         help_text=_("Which processes follow this profile. A profile for one role wins over one for any role."),
     )
     enabled = models.BooleanField(
-        default=True, help_text=_("Without this, the profile is kept but no process follows it. Live.")
+        _("enabled"), default=True, help_text=_("Without this, the profile is kept but no process follows it. Live.")
     )
 
     pool_mode = models.CharField(
+        _("pool mode"),
         max_length=12,
         choices=[(mode, mode) for mode in POOL_MODES],
         default=_D.pool_mode,
@@ -62,10 +66,12 @@ class PoolProfile(models.Model):
         ),
     )
     min_size = models.PositiveIntegerField(
+        _("min size"),
         default=_D.min_size,
         help_text=_("Connections kept warm in each process. Default 2. Raise it when bursts wait for connects. Live."),
     )
     max_size = models.PositiveIntegerField(
+        _("max size"),
         default=_D.max_size,
         help_text=_(
             "The most connections of each process. Default 10. Raise it when requests wait and the server has room; "
@@ -73,6 +79,7 @@ class PoolProfile(models.Model):
         ),
     )
     budget = models.PositiveIntegerField(
+        _("budget"),
         default=_D.budget,
         help_text=_(
             "The most connections of the whole fleet to this target; 0 sets no limit. Default 0. Where there "
@@ -80,24 +87,28 @@ class PoolProfile(models.Model):
         ),
     )
     connection_timeout = models.FloatField(
+        _("connection timeout"),
         default=_D.connection_timeout,
         help_text=_(
             "Seconds that a request waits for a connection before it fails with “pool exhausted”. Default 30. Live."
         ),
     )
     max_waiting = models.PositiveIntegerField(
+        _("max waiting"),
         default=_D.max_waiting,
         help_text=_(
             "Requests that may wait at once in each process; more fail at once. 0 sets no limit. Default 0. Live."
         ),
     )
     idle_timeout = models.FloatField(
+        _("idle timeout"),
         default=_D.idle_timeout,
         help_text=_(
             "Seconds after which an unused connection above min_size is closed; 0 keeps it. Default 600. Live."
         ),
     )
     max_lifetime = models.FloatField(
+        _("max lifetime"),
         default=_D.max_lifetime,
         help_text=_(
             "Seconds after which a connection is replaced by a fresh one; 0 keeps it. Default 3600. Set it below what "
@@ -105,10 +116,12 @@ class PoolProfile(models.Model):
         ),
     )
     reconnect_timeout = models.FloatField(
+        _("reconnect timeout"),
         default=_D.reconnect_timeout,
         help_text=_("Seconds for which a lost connection is re-tried with growing pauses. Default 300. Live."),
     )
     validation = models.CharField(
+        _("validation"),
         max_length=6,
         choices=[(kind, kind) for kind in VALIDATIONS],
         default=_D.validation,
@@ -118,6 +131,7 @@ class PoolProfile(models.Model):
         ),
     )
     validation_query = models.CharField(
+        _("validation query"),
         max_length=500,
         default=_D.validation_query,
         help_text=_(
@@ -126,6 +140,7 @@ class PoolProfile(models.Model):
         ),
     )
     validate_after_idle = models.FloatField(
+        _("validate after idle"),
         default=_D.validate_after_idle,
         help_text=_(
             "A connection unused for this many seconds also gets the validation query before it is handed out; 0 never. "
@@ -133,6 +148,7 @@ class PoolProfile(models.Model):
         ),
     )
     keepalive_interval = models.FloatField(
+        _("keepalive interval"),
         default=_D.keepalive_interval,
         help_text=_(
             "Idle connections get the validation query every so many seconds, against firewalls that drop silent ones; "
@@ -140,23 +156,26 @@ class PoolProfile(models.Model):
         ),
     )
     leak_threshold = models.FloatField(
+        _("leak threshold"),
         default=_D.leak_threshold,
         help_text=_(
             "A connection in use for this many seconds is logged once with its holder's stack; 0 never. Default 0. Live."
         ),
     )
     health_check_interval = models.FloatField(
+        _("health check interval"),
         default=_D.health_check_interval,
         help_text=_("Seconds between the scheduled health checks of this target. Default 30. Live."),
     )
 
-    revision = models.PositiveIntegerField(default=0, editable=False)
-    updated_at = MomentField(auto_now=True)
-    updated_by = AuthorField(editable=False)
+    revision = models.PositiveIntegerField(_("revision"), default=0, editable=False)
+    updated_at = MomentField(_("at"), auto_now=True)
+    updated_by = AuthorField(_("author"), editable=False)
 
     class Meta:
         ordering = ["target", "role"]
         verbose_name = _("pool profile")
+        verbose_name_plural = _("pool profiles")
         permissions = [("read_statements", "Can read the statements and stacks of who holds connections")]
         constraints = [
             models.UniqueConstraint(
@@ -169,13 +188,19 @@ class PoolProfile(models.Model):
     def __str__(self) -> str:
         return f"{self.target} ({self.get_role_display()})"
 
+    @property
+    def called(self) -> Phrase:
+        """As a page calls it in its reader's language."""
+        return phrase("%(target)s (%(role)s)", target=self.target, role=as_phrase(self.role or "any role"))
+
     def values(self) -> dict[str, Any]:
         """The settings as a dict of ``PoolSpec``'s fields."""
         return {name: getattr(self, name) for name in FIELDS}
 
     def spec(self) -> PoolSpec:
         """The settings as a valid ``PoolSpec``. Raises ``InvalidSpec`` for a row that was made wrong in SQL."""
-        return likely_kind_of(self.target).make_spec(self.values(), where=f"profile {self.pk} ({self})")
+        where = phrase("profile %(number)s (%(profile)s)", number=str(self.pk), profile=self.called)
+        return likely_kind_of(self.target).make_spec(self.values(), where=where)
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from poolmgr.models.author import AuthorField
 from poolmgr.models.moment import MomentField
@@ -17,24 +18,29 @@ class ProfileRevision(models.Model):
     ``values`` holds all settings, ``changes`` maps each changed setting to ``[before, after]``.
     """
 
-    target = models.CharField(max_length=200)
-    role = models.CharField(max_length=10, blank=True)
-    number = models.PositiveIntegerField()
-    values = models.JSONField()
-    changes = models.JSONField(default=dict)
-    reason = models.CharField(max_length=200, blank=True)
-    author = AuthorField()
-    created_at = MomentField(auto_now_add=True)
+    target = models.CharField(gettext_lazy("target"), max_length=200)
+    role = models.CharField(gettext_lazy("role"), max_length=10, blank=True)
+    number = models.PositiveIntegerField(gettext_lazy("revision"))
+    values = models.JSONField(gettext_lazy("settings"))
+    changes = models.JSONField(gettext_lazy("changes"), default=dict)
+    reason = models.CharField(gettext_lazy("why"), max_length=200, blank=True)
+    author = AuthorField(gettext_lazy("author"))
+    created_at = MomentField(gettext_lazy("at"), auto_now_add=True)
 
     class Meta:
         ordering = ["-created_at", "-number"]
-        verbose_name = _("profile revision")
+        verbose_name = gettext_lazy("profile revision")
+        verbose_name_plural = gettext_lazy("profile revisions")
         constraints = [
             models.UniqueConstraint(fields=["target", "role", "number"], name="poolmgr_revision_numbers_are_unique")
         ]
 
     def __str__(self) -> str:
-        return f"{self.target} ({self.role or 'any role'}) revision {self.number}"
+        return _("%(target)s (%(role)s) revision %(number)s") % {
+            "target": self.target,
+            "role": _(self.role or "any role"),
+            "number": self.number,
+        }
 
     @property
     def settings(self) -> dict[str, Any]:

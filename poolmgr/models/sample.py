@@ -19,23 +19,25 @@ class HealthCheck(models.Model):
         CRITICAL = "critical", _("critical")
         UNKNOWN = "unknown", _("unknown")
 
-    target = models.CharField(max_length=200)
-    state = models.CharField(max_length=8, choices=State.choices)
-    message = models.CharField(max_length=500)
+    target = models.CharField(_("target"), max_length=200)
+    state = models.CharField(_("state"), max_length=8, choices=State.choices)
+    message = models.CharField(_("message"), max_length=500)
     message_told = models.TextField(blank=True, editable=False)  # as models/sentences.py has it
-    connect_time = models.FloatField(null=True)
-    query_time = models.FloatField(null=True)
-    server_used = models.PositiveIntegerField(null=True)
-    server_max = models.PositiveIntegerField(null=True)
-    server_reserved = models.PositiveIntegerField(null=True)
-    ours = models.PositiveIntegerField(null=True)
+    connect_time = models.FloatField(_("connect time"), null=True)
+    query_time = models.FloatField(_("query time"), null=True)
+    server_used = models.PositiveIntegerField(_("server used"), null=True)
+    server_max = models.PositiveIntegerField(_("server max"), null=True)
+    server_reserved = models.PositiveIntegerField(_("server reserved"), null=True)
+    ours = models.PositiveIntegerField(_("ours"), null=True)
     behind_pooler = models.BooleanField(_("behind a pooler"), default=False)
-    server_version = models.CharField(max_length=50, blank=True)
-    at = MomentField(auto_now_add=True, db_index=True)
+    server_version = models.CharField(_("server version"), max_length=50, blank=True)
+    at = MomentField(_("at"), auto_now_add=True, db_index=True)
     #: Whether it found another state than the check before it; True as long as nobody has compared them.
     is_news = True
 
     class Meta:
+        verbose_name = _("health check")
+        verbose_name_plural = _("health checks")
         ordering = ["-at", "-id"]
         indexes = [models.Index(fields=["target", "-at"], name="poolmgr_health_by_target")]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poolmgr.metrics.phrases import Phrase, cut, packed, unpacked
+from poolmgr.metrics.phrases import Phrase, as_phrase, cut, packed
 
 
 def kept(text: str, longest: int) -> tuple[str, str]:
@@ -13,5 +13,5 @@ def kept(text: str, longest: int) -> tuple[str, str]:
 
 def read(text: str, beside: str) -> str:
     """The phrase again; the text alone where the row was written, or changed, in SQL."""
-    found = unpacked(beside) if beside else text
+    found = as_phrase(beside) if beside else text
     return found if found == text else text

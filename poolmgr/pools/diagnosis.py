@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from psycopg import errors
 
 from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown, ServerFull
-from poolmgr.metrics.phrases import phrase
+from poolmgr.metrics.phrases import Phrase, phrase
 from poolmgr.secrets import scrub, scrub_unread
 
 
@@ -34,6 +34,8 @@ class Words:
 
 def in_its_words(error: BaseException, scrub: Callable[[str], str]) -> Diagnosis:
     """For an error that nobody knows: its last line, of which ``scrub`` takes what nobody may read."""
+    if error.args and isinstance(said := error.args[0], Phrase):  # of ours
+        return Diagnosis(ServerDown, said)
     text = str(error).strip()
     return Diagnosis(ServerDown, scrub(text.splitlines()[-1])[:200] if text else type(error).__name__)
 

@@ -47,7 +47,7 @@ class Kind:
     label: str
     package: str
     unit: str
-    end: str = "connection"
+    end: str = phrase("connection")
     prefix: str = ""
     libraries: Mapping[str, str] = field(default_factory=dict)
     refuses: Mapping[str, str] = field(default_factory=dict)

@@ -16,9 +16,9 @@ from poolmgr.control.editing.profiles import known_targets
 from poolmgr.control.editing.transacting import what_transacts
 from poolmgr.control.editing.weighing import foresee_save
 from poolmgr.control.reporting.spoken import spoken
-from poolmgr.metrics.phrases import Phrase
 from poolmgr.models import PoolProfile
 from poolmgr.pools.spec import FIELDS, bounds
+from poolmgr.profileform.saying import said_each
 from poolmgr.secrets import is_secret
 from poolmgr.targets.known import kind_of, likely_kind_of
 
@@ -89,7 +89,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
     def _say_what_transacts(self, target: str) -> None:
         if target in known_targets() and (found := what_transacts(target)):
             field = self.fields["pool_mode"]
-            refused = _("“statement” would break this site: %(found)s.") % {"found": "; ".join(found)}
+            refused = _("“statement” would break this site: %(found)s.") % {"found": "; ".join(map(spoken, found))}
             field.help_text = format_html("{} <strong>{}</strong>", field.help_text, refused)
 
     @property
@@ -165,7 +165,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
     def _update_errors(self, errors: ValidationError) -> None:
         # A field that is wrong by itself has its reason already: comparing its old value with others only confuses.
         if hasattr(errors, "error_dict"):
-            fresh = {name: _said(each) for name, each in errors.error_dict.items() if name not in self.errors}
+            fresh = {name: said_each(each) for name, each in errors.error_dict.items() if name not in self.errors}
             if not fresh:
                 return
             # Reasons for fields that this page does not show still have to be seen.
@@ -176,11 +176,6 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the 
             if not errors.error_dict:
                 return
         super()._update_errors(errors)  # type: ignore[misc]
-
-
-def _said(found: list[ValidationError]) -> list[ValidationError]:
-    """Those of a setting's kind are phrases; Django's own are in the reader's language already."""
-    return [ValidationError(spoken(each.message)) if isinstance(each.message, Phrase) else each for each in found]
 
 
 def target_field(help_text: str) -> forms.ChoiceField:

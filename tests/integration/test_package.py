@@ -86,7 +86,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(built: tuple
     files = {path for path in (ROOT / "poolmgr").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     held = {name for name in names if ".dist-info/" not in name}
     assert held == {str(path.relative_to(ROOT)) for path in files}
-    for kind in (".html", ".css", ".js", "py.typed", "migrations/0001_initial.py"):
+    for kind in (".html", ".css", ".js", "py.typed", "migrations/0001_initial.py", "locale/de/LC_MESSAGES/django.mo"):
         assert [name for name in held if name.endswith(kind)], kind
     assert [name for name in names if name.endswith("licenses/LICENSE")]
 

@@ -9,7 +9,7 @@ from poolmgr.control.inquiry import Answer, What
 from poolmgr.control.store import StoreDown
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.decoding import Unreadable
-from poolmgr.metrics.phrases import phrase
+from poolmgr.metrics.phrases import cut, phrase
 from poolmgr.metrics.snapshot import Holder, ProcessBeat
 from poolmgr.models import Event
 
@@ -36,7 +36,7 @@ def act_on(what: What, beat: ProcessBeat, target: str, holder: Holder, author: s
 def _ordered(what: What, beat: ProcessBeat, target: str, holder: Holder) -> str:
     """As the audit log has it."""
     place = f"{beat.host}:{beat.pid}"
-    who = phrase("%(who)s at %(target)s in %(place)s", who=holder.who[:_LONGEST_WHO], target=target, place=place)
+    who = phrase("%(who)s at %(target)s in %(place)s", who=cut(holder.who, _LONGEST_WHO), target=target, place=place)
     if what is What.CANCEL:
         return phrase("cancel the statement of %(who)s", who=who)
     return phrase("end the session of %(who)s", who=who)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import Max
+from django.utils.translation import gettext as _
 
 from poolmgr.control.access import control_alias, control_transaction
 from poolmgr.control.events import record
@@ -67,7 +68,7 @@ def save_profile(
         what = ", ".join(
             f"{name} {plainly(old)} → {plainly(new)}" for name, (old, new) in changes.items() if old is not None
         )
-        said = phrase("%(profile)s saved: %(changes)s", profile=str(profile), changes=what or phrase("created"))
+        said = phrase("%(profile)s saved: %(changes)s", profile=profile.called, changes=what or phrase("created"))
         if reason:
             said = phrase("%(what)s (%(why)s)", what=said, why=reason)
         record(Event.Kind.PROFILE, profile.target, author, said)
@@ -78,7 +79,7 @@ def save_profile(
 def delete_profile(profile: PoolProfile, author: str) -> None:
     """Delete a profile; its target goes back to the next best one, or to its bootstrap settings."""
     with control_transaction() as alias:
-        name = str(profile)
+        name = profile.called
         profile.delete(using=alias)
         record(Event.Kind.PROFILE, profile.target, author, phrase("%(profile)s deleted", profile=name))
         notify_after_commit()
@@ -87,14 +88,14 @@ def delete_profile(profile: PoolProfile, author: str) -> None:
 def restore(revision: ProfileRevision, author: str) -> PoolProfile:
     """Make a profile what it was in ``revision``, also one that was deleted since. Raises as ``restored()``."""
     profile = restored(revision)
-    save_profile(profile, author, f"restored revision {revision.number}")
+    save_profile(profile, author, _("restored revision %(number)s") % {"number": revision.number})
     return profile
 
 
 def restored(revision: ProfileRevision) -> PoolProfile:
     """The profile as it was in ``revision``, not saved. Raises ``InvalidSpec`` when that is not valid any more."""
     if not revision.settings:
-        raise InvalidSpec({"values": "the revision holds no settings"})
+        raise InvalidSpec({"values": phrase("the revision holds no settings")})
     rows = PoolProfile.objects.using(control_alias())
     profile = rows.filter(target=revision.target, role=revision.role).first()
     if profile is None:
@@ -103,7 +104,7 @@ def restored(revision: ProfileRevision) -> PoolProfile:
         if name in revision.settings:
             setattr(profile, name, revision.settings[name])
     if not isinstance(profile.enabled, bool):
-        raise InvalidSpec({"enabled": f"{profile.enabled!r} is neither true nor false"})
+        raise InvalidSpec({"enabled": phrase("%(value)s is neither true nor false", value=repr(profile.enabled))})
     profile.spec()
     return profile
 
@@ -138,7 +139,7 @@ def duplicate_for_role(profile: PoolProfile, role: str, author: str) -> PoolProf
     Raises ``ValueError`` for an unknown role, ``django.db.IntegrityError`` when that role has a profile already.
     """
     copy = duplicated(profile, role)
-    save_profile(copy, author, f"duplicated from {profile}")
+    save_profile(copy, author, _("duplicated from %(profile)s") % {"profile": profile})
     return copy
 
 
@@ -147,7 +148,8 @@ def duplicated(profile: PoolProfile, role: str) -> PoolProfile:
     if role and likely_kind_of(profile.target).elsewhere:
         raise ValueError(ONE_PROFILE)
     if role not in PoolProfile.Role.values:
-        raise ValueError(f"{role!r} is not one of {', '.join(PoolProfile.Role.values)}")
+        roles = ", ".join(PoolProfile.Role.values)
+        raise ValueError(phrase("%(value)s is not one of %(allowed)s", value=repr(role), allowed=roles))
     return PoolProfile(target=profile.target, role=role, enabled=profile.enabled, **profile.values())
 
 

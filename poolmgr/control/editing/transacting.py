@@ -12,19 +12,23 @@ from django.core.cache.backends.db import BaseDatabaseCache
 from django.db import connections, router
 from django.utils.translation import gettext as _
 
+from poolmgr.control.reporting.spoken import spoken
+from poolmgr.metrics.phrases import phrase
+
 
 def what_transacts(target: str) -> tuple[str, ...]:
     """What the settings tell, as sentences without their full stop; code that calls ``atomic()`` they can't tell of."""
     if target not in connections.settings:  # a PgBouncer, behind which there may be anything
         return ()
-    found = []
+    found: list[str] = []
     if not connections[target].settings_dict["AUTOCOMMIT"]:
-        found.append("AUTOCOMMIT is off, so that every query fails")
+        found.append(phrase("AUTOCOMMIT is off, so that every query fails"))
     if connections[target].settings_dict["ATOMIC_REQUESTS"]:
-        found.append("ATOMIC_REQUESTS is on, so that every request fails")
+        found.append(phrase("ATOMIC_REQUESTS is on, so that every request fails"))
     if _sessions_in(target):
-        found.append("SESSION_ENGINE keeps sessions in it, so that no session is saved and nobody can log in")
-    found += [f"CACHES[{name!r}] is kept in it, so that nothing new is cached" for name in _caches_in(target)]
+        found.append(phrase("SESSION_ENGINE keeps sessions in it, so that no session is saved and nobody can log in"))
+    cached = [repr(name) for name in _caches_in(target)]
+    found += [phrase("CACHES[%(name)s] is kept in it, so that nothing new is cached", name=each) for each in cached]
     return tuple(found)
 
 
@@ -56,5 +60,5 @@ def statement_said(target: str, transacts: Collection[str], is_database: bool) -
         "Statement mode refuses every transaction on “%(target)s”: atomic(), and what Django does inside one, such as "
         "bulk_create(), get_or_create() and most deletes. Admin, dashboard and management commands are exempt."
     ) % {"target": target}
-    known = "; ".join(transacts)
+    known = "; ".join(map(spoken, transacts))
     return " ".join(filter(None, (said, known and _("On this site: %(known)s.") % {"known": known})))

@@ -9,6 +9,7 @@ from typing import cast
 
 from poolmgr.control.access import control_alias
 from poolmgr.control.store import StoreDown, live_uids
+from poolmgr.metrics.phrases import phrase
 from poolmgr.models import Acknowledgement, Command
 from poolmgr.pools import registry
 from poolmgr.pools.port import Led
@@ -17,7 +18,7 @@ from poolmgr.targets.known import databases_of, kind_named
 log = logging.getLogger("poolmgr.agent")
 
 _OF_NEW_CLIENTS = {Command.Kind.DISABLE, Command.Kind.ENABLE}
-_SAID = (
+_SAID = phrase(
     "the process that did it ended in the middle of it: maybe not all of its clients were cut off; what it had disabled for"
     " the moment is enabled again"
 )

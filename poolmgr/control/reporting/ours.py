@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from poolmgr.metrics.phrases import phrase
 from poolmgr.metrics.snapshot import Holder, PoolSnapshot, ProcessBeat
 from poolmgr.pools import registry
 from poolmgr.targets.known import address_of, kind_named
@@ -67,7 +68,7 @@ def _called(whose: Whose) -> str:
     if holder is None or not holder.label:
         return whose.place
     request = f" [{holder.request}]" if holder.request else ""
-    return f"{holder.label}{request} in {whose.place}"
+    return phrase("%(who)s in %(place)s", who=f"{holder.label}{request}", place=whose.place)
 
 
 def _there(target: str, pools: Iterable[PoolSnapshot]) -> Iterator[PoolSnapshot]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 from django.utils.formats import number_format
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, ngettext, override
 
 from poolmgr.metrics.phrases import Part, Phrase, trimmed, unpacked
 
@@ -22,6 +24,11 @@ def spoken(text: str) -> str:
         except (KeyError, ValueError, TypeError):  # a site's own catalogue may be wrong
             return str(said)
     return trimmed(form, said.trim)
+
+
+def in_english(wanted: bool = True) -> AbstractContextManager[None]:
+    """What is said in the block, where ``wanted``, a program reads, or somebody who searches for it."""
+    return override("en") if wanted else nullcontext()
 
 
 def _part(part: Part) -> str:

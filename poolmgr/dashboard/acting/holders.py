@@ -156,7 +156,7 @@ def told(found: Found, statements: bool) -> dict[str, Any]:
         # Where nobody can tell, an order finds out.
         "rests": holder is not None and holder.state not in ("running", ""),
         "loiters": holder is not None and holder.state in ("in transaction", "failed transaction"),
-        "end": f"{kind.end} {holder.backend_pid}" if holder and holder.backend_pid else "",
+        "end": f"{spoken(kind.end)} {holder.backend_pid}" if holder and holder.backend_pid else "",
         "process": f"{beat.role} {beat.host}:{beat.pid}" if beat else found.place.uid,
         "program": beat.name if beat else "",
         "may_read": statements,

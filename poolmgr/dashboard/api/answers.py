@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils.translation import gettext as _
 
 from poolmgr.dashboard.entry.access import Manner, lacks
 from poolmgr.lookon import entry
@@ -33,7 +32,7 @@ def refusal(status: int, error: str, **told: Any) -> HttpResponse:
 
 
 def not_allowed(method: str, allowed: tuple[str, ...]) -> HttpResponse:
-    said = _("The method %(method)s is not allowed here; there are: %(allowed)s.")
+    said = "The method %(method)s is not allowed here; there are: %(allowed)s."
     response = refusal(405, said % {"method": method, "allowed": ", ".join(allowed)})
     response.headers["Allow"] = ", ".join(allowed)
     return response
@@ -46,7 +45,7 @@ def need(may: bool, permission: str) -> None:
 
 
 def _stranger(request: HttpRequest) -> HttpResponse:
-    return refusal(401, _("Log in, or send POOLMGR['API_TOKEN'] as “Authorization: Bearer …”."))
+    return refusal(401, "Log in, or send POOLMGR['API_TOKEN'] as “Authorization: Bearer …”.")
 
 
 def _denied(request: HttpRequest, reason: str, permission: str) -> HttpResponse:

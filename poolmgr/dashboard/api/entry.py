@@ -12,10 +12,10 @@ from typing import Any
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
-from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
 from poolmgr.conf import conf
+from poolmgr.control.reporting.spoken import in_english
 from poolmgr.dashboard.acting.holders import apart
 from poolmgr.dashboard.api.answers import IN_JSON, Refused, not_allowed, refusal
 from poolmgr.dashboard.entry.access import (
@@ -63,26 +63,33 @@ def view(documents: dict[str, Document]) -> Callable[..., HttpResponse]:
     @apart
     @wraps(next(iter(documents.values())))
     def answer(request: HttpRequest, **place: str) -> HttpResponse:
-        method = "GET" if request.method == "HEAD" else request.method or ""
-        if method not in documents:
-            return sealed(not_allowed(method, allowed))
-        build = partial(documents[method], request, **place)
-        scheme, _blank, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return sealed(_by_token(request, Secret(given.strip()), build))
-        return admitted(request, VIEW, IN_JSON, lambda: _by_session(request, build))
+        with in_english():
+            return _answer(request, documents, allowed, place)
 
     return answer
+
+
+def _answer(
+    request: HttpRequest, documents: dict[str, Document], allowed: tuple[str, ...], place: dict[str, str]
+) -> HttpResponse:
+    method = "GET" if request.method == "HEAD" else request.method or ""
+    if method not in documents:
+        return sealed(not_allowed(method, allowed))
+    build = partial(documents[method], request, **place)
+    scheme, _blank, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return sealed(_by_token(request, Secret(given.strip()), build))
+    return admitted(request, VIEW, IN_JSON, lambda: _by_session(request, build))
 
 
 def _by_token(request: HttpRequest, given: str, build: Document) -> HttpResponse:
     token = conf().API_TOKEN
     if token is None or not compare_digest(given.encode(), token.encode()):
-        response = refusal(401, _("The token is wrong, or POOLMGR['API_TOKEN'] is not set."))
+        response = refusal(401, "The token is wrong, or POOLMGR['API_TOKEN'] is not set.")
         response.headers["WWW-Authenticate"] += ', error="invalid_token"'
         return response
     if request.method not in READ:
-        return refusal(403, _("The token is for reading alone. Orders are for people who have logged in."))
+        return refusal(403, "The token is for reading alone. Orders are for people who have logged in.")
     with ExitStack() as stack:
         bounded(stack)
         return answered(request, IN_JSON, partial(_told, build, _BEARER))
@@ -90,7 +97,7 @@ def _by_token(request: HttpRequest, given: str, build: Document) -> HttpResponse
 
 def _by_session(request: HttpRequest, build: Document) -> HttpResponse:
     if request.method not in READ and (reason := _Forged(_nothing).refuses(request)):
-        return refusal(403, _("CSRF check failed: %(reason)s") % {"reason": reason})
+        return refusal(403, f"CSRF check failed: {reason}")
     reader = Reader(may_read_statements(request), may_read(request, "event"), may_read(request, "command"))
     return _told(build, reader)
 

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from django.http import HttpRequest
-from django.utils.translation import gettext as _
 from msgspec.structs import replace
 
 from poolmgr.control.commanding import commands
@@ -31,11 +30,11 @@ _ACCEPTED = 202
 
 def command(request: HttpRequest, reader: Reader) -> tuple[int, dict[str, Any]]:
     if looks_on(request):
-        raise Refused(_("You may look on, as you could before. This has to wait."), 503)
+        raise Refused("You may look on, as you could before. This has to wait.", 503)
     given = _given(request)
     kind = given.get("kind", "")
     if kind not in _KINDS:
-        raise refused("kind", kind, _("one of %(values)s") % {"values": ", ".join(_KINDS)})
+        raise refused("kind", kind, f"one of {', '.join(_KINDS)}")
     if kind in _OF_HOLDERS:
         need(may_end_sessions(request), END_SESSIONS)
         return 200, _on_holder(request, What(kind), given)
@@ -47,7 +46,7 @@ def command(request: HttpRequest, reader: Reader) -> tuple[int, dict[str, Any]]:
 
 def _to_pools(request: HttpRequest, given: dict[str, str]) -> dict[str, Any]:
     if given.get("checkout"):
-        raise refused("checkout", given["checkout"], _("left out: the pools of a target are ordered as a whole"))
+        raise refused("checkout", given["checkout"], "left out: the pools of a target are ordered as a whole")
     try:
         order = understood(given, read_fleet())
     except Nonsense as nonsense:
@@ -59,7 +58,7 @@ def _to_pools(request: HttpRequest, given: dict[str, str]) -> dict[str, Any]:
 def _on_holder(request: HttpRequest, what: What, given: dict[str, str]) -> dict[str, Any]:
     missing = next((key for key in ("target", "process", "checkout") if not given.get(key)), "")
     if missing:
-        raise refused(missing, "", _("what “holders” has for the one that is meant"))
+        raise refused(missing, "", "what “holders” has for the one that is meant")
     found = find(Place(given["process"], given["target"], given["checkout"]))
     if denied := told(found, statements=False)["denied"][what.value]:
         raise Refused(denied)
@@ -82,17 +81,15 @@ def _given(request: HttpRequest) -> dict[str, str]:
         try:
             found: Any = json.loads(request.body)
         except ValueError:
-            raise BadQuery(_("The body is no JSON.")) from None
+            raise BadQuery("The body is no JSON.") from None
         if not isinstance(found, dict):
-            raise BadQuery(_("The body must be an object with the keys %(keys)s.") % {"keys": ", ".join(_KEYS)})
+            raise BadQuery(f"The body must be an object with the keys {', '.join(_KEYS)}.")
     else:
         found = request.POST.dict()
         found.pop("csrfmiddlewaretoken", None)
     for key, value in found.items():
         if key not in _KEYS:
-            raise BadQuery(
-                _("There is no key “%(key)s”; there are: %(keys)s.") % {"key": str(key)[:200], "keys": ", ".join(_KEYS)}
-            )
+            raise BadQuery(f"There is no key “{str(key)[:200]}”; there are: {', '.join(_KEYS)}.")
         if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
-            raise refused(key, str(value), _("a text of %(n)s printable characters at most") % {"n": 200})
+            raise refused(key, str(value), "a text of 200 printable characters at most")
     return dict(found)

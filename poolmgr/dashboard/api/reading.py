@@ -9,7 +9,6 @@ from typing import Any
 from django.db import DatabaseError
 from django.db.models import prefetch_related_objects
 from django.http import HttpRequest
-from django.utils.translation import gettext as _
 
 from poolmgr.conf import ROLES
 from poolmgr.control.access import control_alias
@@ -145,4 +144,4 @@ def _rows(read: Callable[[], Any]) -> Any:
     gone = outage(control_alias())
     if gone is None:
         return read()
-    raise Refused(_("%(why)s This is kept there alone.") % {"why": gone.sentence}, 503)
+    raise Refused(f"{gone.sentence} This is kept there alone.", 503)

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import path, reverse
-from django.utils.translation import gettext as _
 
 from poolmgr.dashboard import addresses
 from poolmgr.dashboard.api import ordering, reading
@@ -28,7 +27,7 @@ def index(request: HttpRequest, reader: Reader) -> dict[str, Any]:
 
 
 def nothing(request: HttpRequest, reader: Reader, rest: str) -> dict[str, Any]:
-    said = _("There is no such address; %(index)s lists those that there are.")
+    said = "There is no such address; %(index)s lists those that there are."
     raise Refused(said % {"index": reverse("poolmgr:api:index")}, 404)
 
 

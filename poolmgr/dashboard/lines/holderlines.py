@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.addresses import holder_address
 from poolmgr.dashboard.lines.blocking import blockers
@@ -66,7 +67,7 @@ class _Context:
         self.in_the_way = blockers(view, fleet)
         # What some drivers were told behind a pooler is no process, or a stranger's.
         behind_pooler = any(look and look.behind_pooler for look in (view.last_health, view.seen))
-        self.end = "" if behind_pooler else kind_named(view.kind).end
+        self.end = "" if behind_pooler else spoken(kind_named(view.kind).end)
 
 
 def _line(each: Holder, beat: ProcessBeat, of: _Context, statements: bool) -> HolderLine:

@@ -55,12 +55,22 @@ class Wanted:
 
 def settings_label(settings: str, revision: int) -> str:
     """Such as “profile 3 r5”, or “bootstrap” where no profile rules."""
-    return _("%(profile)s r%(revision)s") % {"profile": settings, "revision": revision} if revision else settings
+    if not revision:
+        return _called(settings)
+    return _("%(profile)s r%(revision)s") % {"profile": _called(settings), "revision": revision}
+
+
+def _called(settings: str) -> str:
+    """As the page has what a snapshot names in English."""
+    kind, _blank, number = settings.partition(" ")
+    if kind == "profile" and number.isdecimal():
+        return _("profile %(number)s") % {"number": number}
+    return _("bootstrap") if settings == "bootstrap" else settings
 
 
 def _source(profile: PoolProfile) -> Source:
     text = _("%(label)s for %(role)s, revision %(revision)s") % {
-        "label": label(profile),
+        "label": _called(label(profile)),
         "role": profile.get_role_display(),
         "revision": profile.revision,
     }

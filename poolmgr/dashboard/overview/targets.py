@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.addresses import history_address, target_address
 from poolmgr.dashboard.drawing.bars import Bar, bars
@@ -87,7 +88,7 @@ def _row(view: TargetView, said: Said, strip: Strip | None) -> TargetRow:
     return TargetRow(
         target=view.target,
         address=target_address(view.target),
-        kind=kind.label if kind.name == view.kind else view.kind,
+        kind=spoken(kind.label) if kind.name == view.kind else view.kind,
         state=said.state,
         sentence=said.sentence,
         paused=view.paused,

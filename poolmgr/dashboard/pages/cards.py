@@ -113,7 +113,7 @@ def card(view: TargetView, said: Said, fleet: Fleet, wanted: Wanted, statements:
     return Card(
         target=view.target,
         gone=said.gone,
-        kind=kind.label if kind.name == view.kind else view.kind,  # of another version
+        kind=spoken(kind.label) if kind.name == view.kind else view.kind,  # of another version
         unit=spoken(kind.unit),
         address=view.address,
         state=said.state,
@@ -131,7 +131,7 @@ def card(view: TargetView, said: Said, fleet: Fleet, wanted: Wanted, statements:
         oldest=timed(view.oldest_checkout) if view.used else Figure(DASH, _("nothing is checked out")),
         holders=holder_lines((view,), fleet, statements, _ALL_HOLDERS if listed.all_holders else _HOLDERS),
         more_holders=listed.query(holders="all") if view.used > _HOLDERS and not listed.all_holders else "",
-        blocking=blocking(view, fleet, kind.end, statements),
+        blocking=blocking(view, fleet, spoken(kind.end), statements),
         pins=tuple((reason, number(count)) for reason, count in sorted(view.pins.items(), key=lambda pin: -pin[1])),
         server=server_line(view, wanted.known),
         modes=", ".join(sorted({pool.pool_mode for pool in pools})) if "pool_mode" in kind.honours else "",
@@ -187,7 +187,9 @@ def _tiles(view: TargetView, kind: Kind, now: float) -> tuple[Tile, ...]:
     if kind.elsewhere:
         mean = duration(view.means.get("wait"))
         told = [
-            Tile(_("Mean wait"), mean, "", _("of the last minute; %(kind)s tells no more") % {"kind": kind.label}),
+            Tile(
+                _("Mean wait"), mean, "", _("of the last minute; %(kind)s tells no more") % {"kind": spoken(kind.label)}
+            ),
             Tile(_("Transactions"), number(view.checkouts), _("last minute"), _("that ended, of all clients")),
         ]
     else:

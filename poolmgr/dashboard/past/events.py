@@ -17,7 +17,7 @@ from django.views.decorators.http import require_safe
 from poolmgr.control.access import control_alias
 from poolmgr.control.reach import outage
 from poolmgr.control.reporting.documents import happened
-from poolmgr.control.reporting.spoken import spoken
+from poolmgr.control.reporting.spoken import in_english, spoken
 from poolmgr.control.watching import log
 from poolmgr.dashboard.entry import queries
 from poolmgr.dashboard.entry.access import VIEW, lacking, may_read, staff_only
@@ -46,6 +46,11 @@ class Choice:
 @require_safe
 @staff_only(VIEW)
 def events(request: HttpRequest) -> HttpResponse:
+    with in_english("format" in request.GET):
+        return _events(request)
+
+
+def _events(request: HttpRequest) -> HttpResponse:
     if not may_read(request, "event"):
         return lacking(request, _EVENTS)
     data = request.GET

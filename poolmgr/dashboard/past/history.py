@@ -16,7 +16,7 @@ from poolmgr.conf import ROLES, conf
 from poolmgr.control.access import control_alias
 from poolmgr.control.reach import outage
 from poolmgr.control.reporting.past import Past, has_past, moment, past, targets_with_past
-from poolmgr.control.reporting.spoken import spoken
+from poolmgr.control.reporting.spoken import in_english, spoken
 from poolmgr.control.reporting.told import FIGURES, as_document, figures, iso
 from poolmgr.dashboard.entry import queries
 from poolmgr.dashboard.entry.access import VIEW, may_read, staff_only
@@ -31,9 +31,10 @@ from poolmgr.metrics.tiers import RANGES
 @require_safe
 def history(request: HttpRequest) -> HttpResponse:
     """Whoever asks for data and isn't signed in gets 401, since a program can do nothing with a login page."""
-    answer = _history(request)
+    with in_english(request.GET.get("format") in FORMATS):
+        answer = _history(request)
     if answer.status_code == 302 and request.GET.get("format") in FORMATS:
-        return HttpResponse(_("Sign in first.") + "\n", status=401, content_type="text/plain; charset=utf-8")
+        return HttpResponse("Sign in first.\n", status=401, content_type="text/plain; charset=utf-8")
     return answer
 
 

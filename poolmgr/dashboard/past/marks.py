@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from poolmgr.control.access import control_alias
 from poolmgr.control.reporting.past import moment
@@ -22,7 +23,8 @@ MOST = 60
 class Mark:
     """``begin`` and ``end`` in seconds since the epoch, the same for what doesn't last; ``end`` is None of what goes on.
 
-    ``state`` is an episode's, and "" of an event. ``kind`` says what it is, ``number`` is what stands on the charts.
+    ``state`` is an episode's, and "" of an event. ``kind`` says what it is, ``label`` in words,
+    ``number`` is what stands on the charts.
     """
 
     number: int
@@ -30,6 +32,7 @@ class Mark:
     end: float | None
     state: str
     kind: str
+    label: str
     author: str
     text: str
 
@@ -63,6 +66,7 @@ def _episodes(target: str, begin: float, end: float) -> list[dict[str, Any]]:
             "end": each.ended_at.timestamp() if each.ended_at else None,
             "state": each.state,
             "kind": "episode",
+            "label": _("episode"),
             "author": "",
             "text": episodes.sentence(each, now),
         }
@@ -80,6 +84,7 @@ def _events(target: str, begin: float, end: float) -> list[dict[str, Any]]:
             "end": each.at.timestamp(),
             "state": "",
             "kind": each.kind,
+            "label": str(each.get_kind_display()),
             "author": each.author,
             "text": spoken(each.sentence),
         }

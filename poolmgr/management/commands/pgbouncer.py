@@ -5,17 +5,18 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from poolmgr.control import agent
 from poolmgr.control.access import control_database, sentence_of
 from poolmgr.control.desired import read_profiles, wishes
 from poolmgr.exceptions import ConfigurationError
+from poolmgr.management.terminal.english import EnglishCommand
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.targets.known import bootstrap_spec, files, led_targets
 
 
-class Command(BaseCommand):
+class Command(EnglishCommand):
     help = (
         "What the files of a PgBouncer of POOLMGR['TARGETS'] should say, by DATABASES and the target's profile: shows what "
         "differs, and writes it with --write. What else stands in them stays. No secret is printed."

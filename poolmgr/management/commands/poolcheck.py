@@ -9,7 +9,7 @@ import time
 from argparse import ArgumentTypeError
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.utils.termcolors import make_style
 
 from poolmgr.control import agent
@@ -17,6 +17,7 @@ from poolmgr.control.reporting.documents.holders import held
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.report import Report, TargetReport, as_dict, make_report
 from poolmgr.control.reporting.views import NOBODY, UNREAD
+from poolmgr.management.terminal.english import EnglishCommand
 from poolmgr.metrics.words import span
 
 #: Holders that are named of a target that is not well.
@@ -50,7 +51,7 @@ _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 _CLEAR = "\x1b[2J\x1b[H"
 
 
-class Command(BaseCommand):
+class Command(EnglishCommand):
     help = (
         "Check the server of each target now from this process, and read what the fleet says of its pools. "
         "Exit status: 0 ok, 1 warning, 2 critical, 3 unknown."

@@ -10,7 +10,7 @@ from contextlib import suppress
 from getpass import getuser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from poolmgr.conf import ROLES
@@ -27,6 +27,7 @@ from poolmgr.control.reporting.looks import looks
 from poolmgr.control.store import StoreDown
 from poolmgr.exceptions import ConfigurationError, InvalidSpec
 from poolmgr.management.terminal import acting, past, showing
+from poolmgr.management.terminal.english import EnglishCommand
 from poolmgr.management.terminal.uses import use_lines
 from poolmgr.metrics.decoding import Unreadable
 from poolmgr.metrics.tiers import RANGES
@@ -36,7 +37,7 @@ from poolmgr.models import Command as Order
 _HOME = "\x1b[H\x1b[J"
 
 
-class Command(BaseCommand):
+class Command(EnglishCommand):
     help = (
         "The pools of the whole fleet: status, top, holders, uses, why, stack, events, history; pause, resume, recycle, "
         "cancel, end, set. What is ordered stands in the log of events, with the author."

@@ -17,24 +17,24 @@ def is_path(value: Any) -> bool:
     return isinstance(value, str) and _PATH.fullmatch(value) is not None
 
 
-_CONNECTS_LATE = "kombu connects when a connection is first used, and keeps it"
+_CONNECTS_LATE = phrase("kombu connects when a connection is first used, and keeps it")
 _OUTAGE = phrase("Whoever sends a task would fail: a broker that is paused is an outage. Lower max_size instead.")
 _KOMBU_S = phrase("Its connections are kombu's own, which tells nobody how to end one that somebody is sending on.")
 
 KOMBU = Kind(
     name="kombu",
-    label="Celery broker",
+    label=phrase("Celery broker"),
     package="poolmgr.targets.kombu",
     unit=phrase("broker connections"),
     libraries={"celery": "celery"},
     joins=True,
     refuses={
         "pool_mode": phrase("A connection to a broker goes back when the message is sent."),
-        "min_size": f"{_CONNECTS_LATE}; none is opened ahead.",
+        "min_size": phrase("%(late)s; none is opened ahead.", late=_CONNECTS_LATE),
         "budget": phrase("Whoever sends a task must not wait for a lease; max_size bounds each process."),
         "max_waiting": phrase("kombu's pool does not bound who waits; connection_timeout bounds how long."),
-        "idle_timeout": f"{_CONNECTS_LATE}; recycle the pool to close what is idle.",
-        "max_lifetime": f"{_CONNECTS_LATE}; recycle the pool to replace it.",
+        "idle_timeout": phrase("%(late)s; recycle the pool to close what is idle.", late=_CONNECTS_LATE),
+        "max_lifetime": phrase("%(late)s; recycle the pool to replace it.", late=_CONNECTS_LATE),
         "reconnect_timeout": phrase(
             "kombu connects in the hands of whoever sends, by Celery's task_publish_retry_policy."
         ),

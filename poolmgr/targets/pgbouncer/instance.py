@@ -223,9 +223,10 @@ class Instance:
             try:
                 tag = carry_out(self.url, self._asks.target, command, name, _ANSWER)
             except CheckoutError as error:
-                return dict.fromkeys(databases[n:], f"did not {command}: {error}")
+                why = phrase("did not %(command)s: %(error)s", command=command, error=str(error))
+                return dict.fromkeys(databases[n:], why)
             if tag and tag != command:
-                self._confused = _CONFUSED.format(tag=tag)
+                self._confused = _confused(tag)
         return {}
 
     def recent(self) -> Sums:
@@ -240,15 +241,17 @@ class Instance:
             self._past.popleft()
 
 
-_CONFUSED = (
-    "answers {tag} to a PAUSE, as it does for ever after somebody's WAIT_CLOSE: new transactions wait, but whether the last"
-    " one has ended it can't tell until it is restarted"
-)
-
-
 def _otherwise(seen: Picture, holds: Mapping[str, Hold]) -> list[str]:
     """Those of which something was asked that is not so."""
     wanted = {name: hold.paused for name, hold in holds.items() if hold.paused is not None}
     return [
         each.name for each in seen.databases if each.there and each.paused is not wanted.get(each.name, each.paused)
     ]
+
+
+def _confused(tag: str) -> str:
+    return phrase(
+        "answers %(tag)s to a PAUSE, as it does for ever after somebody's WAIT_CLOSE: new transactions wait, but whether the"
+        " last one has ended it can't tell until it is restarted",
+        tag=tag,
+    )

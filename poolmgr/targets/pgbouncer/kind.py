@@ -47,9 +47,13 @@ def _limits(values: Mapping[str, Any]) -> dict[str, str]:
     """What PgBouncer would cut, or its console not take: it counts in whole seconds."""
     query = values["validation_query"]
     if isinstance(query, str) and not is_told(query):
-        return {"validation_query": f"it is longer than the {LONGEST_VALUE} bytes that PgBouncer's console takes"}
+        return {
+            "validation_query": phrase(
+                "it is longer than the %(n)s bytes that PgBouncer's console takes", n=LONGEST_VALUE
+            )
+        }
     return {
-        name: f"{plainly(value)} is not a whole number of seconds, and PgBouncer knows no others"
+        name: phrase("%(value)s is not a whole number of seconds, and PgBouncer knows no others", value=plainly(value))
         for name in _SECONDS
         if isinstance(value := values[name], float) and not value.is_integer()
     }
@@ -62,7 +66,7 @@ PGBOUNCER = Kind(
     label="PgBouncer",
     package="poolmgr.targets.pgbouncer",
     unit=phrase("clients"),
-    end="server process",
+    end=phrase("server process"),
     elsewhere=True,
     joins=True,
     commands=(*COMMANDS, "kill", "disable", "enable"),

@@ -8,6 +8,7 @@ from time import monotonic, sleep
 
 from poolmgr.conf import Declared, conf
 from poolmgr.exceptions import CheckoutError
+from poolmgr.metrics.phrases import joined, phrase
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.pools import declaring, registry
 from poolmgr.pools.allowance import Allowance
@@ -153,10 +154,11 @@ class BouncerPool:
         while late := [each for each in self.instances if not wanted.items() <= each.held.items()]:
             failed = [why for each in late if (why := _failure(each, wanted, asked))]
             if failed or self.retired or monotonic() - asked >= timeout:
-                return "; ".join(failed) or f"PgBouncer did not do so within {timeout:g} s"
+                return joined("; ", failed) or phrase("PgBouncer did not do so within %(time)s s", time=float(timeout))
             sleep(_LOOK)
         gone = [each for each in self.instances if database and each.picture and not each.picture.has(database)]
-        return "; ".join(f"PgBouncer at {each.address}: it has no database {database!r}" for each in gone)
+        lacks = phrase("it has no database %(name)s", name=repr(database))
+        return joined("; ", (_at(each.address, lacks) for each in gone))
 
     def cut_off(self, command: str, database: str = "") -> str:
         return self._at_each(lambda url: cut_off(url, self.target, command, self._of(database), self.may_act))
@@ -171,9 +173,9 @@ class BouncerPool:
             try:
                 act(each.url)
             except CheckoutError as error:
-                failed.append(f"PgBouncer at {each.address}: {error}")
+                failed.append(_at(each.address, str(error)))
         self._hurry()
-        return "; ".join(failed)
+        return joined("; ", failed)
 
     def recycle(self, timeout: float = 30.0, database: str = "") -> Recycled:
         deadline = monotonic() + timeout
@@ -188,7 +190,7 @@ class BouncerPool:
             for _, recycling in under_way:
                 recycling.close()
         self._hurry()
-        return Recycled(old - left, left, "; ".join(f"PgBouncer at {place}: {why}" for place, why in failed.items()))
+        return Recycled(old - left, left, joined("; ", (_at(place, why) for place, why in failed.items())))
 
     def _count(
         self, under_way: list[tuple[Instance, Recycling]], how: Callable[[Recycling], int], failed: dict[str, str]
@@ -240,4 +242,8 @@ def _failure(each: Instance, wanted: Mapping[str, int], since: float) -> str:
     """Why what is wanted of the databases, by the numbers of the wishes, is not so at one of the processes."""
     refused = [why for name, (number, why) in each.refused.items() if wanted.get(name) == number]
     why = refused[0] if refused else each.error if each.error_at >= since else ""
-    return f"PgBouncer at {each.address}: {why}" if why else ""
+    return _at(each.address, why) if why else ""
+
+
+def _at(address: str, why: str) -> str:
+    return phrase("PgBouncer at %(address)s: %(error)s", address=address, error=why)

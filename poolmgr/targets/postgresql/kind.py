@@ -11,6 +11,6 @@ POSTGRESQL = Kind(
     package="poolmgr.targets.postgresql",
     unit=phrase("server connections"),
     tells_sessions=True,
-    end="server process",
+    end=phrase("server process"),
     libraries={"psycopg_pool": ""},
 )

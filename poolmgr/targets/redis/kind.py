@@ -14,7 +14,9 @@ from poolmgr.secrets import shown
 
 def ping_error(query: Any) -> str:
     """Why ``query`` can't be a validation query, or an empty string."""
-    return "" if query == "PING" else f"{shown(query)} is not PING, the one command that asks a Redis nothing else"
+    if query == "PING":
+        return ""
+    return phrase("%(value)s is not PING, the one command that asks a Redis nothing else", value=shown(query))
 
 
 REDIS = Kind(
@@ -22,7 +24,7 @@ REDIS = Kind(
     label="Redis",
     package="poolmgr.targets.redis",
     unit=phrase("clients"),
-    end="client",
+    end=phrase("client"),
     prefix="cache:",
     libraries={"redis": "redis"},
     denies={

@@ -103,7 +103,7 @@ def _whole(beat: ProcessBeat, pool: PoolSnapshot, now: float, statements: bool) 
 
 
 def _ack(each: Ack) -> dict[str, Any]:
-    return {"command": each.command, "state": each.state, "message": text(each.message), "at": above(each.at)}
+    return {"command": each.command, "state": each.state, "message": text(unpacked(each.message)), "at": above(each.at)}
 
 
 def named(beats: Iterable[ProcessBeat], name: str) -> ProcessBeat:
