@@ -13,8 +13,10 @@ import pytest
 from django.conf import settings as django_settings
 from django.test import Client
 from django.urls import reverse
+from msgspec.structs import replace
 
 from poolmgr.control.reporting import looks as looking
+from poolmgr.control.store import get_store
 from poolmgr.models import Command, Event, PoolProfile
 from tests.integration import shop
 from tests.integration.console import beat, calm, own_fleet, person, signed_in
@@ -147,6 +149,33 @@ def test_a_terminal_prints_the_same_documents(operator: Client, answering: None)
     assert ended == {
         "kind": "end", "target": "default", "checkout": shop.CHECKOUT, "author": "ann", "done": True, "message": "ended",
     }  # fmt: skip
+
+
+def test_long_lists_are_read_in_parts_whoever_comes_and_goes(operator: Client) -> None:
+    def parts(address: str, name: Any, limit: int, between: Any = None) -> list[list[Any]]:
+        found, after = [], ""
+        while after is not None:
+            told = operator.get(f"{V1}{address}?target=default&limit={limit}{after and f'&after={after}'}").json()
+            found.append([name(each) for each in told[address]])
+            after = told["next"]
+            if between:
+                between()
+        return found
+
+    for n in range(7):
+        holder = replace(shop.HOLDER, seconds=10.0 * n + 1, checkout=f"{n}.1")
+        beat(shop.pool(holders=(holder, replace(holder, checkout=f"{n}.2"))), uid=f"web-{n}", pid=100 + n)
+    named = [f"web-{n}" for n in range(7)]
+    process, checkout = (lambda each: each["uid"]), (lambda each: each["checkout"])
+    assert parts("processes", process, 3) == [named[:3], named[3:6], named[6:]]
+    assert parts("processes", process, 7) == [named]
+    oldest = [f"{n}.{which}" for n in reversed(range(7)) for which in (1, 2)]
+    assert parts("holders", checkout, 5) == [oldest[:5], oldest[5:10], oldest[10:]]
+    told = operator.get(f"{V1}holders").json()
+    assert ([each["checkout"] for each in told["holders"]], told["next"]) == (oldest, None)
+    # The last of the first part ends, and one comes before all others.
+    changes = lambda: (get_store().forget("web-2"), beat(shop.pool(), uid="web-new", pid=99))  # noqa: E731
+    assert parts("processes", process, 3, changes) == [named[:3], named[3:6], named[6:]]
 
 
 def test_what_nobody_knows_is_null(operator: Client) -> None:
@@ -337,6 +366,10 @@ def test_a_body_that_is_no_object_is_refused(operator: Client, body: str) -> Non
         ("holders/gone/default/1.2", 404, "Its process is gone"),
         ("nonsense", 404, "There is no such address; /pools/api/v1/ lists those that there are."),
         ("processes?role=chef", 400, "“role” is “chef”, but must be one of web, worker, command."),
+        ("processes?limit=0", 400, "“limit” is “0”, but must be a whole number from 1 to 1000."),
+        ("holders?limit=many", 400, "“limit” is “many”, but must be a whole number from 1 to 1000."),
+        ("holders?after=WyJ3ZWIiXQ", 400, "“after” is “WyJ3ZWIiXQ”, but must be what another answer of this address"),
+        ("processes?after=%C3%A9", 400, "“after” is “é”, but must be"),
         ("status?target=default", 400, "There is no parameter “target” here; there are: none."),
         ("history/nowhere", 404, "There is no target 'nowhere'"),
         ("history/default?range=2h", 400, "“range” is “2h”, but must be one of 15m, 1h,"),

@@ -60,9 +60,10 @@ def why_so(request: HttpRequest, reader: Reader, target: str) -> Told:
 
 
 def held(request: HttpRequest, reader: Reader) -> Told:
-    queries.known(request.GET, ("target",))
+    queries.known(request.GET, ("target", "limit", "after"))
+    named, page = queries.text(request.GET, "target"), queries.part(request.GET, holders.KEY)
     fleet, away = read_now()
-    return holders.holders(fleet, queries.text(request.GET, "target"), reader.statements, away)
+    return holders.holders(fleet, named, reader.statements, away, page)
 
 
 def used(request: HttpRequest, reader: Reader) -> Told:
@@ -83,10 +84,11 @@ def holder(request: HttpRequest, reader: Reader, uid: str, target: str, checkout
 
 
 def all_processes(request: HttpRequest, reader: Reader) -> Told:
-    queries.known(request.GET, ("target", "role"))
+    queries.known(request.GET, ("target", "role", "limit", "after"))
+    page = queries.part(request.GET, processes.KEY)
     named, role = queries.text(request.GET, "target"), queries.choice(request.GET, "role", ROLES)
     fleet, away = read_now(details=False)
-    return processes.processes(fleet, named, role, away)
+    return processes.processes(fleet, named, role, away, page)
 
 
 def process(request: HttpRequest, reader: Reader, uid: str) -> Told:

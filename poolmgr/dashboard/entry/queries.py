@@ -11,6 +11,7 @@ from django.http.request import QueryDict
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from poolmgr.control.reporting.documents.paging import MOST, Page, parsed
 from poolmgr.control.watching.log import KINDS, STATES, Search
 
 #: Beyond that nobody turns pages: an earlier ``to`` leads further.
@@ -64,6 +65,17 @@ def page(data: QueryDict) -> int:
     if not (value.isascii() and value.isdigit() and 1 <= len(value) <= 4 and 1 <= int(value) <= LAST_PAGE):
         raise refused("page", value, _("a whole number from 1 to %(most)s") % {"most": LAST_PAGE})
     return int(value)
+
+
+def part(data: QueryDict, like: tuple[type, ...]) -> Page:
+    """Which part of a list; of ``like`` are the parts of its keys."""
+    limit, after = str(data.get("limit", "")), str(data.get("after", ""))
+    if limit and not (limit.isascii() and limit.isdigit() and 1 <= len(limit) <= 4 and 1 <= int(limit) <= MOST):
+        raise refused("limit", limit, _("a whole number from 1 to %(most)s") % {"most": MOST})
+    key = parsed(after, like) if after else ()
+    if key is None:
+        raise refused("after", after, _("what another answer of this address has as “next”"))
+    return Page(int(limit or 0), key)
 
 
 def time(data: Mapping[str, Any], key: str, end: bool = False) -> datetime | None:

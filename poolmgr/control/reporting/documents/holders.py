@@ -8,29 +8,46 @@ from typing import Any
 
 from poolmgr.control.inquiry import Answer
 from poolmgr.control.reach import Outage
+from poolmgr.control.reporting.documents.paging import ALL, Key, Page, part
 from poolmgr.control.reporting.documents.targets import head, views
 from poolmgr.control.reporting.documents.values import above, text
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.metrics.snapshot import Holder, ProcessBeat
 
+#: What the parts of a holder's key are.
+KEY = (float, str, str, str, int)
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A checkout, and where it is; ``name`` is what ``stack``, ``cancel`` and ``end`` are told."""
+    """A checkout, where it is, and since when, in seconds since the epoch.
+
+    ``name`` is what ``stack``, ``cancel`` and ``end`` are told.
+    """
 
     target: str
     holder: Holder
     beat: ProcessBeat
+    since: float
+
+    @property
+    def key(self) -> Key:
+        """By which they are listed, the oldest first."""
+        return round(self.since, 3), self.target, self.beat.uid, self.holder.checkout, self.holder.backend_pid
 
     @property
     def name(self) -> str:
-        return f"{self.holder.checkout}@{self.beat.uid}" if self.holder.checkout else ""
+        return name_of(self.holder, self.beat)
 
     @property
     def label(self) -> str:
         """For whom it is held."""
         whose = label_of(self.holder, self.beat)
         return f"{whose}[{self.holder.request}]" if self.holder.request else whose
+
+
+def name_of(holder: Holder, beat: ProcessBeat) -> str:
+    return f"{holder.checkout}@{beat.uid}" if holder.checkout else ""
 
 
 def label_of(holder: Holder, beat: ProcessBeat) -> str:
@@ -40,25 +57,28 @@ def label_of(holder: Holder, beat: ProcessBeat) -> str:
 def held(fleet: Fleet, target: str = "") -> list[Held]:
     """Who holds connections, the oldest first, as far as their processes tell; nobody of a target that there is none of."""
     found = [
-        Held(pool.target, holder, beat)
+        Held(pool.target, holder, beat, (pool.at or beat.at) - holder.seconds)
         for beat in fleet.processes
         for pool in beat.pools
         if target in ("", pool.target)
         for holder in pool.holders
     ]
-    return sorted(found, key=lambda each: -each.holder.seconds)
+    return sorted(found, key=lambda each: each.key)
 
 
-def holders(fleet: Fleet, target: str = "", statements: bool = True, outage: Outage | None = None) -> dict[str, Any]:
+def holders(
+    fleet: Fleet, target: str = "", statements: bool = True, outage: Outage | None = None, page: Page = ALL
+) -> dict[str, Any]:
     """Without ``statements`` those are None. Raises ``LookupError`` for a target that there is none of."""
     views(fleet, target)
-    told = [holder(each.target, each.holder, each.beat, statements) for each in held(fleet, target)]
-    return {**head(fleet, outage), "holders": told}
+    shown, following = part(held(fleet, target), lambda each: each.key, page)
+    told = [holder(each.target, each.holder, each.beat, statements) for each in shown]
+    return {**head(fleet, outage), "holders": told, "next": following}
 
 
 def holder(target: str, found: Holder, beat: ProcessBeat, statements: bool) -> dict[str, Any]:
     return {
-        "name": text(Held(target, found, beat).name),
+        "name": text(name_of(found, beat)),
         "target": target,
         "checkout": text(found.checkout),
         "held_for": found.seconds,

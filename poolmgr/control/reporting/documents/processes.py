@@ -7,6 +7,7 @@ from typing import Any
 
 from poolmgr.control.reach import Outage
 from poolmgr.control.reporting.documents.holders import holder
+from poolmgr.control.reporting.documents.paging import ALL, Key, Page, part
 from poolmgr.control.reporting.documents.targets import head
 from poolmgr.control.reporting.documents.values import above, text, times, verdict
 from poolmgr.control.reporting.fleet import Fleet
@@ -16,14 +17,28 @@ from poolmgr.metrics.snapshot import Ack, PoolSnapshot, ProcessBeat
 from poolmgr.metrics.totals import COUNTERS
 from poolmgr.targets.known import kind_named
 
+#: What the parts of a process's key are, by which they are listed.
+KEY = (str, str, int, str)
 _PLAIN = ("status", "pool_mode", "profile", "revision", "generation", "min_size", "max_size", "limit")
 _GAUGES = ("used", "idle", "opening", "closing", "pending")
 
 
-def processes(fleet: Fleet, target: str = "", role: str = "", outage: Outage | None = None) -> dict[str, Any]:
+def processes(
+    fleet: Fleet, target: str = "", role: str = "", outage: Outage | None = None, page: Page = ALL
+) -> dict[str, Any]:
     """Those with a pool to ``target``, of ``role``, "" for any; the pools of others than ``target`` are left out."""
-    told = [process(beat, fleet.at, target) for beat in fleet.processes if role in ("", beat.role)]
-    return {**head(fleet, outage), "processes": [each for each in told if each["pools"] or not target]}
+    found = (
+        beat
+        for beat in fleet.processes
+        if role in ("", beat.role) and (not target or any(pool.target == target for pool in beat.pools))
+    )
+    shown, following = part(found, _key, page)
+    told = [process(beat, fleet.at, target) for beat in shown]
+    return {**head(fleet, outage), "processes": told, "next": following}
+
+
+def _key(beat: ProcessBeat) -> Key:
+    return beat.role, beat.host, beat.pid, beat.uid
 
 
 def one(fleet: Fleet, uid: str, statements: bool, commands: bool, outage: Outage | None = None) -> dict[str, Any]:
