@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected as delete
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import ModelAdmin
 from django.db import IntegrityError
@@ -16,6 +17,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from poolmgr.admin.foreseen import weighed
 from poolmgr.admin.forms import RoleForm
 from poolmgr.control.commanding import commands
 from poolmgr.control.editing import profiles
@@ -70,6 +72,16 @@ def duplicate(site: _Site, request: HttpRequest, selected: _Profiles) -> HttpRes
         else:
             site.message_user(request, _("Created %(profile)s.") % {"profile": made}, messages.SUCCESS)
     return None
+
+
+@admin.action(description=gettext_lazy("Delete selected %(verbose_name_plural)s"), permissions=["delete"])
+def delete_selected(site: _Site, request: HttpRequest, selected: _Profiles) -> HttpResponse | None:
+    """Django's own, of its name and in its place, on whose page stands what it would lead to."""
+    told = weighed(request, list(selected), "post" in request.POST)
+    page = delete(site, request, selected)
+    if page is not None:
+        page.context_data = {**(page.context_data or {}), **told}
+    return page
 
 
 def _foreseen(selected: _Profiles, role: str) -> Foreseen:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.options import ModelAdmin
 from django.contrib.admin.utils import flatten_fieldsets
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
@@ -50,8 +51,8 @@ class Foreseeing(ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs 
     ) -> HttpResponse:
         profile = self.get_object(request, object_id)
         told: dict[str, Any] = {}
-        if profile is not None and request.method != "POST" and self.has_delete_permission(request, profile):
-            told = {"foreseen": foresee_delete(profile), "media": self.media}
+        if profile is not None and self.has_delete_permission(request, profile):
+            told = {**weighed(request, [profile], bool(request.POST)), "media": self.media}
         return super().delete_view(request, object_id, {**told, **(extra_context or {})})
 
     def foresee_view(self, request: HttpRequest, object_id: str | None = None) -> HttpResponse:
@@ -69,6 +70,19 @@ class Foreseeing(ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs 
         form = form_class(request.POST, instance=profile)
         form.is_valid()
         return TemplateResponse(request, "poolmgr/settings/foreseen.html", {"form": form})
+
+
+def weighed(request: HttpRequest, deleted: Sequence[PoolProfile], sent: bool) -> dict[str, Any]:
+    """What deleting them would lead to, for the page that asks.
+
+    ``sent`` says that the page's form was; it is unsent again where what has to be confirmed is not.
+    """
+    foreseen = foresee_delete(deleted)
+    unconfirmed = sent and bool(foreseen.unconfirmed(request.POST.get("confirmed", "")))
+    if unconfirmed:
+        # At anything that is sent Django deletes; without, it shows the page.
+        request.POST = QueryDict()  # type: ignore[assignment]
+    return {"foreseen": foreseen, "unconfirmed": unconfirmed}
 
 
 def tell(request: HttpRequest, foreseen: Foreseen | None) -> None:

@@ -54,7 +54,7 @@ class ProfileAdmin(Foreseeing):
     )
     list_display_links = ("target", columns.role_name)
     search_fields = ("target",)
-    actions = (actions.recycle, actions.pause, actions.resume, actions.duplicate)
+    actions = (actions.recycle, actions.pause, actions.resume, actions.duplicate, actions.delete_selected)
     readonly_fields = ("history_line",)
     fieldsets = (*map(_fieldset, (WHOSE, *SETTINGS)), (EDIT.title, {"fields": ("history_line",)}))
 

@@ -327,6 +327,25 @@ def test_a_page_that_deletes_says_what_that_leads_to(operator: Client, start: St
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("selected", [False, True])
+def test_a_deletion_is_asked_about_too(operator: Client, alone: None, selected: bool) -> None:
+    row = profile(max_size=2)
+    beat()
+    # tests.settings: what rules without it lets each have 8.
+    room_for(5)
+    address = LIST if selected else f"{LIST}{row.pk}/delete/"
+    sent: dict[str, Any] = {"action": "delete_selected", "_selected_action": [row.pk]} if selected else {}
+    page = (operator.post(address, sent) if selected else operator.get(address)).content.decode()
+    [sentence] = [sentence for severity, sentence in consequences(page) if severity == "confirm"]
+    assert sentence.startswith("1 process × 8 = 8 connections are more than the 5")  # noqa: RUF001
+    for confirmed in ({}, {"confirmed": "nonsense"}):
+        answer = operator.post(address, {**sent, "post": "yes", **confirmed})
+        assert (answer.status_code, "Nothing was deleted: confirm" in answer.content.decode()) == (200, True)
+        assert PoolProfile.objects.exists()
+    assert operator.post(address, {**sent, "post": "yes", "confirmed": asked(page)}).status_code == 302
+    assert not PoolProfile.objects.exists()
+
+
 @pytest.mark.long
 def test_a_copy_for_another_role_is_asked_about_too(operator: Client, alone: None) -> None:
     profile()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from time import time
 
 from django.db import connections
@@ -12,7 +13,7 @@ from django.utils.translation import ngettext
 
 from poolmgr.conf import ROLES
 from poolmgr.control.desired import follow, read_profiles
-from poolmgr.control.editing.consequences import Foreseen
+from poolmgr.control.editing.consequences import Consequence, Foreseen
 from poolmgr.control.editing.foresee import foresee
 from poolmgr.control.editing.outlook import Member, Outlook, Room, number
 from poolmgr.control.editing.profiles import found_at
@@ -32,10 +33,17 @@ def foresee_save(profile: PoolProfile) -> Foreseen:
     return _foresee(profile.target, rows, (*_without(profile, rows), profile), profile)
 
 
-def foresee_delete(profile: PoolProfile) -> Foreseen:
-    """What deleting it would lead to. Raises ``django.db.Error``."""
+def foresee_delete(deleted: Sequence[PoolProfile]) -> Foreseen:
+    """What deleting all of them at once would lead to. Raises ``django.db.Error``."""
     rows = read_profiles()
-    return _foresee(profile.target, rows, _without(profile, rows))
+    found: list[Consequence] = []
+    for target in sorted({profile.target for profile in deleted}):
+        then = rows
+        for profile in deleted:
+            then = _without(profile, then)
+        each = _foresee(target, rows, then).consequences
+        found += [replace(one, about=f"{target}:{one.about}") for one in each]
+    return Foreseen.of(found)
 
 
 def _without(profile: PoolProfile, rows: Iterable[PoolProfile]) -> tuple[PoolProfile, ...]:
