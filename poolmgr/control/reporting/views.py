@@ -16,7 +16,7 @@ from poolmgr.control.sharing.share import FLOOR
 from poolmgr.metrics.blocking import Blocked, blocked
 from poolmgr.metrics.details import digest_of
 from poolmgr.metrics.figures import Figures, pause_of, place_of, since, still_refused
-from poolmgr.metrics.health import Checked, Verdict, judge, worst
+from poolmgr.metrics.health import STATES, Checked, Verdict, judge, worst
 from poolmgr.metrics.histogram import Distribution, merge
 from poolmgr.metrics.phrases import phrase
 from poolmgr.metrics.places import RoleView, by_role
@@ -83,6 +83,11 @@ class TargetView:
     paused: bool
     pins: dict[str, int]
     means: dict[str, float]
+
+
+def rank(view: TargetView, state: str) -> tuple[bool, int, str]:
+    """By which targets are listed, the worst first: those that nobody uses last, and of equals by name."""
+    return not view.processes, -STATES.index(state), view.target
 
 
 def view_of(

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from poolmgr.control.commanding.asking import ask, remembered
 from poolmgr.control.inquiry import Answer, What
+from poolmgr.control.reporting.documents.holders import label_of
 from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.store import StoreDown
 from poolmgr.dashboard.entry.access import VIEW, View, may_end_sessions, may_read_statements, staff_only
@@ -177,9 +178,7 @@ def _kind(found: Found) -> Any:
 
 
 def _label(holder: Holder | None, beat: ProcessBeat | None) -> str:
-    if holder is None:
-        return ""
-    return holder.label or (beat.name if beat and beat.role == "command" else "") or holder.thread
+    return "" if holder is None else label_of(holder, beat)
 
 
 def _since(answer: Answer | None) -> tuple[Figure, datetime] | None:

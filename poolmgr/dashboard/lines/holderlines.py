@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from poolmgr.control.reporting.documents.holders import for_whom, held
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.reporting.views import TargetView
@@ -45,18 +46,11 @@ def holder_lines(
     Without ``statements`` those are left out.
     """
     wanted = {view.target for view in views}
-    found = [
-        (holder, pool.target, beat)
-        for beat in fleet.processes
-        for pool in beat.pools
-        if pool.target in wanted
-        for holder in pool.holders
-        if holder.seconds >= least
-    ]
-    found.sort(key=lambda each: -each[0].seconds)
-    shown = found[:most]
-    by_target = {view.target: _Context(view, fleet) for view in views if any(each[1] == view.target for each in shown)}
-    return tuple(_line(holder, beat, by_target[target], statements) for holder, target, beat in shown)
+    found = held(fleet, next(iter(wanted)) if len(wanted) == 1 else "")
+    shown = [each for each in found if each.target in wanted and each.holder.seconds >= least][:most]
+    named = {each.target for each in shown}
+    by_target = {view.target: _Context(view, fleet) for view in views if view.target in named}
+    return tuple(_line(each.holder, each.beat, by_target[each.target], statements) for each in shown)
 
 
 class _Context:
@@ -74,8 +68,7 @@ def _line(each: Holder, beat: ProcessBeat, of: _Context, statements: bool) -> Ho
     return HolderLine(
         target=of.target,
         process=f"{beat.host}:{beat.pid}",
-        # What it is held for; of a command's process, the command.
-        label=each.label or (beat.name if beat.role == "command" else ""),
+        label=for_whom(each, beat),
         request=each.request,
         thread=each.thread,
         state=str(HOLDER_STATES.get(each.state, "")),

@@ -10,13 +10,12 @@ from django.utils.translation import ngettext
 
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.spoken import spoken
-from poolmgr.control.reporting.views import TargetView
+from poolmgr.control.reporting.views import TargetView, rank
 from poolmgr.dashboard.addresses import history_address, target_address
 from poolmgr.dashboard.drawing.bars import Bar, bars
 from poolmgr.dashboard.drawing.strips import Strip
 from poolmgr.dashboard.words.present import DASH, Figure, number, timed
 from poolmgr.dashboard.words.verdicts import Said, said_of
-from poolmgr.metrics.health import STATES
 from poolmgr.targets.known import kind_named
 
 #: Rows on the page; the rest behind a link.
@@ -57,7 +56,7 @@ class TargetRows:
 def ranked(fleet: Fleet) -> list[tuple[TargetView, Said]]:
     """The worst first; of equals those that somebody uses, by name."""
     found = [(view, said_of(view, fleet)) for view in fleet.targets]
-    return sorted(found, key=lambda each: (not each[0].processes, -STATES.index(each[1].state), each[0].target))
+    return sorted(found, key=lambda each: rank(each[0], each[1].state))
 
 
 def fits(found: tuple[TargetView, Said], text: str) -> bool:

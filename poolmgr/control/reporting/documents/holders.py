@@ -50,8 +50,14 @@ def name_of(holder: Holder, beat: ProcessBeat) -> str:
     return f"{holder.checkout}@{beat.uid}" if holder.checkout else ""
 
 
-def label_of(holder: Holder, beat: ProcessBeat) -> str:
-    return holder.label or (beat.name if beat.role == "command" else "") or holder.thread
+def for_whom(holder: Holder, beat: ProcessBeat | None) -> str:
+    """The view, task or command; "" where it is none."""
+    return holder.label or (beat.name if beat is not None and beat.role == "command" else "")
+
+
+def label_of(holder: Holder, beat: ProcessBeat | None) -> str:
+    """The same, and else the thread."""
+    return for_whom(holder, beat) or holder.thread
 
 
 def held(fleet: Fleet, target: str = "") -> list[Held]:

@@ -9,9 +9,9 @@ from typing import Any
 from poolmgr.control.reach import Outage
 from poolmgr.control.reporting.documents.values import above, moment, text, times, verdict
 from poolmgr.control.reporting.fleet import Fleet
-from poolmgr.control.reporting.views import TargetView
+from poolmgr.control.reporting.views import TargetView, rank
 from poolmgr.metrics.blocking import Session
-from poolmgr.metrics.health import STATES, Checked
+from poolmgr.metrics.health import Checked
 from poolmgr.metrics.phrases import unpacked
 from poolmgr.metrics.places import RoleView
 from poolmgr.metrics.seen import Seen
@@ -27,7 +27,7 @@ def views(fleet: Fleet, target: str = "") -> list[TargetView]:
         raise LookupError(
             f"there is no target {target!r}; there are {', '.join(view.target for view in fleet.targets)}"
         )
-    return sorted(found, key=lambda view: (not view.processes, -STATES.index(view.verdict.state), view.target))
+    return sorted(found, key=lambda view: rank(view, view.verdict.state))
 
 
 def head(fleet: Fleet, outage: Outage | None = None) -> dict[str, Any]:
