@@ -200,6 +200,25 @@ def test_statement_on_what_was_dropped_is_stopped(alchemy: Any, running: Callabl
     assert alchemy.pool.snapshot().left_behind == 0
 
 
+@pytest.mark.parametrize("alchemy", [Asyncpg], indirect=True, ids=lambda cls: f"{cls.__name__}")
+@pytest.mark.filterwarnings("ignore:The garbage collector is trying to clean up")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_place_is_free_where_a_borrower_broke_off_what_they_dropped(alchemy: Any) -> None:  # P4
+    alchemy.open(max_size=1, connection_timeout=20.0)
+    conn = alchemy.borrow()
+
+    async def break_off() -> None:
+        conn.driver_connection.terminate()
+
+    alchemy.loop.do(break_off)
+    until(lambda: not alchemy.ends())
+    del conn, break_off
+    until(lambda: gc.collect() >= 0 and not alchemy.pool.snapshot().used)
+    assert alchemy.pool.snapshot().reclaimed == 0
+    with alchemy.borrowed() as conn:
+        assert alchemy.ends() == {alchemy.use(conn)}
+
+
 def test_statement_that_begins_while_its_connection_is_cut_off_is_stopped(  # P6
     alchemy: Any, running: Callable[[], set[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

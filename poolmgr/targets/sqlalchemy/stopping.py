@@ -59,7 +59,8 @@ def listen_for_the_end(record: Any, driver_s: Any, used: bool) -> None:
 def _stop_unheard(record: Any, driver_s: Any, used: bool) -> None:
     # uvloop closes its sockets before asyncpg hears of it, and then nobody hears the server's end.
     if used and getattr(record, "slot", None) is not None and hasattr(driver_s, "get_server_pid"):
-        record.stopped = break_off(_asyncpg_s(driver_s), int)
+        if (stop := _asyncpg_s(driver_s)) is not None:
+            record.stopped = break_off(stop, int)
 
 
 def has_ended(record: Any, deadline: float) -> bool:
@@ -94,9 +95,10 @@ def stops(driver_s: Any) -> bool:
     return hasattr(driver_s, "pgconn") or hasattr(driver_s, "get_server_pid")
 
 
-def _asyncpg_s(driver_s: Any) -> Stop:
-    """asyncpg's own request, by a key that outlives the connection."""
-    protocol = driver_s._protocol
+def _asyncpg_s(driver_s: Any) -> Stop | None:
+    """asyncpg's own request, by a key that outlives the connection; None where that was broken off, and its key with it."""
+    if (protocol := driver_s._protocol) is None:
+        return None
     key = {"backend_pid": protocol.backend_pid, "backend_secret": protocol.backend_secret}
     return AwaitedStop(partial(_send, addr=driver_s._addr, params=driver_s._params, **key))
 
