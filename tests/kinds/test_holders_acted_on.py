@@ -111,10 +111,12 @@ def test_session_that_lies_idle_in_a_transaction_is_ended_and_replaced(sql: Subj
         pid = sql.use(conn)
         run(sql, conn, "BEGIN")
         assert found(sql).holder.state in states(sql, "in transaction")
-        found(sql).end()
-        with pytest.raises(LeftAlone, match="ended already"):
-            found(sql).end()
-        assert found(sql).holder.state == "ended"
+        one = found(sql)
+        one.end()
+        # The library may have heard of the end by now, and has given it back then.
+        with pytest.raises(LeftAlone, match="ended already|was over by then"):
+            one.end()
+        assert {holder.state for holder in sql.pool.snapshot().holders} <= {"ended"}
         until(lambda: pid not in sql.ends(), "the end of the session")
         with pytest.raises(sql.breaks):
             sql.use(conn)
