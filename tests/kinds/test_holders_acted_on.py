@@ -114,7 +114,7 @@ def test_session_that_lies_idle_in_a_transaction_is_ended_and_replaced(sql: Subj
         one = found(sql)
         one.end()
         # The library may have heard of the end by now, and has given it back then.
-        with pytest.raises(LeftAlone, match="ended already|was over by then"):
+        with pytest.raises(LeftAlone, match=r"ended already|was over by then"):
             one.end()
         assert {holder.state for holder in sql.pool.snapshot().holders} <= {"ended"}
         until(lambda: pid not in sql.ends(), "the end of the session")

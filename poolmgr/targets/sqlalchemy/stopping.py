@@ -58,9 +58,9 @@ def listen_for_the_end(record: Any, driver_s: Any, used: bool) -> None:
 
 def _stop_unheard(record: Any, driver_s: Any, used: bool) -> None:
     # uvloop closes its sockets before asyncpg hears of it, and then nobody hears the server's end.
-    if used and getattr(record, "slot", None) is not None and hasattr(driver_s, "get_server_pid"):
-        if (stop := _asyncpg_s(driver_s)) is not None:
-            record.stopped = break_off(stop, int)
+    is_stoppable = used and getattr(record, "slot", None) is not None and hasattr(driver_s, "get_server_pid")
+    if is_stoppable and (stop := _asyncpg_s(driver_s)) is not None:
+        record.stopped = break_off(stop, int)
 
 
 def has_ended(record: Any, deadline: float) -> bool:
