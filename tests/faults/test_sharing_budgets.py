@@ -28,6 +28,8 @@ BUDGET = 12
 TTL = 4.0
 #: With leases that last for so long nothing but a call, or one's own look, changes anything in time.
 LONG_TTL = 30.0
+#: Without Redis nobody can call whoever lacks room: they ask again so often, in seconds.
+PAUSE = 0.25
 
 
 @pytest.fixture(scope="module")
@@ -97,15 +99,32 @@ def one_or_two_each(witness: Witness, members: list[Sharer]) -> bool:
     return all(witness.now[member.name] in (1, 2) for member in members)
 
 
-def least_time(promised: float, attempt: Callable[[], None], before: Callable[[], None]) -> float:
-    """Seconds that ``attempt`` takes, the least of a few tries: whatever else the machine does makes it longer."""
-    took: list[float] = []
-    while not took or (took[-1] > promised and len(took) < 5):
-        before()
-        began = time.monotonic()
-        attempt()
-        took.append(time.monotonic() - began)
-    return min(took)
+@pytest.fixture
+def takes(server: EmbeddedPostgres) -> Callable[..., None]:
+    """takes(attempt, at_most=seconds, before=…): the best of a few tries; whatever else the machine does makes each longer.
+
+    By how much is told by a control: ten connects of the test's own, right after each try, are what those who wait have to
+    do in any case. They come on top of what is promised, which is how soon room changes hands.
+    """
+
+    def connects() -> None:
+        for _ in range(10):
+            psycopg.connect(server.url("postgres")).close()
+
+    def check(attempt: Callable[[], None], at_most: float, before: Callable[[], None]) -> None:
+        tries: list[tuple[float, float]] = []
+        while not tries or (tries[-1][0] > at_most + tries[-1][1] and len(tries) < 5):
+            before()
+            tries.append((seconds(attempt), seconds(connects)))
+        assert any(took <= at_most + control for took, control in tries), f"more than {at_most} s: {tries}"
+
+    return check
+
+
+def seconds(act: Callable[[], None]) -> float:
+    began = time.monotonic()
+    act()
+    return time.monotonic() - began
 
 
 @pytest.mark.long
@@ -141,7 +160,7 @@ def test_processes_that_start_beside_a_holder_wait_for_room(  # P6
 
 
 def test_who_turns_hungry_beside_a_busy_holder_has_their_share_within_two_seconds(  # P6
-    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
+    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None, takes: Callable[..., None]
 ) -> None:
     holder, other = make_fleet(redis, ttl=LONG_TTL).start(2)
     holder.tell(threads=10, hold=0.05)
@@ -155,12 +174,12 @@ def test_who_turns_hungry_beside_a_busy_holder_has_their_share_within_two_second
         other.tell(threads=0)
         until(lambda: witness.now[holder.name] == 10, "the holder to hold 10", 20)
 
-    assert least_time(2.0, turn_hungry, before=begin) <= 2.0
+    takes(turn_hungry, at_most=2.0, before=begin)
     assert witness.most <= BUDGET, witness.at_most
 
 
 def test_idle_room_goes_to_whoever_wants_it_within_a_second(  # P6
-    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
+    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None, takes: Callable[..., None]
 ) -> None:
     holder, other = make_fleet(redis, ttl=LONG_TTL).start(2)
 
@@ -177,12 +196,12 @@ def test_idle_room_goes_to_whoever_wants_it_within_a_second(  # P6
         witness.watch(0.7)
         assert witness.now[holder.name] == 10
 
-    assert least_time(1.0, want_it, before=begin) <= 1.0
+    takes(want_it, at_most=1.0, before=begin)
     assert witness.most <= BUDGET, witness.at_most
 
 
 def test_room_that_turns_idle_goes_to_whoever_lacks_it_within_a_second(  # P6
-    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
+    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None, takes: Callable[..., None]
 ) -> None:
     """What both wanted until then, so that each had its share."""
     holder, other = make_fleet(redis, ttl=LONG_TTL).start(2)
@@ -197,13 +216,13 @@ def test_room_that_turns_idle_goes_to_whoever_lacks_it_within_a_second(  # P6
         until(lambda: min(witness.now[member.name] for member in (holder, other)) >= 5, "equal shares", 20)
         witness.watch(0.7)
 
-    assert least_time(1.0, want_less, before=begin) <= 1.0
+    takes(want_less, at_most=1.0 if redis else 1.0 + PAUSE, before=begin)
     assert witness.most <= BUDGET, witness.at_most
 
 
 @pytest.mark.long
 def test_what_idle_processes_keep_warm_goes_to_whoever_wants_it_where_the_ledger_is_in_the_same_database(  # P6
-    make_fleet: Callable[..., Fleet], server: EmbeddedPostgres, redis: str | None
+    make_fleet: Callable[..., Fleet], server: EmbeddedPostgres, redis: str | None, takes: Callable[..., None]
 ) -> None:
     """As on most sites. To give up its last connection a process has to tell the ledger, over that connection."""
     witness = PostgresWitness(server.url("postgres"), "control")
@@ -224,7 +243,7 @@ def test_what_idle_processes_keep_warm_goes_to_whoever_wants_it_where_the_ledger
         witness.watch(0.7)
 
     try:
-        assert least_time(1.5, want_it, before=begin) <= 1.5
+        takes(want_it, at_most=1.5, before=begin)
     finally:
         witness.stop()
 
@@ -276,7 +295,7 @@ def test_what_a_closed_pool_has_out_is_of_the_budget_still(  # P6
 
 @pytest.mark.long
 def test_room_of_a_process_that_died_is_free_two_seconds_after_its_lease_at_the_latest(  # P6
-    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
+    make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None, takes: Callable[..., None]
 ) -> None:
     fleet = make_fleet(redis)
     (other,) = fleet.start(1)
@@ -293,7 +312,7 @@ def test_room_of_a_process_that_died_is_free_two_seconds_after_its_lease_at_the_
     def have_its_room() -> None:
         until(lambda: witness.now[other.name] == 10, "the other to hold 10", 30)
 
-    assert least_time(TTL + 2, have_its_room, before=begin) <= TTL + 2
+    takes(have_its_room, at_most=TTL + 2, before=begin)
     assert witness.most <= BUDGET, witness.at_most
 
 
