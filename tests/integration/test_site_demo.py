@@ -129,16 +129,19 @@ def command_line(process):
         return []
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.long
-def test_stops_when_a_part_of_it_ends(started):
+def test_stops_when_a_part_of_it_ends(directory, started):
     process, _said, family, _port = started
     [beat] = [member for member in family if "beat" in command_line(member)]
     beat.kill()
     rest = process.stdout.read()
     assert process.wait(30) == 1
     assert "Celery beat ended with status -9: the demo stops." in rest
-    assert "celery beat" in rest  # the end of its log
-    assert not psutil.wait_procs(family, timeout=5)[1]
+    # Its banner has scrolled away by then where the start took long.
+    [*_before, last] = (directory / "logs" / "celery-beat.log").read_text().splitlines()
+    assert last.rstrip()[:300] in rest
+    assert not psutil.wait_procs(family, timeout=20)[1]
 
 
 def test_taken_port_is_one_line(tmp_path):
