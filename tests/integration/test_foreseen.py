@@ -161,15 +161,15 @@ def test_a_budget_below_one_for_each_process_is_asked_about(operator: Client, st
 
 
 def test_what_is_harmless_is_saved_at_once_and_told_after_it(operator: Client, start: Start) -> None:
-    start(2, lambda target: target.used == 6, TEST_SLEEP="30")
+    start(2, lambda target: target.used == 6, TEST_SLEEP="600")
     row = profile()
-    given = values(row, max_lifetime=60, idle_timeout=5, max_size=9)
+    given = values(row, max_lifetime=1800, idle_timeout=5, max_size=9)
     page = operator.post(f"{LIST}{row.pk}/change/", given, follow=True).content.decode()
     row.refresh_from_db()
-    assert (row.max_size, row.max_lifetime) == (9, 60)
+    assert (row.max_size, row.max_lifetime) == (9, 1800)
     for said in (
-        "2 processes follow it (web 2): max_size 8 → 9, idle_timeout 600 → 5, max_lifetime 3600 → 60.",
-        "web: none of 6 connections is older than 60 s yet.",
+        "2 processes follow it (web 2): max_size 8 → 9, idle_timeout 600 → 5, max_lifetime 3600 → 1800.",
+        "web: none of 6 connections is older than 1800 s yet.",
         "web: no connection is idle above min_size 2, so that none is closed now.",
         "2 processes × 9 = 18 connections at most, and the server leaves",  # noqa: RUF001
     ):
