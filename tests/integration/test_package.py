@@ -189,6 +189,8 @@ def follow_the_readme(project: Path, database: dict[str, Any], redis_url: str) -
         file.write("\n".join(settings) + "\n")
 
 
+# Builds, an environment and half a dozen starts of Django: that takes as long as the machine lets it.
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("extras", [(), ("redis", "celery")], ids=["bare", "extras"])
 def test_a_new_site_follows_the_readme_with_the_wheel_alone(
     site: Callable[..., tuple[Path, Path]],

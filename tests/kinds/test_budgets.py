@@ -95,7 +95,8 @@ def test_who_turns_hungry_beside_a_busy_holder_has_their_share_soon(  # P6
     holder.tell(threads=10, hold=0.05)
     until(lambda: witness.now[holder.name] == 10, "the holder to hold 10")
     other.tell(threads=10, hold=0.05)
-    until(lambda: witness.now[other.name] >= 5, "half of the budget", 6)
+    # How soon is measured elsewhere; here the holder lives and is busy, so that nothing but fairness gives it.
+    until(lambda: witness.now[other.name] >= 5, "half of the budget", 20)
     assert witness.most <= BUDGET, witness.at_most
     # And who dies then leaves all of it to the other, once the lease is over.
     holder.tell(hold=60)
