@@ -36,7 +36,7 @@ from poolmgr.control.sharing.share import Claim
 from poolmgr.models import Lease, Ledger
 from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.port import Load
-from tests.sampling import first_always
+from tests.sampling import THOROUGH, first_always
 
 T = TypeVar("T")
 TTL = 20.0
@@ -477,7 +477,7 @@ def _no_rows_left() -> Iterator[None]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("examples", first_always(8, 150))
+@pytest.mark.parametrize("examples", first_always(8, 150 if THOROUGH else 20))
 def test_no_order_of_events_gives_live_processes_more_than_the_budget(db: None, examples: int) -> None:  # P6
     with _no_rows_left():
         run_state_machine_as_test(

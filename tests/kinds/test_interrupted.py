@@ -15,6 +15,7 @@ import pytest
 
 from poolmgr.exceptions import CheckoutError
 from tests.kinds.subjects import Subject
+from tests.sampling import steps
 from tests.waiting import until
 
 #: Pools that are left to come right, side by side.
@@ -99,7 +100,7 @@ def test_an_exception_between_any_two_steps_of_checkout_and_return_costs_no_plac
     caplog.set_level(logging.CRITICAL, "sqlalchemy.pool")
     hurt: list[Subject] = []
     subject.open(max_size=2, connection_timeout=1.0)
-    for step in range(1, 100_000):
+    for step in steps():
         with suppress(Interrupted, CheckoutError), interrupted_at(step) as done:
             use(subject)
         if done[0] < step:

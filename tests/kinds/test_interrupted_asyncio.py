@@ -24,6 +24,7 @@ from tests import pools
 from tests.kinds.subjects import DATABASE
 from tests.kinds.test_asyncpg import SESSIONS
 from tests.kinds.test_interrupted import AT_A_TIME, Interrupted, interrupted_at, is_whole
+from tests.sampling import steps
 from tests.waiting import when
 
 #: Longer than anything may take to come right, so that no time-out of the pool's is what helped.
@@ -153,15 +154,16 @@ def test_an_exception_between_any_two_steps_of_a_loop_s_thread_costs_no_place(
     async def main() -> int:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         hurt: list[tuple[Any, int]] = []
-        subject, step = make(), 1
-        while await interrupt(subject, step):
+        subject = make()
+        for step in steps():
+            if not await interrupt(subject, step):
+                break
             if not await is_whole_within(0.1, subject):
                 hurt.append((subject, step))
                 subject = make()
             if len(hurt) == AT_A_TIME:
                 await asyncio.gather(*(comes_right(*each) for each in hurt))
                 hurt.clear()
-            step += 1
         await asyncio.gather(*(comes_right(*each) for each in hurt))
         await asyncio.to_thread(subject.pool.close)
         return step
@@ -191,16 +193,16 @@ def test_a_connect_that_is_interrupted_leaves_no_session(
 
     async def main() -> int:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-        maker, step, reached = Maker(of_url(url, {})), 0, True
-        while reached:
-            step += 1
+        maker = Maker(of_url(url, {}))
+        for step in steps():
             task = asyncio.ensure_future(maker(BOUND))
             with suppress(Interrupted), interrupted_at(step, ("asyncpg.", "poolmgr.targets.asyncpg.")) as done:
                 await asyncio.wait([task], timeout=BOUND)
             if (error := task.exception()) is None:
                 task.result().let_go_unheard()
             await when(lambda: not sessions(), f"step {step}: the session to end, although {error!r} is kept,")
-            reached = done[0] >= step
+            if done[0] < step:
+                break
         return step
 
     with psycopg.connect(url, autocommit=True) as onlooker:
