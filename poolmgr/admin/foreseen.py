@@ -81,7 +81,7 @@ def weighed(request: HttpRequest, deleted: Sequence[PoolProfile], sent: bool) ->
     unconfirmed = sent and bool(foreseen.unconfirmed(request.POST.get("confirmed", "")))
     if unconfirmed:
         # At anything that is sent Django deletes; without, it shows the page.
-        request.POST = QueryDict()  # type: ignore[assignment]
+        request.POST = QueryDict()
     return {"foreseen": foreseen, "unconfirmed": unconfirmed}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.http import HttpResponse
 from django.test import Client
-from django.utils.translation import override
+from django.utils.translation import deactivate, override
 from msgspec.structs import replace
 
 from poolmgr.control.editing.profiles import save_profile
@@ -75,6 +75,13 @@ def _fleet(settings: Any, redis_server: Any, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(looking.looks, "_seen", {})
 
 
+@pytest.fixture(autouse=True)
+def _english_again() -> Iterator[None]:
+    """A reader's language stays that of the thread until the next request, which may be another test's."""
+    yield
+    deactivate()
+
+
 @pytest.fixture
 def operator() -> Client:
     return signed_in(person("operator", superuser=True))
@@ -135,7 +142,8 @@ def test_no_page_says_anything_that_is_not_translated(
         for address in (*console_pages(fleet), *admin_pages())
     }
     assert len(pages) > 100
-    assert {address: left for address, left in pages.items() if left} == {}
+    found = sorted({(text, address) for address, left in pages.items() for text in left})
+    assert not found, "\n".join(f"{address}: {text}" for text, address in found)
 
 
 def verdict_of(page: str) -> str:

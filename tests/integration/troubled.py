@@ -60,7 +60,10 @@ def troubled() -> Iterator[Troubled]:
     assert begun.wait(10)
     try:
         with blocked(3, released.set, LOCK):
-            full = replace(pool.snapshot(), pending=2, oldest_wait=3.0, recent_timeouts=0)
+            seen = pool.snapshot()
+            # What other tests did in this process is none of this fleet's.
+            uses = tuple(each for each in seen.uses if each.name in VIEWS)
+            full = replace(seen, uses=uses, pins={"DO block": 1}, pending=2, oldest_wait=3.0, recent_timeouts=0)
             pools = (full, *_others(replace(full, holders=(), backend_pids=(), slots="", pending=0, used=0)))
             now = time.time()
             beat(*pools)
@@ -81,7 +84,9 @@ def troubled() -> Iterator[Troubled]:
 
 def _others(pool: PoolSnapshot) -> Iterator[PoolSnapshot]:
     now = time.time()
-    holder = Holder("worker thread", 75.0, 4711, "LISTEN", "GET /search/", "r-17", "idle", "SELECT ?", "1.1")
+    holder = Holder(
+        "worker thread", 75.0, 4711, "LISTEN, advisory lock", "GET /search/", "r-17", "idle", "SELECT ?", "1.1"
+    )
     at = {"kind": "postgresql", "address": "localhost:1/a"}
     yield replace(pool, target="down", idle=0, last_error="connection refused", last_error_at=now, **at)
     yield replace(pool, target="stopped", status="paused", paused_at=now - 60, timeouts_paused=3, pending=1, **at)
@@ -95,7 +100,13 @@ def _others(pool: PoolSnapshot) -> Iterator[PoolSnapshot]:
     yield replace(pool, kind="redis", target="stock", used=1, holders=(holder,))
     yield replace(pool, kind="kombu", target="mail", used=1, holders=(holder,))
     yield replace(
-        pool, kind="sqlalchemy", target="reports", behind_pooler=True, used=4, holders=(holder,), pins={"LISTEN": 3}
+        pool,
+        kind="sqlalchemy",
+        target="reports",
+        behind_pooler=True,
+        used=4,
+        holders=(holder,),
+        pins={"LISTEN": 3, "temporary table": 2},
     )
     yield replace(pool, kind="asyncpg", target="vectors")
 

@@ -13,6 +13,7 @@ from poolmgr.control.editing import sizing, timing
 from poolmgr.control.editing.consequences import CONFIRM, INFO, REFUSE, UNKNOWN, Consequence, Foreseen
 from poolmgr.control.editing.outlook import Member, Outlook, number
 from poolmgr.control.editing.transacting import statement_said
+from poolmgr.control.reporting.pinned import reason_said
 from poolmgr.pools.spec import FIELDS, plainly
 
 #: Labels, and reasons of pins, that a sentence names.
@@ -104,7 +105,7 @@ def _pins(members: list[Member]) -> str:
     pins: Counter[str] = sum((Counter(member.pool.pins) for member in members), Counter())
     if not pins:
         return ""
-    named = ", ".join(f"{reason} {number(n)}" for reason, n in pins.most_common(_NAMED))
+    named = ", ".join(f"{reason_said(reason)} {number(n)}" for reason, n in pins.most_common(_NAMED))
     return _("Since the pools were made connections were pinned by: %(named)s.") % {"named": named}
 
 

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from poolmgr.control.commanding.asking import ask, remembered
 from poolmgr.control.inquiry import Answer, What
 from poolmgr.control.reporting.documents.holders import label_of
+from poolmgr.control.reporting.pinned import reasons_said
 from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.store import StoreDown
 from poolmgr.dashboard.entry.access import VIEW, View, may_end_sessions, may_read_statements, staff_only
@@ -159,6 +160,7 @@ def told(found: Found, statements: bool) -> dict[str, Any]:
         "loiters": holder is not None and holder.state in ("in transaction", "failed transaction"),
         "end": f"{spoken(kind.end)} {holder.backend_pid}" if holder and holder.backend_pid else "",
         "process": f"{beat.role} {beat.host}:{beat.pid}" if beat else found.place.uid,
+        "pinned": reasons_said(holder.pinned) if holder else "",
         "program": beat.name if beat else "",
         "may_read": statements,
         "statement": holder.statement if holder and statements else "",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from poolmgr.control.reporting.documents.holders import for_whom, held
 from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.reporting.pinned import reasons_said
 from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.addresses import holder_address
@@ -76,7 +77,7 @@ def _line(each: Holder, beat: ProcessBeat, of: _Context, statements: bool) -> Ho
         statement=each.statement if statements else "",
         seconds=timed(each.seconds),
         end=f"{of.end} {each.backend_pid}" if each.backend_pid and of.end else "",
-        pinned=each.pinned,
+        pinned=reasons_said(each.pinned),
         address=holder_address(beat.uid, of.target, each.checkout),
         blocked_by=of.in_the_way.get(each.backend_pid, ""),
     )

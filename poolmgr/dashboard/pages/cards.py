@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.reporting.pinned import reason_said
 from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.drawing.bars import Bar, Segment, bars, legend
@@ -132,7 +133,9 @@ def card(view: TargetView, said: Said, fleet: Fleet, wanted: Wanted, statements:
         holders=holder_lines((view,), fleet, statements, _ALL_HOLDERS if listed.all_holders else _HOLDERS),
         more_holders=listed.query(holders="all") if view.used > _HOLDERS and not listed.all_holders else "",
         blocking=blocking(view, fleet, spoken(kind.end), statements),
-        pins=tuple((reason, number(count)) for reason, count in sorted(view.pins.items(), key=lambda pin: -pin[1])),
+        pins=tuple(
+            (reason_said(reason), number(count)) for reason, count in sorted(view.pins.items(), key=lambda pin: -pin[1])
+        ),
         server=server_line(view, wanted.known),
         modes=", ".join(sorted({pool.pool_mode for pool in pools})) if "pool_mode" in kind.honours else "",
         denied={what: spoken(why) for what, why in kind.denies.items()},
