@@ -4,15 +4,19 @@ import os
 import time
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import psutil
 import pytest
 
-from .workers import belongs_here, mark_run
+from .sampling import THOROUGH
+from .workers import RUN_MARK, belongs_here, mark_run
 
 # -- long tests are for --all, or for who names them -------------------------------------------------------------------
 
-_left_out = 0
+_left_out = _not_drawn = 0
+#: Of the cases that differ little from others (tests/sampling.py), a whole run tries one in so many, others each time.
+ONE_IN = 3
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,18 +28,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    global _left_out
+    global _left_out, _not_drawn
     named = {Path(argument.partition("::")[0]).resolve() for argument in config.args}
     asked_for = config.option.all or config.option.markexpr
     long = [item for item in items if item.get_closest_marker("long")]
     kept = [item for item in long if asked_for or item.path in named]
+    drawn = [item for item in kept if THOROUGH or item.path in named or not _is_a_case(item) or _is_drawn(item)]
+    _not_drawn = len(kept) - len(drawn)
     # Last, when nobody is left to whom the load that they make matters; those that take longest first, so that the others
     # run beside them.
-    kept.sort(key=_allowed, reverse=True)
-    items[:] = [item for item in items if item not in long] + kept
-    _left_out = len(long) - len(kept)
-    if _left_out:
-        config.hook.pytest_deselected(items=[item for item in long if item not in kept])
+    drawn.sort(key=_allowed, reverse=True)
+    left_out = set(long) - set(drawn)
+    _left_out = len(left_out) - _not_drawn
+    items[:] = [item for item in items if not item.get_closest_marker("long")] + drawn
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+
+
+def _is_a_case(item: pytest.Item) -> bool:
+    """Whether it is long by one of its parameters, so that there are tests that differ from it by that alone."""
+    found = getattr(item, "callspec", None)
+    return found is not None and any(mark.name == "long" for mark in found.marks)
+
+
+def _is_drawn(item: pytest.Item) -> bool:
+    # By the run, since all workers have to find the same.
+    return crc32(f"{os.environ.get(RUN_MARK)} {item.nodeid}".encode()) % ONE_IN == 0
 
 
 def _allowed(item: pytest.Item) -> float:
@@ -89,7 +107,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         _survivors.append(_describe(process))
         process.kill()
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput.update(survivors=_survivors, left_out=_left_out)
+        session.config.workeroutput.update(survivors=_survivors, left_out=_left_out, not_drawn=_not_drawn)
     elif _survivors and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -126,17 +144,20 @@ def _describe(process: psutil.Process) -> str:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """A worker has ended; one that crashed has nothing to say."""
-    global _left_out
+    global _left_out, _not_drawn
     told = getattr(node, "workeroutput", {})
     _survivors.extend(told.get("survivors", []))
     # All workers collect the same tests.
     _left_out = max(_left_out, told.get("left_out", 0))
+    _not_drawn = max(_not_drawn, told.get("not_drawn", 0))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _left_out:
         many = "1 long test left out: --all runs it too"
         terminalreporter.line(many if _left_out == 1 else f"{_left_out} long tests left out: --all runs them too")
+    if _not_drawn:
+        terminalreporter.line(f"{_not_drawn} cases that differ little from others left out: THOROUGH=1 runs them too")
     if _survivors:
         terminalreporter.section("processes left behind by the tests", red=True)
         for line in _survivors:

@@ -33,3 +33,8 @@ def with_all(*cases: Any) -> list[Any]:
 
 def first_always(first: Any, *others: Any) -> list[Any]:
     return [first, *with_all(*others)]
+
+
+def first_or_all(first: Any, *others: Any) -> list[Any]:
+    """For what is dear and hardly differs: the others only with THOROUGH=1."""
+    return first_always(first, *others) if THOROUGH else [first]

@@ -7,6 +7,7 @@ import pytest
 from poolmgr.control.commanding import commands
 from poolmgr.control.editing.profiles import save_profile
 from poolmgr.models import Command, Event, HealthCheck, PoolProfile
+from tests.browser.screens import each_screen
 from tests.integration.console import beat
 
 from .conftest import Page
@@ -56,8 +57,7 @@ def full(page: Page) -> Page:
     return page
 
 
-@pytest.mark.parametrize("width", [375, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@each_screen
 def test_no_list_is_cut_off(full: Page, width: int, scheme: str) -> None:
     full.size(width)
     full.colours(scheme)

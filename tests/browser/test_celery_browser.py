@@ -16,6 +16,7 @@ from poolmgr.control.reporting.health import check_target
 from poolmgr.models import PoolProfile
 from poolmgr.pools import registry
 from poolmgr.targets.kombu.joining import join
+from tests.browser.screens import each_screen
 from tests.integration.console import beat, own_pool
 from tests.kinds.celery_work import BACKEND
 
@@ -62,8 +63,7 @@ def _snapshots(targets: Any) -> list[Any]:
     return [pool.snapshot() for pool in found if pool is not None]
 
 
-@pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@each_screen
 def test_pages_of_celery_s_targets_fit_and_can_be_read(celery_site: Page, scheme: str, width: int) -> None:
     celery_site.size(width)
     celery_site.colours(scheme)

@@ -13,6 +13,7 @@ from selenium.webdriver.support.ui import Select
 from poolmgr.control.commanding import commands
 from poolmgr.metrics.snapshot import Holder
 from poolmgr.models import Command
+from tests.browser.screens import each_screen
 from tests.integration.console import beat, calm, own_pool
 from tests.waiting import until
 
@@ -230,8 +231,7 @@ def test_hostile_names_run_nothing(page: Page) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("width", [380, 1600])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@each_screen
 @pytest.mark.parametrize("addresses", ["poolsite.urls", "tests.integration.adminless_urls"])
 def test_it_fits_every_screen_and_can_be_read(
     page: Page, width: int, scheme: str, addresses: str, settings: Any

@@ -7,6 +7,7 @@ from selenium.webdriver import ActionChains
 
 from poolmgr.models import Event
 from tests.browser.conftest import Page
+from tests.browser.screens import each_screen
 from tests.integration.console import beat, calm
 from tests.integration.sampled import Days
 from tests.waiting import until
@@ -73,8 +74,7 @@ def test_without_scripts_there_are_drawings_and_tables(page: Page, days: Days) -
     assert page.complaints() == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@each_screen
 def test_it_fits_every_screen(page: Page, days: Days, width: int, scheme: str) -> None:
     page.size(width)
     page.colours(scheme)

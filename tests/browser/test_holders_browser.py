@@ -8,6 +8,7 @@ import pytest
 
 from tests.agents import without_agent
 from tests.browser.conftest import Page
+from tests.browser.screens import each_screen
 from tests.integration.holding import Holding, fleet_of_its_own, loiters
 from tests.waiting import until
 
@@ -40,8 +41,7 @@ def test_without_scripts_a_holder_is_found_looked_into_and_ended(page: Page, loi
     assert page.complaints() == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@each_screen
 def test_it_fits_every_screen(page: Page, loitering: Holding, width: int, scheme: str) -> None:
     page.size(width)
     page.colours(scheme)

@@ -14,6 +14,7 @@ from poolmgr.control.editing.profiles import bootstrap_profiles, save_profile
 from poolmgr.control.reporting.health import check_target
 from poolmgr.models import PoolProfile
 from poolmgr.pools import registry
+from tests.browser.screens import each_screen
 from tests.integration.console import beat, own_pool
 
 from .conftest import Page
@@ -47,8 +48,7 @@ def cached(page: Page, settings: Any, redis_server: Any) -> Iterator[Page]:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 
-@pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@each_screen
 def test_pages_of_another_kind_fit_and_can_be_read(cached: Page, scheme: str, width: int) -> None:
     cached.size(width)
     cached.colours(scheme)

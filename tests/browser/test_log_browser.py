@@ -6,6 +6,7 @@ import pytest
 
 from poolmgr.control.reporting import looks as looking
 from tests.browser.conftest import Page
+from tests.browser.screens import each_screen
 from tests.integration import shop
 from tests.integration.test_events_page import an_episode, an_event
 from tests.waiting import until
@@ -45,8 +46,7 @@ def test_without_scripts_the_log_is_filtered_and_read_page_by_page(page: Page) -
     assert page.complaints() == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@each_screen
 def test_both_fit_every_screen(page: Page, width: int, scheme: str) -> None:
     an_event("a_word_that_is_long_" * 20, target="t" * 120, author="a" * 200)
     shop.open_shop()

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from poolmgr.metrics.slots import encoded
 from poolmgr.metrics.snapshot import Holder, PoolSnapshot
+from tests.browser.screens import each_screen
 from tests.integration.console import beat, calm
 from tests.waiting import until
 
@@ -113,8 +114,7 @@ def test_a_list_is_filtered_and_turned_in_place_and_the_address_tells_it(crowd: 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@each_screen
 def test_large_fleets_pages_fit_and_can_be_read(crowd: Page, width: int, scheme: str) -> None:
     crowd.size(width)
     crowd.colours(scheme)

@@ -16,6 +16,7 @@ from poolmgr.models import PoolProfile
 from poolmgr.pools import registry
 from poolmgr.targets.known import manager
 from tests.bouncer import Bouncer
+from tests.browser.screens import each_screen
 from tests.integration.console import beat, own_pool
 from tests.waiting import until
 
@@ -64,8 +65,7 @@ def managed(page: Page, bouncer: Bouncer, settings: Any) -> Iterator[Page]:
     settings.POOLMGR = {"AGENT": False}
 
 
-@pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@each_screen
 def test_the_pages_of_a_pgbouncer_fit_and_can_be_read(managed: Page, scheme: str, width: int) -> None:
     managed.size(width)
     managed.colours(scheme)

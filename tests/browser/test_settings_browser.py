@@ -7,6 +7,7 @@ from selenium.webdriver.common.keys import Keys
 
 from poolmgr.control.editing.profiles import save_profile
 from poolmgr.models import HealthCheck, PoolProfile
+from tests.browser.screens import each_screen
 from tests.integration.console import beat
 from tests.waiting import until
 
@@ -40,8 +41,7 @@ def ask_for(page: Page, size: int) -> None:
     field.send_keys(str(size))
 
 
-@pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@each_screen
 def test_the_form_fits_and_can_be_read(form: Page, width: int, scheme: str) -> None:
     form.size(width)
     form.colours(scheme)

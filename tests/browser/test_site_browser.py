@@ -15,6 +15,7 @@ from poolsite.docsearch import loading
 from poolsite.docsearch.standard_library import docstrings
 from poolsite.docsearch.ways import VECTORS
 from poolsite.reports.engine import TARGET
+from tests.browser.screens import each_screen
 from tests.integration.serving import served, uvicorn
 from tests.waiting import until
 
@@ -40,8 +41,7 @@ def site(page: Page, settings: Any, postgres: Any, monkeypatch: pytest.MonkeyPat
     return page
 
 
-@pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@each_screen
 def test_pages_fit_and_can_be_read(site: Page, scheme: str, width: int) -> None:
     site.size(width)
     site.colours(scheme)

@@ -19,7 +19,7 @@ from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests import servers as running
 from tests.faults.sharers import Fleet, PostgresWitness, Sharer, Witness
 from tests.proxy import Proxy
-from tests.sampling import first_always
+from tests.sampling import first_always, first_or_all
 from tests.waiting import until
 
 pytestmark = pytest.mark.faults
@@ -128,6 +128,7 @@ def seconds(act: Callable[[], None]) -> float:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("redis", first_or_all("with Redis", "without Redis"), indirect=True)
 def test_processes_that_start_together_share_evenly(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
 ) -> None:
@@ -144,6 +145,7 @@ def test_processes_that_start_together_share_evenly(  # P6
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("redis", first_or_all("without Redis", "with Redis"), indirect=True)
 def test_processes_that_start_beside_a_holder_wait_for_room(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
 ) -> None:
@@ -276,6 +278,7 @@ def test_newcomer_need_not_wait_for_somebody_s_long_request(  # P6
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("redis", first_or_all("without Redis", "with Redis"), indirect=True)
 def test_what_a_closed_pool_has_out_is_of_the_budget_still(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
 ) -> None:
@@ -317,6 +320,7 @@ def test_room_of_a_process_that_died_is_free_two_seconds_after_its_lease_at_the_
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("redis", first_or_all("with Redis", "without Redis"), indirect=True)
 def test_more_processes_than_connections_have_one_each(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
 ) -> None:
@@ -465,6 +469,7 @@ def test_process_that_was_frozen_gives_back_before_it_serves(  # P6
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("redis", first_or_all("without Redis", "with Redis"), indirect=True)
 def test_who_waits_for_a_slow_ledger_holds_no_connection_and_has_their_turn_in_the_end(  # P6 P8
     make_fleet: Callable[..., Fleet], server: EmbeddedPostgres, redis: str | None
 ) -> None:
@@ -486,6 +491,7 @@ def test_who_waits_for_a_slow_ledger_holds_no_connection_and_has_their_turn_in_t
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("redis", first_or_all("with Redis", "without Redis"), indirect=True)
 def test_ledger_that_lost_its_memory_gives_nobody_more(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, server: EmbeddedPostgres, redis: str | None
 ) -> None:

@@ -35,7 +35,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 
 THREADS = 4
-ROUNDS = 20
+ROUNDS = 10
 LINES = list(range(10))
 
 #: Each mode and each size; with --all, each of one with each of the other.

@@ -14,14 +14,15 @@ import pytest
 from poolmgr.backends.async_postgresql.requirement import PYTHON
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.faults.sharers import Fleet, PostgresWitness, RedisWitness, Sharer, Witness
-from tests.sampling import first_always
+from tests.sampling import first_always, first_or_all
 from tests.waiting import until
 
 BUDGET = 12
 #: Of the run's Redis, the database whose clients are the fleet's.
 DATABASE = 6
 #: What is dear, and what of it every run tries.
-KINDS = first_always(*(["tasks"] if sys.version_info >= PYTHON else []), "redis", "sqlalchemy", "asyncpg")
+NAMES = (*(["tasks"] if sys.version_info >= PYTHON else []), "redis", "sqlalchemy", "asyncpg")
+KINDS = first_always(*NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,7 @@ def test_who_turns_hungry_beside_a_busy_holder_has_their_share_soon(  # P6
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("where", first_or_all(*NAMES), indirect=True)
 def test_processes_that_start_together_share_evenly(make_fleet: Callable[..., Fleet], witness: Witness) -> None:  # P6
     fleet = make_fleet()
     members = fleet.start(8)

@@ -16,7 +16,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.long
 
 #: Seconds of load.
-LASTS = 3.0
+LASTS = 1.5
 MOST = 5
 #: How often a borrower gives back once more what it had.
 RETURNS_TWICE = 0.1

@@ -17,7 +17,7 @@ from tests.modes.behind import ALIAS, Behind
 from tests.modes.conftest import Lead
 from tests.waiting import until
 
-THREADS, SECONDS = 8, 6.0
+THREADS, SECONDS = 8, 3.0
 ELSEWHERE = "Asia/Kolkata"
 
 
