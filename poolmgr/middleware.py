@@ -14,6 +14,7 @@ from django.urls import Resolver404, ResolverMatch, resolve
 
 from poolmgr import requestnames
 from poolmgr.pools.lane import console_lane
+from poolmgr.serving import requests
 
 #: URL namespaces whose pages must answer when every pool is exhausted or paused. A site may give its admin and its
 #: dashboard namespaces of their own, but their application namespaces are always these.
@@ -41,14 +42,16 @@ class ConsoleLaneMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self.is_async:
             return self._respond(request)
-        match = _begin(request)
+        match, name = _begin(request)
+        # Until it is finished; a request that awaits has no thread to itself.
+        requests.begin(name)
         with nullcontext() if match is None else console_lane():
             response: HttpResponseBase = self._answer_first(request, match) or self.get_response(request)
             self._settle(request, response)
         return response
 
     async def _respond(self, request: HttpRequest) -> HttpResponseBase:
-        match = _begin(request)
+        match, _name = _begin(request)
         with nullcontext() if match is None else console_lane():
             first = match and await sync_to_async(self._answer_first, thread_sensitive=False)(request, match)
             response: HttpResponseBase = first or await self.get_response(request)
@@ -67,11 +70,11 @@ class ConsoleLaneMiddleware:
             self._entry.settle(request, response)
 
 
-def _begin(request: HttpRequest) -> ResolverMatch | None:
-    """Tell for whom connections are held from now on; where the request leads if that is a console, else None."""
+def _begin(request: HttpRequest) -> tuple[ResolverMatch | None, str]:
+    """Tell for whom connections are held from now on; where the request leads if that is a console, else None; its name."""
     match = _match(request)
-    requestnames.begin(request, match)
-    return match if _is_console(match) else None
+    name = requestnames.begin(request, match)
+    return match if _is_console(match) else None, name
 
 
 def console_match(request: HttpRequest) -> ResolverMatch | None:

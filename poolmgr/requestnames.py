@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from django.urls import ResolverMatch
 
 from poolmgr.pools.labels import Label, set_label
+from poolmgr.serving import requests
 
 #: A client may send any word for a method, and labels are counted by name.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -14,20 +15,23 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _IDS = ("HTTP_X_REQUEST_ID", "HTTP_X_CORRELATION_ID", "HTTP_X_AMZN_TRACE_ID", "HTTP_TRACEPARENT")
 
 
-def begin(request: HttpRequest, match: ResolverMatch | None) -> None:
+def begin(request: HttpRequest, match: ResolverMatch | None) -> str:
     """What is checked out from now on is held for this request, whose view is that of ``match``.
 
-    The route and not the path: those are many, and some hold secrets.
+    The route and not the path: those are many, and some hold secrets. Returns what the view is called.
     """
     method = request.method if request.method in _METHODS else "OTHER"
     route = "(no route)" if match is None else "/" + match.route.lstrip("^/").removesuffix("$")
     number = next((given for name in _IDS if (given := request.META.get(name))), "")
-    set_label(Label("view", f"{method} {route}", number))
+    label = Label("view", f"{method} {route}", number)
+    set_label(label)
+    return label.name
 
 
 def _end(**kwargs: object) -> None:
     # Not with the response: one that streams goes on, and a thread of a pool goes on to other work.
     set_label(None)
+    requests.end()
 
 
 request_finished.connect(_end, dispatch_uid="poolmgr.requestnames")

@@ -21,6 +21,8 @@ ONE_IN = 3
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="Run the long tests too (marker: long).")
+    told = "A directory for what the browser shows in the tests that the documents have pictures of."
+    parser.addoption("--pictures", metavar="DIRECTORY", help=told)
     # For the scheduler of tests.workers; here, because who runs without it has the same configuration.
     told = "Files and directories whose tests share something dear: one worker runs all of each, and begins with them."
     parser.addini("together", told, type="linelist")

@@ -20,6 +20,7 @@ from poolmgr.control.following.follower import Follower
 from poolmgr.control.following.orders import Orders
 from poolmgr.control.following.staggering import pause
 from poolmgr.control.leading import Leading
+from poolmgr.control.reporting.within import Within
 from poolmgr.control.sharing.tender import Tender
 from poolmgr.control.store import FleetStore, StoreDown, get_store
 from poolmgr.control.store.base import Heard
@@ -30,6 +31,7 @@ from poolmgr.identity import host, process_uid, role, short_name
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.pools import registry
 from poolmgr.pools.port import Pool
+from poolmgr.serving.telling import serving
 from poolmgr.version import __version__
 
 log = logging.getLogger("poolmgr.agent")
@@ -60,6 +62,7 @@ class Agent:
         self._answers = Answers(self.uid, self._store.wake)
         self._tally = tally
         self._watch = Watch(self.uid)
+        self._within = Within()
         self._store_error = ""
         self._store_lost = 0.0
         self._has_row = False
@@ -149,6 +152,7 @@ class Agent:
             self._has_row = True
             pools = _snapshots()
             self._rows.beat(self._report(pools))
+            self._within.turn(pools)
             if not self._store.pushes:
                 self._tally.tell(self._rows, self.uid, self._role, pools)
             self._answers.take(self._rows)
@@ -168,6 +172,7 @@ class Agent:
         pools = _snapshots()
         try:
             self._store.beat(self._report(pools))
+            self._within.turn(pools)
             self._tally.tell(self._store, self.uid, self._role, pools)
             self._lead(self._store)
             self._look(self._store)
@@ -219,6 +224,7 @@ class Agent:
             control_lost=lost.since if (lost := reach.known_outage(control_alias())) else 0.0,
             store_lost=self._store_lost,
             problems=tuple(filter(None, told)),
+            serving=serving(),
         )
 
     # What the tender has others told.

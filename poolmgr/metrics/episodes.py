@@ -23,7 +23,7 @@ MOST = 500
 LONGEST = 500
 
 #: Verdicts of one and the same trouble, by the name of it.
-_FAMILIES = {"waiting": "exhausted", "connects_fail": "unreachable"}
+_FAMILIES = {"waiting": "exhausted", "connects_fail": "unreachable", "silent": "gone"}
 #: Verdicts on the minute that is over: they tell of an episode, and are none.
 ECHOES = frozenset({"ok", "failed_lately", "slow"})
 #: Seconds that a warning lasts before it is worth a line. What comes to nothing in less is how a busy pool looks, and how an
@@ -98,8 +98,8 @@ def step(before: Watched, seen: Iterable[Sighting], now: float) -> tuple[Watched
         if had is None and len(known) >= MOST:
             continue
         found.add(place)
-        is_new = had is None or (had.ended and _since(each, now) - had.ended > QUIET)
-        known[place] = _begun(each, place[1], now) if had is None or is_new else _worse(had, each, now)
+        is_other = had is None or (had.ended and _is_another(had, each, now))
+        known[place] = _begun(each, place[1], now) if had is None or is_other else _worse(had, each, now)
         changed[known[place].key] = known[place]
     for place in known.keys() - found:
         if not known[place].ended:
@@ -113,6 +113,12 @@ def _news(before: Watched, changed: Iterable[Episode]) -> tuple[Episode, ...]:
     """What is worth a line, and is not as it was."""
     old = set(map(id, before.episodes))
     return tuple(each for each in changed if each.is_told and id(each) not in old)
+
+
+def _is_another(had: Episode, each: Sighting, now: float) -> bool:
+    """Whether it is no longer the one that has ended; what was not worth a line is none that could go on."""
+    pause = _since(each, now) - had.ended
+    return pause > (QUIET if had.is_told else 0.0)
 
 
 def _is_old(each: Sighting, looked: float) -> bool:

@@ -29,7 +29,8 @@ class Figures:
     ``timeouts`` and ``refused`` (transactions, by pools whose mode still refuses them) are of the last minute;
     ``last_timeout`` is how long ago the last one was. Under a budget, ``held`` are connections, those included that open or
     close, and ``floors`` the processes that share it, and what each may hold whatever it is. ``blocked_where_full`` says that
-    somebody waits, or just failed to get one, for connections of a process whose holders are ``blocked``.
+    somebody waits, or just failed to get one, for connections of a process whose holders are ``blocked``. ``slots`` says who
+    has those of the server at ``address``, "" where nobody knows.
     """
 
     roles: tuple[RoleView, ...]
@@ -49,6 +50,8 @@ class Figures:
     floors: tuple[int, int] = (0, 0)
     blocked: Blocked | None = None
     blocked_where_full: bool = False
+    address: str = ""
+    slots: str = ""
 
     @property
     def pools(self) -> int:

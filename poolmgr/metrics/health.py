@@ -73,6 +73,7 @@ def verdict_of(role: str, place: str, pool: PoolSnapshot, now: float) -> Verdict
             closed=int(pool.status == "closed"),
             last_error=pool.last_error,
             refused=still_refused(pool),
+            address=pool.address,
         )
     )
 

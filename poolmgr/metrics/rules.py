@@ -9,9 +9,9 @@ from collections.abc import Callable
 from math import isfinite
 
 from poolmgr.metrics.figures import Figures
-from poolmgr.metrics.phrases import as_phrase, bare, counted, joined, phrase
+from poolmgr.metrics.phrases import as_phrase, bare, capital, counted, joined, phrase
 from poolmgr.metrics.places import in_use
-from poolmgr.metrics.words import span
+from poolmgr.metrics.words import NO_SLOT, span
 
 #: A p95 wait above this share of connection_timeout warns: a burst twice as long would begin to fail requests.
 WAIT_SHARE = 0.25
@@ -30,10 +30,30 @@ def closed(f: Figures) -> Said:
     return ("unknown", phrase("The pool is closed.")) if f.closed >= f.pools else None
 
 
+def server_full(f: Figures) -> Said:
+    """Who has the slots is what matters: a larger pool could not be filled."""
+    if NO_SLOT not in f.last_error.lower():
+        return None
+    said: str = phrase("The server has no connection slot left")
+    if f.address:
+        said = phrase("The server at %(address)s has no connection slot left", address=f.address)
+    if f.slots:
+        said = phrase("%(full)s: %(slots)s", full=said, slots=f.slots)
+    else:
+        said = phrase("%(full)s, and nobody of ours can ask it who has them", full=said)
+    has_failed = bool(f.timeouts and f.last_timeout <= JUST)
+    failed = [_got_none_lately(f.timeouts)] if has_failed else []
+    state = "critical" if has_failed or f.pending or not f.used + f.idle else "warning"
+    return state, _sentence([said, *failed, _who_waits(f) if f.pending else f.in_all])
+
+
 def unreachable(f: Figures) -> Said:
-    if f.last_error and not f.used + f.idle:
-        return "critical", phrase("No connection can be opened: %(error)s.", error=_known(f.last_error))
-    return None
+    if not f.last_error or f.used + f.idle:
+        return None
+    error = _known(f.last_error)
+    if not f.address:
+        return "critical", phrase("No connection can be opened: %(error)s.", error=error)
+    return "critical", phrase("No connection can be opened to %(address)s: %(error)s.", address=f.address, error=error)
 
 
 def paused(f: Figures) -> Said:
@@ -83,7 +103,8 @@ def exhausted(f: Figures) -> Said:
         failed = _got_none_lately(f.timeouts)
         if isfinite(f.last_timeout):
             failed = phrase("%(failed)s, the last %(time)s ago", failed=failed, time=span(f.last_timeout))
-        return "critical", _sentence([failed, _who_waits(f)])
+        why = [_connects_fail(f)] if f.last_error else []
+        return "critical", _sentence([failed, *why, _who_waits(f)])
     return None
 
 
@@ -114,7 +135,7 @@ def refused(f: Figures) -> Said:
 def connects_fail(f: Figures) -> Said:
     if not f.last_error:
         return None
-    return "warning", _sentence([phrase("New connections fail: %(error)s", error=_known(f.last_error)), f.in_all])
+    return "warning", _sentence([capital(_connects_fail(f)), f.in_all])
 
 
 def waiting(f: Figures) -> Said:
@@ -171,6 +192,7 @@ def not_following(f: Figures) -> Said:
 
 RULES: tuple[Callable[[Figures], Said], ...] = (
     closed,
+    server_full,
     unreachable,
     paused,
     blocked_and_waiting,
@@ -216,6 +238,10 @@ def _got_none_lately(number: int) -> str:
         "%(n)s request got no connection in the last minute",
         "%(n)s requests got no connection in the last minute",
     )
+
+
+def _connects_fail(f: Figures) -> str:
+    return phrase("new connections fail: %(error)s", error=_known(f.last_error))
 
 
 def _sentence(parts: list[str]) -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
 from poolmgr.metrics.blocking import SESSIONS, Group, Session
 from poolmgr.metrics.decoding import Real, Text, Whole, decode, encode
+from poolmgr.metrics.phrases import joined, phrase
 from poolmgr.metrics.snapshot import MAX_POOLS
+from poolmgr.metrics.words import span
 
 #: Bytes of the longest that is read.
 MAX_SEEN = 256 * 1024
-#: Groups of strangers that are told by name.
-STRANGERS = 10
+#: Groups of strangers that are told by name, and that a sentence names.
+STRANGERS, _NAMED = 10, 3
+#: Seconds after which what was seen is told with its age.
+_OLD = 15.0
 
 
 class Stranger(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -79,3 +83,33 @@ def counted(
     most = sorted(strangers.items(), key=lambda pair: (-pair[1], pair[0]))[:STRANGERS]
     told = tuple(Stranger(*key, number) for key, number in most)
     return {target: len(pids) for target, pids in sorted(mine.items()) if pids}, len(there - known), told
+
+
+def slots(seen: Seen, now: float) -> str:
+    """Who has a server's slots, such as “9 of 9 are taken, 8 by others: 5 etl (user site)”; "" where nobody has seen it.
+
+    ``now`` is in seconds since the epoch.
+    """
+    room = seen.most - seen.reserved
+    is_old = now - seen.at > _OLD
+    if not seen.at or room <= 0 or (is_old and seen.free):
+        return ""  # it has filled up since
+    taken: str = phrase("%(used)s of %(room)s are taken", used=seen.used, room=room)
+    if is_old:
+        taken = phrase(
+            "%(used)s of %(room)s were taken %(time)s ago", used=seen.used, room=room, time=span(now - seen.at)
+        )
+    if seen.behind_pooler:
+        return taken
+    found = [taken, phrase("%(n)s by us", n=sum(seen.ours.values()))]
+    if seen.strangers:
+        found.append(phrase("%(n)s by others: %(names)s", n=seen.others, names=joined(", ", _named(seen.strangers))))
+    return joined(", ", found)
+
+
+def _named(strangers: Sequence[Stranger]) -> Iterator[str]:
+    for each in strangers[:_NAMED]:
+        name, user = each.name or phrase("nameless"), each.user or phrase("unknown")
+        yield phrase("%(n)s %(name)s (user %(user)s)", n=each.number, name=name, user=user)
+    if (more := len(strangers) - _NAMED) > 0:
+        yield phrase("%(n)s programs more", n=more)

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct, field
 from poolmgr.metrics.decoding import Real, Scalar, Text, Texts, Unreadable, Whole, Wholes, as_plain, decode, encode
 from poolmgr.metrics.histogram import BUCKETS, Distribution
 from poolmgr.metrics.phrases import phrase
+from poolmgr.metrics.serving import Serving
 from poolmgr.metrics.uses import Uses
 
 #: The longest heartbeat that is read, in bytes, and the most pools in it. A pool takes 2 to 3 kB.
@@ -150,6 +151,7 @@ class ProcessBeat(Struct, frozen=True, omit_defaults=True, gc=False, tag_field="
     control_lost: Real = 0.0  # since when it finds the control database away, by its own clock; 0 while it answers
     store_lost: Real = 0.0  # the same of the fleet store in Redis
     problems: Texts = ()  # what keeps the process from following its settings, in sentences
+    serving: Serving | None = None  # its request threads, where their number is known
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for programs."""

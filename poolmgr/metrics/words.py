@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from poolmgr.metrics.phrases import phrase
 
+#: Of a server that lets nobody in, as its kinds tell it.
+NO_SLOT = phrase("the server has no connection slot left")
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 

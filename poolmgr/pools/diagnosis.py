@@ -10,6 +10,7 @@ from psycopg import errors
 
 from poolmgr.exceptions import AuthenticationFailed, CheckoutError, ServerDown, ServerFull
 from poolmgr.metrics.phrases import Phrase, phrase
+from poolmgr.metrics.words import NO_SLOT
 from poolmgr.secrets import scrub, scrub_unread
 
 
@@ -44,7 +45,7 @@ def in_its_words(error: BaseException, scrub: Callable[[str], str]) -> Diagnosis
 _WORDS = Words(
     (
         ServerFull,
-        phrase("the server has no connection slot left"),
+        NO_SLOT,
         r"too many clients|remaining connection slots|too many connections",
     ),
     (ServerFull, phrase("PgBouncer takes no more clients: raise its max_client_conn"), r"no more connections allowed"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from poolmgr.metrics.blocking import Group, Session
 from poolmgr.metrics.health import Verdict
@@ -61,3 +61,12 @@ class Prober(Protocol):
     """
 
     def __call__(self, target: str, look: Look, query: Callable[[], str], deadline: float, silence: float) -> None: ...
+
+
+class InnerProber(Protocol):
+    """``probe.look_within``, where a kind has it: the same over a connection of this process's pool, as one of its borrowers.
+
+    Raises whatever keeps it from an answer; it is no request that failed.
+    """
+
+    def __call__(self, pool: Any, look: Look, deadline: float, silence: float) -> None: ...

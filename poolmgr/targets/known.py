@@ -15,7 +15,7 @@ from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.phrases import phrase
 from poolmgr.pools.declaring import error_in, missing_library
 from poolmgr.pools.kinds import Kind
-from poolmgr.pools.looking import Prober
+from poolmgr.pools.looking import InnerProber, Prober
 from poolmgr.pools.port import Pool
 from poolmgr.pools.spec import PoolSpec
 from poolmgr.secrets import shown
@@ -159,6 +159,11 @@ def prepare_look(kind: Kind, target: str) -> None:
 def prober(kind: Kind) -> Prober:
     """What looks at a server of this kind. Raises ``ImportError`` where the kind's library is missing."""
     return cast(Prober, import_module(f"{kind.package}.probe").look)
+
+
+def inner_prober(kind: Kind) -> InnerProber | None:
+    """What looks at a server of this kind over a connection of a pool's; None where nothing does."""
+    return cast(InnerProber | None, getattr(import_module(f"{kind.package}.probe"), "look_within", None))
 
 
 def handed(target: str) -> Any:

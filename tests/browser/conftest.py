@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
+from tests.agents import without_agent
+from tests.browser.acting import follow
+from tests.browser.pictures import smaller
 from tests.integration.console import PASSWORD, own_fleet, person
+from tests.integration.holding import fleet_of_its_own
 from tests.waiting import until
 
 selenium = pytest.importorskip("selenium", reason="needs selenium: pip install -r requirements-dev.txt")
@@ -19,6 +26,7 @@ from selenium import webdriver  # noqa: E402
 from selenium.webdriver.chrome.options import Options  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.ui import Select  # noqa: E402
 
 SWITCHES = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -44,6 +52,15 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chr
     made.quit()
 
 
+_ELSEWHERE = """
+const [stack, site, python] = arguments, walker = document.createTreeWalker(stack, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const node = walker.currentNode;
+  node.nodeValue = node.nodeValue.replaceAll(site, "/srv/site").replaceAll(python, "/usr");
+}
+"""
+
+
 class Page:
     """The browser, signed in to the live server."""
 
@@ -56,7 +73,7 @@ class Page:
         self.colours("light")
 
     def sign_in(self, name: str, to: str = "/pools/") -> None:
-        self.driver.delete_all_cookies()
+        self.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
         self.open(f"/admin/login/?next={to}")
         self.one("[name=username]").send_keys(name)
         self.one("[name=password]").send_keys(PASSWORD)
@@ -105,6 +122,13 @@ class Page:
         conditions = {"offline": False, "latency": seconds * 1000, "downloadThroughput": -1, "uploadThroughput": -1}
         self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
 
+    def painted(self) -> bytes:
+        """What is to be seen, as a PNG, whose stacks lie where a deployment has its files."""
+        self.run("document.activeElement?.blur()")
+        for stack in self.all(".pm-stack"):
+            self.run(_ELSEWHERE, stack, str(Path(__file__).parents[2]), sys.base_prefix)
+        return bytes(self.driver.get_screenshot_as_png())
+
     def complaints(self) -> list[str]:
         """Errors and violations of the content policy that the console holds since the last question."""
         found = [
@@ -125,3 +149,49 @@ def page(chromium: webdriver.Chrome, live_server: Any, settings: Any, redis_serv
     made.offline(False)
     # Nothing of this page may still ask the server that ends now.
     chromium.get("about:blank")
+
+
+@pytest.fixture
+def watched(page: Page, settings: Any, redis_server: Any) -> Iterator[Page]:
+    """The overview, open, of a fleet in which this process alone is, with three connections."""
+    fleet_of_its_own(settings, redis_server)
+    connection.close()
+    follow(max_size=3)
+    page.sign_in("operator")
+    Select(page.one("#pm-interval")).select_by_value("2")
+    yield page
+    without_agent()
+
+
+@pytest.fixture
+def acting() -> Iterator[ExitStack]:
+    """What ends when the test does, whatever became of it."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Iterator[dict[Path, bytes]]:
+    """Those that were taken, which are written at the end: to make them small takes seconds that an incident has not."""
+    taken: dict[Path, bytes] = {}
+    yield taken
+    for path, png in taken.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(smaller(png))
+
+
+@pytest.fixture
+def picture(request: pytest.FixtureRequest, pictures: dict[Path, bytes]) -> Callable[..., None]:
+    """Keep what the browser shows: picture(page, "full", "light", "dark"), if ``--pictures`` names a directory."""
+    given = request.config.getoption("pictures")
+
+    def take(page: Page, name: str, *schemes: str) -> None:
+        if given:
+            page.size(1440, 900)
+            for scheme in schemes:
+                page.colours(scheme)
+                suffix = "" if scheme == "light" else f"-{scheme}"
+                pictures[request.config.rootpath / given / f"{name}{suffix}.png"] = page.painted()
+            page.colours("light")
+
+    return take

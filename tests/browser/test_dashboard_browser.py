@@ -151,7 +151,7 @@ def test_figures_that_no_answer_renews_are_not_of_now(quick: Page) -> None:  # P
     beat(calm())
     until(lambda: "All is well" in quick.text("#pools .pm-headline"), "a good verdict", 10)
     quick.slow(60)
-    until(lambda: "No answer yet." in quick.text("#pm-contact .pm-said"), "the notice", 12)
+    until(lambda: "No answer yet:" in quick.text("#pm-contact .pm-said"), "the notice", 12)
     assert quick.run(GREEN) == []
     quick.slow(0)
     until(lambda: not quick.one("#pm-contact").is_displayed(), "the recovery", 30)
@@ -181,7 +181,7 @@ def test_what_a_silent_process_said_last_makes_nothing_well(quick_target: Page) 
     beat(calm())
     beat(calm(), uid="silent", pid=4712, at=time.time() - 15)
     until(lambda: "silent" in quick_target.text("#pools .pm-headline"), "the verdict", 10)
-    assert "1 of 2 processes is silent, and what it does is unknown." in quick_target.text("#pools .pm-headline")
+    assert "1 of 2 silent. Last known of all:" in quick_target.text("#pools .pm-headline")
     assert quick_target.run("return document.querySelectorAll('tr.pm-until').length") == 1
     for part in ("tr.pm-until", ".pm-tiles", ".pm-use", ".pm-facts"):
         assert quick_target.run(GREEN.replace("#content *", f"{part}, {part} *")) == [], part
@@ -248,7 +248,7 @@ def test_it_fits_every_screen_and_can_be_read(
     settings.ROOT_URLCONF = addresses
     for address in ("/pools/", TARGET):
         page.open(address)
-        assert "1234 requests wait" in page.text(".pm-headline")
+        assert "1,234 requests wait" in page.text(".pm-headline")
         assert page.run("return document.documentElement.scrollWidth") <= width, address
         assert page.run(CONTRAST) == [], address
         assert page.complaints() == [], address

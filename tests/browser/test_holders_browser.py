@@ -1,7 +1,7 @@
 """From the dashboard to a holder, their stack, and the end of their session, in a browser."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -27,13 +27,16 @@ def loitering(page: Page, settings: Any, redis_server: Any) -> Iterator[Holding]
     without_agent()
 
 
-def test_without_scripts_a_holder_is_found_looked_into_and_ended(page: Page, loitering: Holding) -> None:
+def test_without_scripts_a_holder_is_found_looked_into_and_ended(
+    page: Page, loitering: Holding, picture: Callable[..., None]
+) -> None:
     page.scripts(False)
     page.sign_in("operator")
     until(lambda: page.open("/pools/") or page.all(".pm-holder a"), "the way to the holder")
     page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     page.open(loitering.address)
     assert "in loiters" in page.text(".pm-stack")
+    picture(page, "holder", "light")
     page.one(".pm-form a[href$='/end/']").click()
     assert "End this session?" in page.text("#content h1")
     page.one(".pm-form button").click()

@@ -3,58 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
 
 import psycopg
 import pytest
 from django.db import OperationalError, connection, connections, transaction
-from selenium.webdriver.support.ui import Select
 
 from poolmgr.control.commanding import commands
-from poolmgr.control.editing.profiles import save_profile
 from poolmgr.control.reporting.beats import read_beats
-from poolmgr.exceptions import CheckoutError, ModeError
-from poolmgr.models import Episode, PoolProfile
-from poolmgr.pools.labels import Label, labelled
-from tests.agents import without_agent
+from poolmgr.exceptions import ModeError
+from poolmgr.models import Episode
+from tests.browser.acting import SOON, asking, asks, follow, pressed, says
 from tests.browser.conftest import Page
 from tests.integration.console import own_pool
-from tests.integration.holding import Holding, fleet_of_its_own
-from tests.threads import Begun
+from tests.integration.holding import Holding
 from tests.waiting import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.long]
 
-#: Seconds within which an operator must know.
-SOON = 10.0
 VIEW = "GET /reports/<int:pk>/"
 TABLE = "incident_things"
-
-
-@pytest.fixture
-def watched(page: Page, settings: Any, redis_server: Any) -> Iterator[Page]:
-    """The overview, open, of a fleet in which this process alone is, with three connections."""
-    fleet_of_its_own(settings, redis_server)
-    connection.close()
-    follow(max_size=3)
-    page.sign_in("operator")
-    Select(page.one("#pm-interval")).select_by_value("2")
-    yield page
-    without_agent()
-
-
-def follow(**values: Any) -> PoolProfile:
-    """Save settings, and wait for the pool to follow them."""
-    rest = {"min_size": 1, "connection_timeout": 20.0}
-    profile = PoolProfile.objects.filter(target="default").first() or PoolProfile(target="default", **rest)
-    for name, value in values.items():
-        setattr(profile, name, value)
-    save_profile(profile, "operator")
-    until(lambda: own_pool().snapshot().revision == profile.revision, "the settings", SOON)
-    connection.close()  # this thread's own would be one of the three
-    return profile
 
 
 @pytest.fixture
@@ -68,32 +38,6 @@ def table(transactional_db: None) -> Iterator[None]:
     connection.close()
 
 
-@pytest.fixture
-def acting() -> Iterator[ExitStack]:
-    """What ends when the test does, whatever became of it."""
-    with ExitStack() as stack:
-        yield stack
-
-
-def asks() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-
-
-def asking(acting: ExitStack, number: int, work: Callable[[], None] = asks) -> None:
-    """So many requests of a search that want a connection."""
-
-    def ask() -> None:
-        with labelled(Label("view", "GET /search/", "s-1")), suppress(CheckoutError):
-            try:
-                work()
-            finally:
-                connection.close()
-
-    for _ in range(number):
-        acting.callback(Begun(ask).end)
-
-
 def full(acting: ExitStack) -> None:
     """All three connections are held for a report, and two requests wait."""
     for _ in range(3):
@@ -104,15 +48,6 @@ def full(acting: ExitStack) -> None:
     asking(acting, 2)
     acting.push(release.__exit__)
     until(lambda: own_pool().snapshot().pending == 2, "two to wait")
-
-
-def says(page: Page, text: str, selector: str = "#pools .pm-headline") -> None:
-    until(lambda: text in page.text(selector), lambda: f"{text!r} in {page.text(selector)!r}", SOON)
-
-
-def pressed(page: Page) -> str:
-    """What there is to press first."""
-    return page.text(".pm-remedies .pm-primary")
 
 
 def test_a_full_pool_says_who_holds_and_what_to_do(watched: Page, acting: ExitStack) -> None:

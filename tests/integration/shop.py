@@ -19,6 +19,7 @@ from poolmgr.metrics.blocking import Session
 from poolmgr.metrics.histogram import Distribution, Histogram
 from poolmgr.metrics.packing import packed
 from poolmgr.metrics.seen import Seen, Stranger
+from poolmgr.metrics.serving import Serving
 from poolmgr.metrics.snapshot import Ack, Holder, PoolSnapshot, ProcessBeat
 from poolmgr.metrics.uses import Use
 from poolmgr.models import Acknowledgement, Command, Episode, Event, HealthCheck, Sample
@@ -83,7 +84,8 @@ def web(**more: Any) -> ProcessBeat:
         backend_pids=(5101, 5102), uses=uses(), timeouts=4, recent_timeouts=4, last_timeout_at=time.time() - 1.5,
     )  # fmt: skip
     acks = (Ack(Command.objects.latest("id").pk, "done", "", time.time()),) if Command.objects.exists() else ()
-    return beat(full, uid=WEB, host="web1", pid=4711, acks=acks, version="1.0", **more)
+    serving = Serving(threads=8, busy=5)
+    return beat(full, uid=WEB, host="web1", pid=4711, acks=acks, version="1.0", serving=serving, **more)
 
 
 def worker() -> ProcessBeat:

@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from threading import Event
 from time import monotonic, time
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -29,6 +28,7 @@ from poolmgr.pools.labels import Label, labelled
 from poolmgr.pools.looking import Look
 from poolmgr.targets.postgresql.probe import look
 from tests.integration.console import beat, own_fleet, own_pool, person, signed_in
+from tests.integration.elsewhere import ELSEWHERE, elsewhere
 from tests.integration.test_poolctl import poolctl
 from tests.pools import change
 from tests.threads import Begun
@@ -37,7 +37,6 @@ from tests.waiting import until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TABLE = "blocking_things"
-ELSEWHERE = "elsewhere"
 #: Has workers do all of a query.
 PARALLEL = {
     "parallel_leader_participation": "off", "parallel_setup_cost": 0, "parallel_tuple_cost": 0,
@@ -73,20 +72,6 @@ def stranger(postgres: Any) -> Iterator[Callable[..., psycopg.Connection[Any]]]:
             return stack.enter_context(psycopg.connect(url, application_name=name, **more))
 
         yield begin
-
-
-@contextmanager
-def elsewhere(server: Any) -> Iterator[str]:
-    """The URL of a database on a server of the test's own, which is a target meanwhile."""
-    url = server.create_database("elsewhere")
-    place = {"NAME": "elsewhere", "PORT": str(server.port), "PASSWORD": urlsplit(url).password}
-    connections.settings[ELSEWHERE] = {**connections.settings["default"], **place}
-    try:
-        yield url
-    finally:
-        connections[ELSEWHERE].close()
-        del connections[ELSEWHERE]
-        del connections.settings[ELSEWHERE]
 
 
 def seen(target: str = "default") -> Look:

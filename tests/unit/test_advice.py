@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from poolmgr.control.reporting.advice import ADVICE, Advice
+from poolmgr.control.reporting.advice import ADVICE, OF_PROCESSES, Advice
 from poolmgr.metrics.rules import RULES
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
@@ -17,7 +17,7 @@ def as_markdown(code: str, entry: Advice) -> str:
 
 
 def test_every_rule_has_its_entry_and_every_entry_its_rule() -> None:
-    assert ADVICE.keys() == {rule.__name__ for rule in RULES}
+    assert ADVICE.keys() == {rule.__name__ for rule in RULES} | OF_PROCESSES.keys()
 
 
 @pytest.mark.parametrize("code", ADVICE)

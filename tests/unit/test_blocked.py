@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from poolmgr.metrics.blocking import Group, Session, at_work, blocked, called, tree
-from poolmgr.metrics.seen import Stranger, counted
+from poolmgr.metrics.seen import Seen, Stranger, counted, slots
 
 
 def told(*sessions: Session) -> list[tuple[int, int, tuple[int, ...], int]]:
@@ -77,3 +79,13 @@ def test_strangers_are_those_who_are_neither_told_of_nor_new_by_a_name_of_ours()
     )  # fmt: skip
     many = [Group(str(number), "u", "", (number,)) for number in range(50)]
     assert len(counted(many, range(50), {}, ())[2]) == 10
+
+
+def test_who_has_the_slots_is_said_by_name_and_with_its_age() -> None:
+    strangers = tuple(Stranger(name, "app", "", 9 - at) for at, name in enumerate(("etl", "metabase", "", "psql")))
+    seen = Seen(at=1000.0, used=20, most=23, reserved=3, ours={"default": 1}, others=19, strangers=strangers)
+    others = "19 by others: 9 etl (user app), 8 metabase (user app), 7 nameless (user app), 1 programs more"
+    assert slots(seen, 1001.0) == f"20 of 20 are taken, 1 by us, {others}"
+    assert slots(seen, 1060.0).startswith("20 of 20 were taken 1 min ago, 1 by us")
+    assert slots(replace(seen, used=19), 1060.0) == ""
+    assert slots(Seen(tried=1000.0, error="The server is away."), 1001.0) == ""

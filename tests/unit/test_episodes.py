@@ -78,6 +78,14 @@ def test_waits_of_a_moment_are_how_a_busy_pool_looks() -> None:
     assert looks.told == [("waiting", 18.5, 0)]
 
 
+def test_what_follows_a_moment_s_wait_has_a_begin_of_its_own() -> None:
+    looks = Looks()
+    looks.look(0, seen("waiting", "warning", since=NOW - 0.2))
+    looks.look(2)
+    looks.look(6, seen("waiting", "warning", since=NOW + 4.5))
+    assert looks.told == [("waiting", 4.5, 0)]
+
+
 def test_an_edit_that_spreads_is_none() -> None:
     looks = Looks()
     for at in range(0, 10, 2):

@@ -57,6 +57,26 @@ def test_ok_says_the_figures() -> None:
         (replace(WELL, recent_timeouts=4, pending=2), "critical", "4 requests got no connection in the last minute"),
         (replace(WELL, used=0, idle=0, last_error="nothing listens"), "critical", "can be opened: nothing listens."),
         (replace(WELL, last_error="the server is full."), "warning", "New connections fail: the server is full;"),
+        (
+            replace(WELL, used=0, idle=0, last_error="nothing listens", address="db:5432/site"),
+            "critical",
+            "No connection can be opened to db:5432/site: nothing listens.",
+        ),
+        (
+            replace(WELL, last_error="the server has no connection slot left", address="db:5432/site"),
+            "warning",
+            "The server at db:5432/site has no connection slot left, and nobody of ours can ask it who has them; 3 of 10",
+        ),
+        (
+            replace(WELL, last_error="the server has no connection slot left", pending=1),
+            "critical",
+            "The server has no connection slot left, and nobody of ours can ask it who has them; 1 request waits; 3 of 10",
+        ),
+        (
+            replace(WELL, recent_timeouts=4, pending=2, last_error="the server does not answer"),
+            "critical",
+            "4 requests got no connection in the last minute; new connections fail: the server does not answer; 2 requests",
+        ),
         (replace(WELL, pending=1), "warning", "1 request waits"),
         (replace(WELL, pending=1, oldest_wait=4.2), "warning", "1 request waits, the longest for 4.2 s of 10 s;"),
         (replace(WELL, pending=2, oldest_wait=6.0), "critical", "2 requests wait, the longest for 6 s of 10 s;"),

@@ -14,11 +14,12 @@ from poolmgr.control.access import control_alias, sentence_of, sheltered
 from poolmgr.control.desired import read_profiles
 from poolmgr.control.holding import Hold, holds
 from poolmgr.control.reporting.beats import Beats, read_beats
+from poolmgr.control.reporting.troubles import Trouble, troubles
 from poolmgr.control.reporting.views import Profiles, TargetView, view_of
 from poolmgr.control.store.reading import Unread
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.metrics.health import STATES, Checked
-from poolmgr.metrics.phrases import as_phrase, bare, counted, joined, phrase
+from poolmgr.metrics.phrases import counted, joined, phrase
 from poolmgr.metrics.seen import Seen
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.models import HealthCheck
@@ -29,26 +30,10 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """A sentence, and the processes, as host:pid, that say so of themselves."""
-
-    sentence: str
-    processes: tuple[str, ...]
-
-    @property
-    def said(self) -> str:
-        """Of whom, and what."""
-        named = ", ".join(self.processes[:_NAMED])
-        if (more := len(self.processes) - _NAMED) > 0:
-            named = phrase("%(names)s and %(n)s more", names=named, n=more)
-        return phrase("%(who)s: %(said)s", who=named, said=self.sentence)
-
-
-@dataclass(frozen=True, slots=True)
 class Fleet:
     """``store`` names where the beats were read, and is empty where none could be read; ``store_error`` says what could
-    not be read, and why. ``unread`` are live processes of whom nothing else is known. ``troubles`` are what keeps processes
-    from following their settings, whatever the target."""
+    not be read, and why. ``unread`` are live processes of whom nothing else is known. ``troubles`` are what
+    is wrong with processes whatever the target, the worst first."""
 
     processes: tuple[ProcessBeat, ...]
     targets: tuple[TargetView, ...]
@@ -110,17 +95,7 @@ def fleet_of(
         for target in targets
     )
     errors = joined(" ", dict.fromkeys((*beats.errors, *((error,) if error else ()))))
-    return Fleet(beats.processes, views, beats.store, errors, now, beats.unread, _troubles(beats, errors))
-
-
-def _troubles(beats: Beats, errors: str) -> tuple[Trouble, ...]:
-    """Each once, however many processes say so, and none that whoever reads the fleet finds too."""
-    found: dict[str, list[str]] = {}
-    for beat in beats.processes:
-        for sentence in map(as_phrase, beat.problems):
-            if bare(sentence) not in errors:
-                found.setdefault(sentence, []).append(f"{beat.host}:{beat.pid}")
-    return tuple(Trouble(sentence, tuple(processes)) for sentence, processes in found.items())
+    return Fleet(beats.processes, views, beats.store, errors, now, beats.unread, troubles(beats, errors, now))
 
 
 def last_check(target: str) -> HealthCheck | None:

@@ -22,6 +22,7 @@ from poolmgr.identity import process_uid
 from poolmgr.metrics.decoding import Unreadable
 from poolmgr.metrics.phrases import bare, capital, cut, phrase
 from poolmgr.metrics.seen import MAX_SEEN, Seen, counted
+from poolmgr.metrics.words import NO_SLOT
 from poolmgr.pools.diagnosis import diagnose
 from poolmgr.pools.kinds import Kind
 from poolmgr.pools.looking import Look
@@ -30,9 +31,9 @@ from poolmgr.targets.known import address_of, kinds_by_target, prepare_look, pro
 #: Seconds for which what was seen is shared.
 SHARED = 3.0
 #: Seconds that a look may take, and that a page waits for one.
-_PATIENCE, _PAGE = 4.0, 0.5
+PATIENCE, _PAGE = 4.0, 0.5
 #: Seconds for which the last figures are kept in the store.
-_KEPT = 24 * 3600.0
+KEPT = 24 * 3600.0
 
 
 class Looks:
@@ -69,12 +70,12 @@ class Looks:
         if _age_of(seen) < SHARED:
             return None
         mine = (now, Event())
-        if now - self._begun.get(target, (-2 * _PATIENCE, None))[0] < 2 * _PATIENCE:
+        if now - self._begun.get(target, (-2 * PATIENCE, None))[0] < 2 * PATIENCE:
             return None  # under way
         self._begun[target] = mine
-        store = _shared()
+        store = note_store()
         with suppress(StoreDown):
-            if store is not None and not store.lead(_name(target), process_uid(), SHARED):
+            if store is not None and not store.lead(note_name(target), process_uid(), SHARED):
                 # Another process is at it; its answer is there with the next page.
                 self._begun.pop(target, None)
                 return None
@@ -88,13 +89,27 @@ class Looks:
         self, target: str, kind: Kind, ours: Mapping[str, Collection[int]], store: FleetStore | None, ended: Event
     ) -> None:
         try:
-            seen = self._seen[target] = _seen_at(target, kind, ours, self._seen.get(target) or Seen())
+            seen = self._seen[target] = self._found(target, _seen_at(target, kind, ours))
             if store is not None:
                 with suppress(StoreDown):
-                    store.note(_name(target), seen.to_text(), _KEPT)
+                    store.note(note_name(target), seen.to_text(), KEPT)
         finally:
             self._begun.pop(target, None)
             ended.set()
+
+    def take(self, target: str, seen: Seen) -> None:
+        """What this process has seen in another way."""
+        self._seen[target] = seen
+
+    def _found(self, target: str, found: Seen) -> Seen:
+        """What a look found; where that is nothing, the newest that anybody has, and why."""
+        if not found.error:
+            return found
+        self._fetch((target,))
+        newest = self._seen.get(target) or Seen()
+        # Somebody whose pool is let in may tell what a look of its own can't find out.
+        is_told = NO_SLOT in found.error.lower() and time() - newest.at < 2 * SHARED
+        return replace(newest, tried=found.tried, error="" if is_told else found.error)
 
 
 looks = Looks()
@@ -103,16 +118,16 @@ looks = Looks()
 def shared(targets: tuple[str, ...]) -> dict[str, Seen]:
     """What the processes of the fleet have seen of these, as far as a store keeps it; asks no server. Never raises."""
     found: dict[str, Seen] = {}
-    if not targets or (store := _shared()) is None:
+    if not targets or (store := note_store()) is None:
         return found
     with suppress(StoreDown):
-        for target, text in zip(targets, store.notes(tuple(map(_name, targets)), MAX_SEEN), strict=True):
+        for target, text in zip(targets, store.notes(tuple(map(note_name, targets)), MAX_SEEN), strict=True):
             with suppress(Unreadable):
                 found[target] = Seen.from_text(text) if text else Seen()
     return found
 
 
-def _shared() -> FleetStore | None:
+def note_store() -> FleetStore | None:
     """The store that keeps notes, if there is one."""
     try:
         store = get_store()
@@ -121,7 +136,7 @@ def _shared() -> FleetStore | None:
     return store if store.pushes else None
 
 
-def _name(target: str) -> str:
+def note_name(target: str) -> str:
     return f"look:{target}"
 
 
@@ -130,13 +145,13 @@ def _age_of(seen: Seen | None) -> float:
     return time() - seen.tried if seen is not None else float("inf")
 
 
-def _seen_at(target: str, kind: Kind, ours: Mapping[str, Collection[int]], before: Seen) -> Seen:
-    """What a look finds; where it finds nothing, what was seen ``before``, and why. Never raises."""
+def _seen_at(target: str, kind: Kind, ours: Mapping[str, Collection[int]]) -> Seen:
+    """What a look finds; where it finds nothing, why. Never raises."""
     look = Look(address_of(target))
     try:
-        prober(kind)(target, look, lambda: _query(kind), monotonic() + _PATIENCE, silence())
+        prober(kind)(target, look, lambda: _query(kind), monotonic() + PATIENCE, silence())
     except Exception as error:  # whatever keeps it from an answer is the result
-        return replace(before, tried=time(), error=_sentence(error))
+        return Seen(tried=time(), error=_sentence(error))
     return seen_by(look, ours)
 
 

@@ -81,7 +81,7 @@ def make_report(targets: tuple[str, ...] = (), timeout: float = 5.0) -> Report:
         verdicts.append(Verdict("warning" if fleet.store else "unknown", fleet.store_error))
     if fleet.unread:
         verdicts.append(Verdict("warning", fleet.unread_error))
-    verdicts.extend(Verdict("warning", each.said) for each in fleet.troubles)
+    verdicts.extend(Verdict(each.state, each.said) for each in fleet.troubles)
     return Report(worst(verdicts), tuple(reports), fleet)
 
 

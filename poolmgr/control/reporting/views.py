@@ -21,7 +21,7 @@ from poolmgr.metrics.histogram import Distribution, merge
 from poolmgr.metrics.phrases import phrase
 from poolmgr.metrics.places import RoleView, by_role
 from poolmgr.metrics.rules import JUST
-from poolmgr.metrics.seen import Seen
+from poolmgr.metrics.seen import Seen, slots
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.models import PoolProfile
 from poolmgr.pools.spec import PoolSpec
@@ -104,7 +104,7 @@ def view_of(
     pools = [pool for _, pool in owners]
     current = sum(_is_current(pool, beat.role, profiles, pools) for beat, pool in owners)
     held_up = _blocked(target, beats, [pool for _, pool in owners], seen, now)
-    figures = _figures(owners, current, hold, held_up, now)
+    figures = _figures(owners, current, hold, held_up, seen, now)
     of_pools = judge(figures) if pools else Verdict("unknown", NOBODY if beats.store else UNREAD)
     interval = min((pool.number("health_check_interval", _CHECKED) for pool in pools), default=_CHECKED)
     fresh = health is not None and health.is_fresh(interval, timezone.now())
@@ -149,6 +149,7 @@ def _figures(
     current: int,
     hold: Hold | None,
     held_up: Blocked | None,
+    seen: Seen | None,
     now: float,
 ) -> Figures:
     pools = [pool for _, pool in owners]
@@ -171,6 +172,8 @@ def _figures(
         floors=(len(budgets), FLOOR),
         blocked=held_up,
         blocked_where_full=held_up is not None and any(_starves(pool, held_up, now) for pool in pools),
+        address=pools[0].address if pools else "",
+        slots=slots(seen, now) if seen else "",
     )
 
 

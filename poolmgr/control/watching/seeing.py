@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.reporting.troubles import Trouble
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.control.watching.differences import Since
 from poolmgr.metrics.episodes import ECHOES, Sighting
@@ -105,8 +106,23 @@ def _of_the_fleet(fleet: Fleet) -> Iterator[Sighting]:
         yield _lost("store_lost", "warning", said, where, store)
     if fleet.unread:
         yield Sighting("", "unreadable", "warning", fleet.unread_error, worst={"processes": len(fleet.unread)})
-    if fleet.troubles and not control and not store:
-        yield Sighting("", "trouble", "warning", fleet.troubles[0].said)
+    own = [each for each in fleet.troubles if each.code == "trouble"]
+    if own and not control and not store:
+        yield Sighting("", "trouble", "warning", own[0].said)
+    yield from (_of_processes(each) for each in fleet.troubles if each.code != "trouble")
+
+
+def _of_processes(trouble: Trouble) -> Sighting:
+    worst = {"processes": len(trouble.processes), "no_thread": trouble.waiting}
+    return Sighting(
+        "",
+        trouble.code,
+        trouble.state,
+        trouble.said,
+        since=trouble.since,
+        worst={name: number for name, number in worst.items() if number},
+        where=", ".join(trouble.processes)[:200],
+    )
 
 
 def _where(times: list[float], processes: int) -> str:

@@ -17,6 +17,7 @@ from poolmgr.control.reporting.fleet import fleet_of, stored_checks
 from poolmgr.control.reporting.views import Profiles
 from poolmgr.control.store import FleetStore, StoreDown, live_uids
 from poolmgr.control.watching import records
+from poolmgr.control.watching.deaths import Deaths
 from poolmgr.control.watching.differences import Differences
 from poolmgr.control.watching.sampling import Sampler
 from poolmgr.control.watching.seeing import sightings
@@ -66,6 +67,7 @@ class Watch:
         self._told: dict[_Key, tuple[str, bool]] = {}
         self._noted = False
         self._gone: set[str] = set()
+        self._deaths = Deaths()
         self._sweep_due = 0.0
         self._due = 0.0
         self._differences = Differences()
@@ -175,9 +177,11 @@ class Watch:
         profiles, checks, held = (None, {}, {}) if error else (self._profiles, self._checks, self._held)
         fleet = fleet_of(beats, profiles, checks, error, held)
         self._sampler.see(fleet)
-        self._known, news = step(self._known, sightings(fleet, self._differences.turn(beats.processes, now)), now)
+        self._deaths.look(fleet, reading.uids)
+        seen = [*sightings(fleet, self._differences.turn(beats.processes, now)), *self._deaths.told()]
+        self._known, news = step(self._known, seen, now)
         self._sweep(store)
-        soon = self._keep(news) or bool(self._gone)
+        soon = self._keep(news) or bool(self._gone) or self._deaths.somebody_is_missing
         self._note(store)
         return soon
 
@@ -206,17 +210,21 @@ class Watch:
         """Without Celery too, somebody notices who is gone."""
         if monotonic() >= self._sweep_due:
             self._sweep_due = monotonic() + _lasts()
-            self._gone.update(store.sweep())
+            swept = store.sweep()
+            self._gone.update(swept)
+            self._deaths.swept(swept)
 
     def _bury(self) -> None:
-        if self._gone:
-            try:
-                # Who went to the other store, and left something old in this one, is not gone.
-                self._gone -= live_uids()
-            except StoreDown:
-                return
-            record_dead(tuple(sorted(self._gone)))
-            self._gone = set()
+        if not self._gone and not self._deaths.somebody_is_missing:
+            return
+        try:
+            live = live_uids()
+        except StoreDown:
+            return
+        # Who went to the other store, and left something old in this one, is not gone.
+        self._deaths.confirm(live)
+        record_dead(tuple(sorted(self._gone - live)))
+        self._gone = set()
 
 
 def _lasts() -> float:

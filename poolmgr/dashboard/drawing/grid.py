@@ -9,11 +9,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.reporting.troubles import silent_after
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.addresses import target_address
 from poolmgr.dashboard.drawing.slots import Row, row
 from poolmgr.dashboard.words.present import number
-from poolmgr.dashboard.words.verdicts import silent_after
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 
 #: Processes that have a row; of the others the sums are told.

@@ -179,5 +179,6 @@ def _event_lines(now: datetime, limit: int) -> Iterator[EventLine]:
             at=event.at,
             of=event.target,
         )
-        for event in Event.objects.using(control_alias())[:limit]
+        # Of a process that has died an episode tells.
+        for event in Event.objects.using(control_alias()).exclude(kind=Event.Kind.PROCESS)[:limit]
     )

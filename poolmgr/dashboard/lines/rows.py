@@ -10,10 +10,10 @@ from django.utils.translation import ngettext
 
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.spoken import spoken
+from poolmgr.control.reporting.troubles import silent_after
 from poolmgr.dashboard.addresses import process_address
 from poolmgr.dashboard.lines.wanted import Wanted, settings_label
 from poolmgr.dashboard.words.present import DASH, Figure, ago, duration, number, timed
-from poolmgr.dashboard.words.verdicts import silent_after
 from poolmgr.metrics.health import STATES, verdict_of
 from poolmgr.metrics.phrases import as_phrase
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat

@@ -12,12 +12,15 @@ from django.utils.translation import ngettext
 
 from poolmgr.conf import conf
 from poolmgr.control.reach import Outage
+from poolmgr.control.reporting.advice import ADVICE
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.spoken import spoken
+from poolmgr.control.reporting.troubles import Trouble
 from poolmgr.control.reporting.views import TargetView
-from poolmgr.dashboard.words.episodes import standing
+from poolmgr.dashboard.words.episodes import since_words, standing
 from poolmgr.dashboard.words.present import ago, duration, number
 from poolmgr.dashboard.words.verdicts import Said
+from poolmgr.metrics.health import STATES
 from poolmgr.models import Episode
 
 #: Each target's view with what is said of it, the worst first.
@@ -29,8 +32,8 @@ class Headline:
     """One sentence for the whole fleet; how many other targets need a look ``others`` says, "" where none does.
 
     ``advice`` names the page that says what to do, "" where there is none.
-    ``target`` is whose it is; "" for the fleet's. ``since`` says for how long it has been so, ``why`` what was done just
-    before.
+    ``target`` is whose it is, "" for the fleet's, of which ``process`` is the first that has it. ``since`` says for how long
+    it has been so, ``why`` what was done just before.
     """
 
     state: str
@@ -40,6 +43,7 @@ class Headline:
     target: str = ""
     since: str = ""
     why: str = ""
+    process: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,9 @@ def headline(
 ) -> Headline:
     """The verdict, and since when it holds by the episodes that are ``going_on``."""
     found = _headline(fleet, ranked, outage)
+    trouble = fleet.troubles[0] if fleet.troubles else None
+    if trouble is not None and _comes_first(trouble, found, ranked):
+        return _of_processes(trouble, found, ranked)
     if found.state == "ok":
         return found
     stands = standing(going_on, found.target)
@@ -79,12 +86,31 @@ def _headline(fleet: Fleet, ranked: Ranked, outage: Outage | None) -> Headline:
         return Headline("unknown", _only_from_reports(len(fleet.processes)))
     if worst.state == "ok" and fleet.unread:
         return Headline("warning", spoken(fleet.unread_error))
-    if worst.state == "ok" and fleet.troubles:
-        return Headline("warning", spoken(fleet.troubles[0].said))
     if worst.state == "ok":
         return Headline("ok", _all_well(len(fleet.processes), [each.target for each, _said in in_use]))
     sentence = _("%(target)s: %(sentence)s") % {"target": view.target, "sentence": worst.sentence}
     return Headline(worst.state, sentence, _others(in_use[1:]), worst.advice, view.target)
+
+
+def _comes_first(trouble: Trouble, found: Headline, ranked: Ranked) -> bool:
+    """What is wrong with processes is told where no target is worse; one that is unknown since they are silent is not."""
+    worse = STATES.index(trouble.state) - STATES.index(found.state)
+    silenced = any(view.target == found.target and said.silent for view, said in ranked)
+    return worse > 0 or (worse == 0 and trouble.code == "silent" and silenced)
+
+
+def _of_processes(trouble: Trouble, found: Headline, ranked: Ranked) -> Headline:
+    troubled = [(view, said) for view, said in ranked if not said.silent]
+    return Headline(
+        trouble.state,
+        spoken(trouble.said),
+        _others(troubled) if found.target else "",
+        advice=trouble.code if trouble.code in ADVICE else "",
+        since=since_words(datetime.fromtimestamp(trouble.since, timezone.get_current_timezone()))
+        if trouble.since
+        else "",
+        process=trouble.uids[0] if trouble.uids else "",
+    )
 
 
 def _others(rest: Ranked) -> str:
@@ -139,7 +165,7 @@ def notes(fleet: Fleet, ranked: Ranked, outage: Outage | None = None, checked: b
         found.append(Note("warning", _("Not every process can be read"), f"{spoken(fleet.unread_error)} {what}"))
     for trouble in fleet.troubles:
         title = ngettext("A process has trouble", "%(n)s processes have trouble", len(trouble.processes))
-        found.append(Note("warning", title % {"n": number(len(trouble.processes))}, spoken(trouble.said)))
+        found.append(Note(trouble.state, title % {"n": number(len(trouble.processes))}, spoken(trouble.said)))
     stale = [view.target for view, _said in ranked if view.processes and not view.health_fresh]
     if stale and outage is None:
         found.append(

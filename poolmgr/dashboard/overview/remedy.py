@@ -15,7 +15,7 @@ from poolmgr.control.access import control_alias
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.ours import holders
 from poolmgr.control.reporting.views import TargetView
-from poolmgr.dashboard.addresses import holder_address, target_address
+from poolmgr.dashboard.addresses import holder_address, process_address, target_address
 from poolmgr.dashboard.entry.access import may_act
 from poolmgr.metrics.blocking import tree
 from poolmgr.models import Command, ProfileRevision
@@ -47,6 +47,8 @@ def remedies(request: HttpRequest, view: TargetView, fleet: Fleet, known: bool) 
         found.append(Remedy(_("Resume"), f"{reverse('poolmgr:confirm')}?{query}"))
     if code in _SHORT and known and may_act(request):
         found += _restore(view.target)
+    if code == "server_full":
+        found.append(Remedy(_("Who has the slots"), f"{page}#server"))
     if code in _LOCKED:
         found += _root(view, fleet, page)
     if code in _SHORT | _LOCKED | {"paused"}:
@@ -54,6 +56,13 @@ def remedies(request: HttpRequest, view: TargetView, fleet: Fleet, known: bool) 
     if not found:
         found.append(Remedy(_("Look closer"), page))
     return tuple(found)
+
+
+def of_process(uid: str, code: str) -> tuple[Remedy, ...]:
+    """What is wrong with a process is looked at on its page."""
+    address = process_address(uid)
+    label = _("What keeps them") if code == "threads" else _("Look at the process")
+    return (Remedy(label, address),) if address else ()
 
 
 def _restore(target: str) -> list[Remedy]:

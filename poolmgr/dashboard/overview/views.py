@@ -17,7 +17,7 @@ from poolmgr.dashboard.entry.frame import INTERVALS, frame, show
 from poolmgr.dashboard.lines.activity import CommandLine
 from poolmgr.dashboard.lines.holderlines import holder_lines
 from poolmgr.dashboard.overview.headline import headline, notes
-from poolmgr.dashboard.overview.remedy import remedies
+from poolmgr.dashboard.overview.remedy import of_process, remedies
 from poolmgr.dashboard.overview.servers import server_slots
 from poolmgr.dashboard.overview.targets import fits, ranked, target_rows
 from poolmgr.dashboard.reading.picture import overview_picture
@@ -71,9 +71,11 @@ def _figures(request: HttpRequest) -> dict[str, Any]:
     everything = request.GET.get("targets") == "all"
     return {
         "headline": head,
-        "remedies": remedies(request, worst, fleet, picture.outage is None) if worst else (),
-        # What is no trouble can wait below the figures.
-        "notes": [each for each in told if each.state != "info"],
+        "remedies": remedies(request, worst, fleet, picture.outage is None)
+        if worst
+        else of_process(head.process, head.advice),
+        # What is no trouble can wait below the figures, and what the verdict says is said.
+        "notes": [each for each in told if each.state != "info" and each.text != head.sentence],
         "asides": [each for each in told if each.state == "info"],
         "targets": target_rows(
             [each for each in found if fits(each, sought)], everything or bool(sought), picture.strips

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_safe
 
 from poolmgr.control.access import control_alias
 from poolmgr.control.reach import Outage, lost, outage
+from poolmgr.control.reporting.advice import OF_PROCESSES
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.watching import log
@@ -54,6 +55,16 @@ class PoolPart:
     settings: tuple[tuple[str, str], ...]
     last_error: str
     denied: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Requests of one view that keep threads, for how long, and the line of code that the oldest is at."""
+
+    name: str
+    requests: str
+    longest: str
+    call: str
 
 
 @require_safe
@@ -117,9 +128,19 @@ def _told(beat: ProcessBeat, fleet: Fleet, away: Outage | None, statements: bool
         "holders": holder_lines(fleet.targets, alone, statements, _HOLDERS),
         "used": number(sum(pool.used for pool in beat.pools)),
         "lacks": tuple(_lacks(beat, fleet.at)),
+        "troubles": [
+            (each, spoken(each.said)) for each in fleet.troubles if each.code in OF_PROCESSES and beat.uid in each.uids
+        ],
+        "serving": beat.serving,
+        "views": tuple(_views(beat, statements)),
         "control_away": spoken(away.sentence) if away else "",
         "at": _moment(fleet.at),
     }
+
+
+def _views(beat: ProcessBeat, statements: bool) -> Iterator[View]:
+    for each in beat.serving.views if beat.serving else ():
+        yield View(each.name, number(each.number), duration(each.seconds), each.call if statements else "")
 
 
 def _sentence(pools: list[PoolPart]) -> str:

@@ -27,6 +27,8 @@ _HEADS = {
     "not_following": gettext_lazy("processes did not follow the newest settings"),
     "control_lost": gettext_lazy("the control database was away"),
     "store_lost": gettext_lazy("Redis was away"),
+    "server_full": gettext_lazy("the server had no connection slot left"),
+    "threads": gettext_lazy("all request threads were busy"),
 }
 
 
@@ -43,12 +45,16 @@ def standing(going: Iterable[Episode], target: str) -> Standing:
     worst = of_target(going, target)
     if worst is None:
         return Standing()
+    why = _("Just before: %(what)s.") % {"what": bare(spoken(worst.said("why")))} if worst.why else ""
+    return Standing(since_words(worst.began_at), why)
+
+
+def since_words(began: datetime) -> str:
     now = timezone.now()
-    since = _("For %(time)s, since %(clock)s.") % {
-        "time": duration((now - worst.began_at).total_seconds()),
-        "clock": clock(worst.began_at, now),
+    return _("For %(time)s, since %(clock)s.") % {
+        "time": duration((now - began).total_seconds()),
+        "clock": clock(began, now),
     }
-    return Standing(since, _("Just before: %(what)s.") % {"what": bare(spoken(worst.said("why")))} if worst.why else "")
 
 
 def sentence(episode: Episode, now: datetime) -> str:
@@ -56,6 +62,8 @@ def sentence(episode: Episode, now: datetime) -> str:
     ended = episode.ended_at
     seconds = ((ended or now) - episode.began_at).total_seconds()
     head = heading(episode)
+    if episode.code == "gone":
+        return _("%(what)s, last heard of at %(clock)s") % {"what": head, "clock": clock(episode.began_at, now)}
     if ended is None or seconds >= 1:
         head = _("%(what)s for %(time)s") % {"what": head, "time": duration(seconds)}
     return ", ".join([head, *figures(episode), _when(episode, seconds, now)])
@@ -66,6 +74,9 @@ def heading(episode: Episode) -> str:
     full = _figure(episode, "full")
     if episode.family == "exhausted" and episode.place:
         return ngettext("%(who)s was full", "%(who)s were full", int(full)) % {"who": spoken(episode.said("place"))}
+    if episode.family == "gone" and episode.place:
+        said = _("%(who)s ended without a word") if episode.code == "gone" else _("no heartbeat of %(who)s")
+        return said % {"who": spoken(episode.said("place"))}
     if episode.family not in _HEADS:
         return bare(spoken(episode.said("sentence")))
     head = str(_HEADS[episode.family])

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
-from poolmgr.conf import conf
 from poolmgr.control.reporting.advice import ADVICE
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.spoken import spoken
+from poolmgr.control.reporting.troubles import silent_after
 from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.words.present import number
 from poolmgr.targets.known import known_targets
@@ -28,12 +27,6 @@ class Said:
     silent: int = 0
 
 
-def silent_after(store: str) -> float:
-    """Seconds without a heartbeat in ``store`` after which something is wrong: two may be on their way, three are a sign."""
-    rows = store == "database"
-    return 3 * (min(conf().POLL_INTERVAL, conf().PROCESS_TTL / 3) if rows else conf().HEARTBEAT_INTERVAL) + 1
-
-
 def said_of(view: TargetView, fleet: Fleet) -> Said:
     """What a silent process reported last may not be so any more, and makes nothing well."""
     if not view.processes and view.target not in known_targets():
@@ -46,10 +39,7 @@ def said_of(view: TargetView, fleet: Fleet) -> Said:
     if not silent or view.verdict.state != "ok":
         advice = view.verdict.code if view.verdict.code in ADVICE else ""
         return Said(view.verdict.state, spoken(view.verdict.sentence), advice, silent=silent)
-    said = ngettext(
-        "%(n)s of %(all)s processes is silent, and what it does is unknown. Last known of all: %(said)s",
-        "%(n)s of %(all)s processes are silent, and what they do is unknown. Last known of all: %(said)s",
-        silent,
-    )
+    # Which ones, and since when, is told once, above all targets.
+    said = _("%(n)s of %(all)s silent. Last known of all: %(said)s")
     told = said % {"n": number(silent), "all": number(view.processes), "said": spoken(view.verdict.sentence)}
     return Said("unknown", told, silent=silent)

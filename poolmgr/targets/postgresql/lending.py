@@ -19,11 +19,11 @@ from poolmgr.targets.postgresql.state import PoolState
 from poolmgr.targets.postgresql.waiting import Place
 
 
-class _Glance(float):
+class Glance(float):
     """The timeout of one who goes another way when it is over, and so is no request that got no connection."""
 
 
-GLANCE = _Glance(0.05)
+GLANCE = Glance(0.05)
 
 
 def checkout(
@@ -95,7 +95,7 @@ def failed(state: PoolState, ex: Exception, asked: float, timeout: float) -> Che
     else:  # what a failed connect passes on to those who wait
         cause, error = ex, explain.refused(state, ex)
     error.__cause__ = cause and replica(cause)
-    if isinstance(timeout, _Glance):
+    if isinstance(timeout, Glance):
         return error
     if is_late:
         state.missed(monotonic() - asked)

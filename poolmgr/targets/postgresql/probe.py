@@ -12,11 +12,16 @@ from psycopg.rows import tuple_row
 
 from poolmgr.pools.diagnosis import diagnose, words_of
 from poolmgr.pools.endings import ended_after
+from poolmgr.pools.labels import Label, labelled
 from poolmgr.pools.looking import Look
 from poolmgr.pools.sql import figures
+from poolmgr.targets.postgresql.lending import Glance
 from poolmgr.targets.postgresql.liveness import PATIENCE, NoAnswer, break_off, validate
 from poolmgr.targets.postgresql.parameters import connection_parameters
 from poolmgr.targets.postgresql.parting import part
+
+#: For whom a pool's connection is held meanwhile.
+_LABEL = Label("command", "a look at the server")
 
 
 def look(target: str, look: Look, query: Callable[[], str], deadline: float, silence: float) -> None:
@@ -29,10 +34,25 @@ def look(target: str, look: Look, query: Callable[[], str], deadline: float, sil
         began = perf_counter()
         _validate(connection, asked, deadline, look)
         look.query_time = perf_counter() - began
-        left = max(0.0, deadline - monotonic())
-        with ended_after(left, lambda: break_off(connection)), connection.cursor(row_factory=tuple_row) as cursor:
-            [answer] = cursor.execute(figures.asking(silence)).fetchone() or ("{}",)
-            figures.fill(look, answer, connection.info.backend_pid)
+        _count(connection, look, deadline, silence)
+
+
+def look_within(pool: Any, look: Look, deadline: float, silence: float) -> None:
+    """Over a connection of this process's ``pool``, as one of its borrowers: for a server that lets nobody else in."""
+    with labelled(_LABEL), pool.connection(Glance(max(0.0, deadline - monotonic()))) as connection:
+        look.connected = True
+        _count(connection, look, deadline, silence)
+        if not look.behind_pooler:
+            # This one stays.
+            look.ids = [*look.ids, connection.info.backend_pid]
+            look.used = len(look.ids)
+
+
+def _count(connection: psycopg.Connection[Any], look: Look, deadline: float, silence: float) -> None:
+    left = max(0.0, deadline - monotonic())
+    with ended_after(left, lambda: break_off(connection)), connection.cursor(row_factory=tuple_row) as cursor:
+        [answer] = cursor.execute(figures.asking(silence)).fetchone() or ("{}",)
+        figures.fill(look, answer, connection.info.backend_pid)
 
 
 def parameters(target: str, timeout: float) -> dict[str, Any]:

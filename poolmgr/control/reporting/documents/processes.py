@@ -13,6 +13,7 @@ from poolmgr.control.reporting.documents.values import above, text, times, verdi
 from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.metrics.health import verdict_of
 from poolmgr.metrics.phrases import unpacked
+from poolmgr.metrics.serving import Serving
 from poolmgr.metrics.snapshot import Ack, PoolSnapshot, ProcessBeat
 from poolmgr.metrics.totals import COUNTERS
 from poolmgr.targets.known import kind_named
@@ -76,6 +77,21 @@ def _told(beat: ProcessBeat) -> dict[str, Any]:
         "control_lost": above(beat.control_lost),
         "store_lost": above(beat.store_lost),
         "problems": [unpacked(each) for each in beat.problems],
+        "serving": _serving(beat.serving),
+    }
+
+
+def _serving(told: Serving | None) -> dict[str, Any] | None:
+    """Its request threads, and since when none has come free; which line each view is at only its page tells."""
+    if told is None:
+        return None
+    views = [{"label": each.name, "requests": each.number, "longest": each.seconds} for each in told.views]
+    return {
+        "threads": told.threads,
+        "busy": told.busy,
+        "waiting": told.waiting,
+        "stuck": above(told.stuck),
+        "views": views,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from poolmgr.control.reach import Outage
 from poolmgr.control.reporting.documents.values import above, moment, text, times, verdict
 from poolmgr.control.reporting.fleet import Fleet
+from poolmgr.control.reporting.troubles import Trouble
 from poolmgr.control.reporting.views import TargetView, rank
 from poolmgr.metrics.blocking import Session
 from poolmgr.metrics.health import Checked
@@ -47,9 +48,14 @@ def status(fleet: Fleet, target: str = "", outage: Outage | None = None) -> dict
     return {
         **head(fleet, outage),
         "processes": len(fleet.processes) if fleet.store else None,
-        "troubles": [{"message": each.sentence, "processes": list(each.processes)} for each in fleet.troubles],
+        "troubles": [_trouble(each) for each in fleet.troubles],
         "targets": [brief(view, bool(fleet.store)) for view in views(fleet, target)],
     }
+
+
+def _trouble(found: Trouble) -> dict[str, Any]:
+    told = {"code": found.code, "state": found.state, "since": above(found.since), "message": found.sentence}
+    return {**told, "processes": list(found.processes)}
 
 
 def one(fleet: Fleet, target: str, statements: bool, outage: Outage | None = None) -> dict[str, Any]:
