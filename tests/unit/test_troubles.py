@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from poolmgr.control.reporting.beats import Beats
 from poolmgr.control.reporting.troubles import Trouble, troubles
 from poolmgr.metrics.serving import Served, Serving
@@ -45,14 +47,14 @@ def test_threads_that_are_used_up_say_with_what_and_that_no_pool_is_short() -> N
     )
 
 
-def test_while_another_process_has_threads_it_warns_unless_requests_wait() -> None:
+def test_while_another_process_has_threads_it_is_trouble_only_where_requests_wait() -> None:
+    """As with workers of one thread each, of which one serves a long request."""
     free = Serving(2, 1)
-    [trouble] = found(beat(1, serving=STUCK), beat(2, serving=free), beat(3))
-    assert trouble.state == "warning"
-    assert "All 2 request threads are busy in 1 of 2 processes, and none" in trouble.said
+    assert found(beat(1, serving=STUCK), beat(2, serving=free), beat(3)) == ()
     queue = Serving(2, 2, waiting=3, stuck=5.0)
-    [trouble] = found(beat(1, serving=queue), beat(2, serving=free))
-    assert trouble.state == "critical"
+    [trouble] = found(beat(1, serving=queue), beat(2, serving=free), beat(4, serving=STUCK))
+    assert (trouble.state, trouble.processes) == ("critical", ("host:1",))
+    assert "All 2 request threads are busy in 1 of 3 processes, and none" in trouble.said
     assert "; 3 requests wait for a thread. The pools" in trouble.said
 
 
@@ -64,7 +66,7 @@ def test_a_busy_moment_and_threads_that_wait_for_the_pool_are_none() -> None:
 
 def test_what_processes_say_of_themselves_is_told_once_and_the_worst_comes_first() -> None:
     said = "The settings of 'default' are wrong."
-    first, second = found(beat(1, problems=(said,)), beat(2, problems=(said,), serving=STUCK))
+    first, second = found(beat(1, problems=(said,)), beat(2, problems=(said,), serving=replace(STUCK, waiting=1)))
     assert (first.code, second.code) == ("threads", "trouble")
     assert second.said == f"host:1, host:2: {said}"
     assert found(beat(1, problems=(said,)), errors=said) == ()

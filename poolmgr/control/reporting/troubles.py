@@ -86,27 +86,31 @@ def _silent(beats: Beats, now: float) -> Iterator[Trouble]:
 
 
 def _used_up(processes: Sequence[ProcessBeat], now: float) -> Iterator[Trouble]:
-    """Where somebody waits for a connection, that is what the threads wait for too, and the pool's verdict tells it."""
+    """Where no process has a thread left, or requests are known to wait for one.
+
+    That one of several is busy is how workers of one thread look, and the others serve meanwhile. Where somebody waits for a
+    connection, that is what the threads wait for too, and the pool's verdict tells it.
+    """
     serve = [(beat, beat.serving) for beat in processes if beat.serving is not None]
     those = [
         (beat, serving)
         for beat, serving in serve
         if serving.is_used_up and not any(pool.pending for pool in beat.pools)
     ]
+    if len(those) < len(serve):
+        those = [(beat, serving) for beat, serving in those if serving.waiting]
     if not those:
         return
     beats, told = [beat for beat, _ in those], [serving for _, serving in those]
-    waiting = sum(each.waiting for each in told)
-    is_critical = waiting > 0 or len(those) == len(serve)
     stuck = min(each.stuck for each in told)
     yield Trouble(
         _no_thread(beats, told, len(serve), stuck),
         _places(beats),
         "threads",
-        "critical" if is_critical else "warning",
+        "critical",
         now - max(each.stuck for each in told),
         _uids(beats),
-        waiting,
+        sum(each.waiting for each in told),
     )
 
 
