@@ -169,7 +169,7 @@ def test_threads_that_wait_for_something_else_are_told_and_the_pool_is_not_blame
     acting.callback(Begun(lambda: Visitor(site.web[0], timeout=60.0).get("/things/").status).end)
     acting.push(release.__exit__)
     says(watched, "All 8 request threads are busy, and none has come free for")
-    says(watched, "8 of GET /quotes/")
+    says(watched, "8 in GET /quotes/")
     says(watched, "1 request waits for a thread")
     says(watched, "The pools are not what is short: 0 of 6 connections are in use, and nobody waits for one.")
     assert "since" in watched.text(".pm-since")

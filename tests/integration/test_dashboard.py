@@ -226,7 +226,7 @@ def test_full_web_processes_are_told_first_whatever_room_the_workers_have(viewer
     said = "9 requests wait, the longest for 20 s of 30 s; both web processes are full (3 of 3 each)."
     assert f">busy: {said}</p>" in page
     assert (
-        '<span class="pm-bar-of">6 of 6 <span class="pm-quiet">web</span> <span class="pm-waiters">2 of 3 full' in page
+        '<span class="pm-bar-of">6 of 6 <span class="pm-quiet">web</span> <span class="pm-waiters">2 of 2 full' in page
     )
     assert page.count('href="/pools/help/waiting/"') == 1
     # The worst target, and in it the process with the longest queue.

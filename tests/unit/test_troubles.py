@@ -42,7 +42,7 @@ def test_threads_that_are_used_up_say_with_what_and_that_no_pool_is_short() -> N
     [trouble] = found(beat(1, serving=STUCK))
     assert (trouble.code, trouble.state, trouble.since) == ("threads", "critical", NOW - 5)
     assert trouble.said == (
-        "host:1: All 2 request threads are busy, and none has come free for 5 s (2 of GET /quotes/, the longest for 7 s). The"
+        "host:1: All 2 request threads are busy, and none has come free for 5 s (2 in GET /quotes/, the longest for 7 s). The"
         " pools are not what is short: 1 of 4 connections are in use, and nobody waits for one."
     )
 

@@ -141,7 +141,7 @@ def _busy_with(told: Sequence[Serving]) -> Iterator[str]:
         number[view.name] = number.get(view.name, 0) + view.number
         longest[view.name] = max(longest.get(view.name, 0.0), view.seconds)
     for name in sorted(number, key=lambda name: -number[name])[:_NAMED]:
-        yield phrase("%(n)s of %(view)s, the longest for %(time)s", n=number[name], view=name, time=span(longest[name]))
+        yield phrase("%(n)s in %(view)s, the longest for %(time)s", n=number[name], view=name, time=span(longest[name]))
 
 
 def _places(beats: Sequence[ProcessBeat]) -> tuple[str, ...]:

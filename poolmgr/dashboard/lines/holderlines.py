@@ -31,7 +31,8 @@ class HolderLine:
     thread: str
     state: str
     loiters: bool  # in a transaction, and asks nothing: others may wait for its locks
-    statement: str
+    statement: str  # that runs, or ran last
+    runs: bool
     seconds: Figure
     end: str
     pinned: str
@@ -75,6 +76,7 @@ def _line(each: Holder, beat: ProcessBeat, of: _Context, statements: bool) -> Ho
         state=str(HOLDER_STATES.get(each.state, "")),
         loiters=each.state in ("in transaction", "failed transaction"),
         statement=each.statement if statements else "",
+        runs=each.state == "running",
         seconds=timed(each.seconds),
         end=f"{of.end} {each.backend_pid}" if each.backend_pid and of.end else "",
         pinned=reasons_said(each.pinned),

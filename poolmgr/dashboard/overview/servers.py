@@ -84,6 +84,9 @@ def _parts(seen: Seen) -> Iterator[tuple[str, str, int]]:
     yield from _shaded("theirs", named, _OTHERS)
     if rest := seen.others - sum(count for _name, count in named):
         yield "theirs-2", _("others"), max(0, rest)
+    # The console's, and those that look.
+    if (outside := seen.used - sum(seen.ours.values()) - max(seen.others, sum(count for _name, count in named))) > 0:
+        yield f"ours-{_OURS - 1}", _("ours outside pools"), outside
     yield "free", _("free"), seen.free
     if seen.reserved:
         yield "reserved", _("reserved"), seen.reserved

@@ -105,8 +105,10 @@ def _row(view: TargetView, said: Said, strip: Strip | None) -> TargetRow:
 
 
 def _full(view: TargetView) -> str:
-    """Such as “2 of 3 full”, of all roles; "" where none is, or there is but one process, of which the bar says it."""
-    full, all_of_them = sum(len(role.full) for role in view.roles), view.processes
-    if not full or all_of_them < 2:
+    """Such as “2 of 3 full”, of the processes of roles that have full ones; "" where none is, or there is but one process, of
+    which the bar says it."""
+    there = [role for role in view.roles if role.full]
+    if not there or view.processes < 2:
         return ""
-    return _("%(n)s of %(all)s full") % {"n": number(full), "all": number(all_of_them)}
+    full, among = sum(len(role.full) for role in there), sum(len(role.places) for role in there)
+    return _("%(n)s of %(all)s full") % {"n": number(full), "all": number(among)}

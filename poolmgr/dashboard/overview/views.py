@@ -16,8 +16,8 @@ from poolmgr.dashboard.entry.access import VIEW, may_read, may_read_statements, 
 from poolmgr.dashboard.entry.frame import INTERVALS, frame, show
 from poolmgr.dashboard.lines.activity import CommandLine
 from poolmgr.dashboard.lines.holderlines import holder_lines
+from poolmgr.dashboard.lines.remedy import closer, of_process, remedies
 from poolmgr.dashboard.overview.headline import headline, notes
-from poolmgr.dashboard.overview.remedy import of_process, remedies
 from poolmgr.dashboard.overview.servers import server_slots
 from poolmgr.dashboard.overview.targets import fits, ranked, target_rows
 from poolmgr.dashboard.reading.picture import overview_picture
@@ -71,7 +71,7 @@ def _figures(request: HttpRequest) -> dict[str, Any]:
     everything = request.GET.get("targets") == "all"
     return {
         "headline": head,
-        "remedies": remedies(request, worst, fleet, picture.outage is None)
+        "remedies": remedies(request, worst, fleet, picture.outage is None) or closer(worst.target)
         if worst
         else of_process(head.process, head.advice),
         # What is no trouble can wait below the figures, and what the verdict says is said.

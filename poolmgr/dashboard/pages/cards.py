@@ -222,7 +222,8 @@ def _waiting(view: TargetView) -> Tile:
 def _wait(view: TargetView) -> Tile:
     p95 = view.wait.quantile(0.95)
     title = _("95 of 100 requests of the last minute waited less, those that waited in vain included")
-    return Tile(_("Wait p95"), duration(p95), "", title)
+    # Whoever waits now is not in it yet, and may wait for far longer.
+    return Tile(_("Wait p95"), duration(p95), _("of those who wait no more"), title)
 
 
 def _timeouts(view: TargetView, now: float) -> Tile:

@@ -15,6 +15,7 @@ from poolmgr.dashboard.addresses import history_address
 from poolmgr.dashboard.drawing.grid import grid
 from poolmgr.dashboard.entry.access import VIEW, may_act, may_cut_off, may_read, may_read_statements, staff_only
 from poolmgr.dashboard.entry.frame import INTERVALS, frame, refuse, show
+from poolmgr.dashboard.lines.remedy import remedies
 from poolmgr.dashboard.pages.cards import card
 from poolmgr.dashboard.pages.listing import BadQuery, Listed
 from poolmgr.dashboard.pages.uses import uses_of
@@ -58,7 +59,9 @@ def _figures(request: HttpRequest, target: str, listed: Listed) -> dict[str, Any
     if view is None:
         return None
     said = said_of(view, fleet)
+    known = picture.outage is None
     return {
+        "remedies": remedies(request, view, fleet, known) if said.state != "ok" and view.processes else (),
         "card": card(view, said, fleet, picture.wanted, may_read_statements(request), listed),
         "grid": grid(view, fleet) if view.processes > 1 else None,
         "uses": uses_of(target, fleet),
@@ -70,6 +73,6 @@ def _figures(request: HttpRequest, target: str, listed: Listed) -> dict[str, Any
         "commands": picture.commands and [each for each in picture.commands if each.target == target],
         "events": picture.events and [each for each in picture.events if target in (each.target, each.of)],
         "at": datetime.fromtimestamp(fleet.at, tz=timezone.get_current_timezone()),
-        "may_act": picture.outage is None and may_act(request),
-        "may_cut_off": picture.outage is None and may_cut_off(request),
+        "may_act": known and may_act(request),
+        "may_cut_off": known and may_cut_off(request),
     }

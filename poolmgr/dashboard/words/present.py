@@ -15,7 +15,7 @@ HOLDER_STATES = {
     "running": gettext_lazy("runs a statement"),
     "in transaction": gettext_lazy("idle in transaction"),
     "failed transaction": gettext_lazy("idle in a failed transaction"),
-    "idle": gettext_lazy("asks nothing"),
+    "idle": gettext_lazy("idle, asks nothing"),
     "ended": gettext_lazy("was ended, and doesn't know yet"),
 }
 

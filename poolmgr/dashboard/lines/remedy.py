@@ -38,7 +38,8 @@ class Remedy:
 
 
 def remedies(request: HttpRequest, view: TargetView, fleet: Fleet, known: bool) -> tuple[Remedy, ...]:
-    """The first is the one to press. ``known`` is false while the control database can't be asked."""
+    """The first is the one to press; none where nothing is known to help. ``known`` is false while the control database
+    can't be asked."""
     code = view.verdict.code
     page = target_address(view.target)
     found: list[Remedy] = []
@@ -53,9 +54,12 @@ def remedies(request: HttpRequest, view: TargetView, fleet: Fleet, known: bool) 
         found += _root(view, fleet, page)
     if code in _SHORT | _LOCKED | {"paused"}:
         found.append(Remedy(_("Who holds"), f"{page}#holders"))
-    if not found:
-        found.append(Remedy(_("Look closer"), page))
     return tuple(found)
+
+
+def closer(target: str) -> tuple[Remedy, ...]:
+    """Where no remedy is known, and the reader is not there yet."""
+    return (Remedy(_("Look closer"), target_address(target)),)
 
 
 def of_process(uid: str, code: str) -> tuple[Remedy, ...]:
