@@ -75,7 +75,7 @@ def test_an_exhausted_pool_leaves_an_episode(  # P11
 ) -> None:
     fleet = make_fleet(**({"REDIS_URL": redis_server.url()} if redis else {}))
     fleet.start(1, **FULL)
-    found = wait_for(lambda: episode("exhausted", state="critical", figures__failed__gt=0), 20)
+    found = wait_for(lambda: episode("exhausted", state="critical", figures__failed__gt=0, figures__waiting__gt=0), 20)
     assert (found.target, found.ended_at) == ("default", None)
     profiles.save_profile(PoolProfile(target="default", min_size=1, max_size=8), "operator")
     wait_for(lambda: episode("exhausted", ended_at__isnull=False), 20)

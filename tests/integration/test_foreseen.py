@@ -167,13 +167,15 @@ def test_what_is_harmless_is_saved_at_once_and_told_after_it(operator: Client, s
     page = operator.post(f"{LIST}{row.pk}/change/", given, follow=True).content.decode()
     row.refresh_from_db()
     assert (row.max_size, row.max_lifetime) == (9, 1800)
+    # A pool may have opened one more than its borrowers took, which then lies idle.
     for said in (
-        "2 processes follow it (web 2): max_size 8 → 9, idle_timeout 600 → 5, max_lifetime 3600 → 1800.",
-        "web: none of 6 connections is older than 1800 s yet.",
-        "web: no connection is idle above min_size 2, so that none is closed now.",
-        "2 processes × 9 = 18 connections at most, and the server leaves",  # noqa: RUF001
+        r"2 processes follow it \(web 2\): max_size 8 → 9, idle_timeout 600 → 5, max_lifetime 3600 → 1800\.",
+        r"web: none of [678] connections is older than 1800 s yet\.",
+        r"web: (no connection is idle above min_size 2, so that none is closed now"
+        r"|up to [12] idle connections? above min_size 2 (is|are) closed once unused for 5 s)\.",
+        r"2 processes × 9 = 18 connections at most, and the server leaves",  # noqa: RUF001
     ):
-        assert said in page
+        assert re.search(said, page), said
 
 
 # -- the validation query ---------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def test_our_tasks_run(statement: ManagedPool, settings: Any) -> None:  # P10
     assert tasks.prune() == "0 rows deleted"
     assert tasks.sweep() == "0 dead processes cleared away"
     # The process that reported above is none that could answer.
-    assert tasks.recycle("default") == "0 of 1 processes recycled default; 1 failed."
+    assert tasks.recycle("default") == "0 of 1 process recycled default; 1 failed."
     assert HealthCheck.objects.exists()
     assert Sample.objects.exists()
     assert is_refused()
