@@ -15,10 +15,6 @@ def plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
-
-
 def brief(seconds: float) -> str:
     """As ``span()`` has it, and below a second in milliseconds or microseconds."""
     if seconds >= 0.95 or seconds < 0.5e-6:

@@ -10,6 +10,8 @@ import threading
 from time import monotonic
 from typing import NamedTuple
 
+from poolmgr.pools.forks import on_fork
+
 
 class UnderWay(NamedTuple):
     """``name`` is the view's, ``began`` on the monotonic clock."""
@@ -20,6 +22,8 @@ class UnderWay(NamedTuple):
 
 
 _under_way: dict[int, tuple[str, float]] = {}
+# The thread that forks goes on in the child, and by the same number.
+on_fork(_under_way.clear)
 
 
 def begin(name: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from poolmgr.serving import requests
 from poolmgr.serving.telling import serving
 from poolmgr.serving.threads import request_threads
+from tests.forking import in_child
 from tests.integration.serving import gunicorn, served, uvicorn
 from tests.threads import Begun
 from tests.waiting import until
@@ -54,3 +55,10 @@ def test_a_request_is_under_way_until_it_ends_and_no_longer_than_its_thread() ->
     # Nobody tells its end.
     Begun(lambda: requests.begin("GET /gone/")).end()
     until(lambda: requests.under_way() == (), "the thread to be forgotten")
+
+
+def test_a_forked_child_serves_none_of_its_parent_s_requests() -> None:
+    requests.begin("GET /forks/")
+    assert in_child(lambda: [each.name for each in requests.under_way()]) == []
+    assert [each.name for each in requests.under_way()] == ["GET /forks/"]
+    requests.end()

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from poolmgr.conf import ROLES
+from poolmgr.dashboard.entry.queries import BadQuery
 from poolmgr.dashboard.lines.rows import ProcessRow
 from poolmgr.dashboard.words.present import number
 from poolmgr.metrics.health import STATES
@@ -28,10 +29,6 @@ _SORTS: dict[str, tuple[Any, Callable[[ProcessRow], Any]]] = {
     "oldest": (gettext_lazy("oldest checkout"), lambda row: -row.figures.oldest),
     "timeouts": (gettext_lazy("timeouts"), lambda row: -row.figures.timeouts),
 }
-
-
-class BadQuery(ValueError):
-    """A query that can't be meant; the message is a sentence for its author."""
 
 
 @dataclass(frozen=True, slots=True)

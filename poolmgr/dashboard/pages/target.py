@@ -15,9 +15,10 @@ from poolmgr.dashboard.addresses import history_address
 from poolmgr.dashboard.drawing.grid import grid
 from poolmgr.dashboard.entry.access import VIEW, may_act, may_cut_off, may_read, may_read_statements, staff_only
 from poolmgr.dashboard.entry.frame import INTERVALS, frame, refuse, show
+from poolmgr.dashboard.entry.queries import BadQuery
 from poolmgr.dashboard.lines.remedy import remedies
 from poolmgr.dashboard.pages.cards import card
-from poolmgr.dashboard.pages.listing import BadQuery, Listed
+from poolmgr.dashboard.pages.listing import Listed
 from poolmgr.dashboard.pages.uses import uses_of
 from poolmgr.dashboard.reading.picture import take_picture
 from poolmgr.dashboard.words.episodes import standing
