@@ -33,6 +33,16 @@ def pytest_sessionfinish() -> None:
     running.remove_template()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Who begins has a connection that works, in whatever state a test that failed has left it."""
+    from django.db import connections
+
+    for each in connections.all(initialized_only=True):
+        if each.connection is not None and getattr(each.connection, "closed", False) and not each.in_atomic_block:
+            each.close()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page shows what the test has just made so, and not what it read for another page in the same second."""

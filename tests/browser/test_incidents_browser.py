@@ -137,6 +137,8 @@ def test_connections_that_the_server_ended_leave_a_line(watched: Page, acting: E
     until(lambda: _reported() == set(pids), "the report of all three")
     with psycopg.connect(postgres.superuser_url("postgres"), autocommit=True) as chief:
         chief.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", [list(pids)])
+        gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ANY(%s))"
+        until(lambda: chief.execute(gone, [list(pids)]).fetchone() == (True,), "the sessions to have ended")
     with suppress(OperationalError):  # of the server's last word, where that is on its way still
         asks()
     connection.close()
