@@ -160,6 +160,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(many if _left_out == 1 else f"{_left_out} long tests left out: --all runs them too")
     if _not_drawn:
         terminalreporter.line(f"{_not_drawn} cases that differ little from others left out: THOROUGH=1 runs them too")
+        terminalreporter.line(f"{RUN_MARK}={os.environ[RUN_MARK]} draws the same sample again")
     if _survivors:
         terminalreporter.section("processes left behind by the tests", red=True)
         for line in _survivors:

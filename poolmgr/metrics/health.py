@@ -78,6 +78,11 @@ def verdict_of(role: str, place: str, pool: PoolSnapshot, now: float) -> Verdict
     )
 
 
+def ease(pool: PoolSnapshot) -> tuple[int, float, float]:
+    """The less, the sooner a pool has to be looked at: by its queue, its room and its longest checkout."""
+    return -pool.pending, -pool.used / (pool.limit or pool.max_size or 1), -pool.oldest_checkout
+
+
 def judge(figures: Figures) -> Verdict:
     """The first rule that fits decides, and one sentence is enough to act on."""
     for rule in RULES:

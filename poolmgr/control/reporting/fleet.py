@@ -59,10 +59,11 @@ class Fleet:
         )
 
 
-def read_fleet(beats: Beats | None = None, seen: Mapping[str, Seen] = MappingProxyType({})) -> Fleet:
+def read_fleet(beats: Beats | None = None, seen: Mapping[str, Seen] = MappingProxyType({}), target: str = "") -> Fleet:
     """Read the fleet store and the control database; either may be down, which the result then says. Never raises.
 
-    ``beats`` are those that the caller has read already, and ``seen`` what was seen at the targets' servers.
+    ``beats`` are those that the caller has read already, and ``seen`` what was seen at the targets' servers. With
+    ``target`` it is the only one, if there is one of that name.
     """
     beats = read_beats() if beats is None else beats
     profiles: Profiles | None = None
@@ -72,11 +73,11 @@ def read_fleet(beats: Beats | None = None, seen: Mapping[str, Seen] = MappingPro
     try:
         with sheltered():
             profiles = read_profiles()
-            health = stored_checks(_targets(beats, profiles))
+            health = stored_checks(_targets(beats, profiles, target))
             held = {target: hold for (target, database), hold in holds().items() if not database}
     except (DatabaseError, ConfigurationError) as trouble:
         error = sentence_of(trouble)
-    return fleet_of(beats, profiles, health, error, held, seen)
+    return fleet_of(beats, profiles, health, error, held, seen, target)
 
 
 def fleet_of(
@@ -86,13 +87,13 @@ def fleet_of(
     error: str,
     held: Mapping[str, Hold] = MappingProxyType({}),
     seen: Mapping[str, Seen] = MappingProxyType({}),
+    target: str = "",
 ) -> Fleet:
     """The picture from what could be read; ``profiles`` is None, and ``error`` says why, where the rows could not."""
     now = time()
-    targets = _targets(beats, profiles or ())
     views = tuple(
-        view_of(target, beats, profiles, health.get(target), held.get(target), seen.get(target), now)
-        for target in targets
+        view_of(each, beats, profiles, health.get(each), held.get(each), seen.get(each), now)
+        for each in _targets(beats, profiles or (), target)
     )
     errors = joined(" ", dict.fromkeys((*beats.errors, *((error,) if error else ()))))
     return Fleet(beats.processes, views, beats.store, errors, now, beats.unread, troubles(beats, errors, now))
@@ -117,6 +118,7 @@ def _values(check: HealthCheck) -> Checked:
     return Checked(**{**values, **dict.fromkeys(odd)})
 
 
-def _targets(beats: Beats, profiles: Profiles) -> list[str]:
+def _targets(beats: Beats, profiles: Profiles, wanted: str = "") -> list[str]:
     open_now = {pool.target for beat in beats.processes for pool in beat.pools}
-    return sorted(open_now | {profile.target for profile in profiles} | set(known_targets()))
+    there = open_now | {profile.target for profile in profiles} | set(known_targets())
+    return sorted(there & {wanted} if wanted else there)

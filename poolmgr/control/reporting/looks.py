@@ -44,12 +44,13 @@ class Looks:
         self._seen: dict[str, Seen] = {}
         self._begun: dict[str, tuple[float, Event]] = {}
 
-    def of(self, beats: Beats) -> dict[str, Seen]:
-        """What was seen of each target in use whose server tells such things, the newest that anybody has. Never raises.
+    def of(self, beats: Beats, target: str = "") -> dict[str, Seen]:
+        """What was seen of each target in use whose server tells such things, or of that one alone, the newest that anybody
+        has. Never raises.
 
         Waits for half a second at most, and only where the last look got an answer.
         """
-        used = {pool.target for beat in beats.processes for pool in beat.pools}
+        used = {pool.target for beat in beats.processes for pool in beat.pools if target in ("", pool.target)}
         targets = {target: kind for target, kind in kinds_by_target().items() if kind.tells_sessions and target in used}
         self._fetch(tuple(targets))
         begun = [ended for target, kind in targets.items() if (ended := self._look(target, kind, beats))]

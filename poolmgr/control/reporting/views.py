@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from django.utils import timezone
 
@@ -102,7 +104,8 @@ def view_of(
     """One target over the processes of ``beats``; ``now`` is in seconds since the epoch."""
     owners = [(beat, pool) for beat in beats.processes for pool in beat.pools if pool.target == target]
     pools = [pool for _, pool in owners]
-    current = sum(_is_current(pool, beat.role, profiles, pools) for beat, pool in owners)
+    followed = _Followed(target, profiles, pools)
+    current = sum(followed.is_current(pool, beat.role) for beat, pool in owners)
     held_up = _blocked(target, beats, [pool for _, pool in owners], seen, now)
     figures = _figures(owners, current, hold, held_up, seen, now)
     of_pools = judge(figures) if pools else Verdict("unknown", NOBODY if beats.store else UNREAD)
@@ -194,15 +197,34 @@ def _starves(pool: PoolSnapshot, held_up: Blocked, now: float) -> bool:
     return bool(asked and set(held_up.pids).intersection(pool.backend_pids))
 
 
-def _is_current(pool: PoolSnapshot, role: str, profiles: Profiles | None, pools: list[PoolSnapshot]) -> bool:
-    if profiles is None:
-        # The rows can't be read: the newest revision that any process follows has to do.
-        return pool.revision == max(each.revision for each in pools if each.profile == pool.profile)
-    profile = follow(profiles, role).get(pool.target)
-    if profile is None:
-        return pool.revision == 0 and pool.profile == "bootstrap"
-    if (pool.profile, pool.revision) != (label(profile), profile.revision):
-        return False
-    # An edit in SQL changes the content and not the revision.
+class _Followed:
+    """What the pools of one target should follow, which is looked up once for all of a role."""
+
+    def __init__(self, target: str, profiles: Profiles | None, pools: Iterable[PoolSnapshot]) -> None:
+        self._target, self._profiles = target, profiles
+        self._newest: dict[str, int] = {}
+        for pool in pools:
+            self._newest[pool.profile] = max(pool.revision, self._newest.get(pool.profile, 0))
+        self._of_role = cache(self._look_up)
+        self._told = cache(_values_of)
+
+    def is_current(self, pool: PoolSnapshot, role: str) -> bool:
+        if self._profiles is None:
+            # The rows can't be read: the newest revision that any process follows has to do.
+            return pool.revision == self._newest[pool.profile]
+        profile = self._of_role(role)
+        if profile is None:
+            return pool.revision == 0 and pool.profile == "bootstrap"
+        if (pool.profile, pool.revision) != (label(profile), profile.revision):
+            return False
+        # An edit in SQL changes the content and not the revision.
+        values, digest = self._told(profile)
+        return pool.digest == digest if pool.digest else pool.settings == values
+
+    def _look_up(self, role: str) -> PoolProfile | None:
+        return follow(self._profiles or (), role).get(self._target)
+
+
+def _values_of(profile: PoolProfile) -> tuple[dict[str, Any], str]:
     values = profile.values()
-    return pool.digest == digest_of(values) if pool.digest else pool.settings == values
+    return values, digest_of(values)

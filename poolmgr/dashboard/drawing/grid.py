@@ -14,6 +14,7 @@ from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.addresses import target_address
 from poolmgr.dashboard.drawing.slots import Row, row
 from poolmgr.dashboard.words.present import number
+from poolmgr.metrics.health import ease
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 
 #: Processes that have a row; of the others the sums are told.
@@ -73,7 +74,7 @@ def grid(view: TargetView, fleet: Fleet, tabs: tuple[str, ...] = ()) -> Grid:
     """Of one target; ``tabs`` are the others that may be chosen."""
     blocked = view.blocked.pids if view.blocked else ()
     pools = [(beat, pool) for beat in fleet.processes for pool in beat.pools if pool.target == view.target]
-    pools.sort(key=lambda pair: (*_ease(pair[1]), pair[0].role, pair[0].host, pair[0].pid))
+    pools.sort(key=lambda pair: (*ease(pair[1]), pair[0].role, pair[0].host, pair[0].pid))
     latest = silent_after(fleet.store)
     dense = len(pools) > MOST // 2
     return Grid(
@@ -87,10 +88,6 @@ def grid(view: TargetView, fleet: Fleet, tabs: tuple[str, ...] = ()) -> Grid:
         tabs=tabs,
         dense=dense,
     )
-
-
-def _ease(pool: PoolSnapshot) -> tuple[int, float, float]:
-    return -pool.pending, -pool.used / (pool.limit or pool.max_size or 1), -pool.oldest_checkout
 
 
 def _row(beat: ProcessBeat, pool: PoolSnapshot, blocked: Collection[int], late: bool, widest: int) -> GridRow:

@@ -1,9 +1,8 @@
-"""The processes that have a pool to a target, one row each."""
+"""The processes that have a pool to a target: how each stands, and for those that are shown a row in words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -14,24 +13,48 @@ from poolmgr.control.reporting.troubles import silent_after
 from poolmgr.dashboard.addresses import process_address
 from poolmgr.dashboard.lines.wanted import Wanted, settings_label
 from poolmgr.dashboard.words.present import DASH, Figure, ago, duration, number, timed
-from poolmgr.metrics.health import STATES, verdict_of
+from poolmgr.metrics.health import STATES, Verdict, ease, verdict_of
 from poolmgr.metrics.phrases import as_phrase
 from poolmgr.metrics.snapshot import PoolSnapshot, ProcessBeat
 from poolmgr.targets.known import kind_named
 
 
-class Figures(NamedTuple):
-    """What rows are sorted by."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One pool of one process; ``late`` says that it is silent for longer than a live one is, so that its figures are of
+    then."""
 
-    used: int
-    pending: int
-    oldest: float
-    timeouts: int
+    beat: ProcessBeat
+    pool: PoolSnapshot
+    verdict: Verdict
+    age: float
+    late: bool
+
+    @property
+    def state(self) -> str:
+        return "unknown" if self.late else self.verdict.state
+
+    @property
+    def place(self) -> str:
+        return f"{self.beat.host}:{self.beat.pid}"
+
+    @property
+    def sentence(self) -> str:
+        """In the reader's language."""
+        said = spoken(self.verdict.sentence)
+        if not self.late:
+            return said
+        return _("Silent for %(age)s; then: %(said)s") % {"age": duration(self.age), "said": said}
+
+    @property
+    def settings(self) -> str:
+        """What it follows, in the reader's language."""
+        return settings_label(self.pool.profile, self.pool.revision)
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessRow:
-    """One pool of one process. ``drift`` says why its settings are not the ones it should follow."""
+    """A standing in words. ``drift`` says why its settings are not the ones it should follow."""
 
     uid: str
     role: str
@@ -53,43 +76,39 @@ class ProcessRow:
     settings: str
     drift: str
     beat: str
-    late: bool  # silent for longer than a live process is: its figures are of then, and not of now
+    late: bool
     up: str
     problem: str
     address: str
-    figures: Figures
 
 
-def process_rows(target: str, fleet: Fleet, wanted: Wanted) -> tuple[ProcessRow, ...]:
-    """The worst first, of equals who has the longest queue and the least room."""
+def standings(target: str, fleet: Fleet) -> list[Standing]:
+    """The worst first, of equals those with the least ease."""
+    latest = silent_after(fleet.store)
     found = [
-        (pool, _row(beat, pool, fleet, wanted.settings(target, beat.role)))
+        _standing(beat, pool, fleet.at, latest)
         for beat in fleet.processes
         for pool in beat.pools
         if pool.target == target
     ]
-    found.sort(key=lambda pair: (-STATES.index(pair[1].state), *_ease(pair[0]), pair[1].role, pair[1].place))
-    return tuple(row for _, row in found)
+    found.sort(key=lambda each: (-STATES.index(each.state), *ease(each.pool), each.beat.role, each.place))
+    return found
 
 
-def _ease(pool: PoolSnapshot) -> tuple[int, float]:
-    return -pool.pending, -pool.used / (pool.limit or pool.max_size or 1)
+def _standing(beat: ProcessBeat, pool: PoolSnapshot, now: float, latest: float) -> Standing:
+    age = max(0.0, now - beat.at)
+    return Standing(beat, pool, verdict_of(beat.role, f"{beat.host}:{beat.pid}", pool, now), age, age > latest)
 
 
-def _row(beat: ProcessBeat, pool: PoolSnapshot, fleet: Fleet, expected: tuple[str, int] | None) -> ProcessRow:
-    place = f"{beat.host}:{beat.pid}"
-    verdict = verdict_of(beat.role, place, pool, fleet.at)
-    age = max(0.0, fleet.at - beat.at)
-    late = age > silent_after(fleet.store)
+def process_row(of: Standing, wanted: Wanted, now: float) -> ProcessRow:
+    beat, pool = of.beat, of.pool
     return ProcessRow(
         uid=beat.uid,
         role=beat.role,
         name=beat.name,
-        place=place,
-        state="unknown" if late else verdict.state,
-        sentence=_("Silent for %(age)s; then: %(said)s") % {"age": duration(age), "said": spoken(verdict.sentence)}
-        if late
-        else spoken(verdict.sentence),
+        place=of.place,
+        state=of.state,
+        sentence=of.sentence,
         paused=pool.status == "paused",
         full=pool.used >= (pool.limit or pool.max_size) > 0,
         used=number(pool.used),
@@ -101,14 +120,13 @@ def _row(beat: ProcessBeat, pool: PoolSnapshot, fleet: Fleet, expected: tuple[st
         wait=timed(pool.recent_wait_time.quantile(0.95)),
         oldest=timed(pool.oldest_checkout if pool.used else None),
         timeouts=DASH if kind_named(pool.kind).elsewhere else number(pool.recent_timeouts),
-        settings=settings_label(pool.profile, pool.revision),
-        drift=_drift((pool.profile, pool.revision), expected),
-        beat=ago(age),
-        late=late,
-        up=duration(fleet.at - beat.started),
+        settings=of.settings,
+        drift=_drift((pool.profile, pool.revision), wanted.settings(pool.target, beat.role)),
+        beat=ago(of.age),
+        late=of.late,
+        up=duration(now - beat.started),
         problem=spoken(as_phrase(pool.problem)),
         address=process_address(beat.uid),
-        figures=Figures(pool.used, pool.pending, pool.oldest_checkout, pool.recent_timeouts),
     )
 
 

@@ -21,6 +21,7 @@ from poolmgr.dashboard.overview.headline import headline, notes
 from poolmgr.dashboard.overview.servers import server_slots
 from poolmgr.dashboard.overview.targets import fits, ranked, target_rows
 from poolmgr.dashboard.reading.picture import overview_picture
+from poolmgr.dashboard.words.present import number
 from poolmgr.lookon.admission import looks_on
 
 #: Holders on the page; none that has just begun is of interest.
@@ -83,6 +84,7 @@ def _figures(request: HttpRequest) -> dict[str, Any]:
         "sought": sought,
         "grid": chosen_grid([(view, said.state) for view, said in found], fleet, request.GET.get("slots", "")),
         "holders": holder_lines(views, fleet, may_read_statements(request), _HOLDERS, _LEAST),
+        "used": number(sum(view.used for view in views)),
         "servers": server_slots(found, fleet.at),
         "processes": len(fleet.processes),
         # Nothing of the fleet is known: a page that is open keeps what it knew, and says until when.

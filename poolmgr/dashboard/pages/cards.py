@@ -15,7 +15,7 @@ from poolmgr.control.reporting.views import TargetView
 from poolmgr.dashboard.drawing.bars import Bar, Segment, bars, legend
 from poolmgr.dashboard.lines.blocking import Blocking, blocking
 from poolmgr.dashboard.lines.holderlines import HolderLine, holder_lines
-from poolmgr.dashboard.lines.rows import process_rows
+from poolmgr.dashboard.lines.rows import standings
 from poolmgr.dashboard.lines.server import ServerLine, server_line
 from poolmgr.dashboard.lines.wanted import Source, Wanted
 from poolmgr.dashboard.pages.listing import Listed, Listing, listing
@@ -105,7 +105,7 @@ _HOLDERS, _ALL_HOLDERS = 12, 500
 
 def card(view: TargetView, said: Said, fleet: Fleet, wanted: Wanted, statements: bool, listed: Listed) -> Card:
     """Without ``statements`` those are left out; ``listed`` is which of its processes are shown, and how."""
-    rows = process_rows(view.target, fleet, wanted)
+    stand = standings(view.target, fleet)
     on_current, applied_of = view.applied
     pools = [pool for beat in fleet.processes for pool in beat.pools if pool.target == view.target]
     stopped = sum(pool.status == "paused" for pool in pools)
@@ -151,8 +151,8 @@ def card(view: TargetView, said: Said, fleet: Fleet, wanted: Wanted, statements:
         applied=_("%(n)s of %(all)s") % {"n": number(on_current), "all": number(applied_of)},
         drift=on_current < applied_of,
         errors=_errors(pools, spoken(view.verdict.sentence)),
-        processes=len(rows),
-        listing=listing(rows, listed),
+        processes=len(stand),
+        listing=listing(stand, listed, wanted, fleet.at),
     )
 
 

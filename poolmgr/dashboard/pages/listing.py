@@ -13,7 +13,8 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from poolmgr.conf import ROLES
 from poolmgr.dashboard.entry.queries import BadQuery
-from poolmgr.dashboard.lines.rows import ProcessRow
+from poolmgr.dashboard.lines.rows import ProcessRow, Standing, process_row
+from poolmgr.dashboard.lines.wanted import Wanted
 from poolmgr.dashboard.words.present import number
 from poolmgr.metrics.health import STATES
 
@@ -21,13 +22,13 @@ from poolmgr.metrics.health import STATES
 PAGE = 50
 
 #: By name: the words for it, and what it sorts by; all but the first two have the largest first.
-_SORTS: dict[str, tuple[Any, Callable[[ProcessRow], Any]]] = {
-    "worst": (gettext_lazy("worst first"), lambda row: 0),
-    "place": (gettext_lazy("role and place"), lambda row: (row.role, row.place)),
-    "used": (gettext_lazy("in use"), lambda row: -row.figures.used),
-    "waiting": (gettext_lazy("waiting"), lambda row: -row.figures.pending),
-    "oldest": (gettext_lazy("oldest checkout"), lambda row: -row.figures.oldest),
-    "timeouts": (gettext_lazy("timeouts"), lambda row: -row.figures.timeouts),
+_SORTS: dict[str, tuple[Any, Callable[[Standing], Any]]] = {
+    "worst": (gettext_lazy("worst first"), lambda of: 0),
+    "place": (gettext_lazy("role and place"), lambda of: (of.beat.role, of.place)),
+    "used": (gettext_lazy("in use"), lambda of: -of.pool.used),
+    "waiting": (gettext_lazy("waiting"), lambda of: -of.pool.pending),
+    "oldest": (gettext_lazy("oldest checkout"), lambda of: -of.pool.oldest_checkout),
+    "timeouts": (gettext_lazy("timeouts"), lambda of: -of.pool.recent_timeouts),
 }
 
 
@@ -95,35 +96,33 @@ class Listing:
     filtered: bool
 
 
-def listing(rows: Sequence[ProcessRow], asked: Listed) -> Listing:
-    """Of ``rows``, which come the worst first."""
-    found = [row for row in rows if _fits(row, asked)]
+def listing(stand: Sequence[Standing], asked: Listed, wanted: Wanted, now: float) -> Listing:
+    """Of ``stand``, which come the worst first. Those alone that are shown are put into words."""
+    found = [each for each in stand if _fits(each, asked)]
     found.sort(key=_SORTS[asked.sort][1])
     pages = max(1, -(-len(found) // PAGE))
     page = min(asked.page, pages)
     first = (page - 1) * PAGE
-    shown = tuple(found[first : first + PAGE])
+    shown = tuple(process_row(each, wanted, now) for each in found[first : first + PAGE])
     filtered = bool(asked.text or asked.role or asked.state)
     return Listing(
         rows=shown,
-        said=_said(len(rows), len(found), first, len(shown)) if filtered or pages > 1 else "",
+        said=_said(len(stand), len(found), first, len(shown)) if filtered or pages > 1 else "",
         before=asked.query(page=page - 1) or "page=1" if page > 1 else "",
         after=asked.query(page=page + 1) if page < pages else "",
         text=asked.text,
         sorts=tuple(Choice(name, str(label), name == asked.sort) for name, (label, _key) in _SORTS.items()),
-        roles=_choices(sorted({row.role for row in rows} | {asked.role} - {""}), asked.role),
+        roles=_choices(sorted({each.beat.role for each in stand} | {asked.role} - {""}), asked.role),
         states=_choices(tuple(reversed(STATES)), asked.state),
         filtered=filtered,
     )
 
 
-def _fits(row: ProcessRow, asked: Listed) -> bool:
-    there = f"{row.role} {row.place} {row.name} {row.sentence} {row.settings}".lower()
-    return (
-        asked.role in ("", row.role)
-        and asked.state in ("", row.state)
-        and (not asked.text or asked.text.lower() in there)
-    )
+def _fits(of: Standing, asked: Listed) -> bool:
+    if asked.role not in ("", of.beat.role) or asked.state not in ("", of.state):
+        return False
+    there = f"{of.beat.role} {of.place} {of.beat.name} {of.sentence} {of.settings}" if asked.text else ""
+    return asked.text.lower() in there.lower()
 
 
 def _said(everything: int, found: int, first: int, shown: int) -> str:

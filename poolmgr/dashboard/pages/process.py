@@ -26,7 +26,7 @@ from poolmgr.dashboard.entry.frame import frame, show
 from poolmgr.dashboard.lines.blocking import blockers
 from poolmgr.dashboard.lines.holderlines import holder_lines
 from poolmgr.dashboard.lines.loglines import LogLine, log_lines
-from poolmgr.dashboard.lines.rows import ProcessRow, process_rows
+from poolmgr.dashboard.lines.rows import ProcessRow, process_row, standings
 from poolmgr.dashboard.lines.wanted import Wanted
 from poolmgr.dashboard.reading.picture import read_now
 from poolmgr.dashboard.words.present import Figure, ago, duration, number, timed
@@ -155,7 +155,8 @@ def _sentence(pools: list[PoolPart]) -> str:
 def _pool(
     pool: PoolSnapshot, beat: ProcessBeat, alone: Fleet, wanted: Wanted, in_the_way: Mapping[int, str]
 ) -> PoolPart:
-    [found] = process_rows(pool.target, alone, wanted)
+    [standing] = standings(pool.target, alone)
+    found = process_row(standing, wanted, alone.at)
     expected = wanted.settings(pool.target, beat.role)
     settings = () if pool.digest else tuple((name, plainly(value)) for name, value in sorted(pool.settings.items()))
     return PoolPart(

@@ -20,7 +20,7 @@ from poolmgr.dashboard.lines.remedy import remedies
 from poolmgr.dashboard.pages.cards import card
 from poolmgr.dashboard.pages.listing import Listed
 from poolmgr.dashboard.pages.uses import uses_of
-from poolmgr.dashboard.reading.picture import take_picture
+from poolmgr.dashboard.reading.picture import target_picture
 from poolmgr.dashboard.words.episodes import standing
 from poolmgr.dashboard.words.verdicts import said_of
 
@@ -54,7 +54,7 @@ def target(request: HttpRequest, target: str) -> HttpResponse:
 
 def _figures(request: HttpRequest, target: str, listed: Listed) -> dict[str, Any] | None:
     """None where there is no such target."""
-    picture = take_picture(may_read(request, "command"), may_read(request, "event"))
+    picture = target_picture(target, may_read(request, "command"), may_read(request, "event"))
     fleet = picture.fleet
     view = next((each for each in fleet.targets if each.target == target), None)
     if view is None:

@@ -50,26 +50,28 @@ _Read = Callable[[bool], _Beaten]
 _taken: Shared[Picture] = Shared()
 
 
-def take_picture(commands: bool, events: bool) -> Picture:
-    """Of everything, for a reader who may see ``commands`` and ``events``, or not; all of the same second share one.
+def overview_picture(commands: bool, events: bool) -> Picture:
+    """Of everything but what only a target's or a process's page tells, for a reader who may see ``commands`` and
+    ``events``, or not; all of the same second share one.
 
     Raises ``django.db.Error`` where the control database answers, but not as it should.
     """
-    return _shared("whole", commands, events, _read_whole)
+    return _shared("", commands, events, _read_overview)
 
 
-def overview_picture(commands: bool, events: bool) -> Picture:
-    """The same without what only the page of a single target or process tells."""
-    return _shared("overview", commands, events, _read_overview)
+def target_picture(target: str, commands: bool, events: bool) -> Picture:
+    """The same of one target, with all details of it. Its fleet has no target where there is none of that name."""
+    return _shared(target, commands, events, lambda rows: _read_target(target, rows))
 
 
-def _shared(what: str, commands: bool, events: bool, read: _Read) -> Picture:
+def _shared(target: str, commands: bool, events: bool, read: _Read) -> Picture:
     # The lines are in the reader's language.
-    return _taken.get((what, commands, events, get_language()), lambda: _take(commands, events, read))
+    key = (target, commands, events, get_language())
+    return _taken.get(key, lambda: _take(target, commands, events, read))
 
 
-def _take(commands: bool, events: bool, read: _Read) -> Picture:
-    fleet, gone = _look(read)
+def _take(target: str, commands: bool, events: bool, read: _Read) -> Picture:
+    fleet, gone = _look(read, target)
     if gone is None:
         try:
             ordered = command_lines(fleet) if commands else None
@@ -80,7 +82,7 @@ def _take(commands: bool, events: bool, read: _Read) -> Picture:
         except DatabaseError as error:
             if (gone := lost(control_alias(), error)) is None:
                 raise
-        fleet, gone = _look(read)
+        fleet, gone = _look(read, target)
     return Picture(fleet, Wanted(known=False), () if commands else None, () if events else None, gone)
 
 
@@ -93,8 +95,10 @@ def read_now(looked_at: bool = False, details: bool = True) -> tuple[Fleet, Outa
     return _look(lambda rows: _looked_at(read_beats(rows, details), looked_at))
 
 
-def _read_whole(rows: bool) -> _Beaten:
-    return _looked_at(read_beats(rows), True)
+def _read_target(target: str, rows: bool) -> _Beaten:
+    beats = read_beats(rows, details=False)
+    with_it = {beat.uid for beat in beats.processes if any(pool.target == target for pool in beat.pools)}
+    return with_details(beats, with_it, target), looks.of(beats, target)
 
 
 def _read_overview(rows: bool) -> _Beaten:
@@ -102,17 +106,17 @@ def _read_overview(rows: bool) -> _Beaten:
     return with_details(beats, chosen(beats, seen)), seen
 
 
-def _look(read: _Read) -> tuple[Fleet, Outage | None]:
+def _look(read: _Read, target: str = "") -> tuple[Fleet, Outage | None]:
     """The fleet from what ``read`` finds, which is told whether rows can be read, and from the rows themselves."""
     gone = outage(control_alias())
     beats, seen = read(gone is None)
     if gone is None:
-        return read_fleet(beats, seen), None
+        return read_fleet(beats, seen, target), None
     if not beats.store and not beats.errors:
         beats = Beats((), "", (str(_ROWS_ALONE),))
     # Whoever noticed first: the processes of the fleet look every few seconds, this one when somebody looks at it.
     since = min([gone.since, *(beat.control_lost for beat in beats.processes if beat.control_lost)])
-    return fleet_of(beats, None, {}, "", seen=seen), replace(gone, since=since)
+    return fleet_of(beats, None, {}, "", seen=seen, target=target), replace(gone, since=since)
 
 
 def _looked_at(beats: Beats, wanted: bool) -> _Beaten:
