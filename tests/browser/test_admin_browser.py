@@ -57,6 +57,7 @@ def full(page: Page) -> Page:
     return page
 
 
+@pytest.mark.long
 @each_screen
 def test_no_list_is_cut_off(full: Page, width: int, scheme: str) -> None:
     full.size(width)
@@ -72,6 +73,7 @@ def test_no_list_is_cut_off(full: Page, width: int, scheme: str) -> None:
         assert full.complaints() == [], path
 
 
+@pytest.mark.long
 def test_sentences_have_room_beside_the_filter(full: Page) -> None:
     full.size(1280)
     lines = "return arguments[0].getBoundingClientRect().height / 16"

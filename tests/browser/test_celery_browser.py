@@ -63,6 +63,7 @@ def _snapshots(targets: Any) -> list[Any]:
     return [pool.snapshot() for pool in found if pool is not None]
 
 
+@pytest.mark.long
 @each_screen
 def test_pages_of_celery_s_targets_fit_and_can_be_read(celery_site: Page, scheme: str, width: int) -> None:
     celery_site.size(width)
@@ -88,6 +89,7 @@ def test_pages_of_celery_s_targets_fit_and_can_be_read(celery_site: Page, scheme
         assert celery_site.run(CONTRAST) == [], path
 
 
+@pytest.mark.long
 def test_cards_say_who_sends_tasks_and_why_a_broker_is_not_paused(celery_site: Page) -> None:
     cards = {}
     for target in ("results", "broker"):

@@ -170,6 +170,7 @@ def test_a_page_that_slept_says_so_before_anything_else(quick: Page) -> None:
     assert "60 min" in quick.text("#pm-age")
 
 
+@pytest.mark.long
 def test_a_session_that_ended_is_told(quick: Page) -> None:
     quick.driver.delete_all_cookies()
     until(lambda: "signed out" in quick.text("#pm-age"), "the notice", 10)

@@ -48,6 +48,7 @@ def cached(page: Page, settings: Any, redis_server: Any) -> Iterator[Page]:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 
+@pytest.mark.long
 @each_screen
 def test_pages_of_another_kind_fit_and_can_be_read(cached: Page, scheme: str, width: int) -> None:
     cached.size(width)

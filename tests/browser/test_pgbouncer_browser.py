@@ -65,6 +65,7 @@ def managed(page: Page, bouncer: Bouncer, settings: Any) -> Iterator[Page]:
     settings.POOLMGR = {"AGENT": False}
 
 
+@pytest.mark.long
 @each_screen
 def test_the_pages_of_a_pgbouncer_fit_and_can_be_read(managed: Page, scheme: str, width: int) -> None:
     managed.size(width)

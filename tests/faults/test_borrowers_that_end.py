@@ -73,6 +73,7 @@ def test_a_request_that_waits_gets_what_an_ended_thread_held(borrow: Callable[..
 # -- greenlets ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @each_mode
 def test_greenlets_share_a_small_pool_and_killed_ones_give_back(program: Any, mode: str) -> None:  # P3 P4
     told = program("greenlets", max_size=2, pool_mode=mode)
@@ -86,6 +87,7 @@ def test_greenlets_share_a_small_pool_and_killed_ones_give_back(program: Any, mo
     assert told["sessions"] <= 2
 
 
+@pytest.mark.long
 @each_mode
 def test_what_greenlets_of_eventlet_held_comes_back(program: Any, mode: str) -> None:  # P3 P4
     told = program("eventlets", max_size=2, pool_mode=mode)
@@ -137,6 +139,7 @@ def running(command: list[str], environment: dict[str, str], log: Path) -> Itera
                 raise
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("mode", "kind"),
     first_always(
@@ -188,6 +191,7 @@ def test_celery_tasks_share_their_process_s_connections(  # P3 P6
 # -- runserver ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_the_reloader_leaves_no_connection_of_the_old_process(postgres: Any, tmp_path: Path) -> None:  # P4
     url = postgres.create_database("programs")
     views = tmp_path / "edited_views.py"

@@ -125,6 +125,7 @@ def test_who_was_let_in_looks_on_wherever_they_are(outage_site: OutageSite, comm
     until(lambda: is_whole(visitor), "the whole picture", 30)
 
 
+@pytest.mark.long
 def test_acting_waits_and_says_so(outage_site: OutageSite) -> None:
     visitor = visitor_of_a_fleet(outage_site, CONSOLE)
     fields = visitor.get("/pools/confirm/?kind=pause&target=default").form()
@@ -206,6 +207,7 @@ def test_a_site_whose_middleware_asks_at_every_request_looks_on_too(outage_site:
     until(lambda: is_whole(visitor), "the whole picture", 30)
 
 
+@pytest.mark.long
 def test_without_redis_it_says_that_nothing_is_known(outage_site: OutageSite) -> None:
     outage_site.poolmgr["REDIS_URL"] = None
     visitor = visitor_of_a_fleet(outage_site, CONSOLE)

@@ -37,6 +37,7 @@ def test_a_child_has_connections_of_its_own_and_leaves_the_parents_alone(fork: F
     assert told == {"child": {"answer": [False, False, True], "status": 0}, "kept": True, "parent": True}
 
 
+@pytest.mark.long
 @whoever_forks
 @pytest.mark.parametrize("fork", ["transaction"], indirect=True)
 def test_threads_of_the_parent_that_waited_are_no_danger_to_the_childs(fork: Fork, by: str) -> None:
@@ -49,6 +50,7 @@ def test_a_fork_while_a_connection_is_borrowed_shares_neither_it_nor_its_state(f
     assert told == {"child": {"answer": [False, "4MB"], "status": 0}, "same": True, "state": "7MB"}
 
 
+@pytest.mark.long
 @whoever_forks
 @pytest.mark.parametrize("fork", MODES[:2], indirect=True)
 def test_a_fork_inside_atomic_leaves_the_transaction_to_the_parent(fork: Fork, by: str) -> None:  # P3
@@ -72,12 +74,14 @@ def test_workers_of_one_master_get_their_own_answers_on_sessions_of_their_own(fo
     assert told == {"wrong": [0] * 3, "shared": [0] * 3, "apart": True, "parent": True}
 
 
+@pytest.mark.long
 @whoever_forks
 @pytest.mark.parametrize("fork", ["session"], indirect=True)
 def test_a_child_ends_no_transaction_on_a_connection_without_a_pool(fork: Fork, by: str) -> None:  # P3
     assert fork("unpooled_transaction", by) == {"status": 0, "rows": 0, "parent": True}
 
 
+@pytest.mark.long
 @whoever_forks
 @pytest.mark.parametrize("fork", MODES[:2], indirect=True)
 def test_a_subclass_forgets_what_it_has_set_on_its_parent_s_connection(fork: Fork, by: str) -> None:  # P2
@@ -85,6 +89,7 @@ def test_a_subclass_forgets_what_it_has_set_on_its_parent_s_connection(fork: For
     assert told == {"before": "acme", "child": {"answer": ["acme", "acme"], "status": 0}, "after": "acme"}
 
 
+@pytest.mark.long
 @whoever_forks
 @pytest.mark.parametrize("fork", ["session"], indirect=True)
 def test_a_child_looks_at_no_thread_of_its_parent_s(fork: Fork, by: str) -> None:  # P4
@@ -100,6 +105,7 @@ def test_a_child_keeps_no_session_of_a_killed_parent_open(fork: Fork) -> None:  
     assert fork("killed_parent_frees_its_sessions") == {"left": 0}
 
 
+@pytest.mark.long
 @whoever_forks
 def test_an_inherited_pool_is_closed_and_its_connections_out_of_reach(fork: Fork, by: str) -> None:  # P3
     told = fork("raw_pool", by)

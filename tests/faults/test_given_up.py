@@ -131,6 +131,7 @@ def knock(pool: ManagedPool, times: int, timeout: float) -> list[Any]:
     return got
 
 
+@pytest.mark.long
 def test_a_validation_query_that_waits_leaves_no_session_behind(  # P6
     make_pool: Callable[..., ManagedPool], watcher: Watcher, migrating: Any
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_validation_query_that_waits_leaves_no_session_behind(  # P6
     assert pool.snapshot().left_behind == 0
 
 
+@pytest.mark.long
 def test_a_keepalive_that_waits_leaves_no_session_behind(  # P6
     make_pool: Callable[..., ManagedPool], watcher: Watcher, migrating: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +218,7 @@ def lease(pool: ManagedPool, lapses: float, ends: float) -> None:
     pool.limit(Allowance(2, lapses=now + lapses, ends=now + ends))
 
 
+@pytest.mark.long
 def test_a_connect_that_is_under_way_when_the_lease_ends_comes_to_nothing(  # P6
     server: EmbeddedPostgres, proxy: Proxy, watcher: Watcher
 ) -> None:
@@ -235,6 +238,7 @@ def test_a_connect_that_is_under_way_when_the_lease_ends_comes_to_nothing(  # P6
         pool.close()
 
 
+@pytest.mark.long
 def test_what_is_prepared_when_the_lease_ends_is_broken_off(  # P6
     server: EmbeddedPostgres, watcher: Watcher
 ) -> None:
@@ -308,6 +312,7 @@ def test_statements_in_line_behind_the_one_that_was_cancelled_are_cancelled_too(
     until(lambda: not watcher.now, "the session to end")
 
 
+@pytest.mark.long
 def test_a_copy_that_was_abandoned_ends(make_pool: Callable[..., ManagedPool], watcher: Watcher) -> None:
     pool = make_pool(max_size=2)
     reading, writing = hold(pool, 2)
@@ -338,6 +343,7 @@ def login_that_looks(server: EmbeddedPostgres, migrating: Any) -> Iterator[None]
         console.execute("DROP FUNCTION look_at_login")
 
 
+@pytest.mark.long
 def test_a_login_that_waits_leaves_no_session_behind(  # P6 P8
     make_pool: Callable[..., ManagedPool], watcher: Watcher, migrating: Any, login_that_looks: None
 ) -> None:
@@ -543,6 +549,7 @@ def test_a_session_that_does_not_end_keeps_no_other_place_waiting(  # P8
     assert watcher.most == 2
 
 
+@pytest.mark.long
 def test_a_pool_that_shrinks_is_small_when_the_server_says_so(  # P6
     make_pool: Callable[..., ManagedPool], watcher: Watcher
 ) -> None:
@@ -564,6 +571,7 @@ def test_a_pool_that_shrinks_is_small_when_the_server_says_so(  # P6
     assert pool.snapshot().left_behind == 0
 
 
+@pytest.mark.long
 def test_what_is_used_beyond_the_lease_is_broken_off_also_where_no_cancel_gets_through(  # P6
     server: EmbeddedPostgres, proxy: Proxy
 ) -> None:

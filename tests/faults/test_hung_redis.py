@@ -126,6 +126,7 @@ def visitor(redis: EmbeddedRedis, settings: Any) -> Iterator[Client]:
     settings.CACHES = before
 
 
+@pytest.mark.long
 def test_a_page_whose_sessions_are_in_it_says_nothing_untrue_of_the_database(
     redis: EmbeddedRedis, visitor: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # P10
@@ -141,6 +142,7 @@ def test_a_page_whose_sessions_are_in_it_says_nothing_untrue_of_the_database(
     assert "The control database" not in page
 
 
+@pytest.mark.long
 def test_a_page_does_not_wait_for_a_cache_that_the_site_knows_to_be_away(
     redis: EmbeddedRedis, visitor: Client
 ) -> None:  # P8 P10

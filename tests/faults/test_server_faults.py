@@ -159,6 +159,7 @@ def test_requests_that_come_while_the_server_restarts_wait_for_it(
     borrower.recovers()
 
 
+@pytest.mark.long
 def test_a_server_that_stays_down_longer_than_reconnect_timeout_is_found_again(
     borrow: Borrow, proxy: Proxy
 ) -> None:  # P7
@@ -274,6 +275,7 @@ def test_operations_on_a_pool_of_a_silent_server_keep_their_deadlines(borrow: Bo
     borrower.recovers()
 
 
+@pytest.mark.long
 def test_closing_a_pool_of_a_silent_server_keeps_its_deadline(borrow: Borrow, proxy: Proxy) -> None:  # P8
     borrower = borrow(max_size=2, validation="query")
     borrower.warm(2)
@@ -451,6 +453,7 @@ def test_the_last_connect_error_leads_to_the_cause(borrow: Borrow, proxy: Proxy)
     borrower.recovers()
 
 
+@pytest.mark.long
 def test_an_outage_is_a_line_in_the_log_when_it_begins_and_one_when_it_is_over(
     borrow: Borrow, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -161,6 +161,7 @@ def test_processes_that_start_beside_a_holder_wait_for_room(  # P6
     assert [failure for member in fleet.members for failure in member.end()["failed"]] == []
 
 
+@pytest.mark.long
 def test_who_turns_hungry_beside_a_busy_holder_has_their_share_within_two_seconds(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None, takes: Callable[..., None]
 ) -> None:
@@ -202,6 +203,7 @@ def test_idle_room_goes_to_whoever_wants_it_within_a_second(  # P6
     assert witness.most <= BUDGET, witness.at_most
 
 
+@pytest.mark.long
 def test_room_that_turns_idle_goes_to_whoever_lacks_it_within_a_second(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None, takes: Callable[..., None]
 ) -> None:
@@ -251,6 +253,7 @@ def test_what_idle_processes_keep_warm_goes_to_whoever_wants_it_where_the_ledger
         witness.stop()
 
 
+@pytest.mark.long
 def test_process_that_ends_leaves_its_room_where_the_ledger_is_in_the_same_database(  # P6
     make_fleet: Callable[..., Fleet], server: EmbeddedPostgres, redis: str | None
 ) -> None:
@@ -263,6 +266,7 @@ def test_process_that_ends_leaves_its_room_where_the_ledger_is_in_the_same_datab
         assert connection.execute(leases).fetchall() == []
 
 
+@pytest.mark.long
 def test_newcomer_need_not_wait_for_somebody_s_long_request(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None
 ) -> None:
@@ -433,6 +437,7 @@ def test_process_that_is_cut_off_from_the_ledger_holds_nothing_when_its_lease_is
         proxy.close()
 
 
+@pytest.mark.long
 def test_process_that_was_frozen_gives_back_before_it_serves(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, server: EmbeddedPostgres, redis: str | None
 ) -> None:

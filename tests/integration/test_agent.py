@@ -76,6 +76,7 @@ def test_without_redis_the_site_works_on_and_says_so(  # P11
     works_on(members)
 
 
+@pytest.mark.long
 def test_process_that_ends_while_redis_is_away_takes_its_leave_of_the_control_database(  # P11
     make_fleet: Callable[..., TestFleet], make_redis: Callable[[], EmbeddedRedis]
 ) -> None:
@@ -129,6 +130,7 @@ def test_control_database_that_is_down_costs_no_heartbeat_and_no_settings(  # P1
     wait_for(lambda: "not in the control database" in " ".join(read_fleet().processes[0].problems), 15)
 
 
+@pytest.mark.long
 def test_silent_control_database_does_not_silence_the_heartbeat(  # P8
     make_fleet: Callable[..., TestFleet], redis_server: EmbeddedRedis, make_postgres: Callable[..., EmbeddedPostgres]
 ) -> None:
@@ -262,6 +264,7 @@ def test_budget_below_the_number_of_processes_is_told(  # P6
     works_on(members)
 
 
+@pytest.mark.long
 def test_frozen_process_that_holds_connections_is_named(  # P6
     make_fleet: Callable[..., TestFleet], redis_server: EmbeddedRedis
 ) -> None:

@@ -484,6 +484,7 @@ def test_who_competes_has_a_connection_alone_and_leaves_nothing_on_it(  # P2 P3 
         compete(mode, [[scenario] * ROUNDS] * THREADS)
 
 
+@pytest.mark.long
 @each_pool
 def test_work_of_every_kind_meets_work_of_every_other(contended: Contended, mode: str, size: int) -> None:  # P2 P3 P4
     # In an order of its own for each thread, and the same in each run.

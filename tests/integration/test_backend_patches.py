@@ -99,6 +99,7 @@ def test_a_guard_keeps_a_pool_from_being_made(small_pool: Small, django_db_block
     query()
 
 
+@pytest.mark.long
 def test_a_guard_that_was_there_before_the_backend_is_not_taken_for_django_s_own(postgres: Any) -> None:  # P1
     """pytest-django's blocks first, and the backend is imported when a test asks for its first connection."""
     environment = {
@@ -241,6 +242,7 @@ def test_a_tracer_sees_each_connection_s_connect_once(  # P1
     assert len(created) == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", first_always(*reversed(MODES)))
 def test_sentry_s_spans_are_those_of_a_connection_without_a_pool(postgres: Any, mode: str) -> None:  # P1
     """But for the second request's connect, whose connection is there already."""

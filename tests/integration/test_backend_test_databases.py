@@ -13,6 +13,7 @@ import pytest
 from tests.sampling import with_all
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("mode", "kind"),
     [("session", "mirror"), ("transaction", "same"), *with_all(("session", "same"), ("transaction", "mirror"))],

@@ -89,6 +89,7 @@ def logged_in(address: str) -> Browser:
     return browser
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "command",
     first_always(gunicorn("poolmgr.console:application"), uvicorn("poolmgr.console.asgi:application")),
@@ -135,6 +136,7 @@ def test_it_serves_the_console_and_nothing_else(serve: Serve) -> None:
     assert stranger.get("/nowhere").status == 404
 
 
+@pytest.mark.long
 def test_a_site_without_a_dashboard_has_one_here(serve: Serve) -> None:
     person("operator", superuser=True)
     address = serve(gunicorn("poolmgr.console:application"), TEST_URLCONF="tests.integration.admin_alone_urls")
@@ -144,12 +146,14 @@ def test_a_site_without_a_dashboard_has_one_here(serve: Serve) -> None:
     assert console.get("/api/search?q=path").status == 404
 
 
+@pytest.mark.long
 def test_paths_that_the_site_names_are_served_too(serve: Serve, environment: dict[str, str]) -> None:
     poolmgr = {**json.loads(environment["TEST_POOLMGR"]), "CONSOLE_PATHS": ["/api/"]}
     address = serve(gunicorn("poolmgr.console:application"), TEST_POOLMGR=json.dumps(poolmgr))
     assert Browser(address).get("/api/search?q=").status == 400
 
 
+@pytest.mark.long
 def test_without_the_app_it_says_what_it_needs(environment: dict[str, str]) -> None:
     environment = {**environment, "DJANGO_SETTINGS_MODULE": "tests.faults.programs.settings"}
     done = subprocess.run(

@@ -44,6 +44,7 @@ def environment(site_environment: dict[str, str], postgres: EmbeddedPostgres) ->
     }
 
 
+@pytest.mark.long
 def test_a_command_is_shown_with_what_each_process_said(environment: dict[str, str]) -> None:
     person("operator", superuser=True)
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=60)

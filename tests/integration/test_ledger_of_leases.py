@@ -233,6 +233,7 @@ def a_claim() -> Iterator[None]:
         yield
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("begun", [a_claim, an_edit])
 def test_a_process_that_stops_in_the_middle_of_its_work_keeps_its_lock_for_a_second(  # P6 P8

@@ -409,6 +409,7 @@ def test_load_counts_what_closes_and_what_opens_in_its_place(pool_url: str) -> N
         proxy.close()
 
 
+@pytest.mark.long
 def test_hook_that_never_ends_loses_its_connection_and_its_place(pool_url: str) -> None:  # P4
     tried: list[Any] = []
 

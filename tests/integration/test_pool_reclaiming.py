@@ -160,6 +160,7 @@ def armed() -> Iterator[Armed]:
     signal.signal(signal.SIGUSR1, before)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_exceptions_out_of_signal_handlers_cost_no_place(  # P3, P4
     small_pool: Callable[..., ManagedPool], armed: Armed, mode: str

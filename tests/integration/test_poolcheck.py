@@ -136,12 +136,14 @@ def test_each_trouble_has_its_own_sentence(environment: dict[str, str], parts: d
     assert "wrong-secret" not in done.stdout + done.stderr  # P13
 
 
+@pytest.mark.long
 def test_database_that_does_not_exist(environment: dict[str, str]) -> None:  # P9
     done = poolcheck({**environment, "DATABASE_URL": environment["DATABASE_URL"].rsplit("/", 1)[0] + "/nothing"})
     assert done.returncode == 2
     assert "The database does not exist: " in done.stdout
 
 
+@pytest.mark.long
 def test_validation_query_of_the_profile(environment: dict[str, str]) -> None:
     PoolProfile.objects.create(target="default", validation_query="SELECT nothing_of_that_name")
     done = poolcheck(environment)
@@ -149,6 +151,7 @@ def test_validation_query_of_the_profile(environment: dict[str, str]) -> None:
     assert "The validation query fails: the server refuses with SQLSTATE 42703 (UndefinedColumn)" in done.stdout
 
 
+@pytest.mark.long
 def test_full_server(environment: dict[str, str], make_postgres: Callable[..., EmbeddedPostgres]) -> None:  # P9
     server = make_postgres(max_connections=6)
     url = server.create_database("site")
@@ -188,6 +191,7 @@ def test_silent_server_is_told_within_the_timeout(  # P8
     assert took < 1 + START
 
 
+@pytest.mark.long
 def test_not_migrated(environment: dict[str, str], make_postgres: Callable[..., EmbeddedPostgres]) -> None:  # P1
     url = make_postgres().create_database("site")
     done = poolcheck({**environment, "DATABASE_URL": url})
@@ -196,6 +200,7 @@ def test_not_migrated(environment: dict[str, str], make_postgres: Callable[..., 
     assert "default  postgresql  ok" in done.stdout
 
 
+@pytest.mark.long
 def test_redis_that_is_down_is_a_warning(environment: dict[str, str]) -> None:  # P11
     poolmgr = {**json.loads(environment["TEST_POOLMGR"]), "REDIS_URL": "redis://:secret@127.0.0.1:1/0"}
     done = poolcheck({**environment, "TEST_POOLMGR": json.dumps(poolmgr)})
@@ -216,6 +221,7 @@ def test_watch_until_interrupted(environment: dict[str, str]) -> None:
     assert rounds[0]["at"] < rounds[1]["at"] < rounds[2]["at"]
 
 
+@pytest.mark.long
 def test_reader_that_goes_away_ends_the_watch_quietly(environment: dict[str, str]) -> None:
     command = [sys.executable, "manage.py", "poolcheck", "--json", "--watch", "0.2"]
     with subprocess.Popen(

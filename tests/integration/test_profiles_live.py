@@ -124,6 +124,7 @@ def test_profile_for_a_role_wins_in_that_role_only(fleet: TestFleet) -> None:  #
 
 
 # The poll, which finds it, is the same with Redis; there it comes once a minute in these tests.
+@pytest.mark.long
 @pytest.mark.parametrize("fleet", ["database"], indirect=True)
 def test_edit_in_sql_counts_too(fleet: TestFleet) -> None:  # P5
     members = fleet.start(1)
@@ -140,6 +141,7 @@ def test_edit_in_sql_counts_too(fleet: TestFleet) -> None:  # P5
     assert_nothing_failed(members)
 
 
+@pytest.mark.long
 def test_recycle_replaces_every_connection_under_load(fleet: TestFleet) -> None:
     members = fleet.start(3)
     in_fleet(3)
@@ -171,6 +173,7 @@ def test_pause_holds_for_newcomers_and_resume_lets_all_go_on(fleet: TestFleet) -
     assert_nothing_failed(members)
 
 
+@pytest.mark.long
 def test_command_for_one_process(fleet: TestFleet) -> None:
     members = fleet.start(2)
     beats = in_fleet(2).processes
@@ -181,6 +184,7 @@ def test_command_for_one_process(fleet: TestFleet) -> None:
     assert [a.process for a in command.acknowledgements.all()] == [beats[0].uid]
 
 
+@pytest.mark.long
 def test_dead_process_leaves_the_fleet_and_one_that_ends_well_at_once(fleet: TestFleet) -> None:
     fleet.environment["TEST_POOLMGR"] = fleet.environment["TEST_POOLMGR"].replace("{", '{"PROCESS_TTL": 4, ', 1)
     good, killed = fleet.start(2)

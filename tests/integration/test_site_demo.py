@@ -154,6 +154,7 @@ def test_taken_port_is_one_line(tmp_path):
     assert process.returncode == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", first_always("file", "file/below", "/proc/nowhere"))
 def test_a_directory_that_can_not_be_used_is_one_line(tmp_path, place):
     (tmp_path / "file").touch()
@@ -165,6 +166,7 @@ def test_a_directory_that_can_not_be_used_is_one_line(tmp_path, place):
     assert process.returncode == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [

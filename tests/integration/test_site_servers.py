@@ -48,6 +48,7 @@ def test_settings_reach_the_server(make_postgres):
         assert connection.execute("SHOW max_connections").fetchone() == ("17",)
 
 
+@pytest.mark.long
 def test_frozen_server_stops(make_postgres):
     server = make_postgres()
     os.kill(server.pid, signal.SIGSTOP)
@@ -81,6 +82,7 @@ def test_redis_is_real_and_restarts(make_redis):
         redis.Redis(port=server.port).ping()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
 def test_servers_die_with_a_killed_parent(tmp_path):
     code = (

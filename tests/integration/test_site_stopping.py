@@ -34,6 +34,7 @@ def test_who_ends_a_moment_later_is_not_left_behind(master):
     assert master(2).stop_and_verify() == []
 
 
+@pytest.mark.long
 def test_who_stays_is_named(master):
     with pytest.raises(ProcessError, match="left behind: processes of web"):
         master(60).stop_and_verify()

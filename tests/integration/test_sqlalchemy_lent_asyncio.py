@@ -288,6 +288,7 @@ def test_connection_that_broke_in_use_is_replaced(lent_pool: Small, engine: Any)
     until(lambda: pool.snapshot().size == 1 and pool.load().used == 0)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:The garbage collector is trying")
 def test_what_another_task_goes_on_with_stays_with_it(lent_pool: Small, engine: Any) -> None:  # P3 P4
     pool = lent_pool("transaction", max_size=3)

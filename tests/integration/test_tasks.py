@@ -195,6 +195,7 @@ def test_rolling_recycle_goes_on_where_a_dead_worker_left_off(fleet: TestFleet) 
     assert rolling.abandoned() == ()
 
 
+@pytest.mark.long
 def test_rolling_recycle_passes_over_processes_that_died(fleet: TestFleet) -> None:
     fleet.start(1)
     wait_for(lambda: read_fleet().processes)
@@ -217,6 +218,7 @@ def test_process_that_never_answers_fails_and_does_not_stop_the_rest(fleet: Test
     )
 
 
+@pytest.mark.long
 def test_rolling_recycle_passes_over_nobody_whom_redis_does_not_name_at_the_moment(  # P9 P11
     fleet: TestFleet, settings: Any, redis_server: EmbeddedRedis
 ) -> None:
@@ -264,6 +266,7 @@ def test_process_is_not_taken_for_gone_with_the_redis_that_knew_it(
     assert tasks.recycle("default") == "0 of 1 process recycled default; 1 failed."
 
 
+@pytest.mark.long
 def test_two_drivers_at_once_recycle_once(fleet: TestFleet) -> None:
     fleet.start(2)
     wait_for(lambda: len(read_fleet().processes) == 2)

@@ -214,6 +214,7 @@ def test_what_lies_where_a_beat_should_is_named(redis_store: RedisStore) -> None
     assert redis_store.sweep() == ()
 
 
+@pytest.mark.long
 def test_rows_that_were_made_wrong_in_sql_spoil_no_page(store: FleetStore, client: Client) -> None:
     beat(calm(), uid=process_uid())
     profile = PoolProfile(target="default")
@@ -248,6 +249,7 @@ TIMES = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["infinity", "-infinity", "9999-12-31", "0001-01-01"])
 def test_a_time_that_python_has_no_value_for_spoils_nothing(
     moment: str, redis_store: RedisStore, small_pool: Callable[..., ManagedPool]

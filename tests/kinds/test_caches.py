@@ -251,6 +251,7 @@ def test_pool_of_a_target_is_the_one_that_its_cache_uses(settings: Any, redis_se
         plugged.pool_of("cache:none")
 
 
+@pytest.mark.long
 def test_without_redis_py_the_targets_are_known_and_using_one_says_what_to_install() -> None:  # P11
     program = textwrap.dedent(
         """
@@ -308,6 +309,7 @@ def test_each_location_of_a_cache_is_paused_and_sized_alone(
     assert caches["quick"].get("key") == 2
 
 
+@pytest.mark.long
 def test_without_django_redis_a_cache_on_it_says_what_to_install() -> None:  # P11
     program = textwrap.dedent(
         """

@@ -286,6 +286,7 @@ def test_a_close_that_hangs_keeps_a_place_for_seconds_only(sender: Sender) -> No
     assert sender.pool.load() == (2, 0, 0)
 
 
+@pytest.mark.long
 def test_sending_goes_on_while_the_pool_is_recycled_and_resized(sender: Sender) -> None:
     sender.send()
     stopped = threading.Event()
@@ -558,6 +559,7 @@ def test_a_message_goes_out_although_its_pool_can_t_be_managed(
     assert caplog.text.count("the pool of 'broker' is not managed") == 1
 
 
+@pytest.mark.long
 def test_a_site_without_celery_can_show_a_broker() -> None:  # P11
     program = """
 import sys

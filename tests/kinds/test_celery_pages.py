@@ -137,6 +137,7 @@ def test_a_recycle_is_carried_out(operator: Client) -> None:
     assert pool.snapshot().generation == 2
 
 
+@pytest.mark.long
 def test_metrics_and_poolcheck_tell_of_it(
     operator: Client, site_environment: dict[str, str], settings: Any, redis_server: EmbeddedRedis
 ) -> None:

@@ -175,6 +175,7 @@ def test_no_call_fails_while_the_pool_is_recycled_again_and_again(site: Site) ->
         assert all(each.result(60) for each in works)
 
 
+@pytest.mark.long
 def test_a_recycle_replaces_the_connection_over_which_results_are_awaited(site: Site) -> None:
     with ThreadPoolExecutor(2) as threads:
         waits = [threads.submit(site.tasks["work.nap"].delay(seconds).get, timeout=60) for seconds in (2.5, 3)]
@@ -203,6 +204,7 @@ def test_who_waits_for_results_is_said_to_and_is_no_leak(site: Site) -> None:
     assert waiting.get(timeout=60)
 
 
+@pytest.mark.long
 def test_a_connection_that_listens_comes_back_when_nothing_is_waited_for(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # P4
@@ -268,6 +270,7 @@ def test_a_pause_is_told_to_whoever_asks_and_outlasted_where_celery_tries_again(
     assert site.app.AsyncResult("kept").get(timeout=10) == 7
 
 
+@pytest.mark.long
 def test_results_go_on_when_the_server_is_back(
     make_site: Callable[..., Site], make_redis: Callable[[], EmbeddedRedis]
 ) -> None:  # P7
@@ -297,6 +300,7 @@ def test_a_forked_child_hears_of_its_own_results_and_of_those_that_its_parent_be
     assert site.pool.snapshot().reclaimed == 0
 
 
+@pytest.mark.long
 def test_a_process_that_ends_with_results_still_awaited_ends_at_once(make_site: Callable[..., Site]) -> None:  # P8
     site = make_site()
     program = """
@@ -349,6 +353,7 @@ def test_a_worker_follows_the_profile_and_commands_and_shows_its_holders(
         assert held.get(timeout=60)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("backend", "told"),
     [

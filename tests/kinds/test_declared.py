@@ -105,6 +105,7 @@ def test_a_target_that_is_declared_anew_gets_another_pool(vectors: str, settings
     assert poolmgr.pool(vectors).max_connections == 4
 
 
+@pytest.mark.long
 def test_the_url_of_a_declared_target_is_shown_to_nobody(settings: Any) -> None:  # P13
     declared = {
         "vectors": {"KIND": "redis", "URL": f"redis://:{PLANTED}@127.0.0.1:1/0"},

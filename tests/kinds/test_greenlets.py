@@ -27,6 +27,7 @@ def run(library: str, kind: str, url: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("library", "kind"),
     first_always(

@@ -24,6 +24,7 @@ Ask = Callable[[Subject], list[Any]]
 LAPSES, ENDS, ANSWERS = 0.3, 2.5, 3.5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("subject", ONE_ON_EACH_CORE, indirect=True)
 def test_connect_that_is_under_way_when_the_lease_ends_comes_to_nothing(subject: Subject, ask: Ask) -> None:  # P6
     subject.proxy.delay = ANSWERS  # as a host that is slow to answer

@@ -219,6 +219,7 @@ def test_server_that_comes_back_serves_those_who_wait(subject: Subject, ask: Ask
     subject.give_back(waiting[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("subject", ONE_ON_EACH_CORE, indirect=True)
 def test_first_request_after_an_outage_is_served_however_long_nobody_asked(subject: Subject) -> None:  # P7
     subject.proxy.refuse()

@@ -450,6 +450,7 @@ def test_who_may_only_look_shows_all_and_tells_why_nothing_is_set(
     assert "may look and change nothing" in result.failed
 
 
+@pytest.mark.long
 def test_a_console_that_never_answers_meets_a_deadline_and_holds_up_nobody(
     bouncer: Bouncer, manage: Callable[..., BouncerPool]
 ) -> None:  # P8, P9

@@ -97,6 +97,7 @@ def states(bouncer: Bouncer) -> dict[str, tuple[int, int]]:
     return {row["name"]: (row["paused"], row["disabled"]) for row in rows if row["name"] != "pgbouncer"}
 
 
+@pytest.mark.long
 def test_one_database_may_be_chosen_and_the_others_go_on(bouncer: Bouncer) -> None:  # P5
     pool, orders = lead(), Orders("me", lambda: None)
     operator = signed_in(person("operator", *CHANGES, "cut_off_clients"))

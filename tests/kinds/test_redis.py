@@ -392,6 +392,7 @@ def test_server_that_was_away_for_long_costs_no_more_time(redis_subject: Redis) 
         assert subject.use(conn)
 
 
+@pytest.mark.long
 def test_server_that_is_away_still_costs_who_comes_after_a_while_one_try(redis_subject: Redis) -> None:  # P8 P9
     redis_subject.proxy.refuse()
     subject = redis_subject.open(redis_subject.through_proxy, connection_timeout=1)

@@ -287,6 +287,7 @@ def test_what_a_task_that_ended_has_kept_comes_back_within_5_seconds(make: Make)
     asyncio.run(main())
 
 
+@pytest.mark.long
 def test_what_another_task_goes_on_with_stays_with_it(make: Make, redis_subject: Redis) -> None:  # P3 P4
     async def main() -> None:
         pool = make(pool={"min_size": 0, "max_size": 5})

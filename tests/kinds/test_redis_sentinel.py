@@ -137,6 +137,7 @@ def test_after_a_failover_no_call_gets_the_old_master(half: Threads, watched: Wa
         until(lambda: not clients(watched, old), "the old connections to be gone", timeout=5)
 
 
+@pytest.mark.long
 def test_idle_connections_to_the_old_master_go_without_a_call(half: Threads, watched: Watched) -> None:  # P7
     client = client_of(half, watched, max_size=4)
     name_of(client)
@@ -221,6 +222,7 @@ def test_forked_child_finds_the_master_itself(watched: Watched) -> None:  # P3
     assert client.client_id() == mine
 
 
+@pytest.mark.long
 def test_sentinels_that_say_nothing_cost_nobody_more_than_their_patience(half: Threads, watched: Watched) -> None:  # P8
     client = client_of(half, watched, max_size=2, connection_timeout=1.0)
     mine = client.client_id()

@@ -344,6 +344,7 @@ def test_connection_that_breaks_in_use_tells_no_password(place: Place, caplog: p
         proxy.close()
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_pages_reports_and_tasks_show_no_password(  # P13
     place: Place, settings: Any, redis_server: EmbeddedRedis, caplog: pytest.LogCaptureFixture
@@ -427,6 +428,7 @@ def test_broker_s_pool_that_lends_nothing_tells_no_password(  # P13
     broker.close()
 
 
+@pytest.mark.long
 def test_broker_that_cannot_be_reached_tells_no_password(  # P13
     redis_server: EmbeddedRedis, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -96,6 +96,7 @@ def test_idle_timeout_closes_what_is_unused_down_to_min_size(subject: Subject) -
     until(lambda: subject.pool.snapshot().size == 1)  # which is when the pool has seen it too
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("subject", ONE_ON_EACH_CORE, indirect=True)
 def test_idle_timeout_zero_keeps_what_is_unused(subject: Subject) -> None:
     subject.open(max_size=3, idle_timeout=0.1, max_lifetime=0)
@@ -114,6 +115,7 @@ def test_max_lifetime_replaces_connections_that_got_old(subject: Subject) -> Non
         assert subject.use(conn) != first
 
 
+@pytest.mark.long
 def test_leak_threshold_tells_once_who_holds_a_connection(
     any_subject: Subject, caplog: pytest.LogCaptureFixture
 ) -> None:

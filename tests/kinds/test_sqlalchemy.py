@@ -496,6 +496,7 @@ except ImportError as error:
 """
 
 
+@pytest.mark.long
 def test_without_sqlalchemy_the_site_works_and_using_it_names_the_extra() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "a SQLAlchemy target needs SQLAlchemy: pip install 'poolmgr[sqlalchemy]'"

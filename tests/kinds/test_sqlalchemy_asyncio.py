@@ -280,6 +280,7 @@ async def _break(engine: Any) -> None:
         await conn.scalar(PID)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("act", [_connect_and_close, _ask, _break])
 @pytest.mark.parametrize("validation", first_always("socket", "query"))
 def test_cancelled_at_whichever_step_it_loses_no_connection(  # P3 P4 P6

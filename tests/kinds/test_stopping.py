@@ -129,6 +129,7 @@ def test_statement_of_a_borrower_that_ended_is_stopped(alchemy: Any, running: Ca
     assert alchemy.pool.snapshot().left_behind == 0
 
 
+@pytest.mark.long
 def test_statement_that_outlasts_the_patience_for_its_place_is_stopped(  # P6
     alchemy: Any, running: Callable[[], set[int]]
 ) -> None:

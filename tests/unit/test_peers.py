@@ -79,6 +79,7 @@ def test_every_list_of_what_differs_can_be_read(name: str) -> None:
     differing(name)
 
 
+@pytest.mark.long
 def test_ours_are_there_to_come_in_for_theirs() -> None:
     # In a process of its own, since each takes the place of the library's in the whole of it. django-redis's wants a run.
     inside = Path(verdict.__file__).parent / "inside"

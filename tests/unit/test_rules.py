@@ -89,6 +89,7 @@ def test_a_run_with_everything_forbids_skips(run: Run, workers: str) -> None:
     assert "left out" not in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_file_that_is_skipped_is_an_error_too_where_skips_are_forbidden(run: Run, workers: str) -> None:
     done = run({"whole": SKIPS_WHOLE, "long": LONG}, "-n", workers, POOLMGR_NO_SKIPS="1")
@@ -101,6 +102,7 @@ def test_long_tests_run_for_whom_names_their_file(run: Run) -> None:
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_what_shares_something_dear_is_one_worker_s_work(run: Run, tmp_path: Path) -> None:
     done = run({"together": TELLS_ITS_WORKER, "short": "def test_short():\n    pass\n"}, "-n", "2")
     assert "9 passed" in done.stdout, done.stdout + done.stderr
