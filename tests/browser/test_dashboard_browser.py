@@ -122,6 +122,7 @@ def test_a_hidden_page_asks_nothing(quick: Page) -> None:
     until(lambda: quick.run(COUNT) > before, "the refresh on coming back", 2)
 
 
+@pytest.mark.long
 def test_a_lost_connection_takes_the_verdicts_place_and_recovers(quick: Page) -> None:  # P10
     beat(calm())
     until(lambda: "All is well" in quick.text("#pools .pm-headline"), "a good verdict", 10)

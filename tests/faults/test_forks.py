@@ -61,6 +61,7 @@ def test_a_fork_inside_atomic_leaves_the_transaction_to_the_parent(fork: Fork, b
     assert (told["same"], told["rows"]) == (True, 1)
 
 
+@pytest.mark.long
 @whoever_forks
 def test_a_cursor_that_is_open_at_the_fork_works_on_in_the_parent_only(fork: Fork, by: str) -> None:  # P3
     told = fork("open_cursor", by)
@@ -113,6 +114,7 @@ def test_an_inherited_pool_is_closed_and_its_connections_out_of_reach(fork: Fork
     assert told["child"] == {"answer": [True, "OperationalError"], "status": 0}
 
 
+@pytest.mark.long
 def test_multiprocessing_workers_have_pools_of_their_own(fork: Fork) -> None:  # P3 P6
     told = fork("worker_pool")
     assert (told["shared"], told["kept"]) == (0, True)

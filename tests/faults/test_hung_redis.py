@@ -192,6 +192,7 @@ def test_a_command_waits_once(redis: EmbeddedRedis, client: Client) -> None:  # 
     assert Command.objects.count() == len(answers)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("task", ["tick", "check_target", "check_targets", "sweep"])
 def test_a_task_waits_once(task: str, redis: EmbeddedRedis) -> None:  # P8
     beat()

@@ -181,6 +181,7 @@ def test_who_turns_hungry_beside_a_busy_holder_has_their_share_within_two_second
     assert witness.most <= BUDGET, witness.at_most
 
 
+@pytest.mark.long
 def test_idle_room_goes_to_whoever_wants_it_within_a_second(  # P6
     make_fleet: Callable[..., Fleet], witness: Witness, redis: str | None, takes: Callable[..., None]
 ) -> None:

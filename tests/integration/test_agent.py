@@ -110,6 +110,7 @@ def test_redis_that_was_silent_for_a_while_buries_nobody(  # P11
     works_on(members)
 
 
+@pytest.mark.long
 def test_control_database_that_is_down_costs_no_heartbeat_and_no_settings(  # P11
     make_fleet: Callable[..., TestFleet], redis_server: EmbeddedRedis, make_postgres: Callable[..., EmbeddedPostgres]
 ) -> None:

@@ -63,6 +63,7 @@ PAGES = (
 )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trouble", ["exhausted", "paused"])
 def test_every_page_answers(trouble: str, console: Browserless, request: pytest.FixtureRequest) -> None:  # P10
     request.getfixturevalue(trouble)

@@ -88,6 +88,7 @@ def test_without_addresses_of_the_admin_the_dashboard_has_a_plain_frame(operator
     assert "poolmgr.view_poolprofile" in refused.content.decode()
 
 
+@pytest.mark.long
 def test_the_dashboard_works_where_the_admin_is_not_installed(
     operator: User, settings: Any, site_environment: dict[str, str]
 ) -> None:

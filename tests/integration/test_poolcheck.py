@@ -106,6 +106,7 @@ def test_fleet_is_read_and_json_is_for_programs(
         fleet.stop()
 
 
+@pytest.mark.long
 def test_unknown_target(environment: dict[str, str]) -> None:
     done = poolcheck(environment, "defualt")
     assert done.returncode == 3
@@ -209,6 +210,7 @@ def test_redis_that_is_down_is_a_warning(environment: dict[str, str]) -> None:  
     assert "secret" not in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_watch_until_interrupted(environment: dict[str, str]) -> None:
     command = [sys.executable, "manage.py", "poolcheck", "--json", "--watch", "0.2"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -280,6 +282,7 @@ def test_fleet_that_nobody_can_read_is_not_called_empty(
     assert "No live process" not in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -302,6 +305,7 @@ def test_wrong_setting_is_told_in_its_own_words(environment: dict[str, str], wro
     assert "hunter2" not in done.stdout + done.stderr  # P13
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bad", first_always("0", "soon", "-1", "nan"))
 def test_bad_seconds(environment: dict[str, str], bad: str) -> None:
     done = poolcheck(environment, f"--timeout={bad}")

@@ -144,6 +144,7 @@ def test_stops_when_a_part_of_it_ends(directory, started):
     assert not psutil.wait_procs(family, timeout=20)[1]
 
 
+@pytest.mark.long
 def test_taken_port_is_one_line(tmp_path):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

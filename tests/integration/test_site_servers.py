@@ -29,6 +29,7 @@ def test_password_is_required(postgres):
         psycopg.connect(postgres.url().replace("poolmgr:", "poolmgr:not-"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", first_always("immediate", "fast"))
 def test_restart_keeps_port_and_data(make_postgres, mode):
     server = make_postgres()

@@ -218,6 +218,7 @@ def test_a_connection_that_listens_comes_back_when_nothing_is_waited_for(
     assert seen.reclaimed == 0
 
 
+@pytest.mark.long
 def test_results_are_waited_for_with_a_single_connection(site: Site) -> None:  # P6, P8
     site.change(max_size=1)
     waiting = site.tasks["work.nap"].delay(1)
@@ -373,6 +374,7 @@ def test_a_backend_without_a_redis_target_is_refused(make_site: Callable[..., Si
         app.backend  # noqa: B018
 
 
+@pytest.mark.long
 def test_what_celery_says_of_connections_is_refused_where_the_target_says_it(make_site: Callable[..., Site]) -> None:
     site = make_site()
     site.app.conf.redis_max_connections = 7

@@ -183,6 +183,7 @@ def test_dead_ends_are_noticed_without_a_checkout(subject: Subject) -> None:  # 
     assert subject.pool.snapshot().idle == 0
 
 
+@pytest.mark.long
 def test_connection_that_says_nothing_is_not_handed_out_once_it_is_doubtful(subject: Subject) -> None:  # P7 P8
     subject.open(subject.through_proxy, max_size=2, validate_after_idle=0.05, connection_timeout=4)
     with subject.borrowed() as conn:

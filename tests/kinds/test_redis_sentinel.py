@@ -97,6 +97,7 @@ def test_replicas_are_a_target_of_their_own(half: Threads, watched: Watched) -> 
     registry.close("test:replicas")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", first_always("crashed", "ordered"))
 def test_after_a_failover_no_call_gets_the_old_master(half: Threads, watched: Watched, how: str) -> None:  # P7
     client = client_of(half, watched, max_size=4)

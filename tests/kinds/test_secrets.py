@@ -300,6 +300,7 @@ def _pause(place: Place) -> Any:
     registry.get(place.target).pause()  # type: ignore[union-attr]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("state", [_hold, _pause], ids=["exhausted", "paused"])
 def test_pool_that_lends_nothing_tells_no_password(  # P13
     place: Place, state: Callable[[Place], Any], caplog: pytest.LogCaptureFixture
@@ -319,6 +320,7 @@ def _through(proxy: Proxy, url: str) -> str:
     return f"{head}:{proxy.port}/{tail.partition('/')[2]}"
 
 
+@pytest.mark.long
 def test_connection_that_breaks_in_use_tells_no_password(place: Place, caplog: pytest.LogCaptureFixture) -> None:  # P13
     caplog.set_level(logging.DEBUG)
     proxy = Proxy(urlsplit(place.url).port or 0)

@@ -533,6 +533,7 @@ def test_detached_connection_lives_on_and_its_place_is_free(
     asyncio.run(main())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("again", first_always(True, False), ids=["one in its place", "the first"])
 def test_connection_that_was_dropped_keeps_its_place_until_it_is_gone(
     make: Make, backends: Backends, recwarn: Any, again: bool

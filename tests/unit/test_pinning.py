@@ -121,6 +121,7 @@ def test_a_transaction_that_sql_begins_is_told_apart(statement: str) -> None:
     assert reasons(statement) == {BEGINS}
 
 
+@pytest.mark.long
 def test_the_look_at_a_long_statement_takes_its_length_and_not_its_square() -> None:  # P8
     words = "('put into the template', 'create'), " * 100_000
     assert reasons(f"INSERT INTO t VALUES {words}('temp')") == frozenset()
