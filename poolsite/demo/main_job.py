@@ -174,12 +174,17 @@ class MainJob:
         self.targets = self.operator.targets()
         self.load.start()
 
+        visitor = Browser(self.site.url)
+
         def complete() -> bool:
             # Each child of the worker takes a task at a time: several at once reach all of them.
             for _ in range(options.concurrency * 2):
                 self.operator.order("check_targets", expires=10)
                 # Which takes long enough for the others to get one too, and has a result.
                 self.operator.order("poolsite.reports.tasks.count_words", expires=10)
+            # Who waits for words to be counted comes by seldom, and needs luck to meet each of the web workers.
+            for _ in range(options.workers * 2):
+                visitor.get("/reports/")
             led = [target for target, kind in self.targets.items() if kind.elsewhere]
             return all(self._roles(target) for target in led) and all(
                 self._roles(target).count(role) >= count
