@@ -179,6 +179,7 @@ def test_a_session_that_ended_is_told(quick: Page) -> None:
     assert quick.run(GREEN) == []
 
 
+@pytest.mark.long
 def test_what_a_silent_process_said_last_makes_nothing_well(quick_target: Page) -> None:
     beat(calm())
     beat(calm(), uid="silent", pid=4712, at=time.time() - 15)

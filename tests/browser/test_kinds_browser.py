@@ -71,6 +71,7 @@ def test_pages_of_another_kind_fit_and_can_be_read(cached: Page, scheme: str, wi
         assert cached.complaints() == [], path
 
 
+@pytest.mark.long
 def test_a_card_speaks_of_its_kind(cached: Page) -> None:
     cached.open("/pools/targets/cache:default/")
     [card] = [each for each in cached.all(".pm-card") if each.get_attribute("aria-label") == TARGET]

@@ -106,6 +106,7 @@ def test_stack_of_who_waits_for_a_frozen_server_is_told_meanwhile(outage_site: O
     waiting.end()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", first_always(WEB, uvicorn("poolmgr.console.asgi:application")), ids=["web", "asgi"])
 def test_who_was_let_in_looks_on_wherever_they_are(outage_site: OutageSite, command: list[str]) -> None:  # P10
     visitor = visitor_of_a_fleet(outage_site, command)

@@ -473,6 +473,7 @@ Contended = Callable[[str, int], AbstractContextManager[ManagedPool]]
 
 
 # In session mode every run has them beside each other, below.
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("mode", "size"), first_always(("transaction", 2), ("session", 1), ("session", 2), ("transaction", 1))
 )
@@ -484,7 +485,6 @@ def test_who_competes_has_a_connection_alone_and_leaves_nothing_on_it(  # P2 P3 
         compete(mode, [[scenario] * ROUNDS] * THREADS)
 
 
-@pytest.mark.long
 @each_pool
 def test_work_of_every_kind_meets_work_of_every_other(contended: Contended, mode: str, size: int) -> None:  # P2 P3 P4
     # In an order of its own for each thread, and the same in each run.

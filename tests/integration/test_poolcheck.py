@@ -76,6 +76,7 @@ def test_a_time_is_told_in_the_unit_that_people_would_take(seconds: float | None
     assert told_time(seconds) == told
 
 
+@pytest.mark.long
 def test_fleet_is_read_and_json_is_for_programs(
     environment: dict[str, str], postgres: EmbeddedPostgres, settings: Any
 ) -> None:

@@ -103,6 +103,7 @@ def garbage(store: FleetStore) -> dict[str, str]:
     return found
 
 
+@pytest.mark.long
 def test_each_costs_itself_and_is_named(store: FleetStore, put: Put, client: Client) -> None:  # P10
     bad = garbage(store)
     assert len(bad["long"]) > MAX_BEAT > len(bad["crowded"])

@@ -78,6 +78,7 @@ def view() -> Any:
     return next(view for view in read_fleet().targets if view.target == TARGET)
 
 
+@pytest.mark.long
 def test_one_process_leads_and_another_goes_on_when_it_is_killed(fleet: TestFleet, bouncer: Bouncer) -> None:  # P5
     [leader] = wait_for(leaders)
     assert bouncer.consoles() == 1

@@ -18,6 +18,7 @@ def texts(messages: Iterable[Message]) -> list[tuple[str | None, str, str]]:
     return [(message.context, message.text, message.plural) for message in messages]
 
 
+@pytest.mark.long
 def test_each_language_says_all_that_the_source_does() -> None:
     messages = gather()
     assert len(messages) > 500

@@ -80,6 +80,7 @@ def test_what_a_run_tells(run: Run, tmp_path: Path, workers: str) -> None:
     assert "1 long test left out: --all runs it too" in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_run_with_everything_forbids_skips(run: Run, workers: str) -> None:
     done = run({"skips": SKIPS, "long": LONG}, "-n", workers, "--all", POOLMGR_NO_SKIPS="1")
