@@ -193,6 +193,7 @@ def fleet(
         each.stop()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("with_redis", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_the_totals_stay_when_a_process_is_killed(fleet: Callable[[bool], TestFleet], with_redis: bool) -> None:
     (killed, ended) = fleet(with_redis).start(2)

@@ -264,6 +264,7 @@ SHORT = [("refused", False), ("down", False), ("odd port", False), ("unknown opt
 
 # django-redis raises the cause of its own error, which has that as its context.
 @pytest.mark.filterwarnings("ignore:Cycle in the exception chain")
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("what", "console"),
     [
