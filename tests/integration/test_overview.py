@@ -115,7 +115,7 @@ def test_holders_are_told_whichever_process_they_are_in(operator: User) -> None:
     assert "r-17" in page
     assert "1 min 15 s" in page
     beat(replace(calm(), used=7, holders=(holder,), oldest_checkout=75.0), uid="zz-last", pid=6001)
-    assert "the longest first; 7 in use in all" in text_of(operator)
+    assert "the longest first; 7 in use" in text_of(operator)
 
 
 def test_details_of_few_are_read_for_it(monkeypatch: pytest.MonkeyPatch, operator: User) -> None:  # P12
