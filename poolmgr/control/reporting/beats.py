@@ -57,11 +57,8 @@ def read_beats(rows: bool = True, details: bool = True) -> Beats:
     return Beats((), "", tuple(errors))
 
 
-def with_details(beats: Beats, uids: Collection[str], target: str = "") -> Beats:
-    """``beats`` that were read without details, with those of some processes, or of their pools to ``target`` alone.
-
-    Never raises: what can't be read stays away.
-    """
+def with_details(beats: Beats, uids: Collection[str]) -> Beats:
+    """``beats`` that were read without details, with those of some processes. Never raises: what can't be read stays away."""
     try:
         store = next((each for each in _stores() if each.name == beats.store), None)
         if store is None or not uids:
@@ -70,7 +67,7 @@ def with_details(beats: Beats, uids: Collection[str], target: str = "") -> Beats
             told = store.details(uids)
     except (StoreDown, ConfigurationError):
         return beats
-    whole = (joined(beat, told[beat.uid], target) if beat.uid in told else beat for beat in beats.processes)
+    whole = (joined(beat, told[beat.uid]) if beat.uid in told else beat for beat in beats.processes)
     return beats._replace(processes=tuple(whole))
 
 

@@ -96,9 +96,9 @@ def read_now(looked_at: bool = False, details: bool = True) -> tuple[Fleet, Outa
 
 
 def _read_target(target: str, rows: bool) -> _Beaten:
-    beats = read_beats(rows, details=False)
-    with_it = {beat.uid for beat in beats.processes if any(pool.target == target for pool in beat.pools)}
-    return with_details(beats, with_it, target), looks.of(beats, target)
+    # With everybody's details, over which uses and times are summed.
+    beats = read_beats(rows)
+    return beats, looks.of(beats, target)
 
 
 def _read_overview(rows: bool) -> _Beaten:
