@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-import kombu.pools
 import pytest
 from celery import Celery
 
@@ -16,6 +15,7 @@ from poolmgr.control.reporting.health import check_target
 from poolmgr.models import PoolProfile
 from poolmgr.pools import registry
 from poolmgr.targets.kombu.joining import join
+from tests.brokers import close_broker_pools
 from tests.browser.screens import each_screen
 from tests.integration.console import beat, own_pool
 from tests.kinds.celery_work import BACKEND
@@ -52,7 +52,7 @@ def celery_site(page: Page, settings: Any, redis_server: Any) -> Iterator[Page]:
     assert len(awaited) == 2
     for target in declared:
         registry.close(target)
-    kombu.pools.reset()
+    close_broker_pools()
     app.close()
     settings.POOLMGR = {"AGENT": False}
     registry.set_desired({})

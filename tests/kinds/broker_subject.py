@@ -3,12 +3,12 @@
 from typing import Any
 
 import kombu
-import kombu.pools
 import redis
 from celery import Celery
 
 from poolmgr.targets.kombu.kind import KOMBU
 from poolmgr.targets.kombu.pool import BrokerPool
+from tests.brokers import close_broker_pools
 from tests.kinds.subjects import Redis
 
 
@@ -29,7 +29,7 @@ class Broker(Redis):
 
     def close(self) -> None:
         super().close()
-        kombu.pools.reset()
+        close_broker_pools()
         self.app.close()
 
     def borrow(self) -> Any:

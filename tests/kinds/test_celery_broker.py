@@ -30,6 +30,7 @@ from poolmgr.targets.known import address_of, bootstrap_spec, denied, kind_of, k
 from poolmgr.targets.kombu.joining import join
 from poolmgr.targets.kombu.kind import KOMBU
 from poolsite.demo.servers import EmbeddedRedis
+from tests.brokers import close_broker_pools
 from tests.forking import Child
 from tests.kinds.subjects import in_thread
 from tests.waiting import until
@@ -75,7 +76,7 @@ def sender(settings: Any, redis_server: EmbeddedRedis) -> Iterator[Sender]:
     made = Sender(app)
     yield made
     registry.close(TARGET)
-    kombu.pools.reset()
+    close_broker_pools()
     app.close()
     settings.POOLMGR = {"AGENT": False}
     registry.set_desired({})
@@ -430,8 +431,7 @@ def test_who_holds_a_connection_too_long_is_told_once(sender: Sender, caplog: py
 def test_a_pool_that_kombu_makes_anew_follows_the_profile(sender: Sender) -> None:
     sender.send()
     sender.change(max_size=5)
-    kombu.pools.reset()
-    sender.app._after_fork()
+    close_broker_pools()
     sender.send()
     assert sender.app.pool.limit == 5
     sender.send()

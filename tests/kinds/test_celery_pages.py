@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-import kombu.pools
 import pytest
 from celery import Celery
 from django.test import Client
@@ -21,6 +20,7 @@ from poolmgr.pools import registry
 from poolmgr.targets.kombu.joining import join
 from poolmgr.targets.kombu.kind import KOMBU
 from poolsite.demo.servers import EmbeddedRedis
+from tests.brokers import close_broker_pools
 from tests.integration.console import beat, own_fleet, own_pool, person, signed_in
 from tests.integration.test_admin_kinds import offered
 
@@ -48,7 +48,7 @@ def _broker(settings: Any, redis_server: EmbeddedRedis) -> Iterator[None]:
     beat(own_pool().snapshot(), pool.snapshot())
     yield
     registry.close(TARGET)
-    kombu.pools.reset()
+    close_broker_pools()
     app.close()
     settings.POOLMGR = {"AGENT": False}
     registry.set_desired({})

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import celery
-import kombu.pools
 import pytest
 import redis
 from celery import chord, group
@@ -28,6 +27,7 @@ from poolmgr.pools.desired import Desired
 from poolmgr.targets.redis import listening
 from poolmgr.targets.redis.kind import REDIS
 from poolsite.demo.servers import EmbeddedRedis
+from tests.brokers import close_broker_pools
 from tests.forking import in_child
 from tests.waiting import until
 
@@ -78,7 +78,7 @@ class Site:
 
     def close(self) -> None:
         self.app.close()
-        kombu.pools.reset()
+        close_broker_pools()
         self.admin.close()
 
 
