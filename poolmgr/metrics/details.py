@@ -29,9 +29,9 @@ def split(beat: ProcessBeat) -> tuple[ProcessBeat, ProcessBeat]:
     return often, details
 
 
-def joined(often: ProcessBeat, details: ProcessBeat) -> ProcessBeat:
-    """One again; a pool of which there are no details stays without."""
-    found = {pool.target: pool for pool in details.pools}
+def joined(often: ProcessBeat, details: ProcessBeat, target: str = "") -> ProcessBeat:
+    """One again; a pool of which there are no details stays without, and so does any but that to ``target``, if given."""
+    found = {pool.target: pool for pool in details.pools if target in ("", pool.target)}
     age = max(0.0, often.at - details.at)
     return replace(often, pools=tuple(_whole(pool, found.get(pool.target), age) for pool in often.pools))
 

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from msgspec.structs import replace
 
 from poolmgr.control.editing.profiles import save_profile
+from poolmgr.control.reporting import fleet
 from poolmgr.control.store import get_store
 from poolmgr.dashboard.reading import picture, shared
 from poolmgr.metrics.snapshot import Holder, PoolSnapshot
@@ -127,6 +128,17 @@ def test_details_of_few_are_read_for_it(monkeypatch: pytest.MonkeyPatch, operato
     text_of(operator)
     assert len(get_store().read(details=False).beats) == 40
     assert [number <= 12 for number in asked] == [True]
+
+
+def test_a_target_s_page_sums_up_that_target_alone(monkeypatch: pytest.MonkeyPatch, operator: User) -> None:  # P12
+    summed: list[str] = []
+    real = fleet.view_of
+    monkeypatch.setattr(fleet, "view_of", lambda target, *rest: summed.append(target) or real(target, *rest))
+    beat(calm(), *(replace(calm(), target=f"other-{n}") for n in range(4)))
+    assert "other-3" in text_of(operator)
+    summed.clear()
+    text_of(operator, "/pools/targets/default/")
+    assert summed == ["default"]
 
 
 def test_viewers_of_the_same_second_share_what_was_read(monkeypatch: pytest.MonkeyPatch, operator: User) -> None:  # P12

@@ -12,6 +12,7 @@ import redis
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
+from msgspec.structs import replace
 
 from poolmgr import tasks
 from poolmgr.control.commanding import commands
@@ -25,8 +26,9 @@ from poolmgr.control.store.base import FleetStore
 from poolmgr.control.store.database import DatabaseStore
 from poolmgr.control.store.redis import RedisStore
 from poolmgr.control.watching import records
+from poolmgr.control.watching.watch import Watch
 from poolmgr.identity import process_uid
-from poolmgr.metrics.snapshot import MAX_BEAT, PoolSnapshot
+from poolmgr.metrics.snapshot import MAX_BEAT, Holder, PoolSnapshot
 from poolmgr.models import (
     Acknowledgement,
     Episode,
@@ -130,20 +132,68 @@ def test_each_costs_itself_and_is_named(store: FleetStore, put: Put, client: Cli
     assert f"\npoolmgr_unread_processes{{}} {len(bad)}\n" in client.get("/pools/metrics").content.decode()
 
 
-def test_details_that_cannot_be_read_cost_their_process(store: FleetStore, settings: Any) -> None:  # P10
-    beat(calm(), uid="good-1")
-    beat(calm(), uid="bad-1")
-    text = '{"uid": "good-1", "host": "h", "pid": -1}'
-    if store.name == "redis":
-        with redis.Redis.from_url(settings.POOLMGR["REDIS_URL"]) as client:
-            client.set("{" + settings.POOLMGR["NAMESPACE"] + "}:details:bad-1", text, px=20_000)
-    else:
-        Process.objects.filter(uid="bad-1").update(details=json.loads(text))
+@pytest.fixture
+def spoil(settings: Any, store: FleetStore) -> Callable[[str, str], None]:
+    """Have a text stand where the details of a process are."""
+
+    def do(uid: str, text: str) -> None:
+        if store.name == "redis":
+            with redis.Redis.from_url(settings.POOLMGR["REDIS_URL"]) as client:
+                client.set("{" + settings.POOLMGR["NAMESPACE"] + "}:details:" + uid, text, px=20_000)
+        else:
+            Process.objects.filter(uid=uid).update(details=json.loads(text))
+
+    return do
+
+
+def test_details_that_cannot_be_read_cost_no_more_than_these(
+    store: FleetStore, spoil: Callable[[str, str], None], client: Client
+) -> None:  # P10
+    held = Holder("MainThread", 3.0, 4711, label="GET slow")
+    for uid in ("good-1", "bad-1", "long-1"):
+        beat(replace(calm(), used=1, holders=(held,)), uid=uid)
+    spoil("bad-1", '{"uid": "good-1", "host": "h", "pid": -1}')
+    spoil("long-1", json.dumps({"uid": "x" * MAX_BEAT}))
     reading = store.read()
-    assert [each.uid for each in reading.beats] == ["good-1"]
-    assert [each.uid for each in reading.unread] == ["bad-1"]
-    assert reading.unread[0].why.startswith("of its details, ")
-    assert {each.uid for each in store.read(details=False).beats} == {"bad-1", "good-1"}
+    assert {each.uid for each in reading.beats} == {"bad-1", "good-1", "long-1"}
+    why = {each.uid: each.why for each in reading.unread}
+    assert why.keys() == {"bad-1", "long-1"}
+    assert all(each.startswith("of its details, ") for each in why.values())
+    assert "bytes, and the most are 4,194,304" in why["long-1"]
+    assert {each.uid: len(each.pools[0].holders) for each in reading.beats} == {"bad-1": 0, "good-1": 1, "long-1": 0}
+    told = store.details(["good-1", "bad-1", "long-1", "gone-1"])
+    assert (told.beats.keys(), {each.uid: each.why for each in told.unread}) == ({"good-1"}, why)
+    assert store.read(details=False).unread == ()
+    assert make_report().verdict.state == "warning"
+    for page in ("/pools/targets/default/", "/pools/processes/bad-1/"):
+        assert "of its details, " in client.get(page).content.decode(), page
+    assert re.search(r'pm-big">3</span>', client.get("/pools/targets/default/").content.decode()), "all that is used"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "person_may", [("view_poolprofile",), ("view_poolprofile", "view_event")], ids=["page", "events"]
+)
+def test_the_overview_names_whose_details_it_has_not_read(
+    store: FleetStore, spoil: Callable[[str, str], None], person_may: tuple[str, ...]
+) -> None:  # P10
+    for n in range(20):
+        beat(replace(calm(), oldest_checkout=9.0), uid=f"busy-{n}", pid=5000 + n)
+    beat(replace(calm(), oldest_checkout=0.0), uid="bad-1")
+    watch, viewer = Watch("keeper-1"), signed_in(person("viewer", *person_may))
+    watch.turn(store)
+    watch.tend(store)
+    watch.turn(store)
+    assert "All is well" in viewer.get("/pools/").content.decode()
+    spoil("bad-1", "{}" if store.name == "redis" else '{"uid": 1}')
+    assert "All is well" in viewer.get("/pools/").content.decode(), "it reads of those who hold for longest"
+    watch._due = 0.0
+    watch.turn(store)
+    watch.tend(store)
+    page = viewer.get("/pools/").content.decode()
+    assert "1 report can&#x27;t be read" in page
+    assert "bad-1: of its details, " in page
+    assert "All is well" not in page
 
 
 def test_one_is_named_by_poolcheck_and_the_tasks_go_on(store: FleetStore, put: Put) -> None:  # P10

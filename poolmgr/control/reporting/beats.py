@@ -10,9 +10,8 @@ from poolmgr.conf import conf
 from poolmgr.control.access import sentence_of, sheltered
 from poolmgr.control.store import FleetStore, StoreDown, get_store
 from poolmgr.control.store.database import DatabaseStore
-from poolmgr.control.store.reading import Reading, Unread
+from poolmgr.control.store.reading import Reading, Unread, by_uid, completed
 from poolmgr.exceptions import ConfigurationError
-from poolmgr.metrics.details import joined
 from poolmgr.metrics.phrases import bare, counted, phrase
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.pools.lane import console_lane
@@ -22,8 +21,8 @@ _AGAIN = 0.2
 
 
 class Beats(NamedTuple):
-    """The live processes, the store that they were read from, if any, a sentence for each store that can't be read, and the
-    processes whose beats can't be read."""
+    """The live processes, the store that they were read from, if any, a sentence for each store that can't be read, and
+    whose beats can't be read, or the details of them."""
 
     processes: tuple[ProcessBeat, ...]
     store: str
@@ -57,8 +56,11 @@ def read_beats(rows: bool = True, details: bool = True) -> Beats:
     return Beats((), "", tuple(errors))
 
 
-def with_details(beats: Beats, uids: Collection[str]) -> Beats:
-    """``beats`` that were read without details, with those of some processes. Never raises: what can't be read stays away."""
+def with_details(beats: Beats, uids: Collection[str], target: str = "") -> Beats:
+    """``beats`` that were read without details, with those of some processes, or of their pools to ``target`` alone.
+
+    Never raises: what can't be read stays away.
+    """
     try:
         store = next((each for each in _stores() if each.name == beats.store), None)
         if store is None or not uids:
@@ -67,8 +69,9 @@ def with_details(beats: Beats, uids: Collection[str]) -> Beats:
             told = store.details(uids)
     except (StoreDown, ConfigurationError):
         return beats
-    whole = (joined(beat, told[beat.uid]) if beat.uid in told else beat for beat in beats.processes)
-    return beats._replace(processes=tuple(whole))
+    return beats._replace(
+        processes=tuple(completed(beats.processes, told.beats, target)), unread=by_uid(*beats.unread, *told.unread)
+    )
 
 
 def read_everybody() -> Beats:

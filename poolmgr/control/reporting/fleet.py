@@ -32,8 +32,8 @@ _NAMED = 3
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """``store`` names where the beats were read, and is empty where none could be read; ``store_error`` says what could
-    not be read, and why. ``unread`` are live processes of whom nothing else is known. ``troubles`` are what
-    is wrong with processes whatever the target, the worst first."""
+    not be read, and why. ``unread`` are live processes of whom nothing else is known, or, where they are among ``processes``
+    too, no details. ``troubles`` are what is wrong with processes whatever the target, the worst first."""
 
     processes: tuple[ProcessBeat, ...]
     targets: tuple[TargetView, ...]

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from enum import Enum
 from typing import Protocol
 
-from poolmgr.control.store.reading import Reading
+from poolmgr.control.store.reading import Details, Reading
 from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.metrics.totals import Gain, Total
 
@@ -48,8 +48,8 @@ class FleetStore(Protocol):
         """The last beat of every live process, as far as it can be read; without the details of its pools
         (``metrics/details.py``) for whoever can do without: they are most of it."""
 
-    def details(self, uids: Collection[str]) -> dict[str, ProcessBeat]:
-        """What ``read`` leaves out without ``details``, of these processes: as far as it is there and can be read."""
+    def details(self, uids: Collection[str]) -> Details:
+        """What ``read`` leaves out without ``details``, of these processes."""
 
     def processes(self) -> tuple[ProcessBeat, ...]:
         """The beats of ``read()``, without those that can't be read."""

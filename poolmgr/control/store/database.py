@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from threading import Event
 
-from django.db.models import Q, QuerySet, TextField, Value
+from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast, Left, Length, Now
 from django.db.utils import Error as DatabaseError
 
@@ -17,10 +17,18 @@ from poolmgr.control.access import control_alias, from_now, sentence_of
 from poolmgr.control.store import row_totals
 from poolmgr.control.store.base import Heard, StoreDown
 from poolmgr.control.store.occasions import Occasions
-from poolmgr.control.store.reading import MAX_BYTES, MAX_NAMES, Reading, read_beats, read_details, refusal_of
-from poolmgr.metrics.decoding import Unreadable
+from poolmgr.control.store.reading import (
+    MAX_BYTES,
+    MAX_NAMES,
+    Details,
+    Found,
+    Reading,
+    read_beats,
+    read_details,
+    refusal_of,
+)
 from poolmgr.metrics.details import split
-from poolmgr.metrics.snapshot import MAX_BEAT, ProcessBeat
+from poolmgr.metrics.snapshot import ProcessBeat
 from poolmgr.metrics.totals import Gain, Total
 from poolmgr.models import Lead, Message, Process
 
@@ -63,32 +71,18 @@ class DatabaseStore:
         self._occasions.forget(uid)
 
     def read(self, details: bool = True) -> Reading:
-        more = Cast("details", TextField()) if details else Value("", TextField())
-        live = _rows().exclude(_dead()).annotate(text=Cast("beat", TextField()), more=more)
+        live = _rows().exclude(_dead())
         with _or_down():
-            # As texts, so that whatever stands there is decoded in one place; none before its length is known.
-            lengths = live.annotate(length=Length("text") + Length("more")).order_by("-at").values_list("uid", "length")
-            sizes = list(lengths[: MAX_NAMES + 1])
-            left_out = live.count() - MAX_NAMES if len(sizes) > MAX_NAMES else 0
-            found: dict[str, str | Unreadable] = {}
-            room = MAX_BYTES
-            for uid, size in sizes[:MAX_NAMES]:
-                if refusal := refusal_of(size or 0, room):
-                    found[uid] = refusal
-                else:
-                    found[uid] = ""
-                    room -= size or 0
-            wanted = [uid for uid, text in found.items() if text == ""]
-            rows = list(live.filter(uid__in=wanted).values_list("uid", "text", "more")) if wanted else []
-        found |= {uid: text for uid, text, _ in rows}
-        return read_beats(found.items(), left_out, {uid: told for uid, _, told in rows if told not in ("", "{}")})
+            found, room = _texts(live, "beat", MAX_BYTES)
+            left_out = max(0, live.count() - MAX_NAMES) if len(found) == MAX_NAMES else 0
+            readable = [uid for uid, text in found.items() if isinstance(text, str)]
+            more = _details(live.filter(uid__in=readable), room) if details and readable else {}
+        return read_beats(found.items(), left_out, more)
 
-    def details(self, uids: Collection[str]) -> dict[str, ProcessBeat]:
-        told = _rows().filter(uid__in=uids).annotate(more=Cast("details", TextField()))
+    def details(self, uids: Collection[str]) -> Details:
         with _or_down():
-            # None before its length is known, as above.
-            rows = list(told.annotate(length=Length("more")).filter(length__lte=MAX_BEAT).values_list("uid", "more"))
-        return read_details((uid, text) for uid, text in rows if text != "{}")
+            found = _details(_rows().filter(uid__in=uids), MAX_BYTES)
+        return read_details(found.items())
 
     def processes(self) -> tuple[ProcessBeat, ...]:
         return self.read().beats
@@ -180,6 +174,28 @@ class DatabaseStore:
 
 def _rows() -> QuerySet[Process]:
     return Process.objects.using(control_alias())
+
+
+def _texts(rows: QuerySet[Process], column: str, room: int) -> tuple[dict[str, Found], int]:
+    """By uid what stands in ``column``, or why that was not fetched; and how many bytes may still be."""
+    # As texts, so that whatever stands there is decoded in one place; none before its length is known.
+    rows = rows.annotate(text=Cast(column, TextField()))
+    found: dict[str, Found] = {}
+    wanted = []
+    for uid, size in rows.annotate(length=Length("text")).order_by("-at").values_list("uid", "length")[:MAX_NAMES]:
+        if refusal := refusal_of(size or 0, room):
+            found[uid] = refusal
+        else:
+            wanted.append(uid)
+            room -= size or 0
+    if wanted:
+        found |= rows.filter(uid__in=wanted).values_list("uid", "text")
+    return found, room
+
+
+def _details(rows: QuerySet[Process], room: int) -> dict[str, Found]:
+    found, _room = _texts(rows, "details", room)
+    return {uid: None if text == "{}" else text for uid, text in found.items()}
 
 
 def _leads() -> QuerySet[Lead]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -27,15 +26,16 @@ TOLD_KEPT, TOTALS_KEPT = 86_400.0, 30 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A process whose heartbeat is there and can't be used: ``why`` is a sentence without its full stop."""
+    """A process whose heartbeat is there and can't be used, or its details: ``why`` is a sentence without its full stop."""
 
     uid: str
     why: str
 
 
 class Reading(NamedTuple):
-    """The last beat of every live process, sorted by role, host and pid; those that can't be read; how many names were
-    not looked at, since there are more than ``MAX_NAMES``."""
+    """The last beat of every live process, sorted by role, host and pid; those that can't be read, of which whoever has no
+    readable details is among the others too, without them; how many names were not looked at, since there are more than
+    ``MAX_NAMES``."""
 
     beats: tuple[ProcessBeat, ...]
     unread: tuple[Unread, ...] = ()
@@ -45,6 +45,13 @@ class Reading(NamedTuple):
     def uids(self) -> set[str]:
         """Everybody who beats, readably or not."""
         return {beat.uid for beat in self.beats} | {each.uid for each in self.unread}
+
+
+class Details(NamedTuple):
+    """By uid, what can be read, and of whom something is there that can't be."""
+
+    beats: Mapping[str, ProcessBeat]
+    unread: tuple[Unread, ...] = ()
 
 
 #: A text, or why it was not fetched; None where there is none.
@@ -59,29 +66,34 @@ def read_beats(
     unread: list[Unread] = []
     for uid, text in found:
         try:
-            beats.append(_whole(uid, text, details.get(uid)))
+            beats.append(_of(uid, text))
         except Unreadable as error:
             unread.append(Unread(_shown(uid), str(error)))
-    return Reading(in_order(beats), tuple(sorted(unread, key=lambda each: each.uid)), left_out)
+    more = read_details((beat.uid, details.get(beat.uid)) for beat in beats)
+    return Reading(in_order(completed(beats, more.beats)), by_uid(*unread, *more.unread), left_out)
 
 
-def read_details(found: Iterable[tuple[str, Found]]) -> dict[str, ProcessBeat]:
-    """By uid the details that can be read; who looks for these has the rest of the beats already."""
+def completed(beats: Iterable[ProcessBeat], details: Mapping[str, ProcessBeat], target: str = "") -> list[ProcessBeat]:
+    """``beats`` with their ``details``, as far as there are any, or those of ``target`` alone."""
+    return [joined(beat, details[beat.uid], target) if beat.uid in details else beat for beat in beats]
+
+
+def read_details(found: Iterable[tuple[str, Found]]) -> Details:
+    """For whoever has the rest of the beats already. Of whom there are none nothing is said."""
     read: dict[str, ProcessBeat] = {}
+    unread: list[Unread] = []
     for uid, text in found:
-        with suppress(Unreadable):
+        if text is None:
+            continue
+        try:
             read[uid] = _of(uid, text)
-    return read
+        except Unreadable as error:
+            unread.append(Unread(_shown(uid), f"of its details, {error}"))
+    return Details(read, by_uid(*unread))
 
 
-def _whole(uid: str, text: Found, details: Found) -> ProcessBeat:
-    beat = _of(uid, text)
-    if details is None:
-        return beat
-    try:
-        return joined(beat, _of(uid, details))
-    except Unreadable as error:
-        raise Unreadable(f"of its details, {error}") from None
+def by_uid(*unread: Unread) -> tuple[Unread, ...]:
+    return tuple(sorted(unread, key=lambda each: each.uid))
 
 
 def _of(uid: str, text: Found) -> ProcessBeat:

@@ -18,7 +18,7 @@ from poolmgr.control.store.base import Heard, StoreDown
 from poolmgr.control.store.fetching import Fetcher
 from poolmgr.control.store.occasions import EVERY, Occasions
 from poolmgr.control.store.patience import patience
-from poolmgr.control.store.reading import Reading, read_beats, read_details
+from poolmgr.control.store.reading import Details, Reading, read_beats, read_details
 from poolmgr.control.store.redis_totals import RedisTotals
 from poolmgr.exceptions import ConfigurationError
 from poolmgr.identity import process_uid
@@ -116,7 +116,7 @@ class RedisStore:
         texts = ((uid.decode(errors="replace"), text) for uid, text in found.items() if text is not None)
         return read_beats(texts, left_out, {uid.decode(errors="replace"): text for uid, text in more.items()})
 
-    def details(self, uids: Collection[str]) -> dict[str, ProcessBeat]:
+    def details(self, uids: Collection[str]) -> Details:
         with self._or_down():
             found = self._fetcher.details({uid.encode(): b"" for uid in uids})
         return read_details((uid.decode(errors="replace"), text) for uid, text in found.items())

@@ -17,6 +17,7 @@ from poolmgr.control.reporting.fleet import Fleet
 from poolmgr.control.reporting.spoken import spoken
 from poolmgr.control.reporting.troubles import Trouble
 from poolmgr.control.reporting.views import TargetView
+from poolmgr.dashboard.lines.notes import Note, unread_note
 from poolmgr.dashboard.words.episodes import since_words, standing
 from poolmgr.dashboard.words.present import ago, duration, number
 from poolmgr.dashboard.words.verdicts import Said
@@ -46,20 +47,14 @@ class Headline:
     process: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something that is missing: what is lost by it, and what to do."""
-
-    state: str
-    title: str
-    text: str
-
-
 def headline(
-    fleet: Fleet, ranked: Ranked, outage: Outage | None = None, going_on: tuple[Episode, ...] = ()
+    fleet: Fleet, ranked: Ranked, outage: Outage | None = None, going_on: tuple[Episode, ...] = (), unread: str = ""
 ) -> Headline:
-    """The verdict, and since when it holds by the episodes that are ``going_on``."""
-    found = _headline(fleet, ranked, outage)
+    """The verdict, and since when it holds by the episodes that are ``going_on``.
+
+    ``unread`` says whose report can't be read, or is "".
+    """
+    found = _headline(fleet, ranked, outage, unread)
     trouble = fleet.troubles[0] if fleet.troubles else None
     if trouble is not None and _comes_first(trouble, found, ranked):
         return _of_processes(trouble, found, ranked)
@@ -69,11 +64,11 @@ def headline(
     return replace(found, since=stands.since, why=stands.why)
 
 
-def _headline(fleet: Fleet, ranked: Ranked, outage: Outage | None) -> Headline:
+def _headline(fleet: Fleet, ranked: Ranked, outage: Outage | None, unread: str) -> Headline:
     """While the control database is away nothing is well: what the pools report is known, and the rest is not."""
     if not fleet.processes:
-        if fleet.unread:
-            return Headline("unknown", spoken(fleet.unread_error))
+        if unread:
+            return Headline("unknown", spoken(unread))
         if fleet.store_error:
             return Headline("unknown", _("No process can be seen: %(error)s") % {"error": spoken(fleet.store_error)})
         return Headline("unknown", _("No process has opened a pool yet."))
@@ -84,8 +79,8 @@ def _headline(fleet: Fleet, ranked: Ranked, outage: Outage | None) -> Headline:
     view, worst = in_use[0]
     if worst.state == "ok" and outage is not None:
         return Headline("unknown", _only_from_reports(len(fleet.processes)))
-    if worst.state == "ok" and fleet.unread:
-        return Headline("warning", spoken(fleet.unread_error))
+    if worst.state == "ok" and unread:
+        return Headline("warning", spoken(unread))
     if worst.state == "ok":
         return Headline("ok", _all_well(len(fleet.processes), [each.target for each, _said in in_use]))
     sentence = _("%(target)s: %(sentence)s") % {"target": view.target, "sentence": worst.sentence}
@@ -140,7 +135,9 @@ def _all_well(processes: int, targets: Sequence[str]) -> str:
     }
 
 
-def notes(fleet: Fleet, ranked: Ranked, outage: Outage | None = None, checked: bool = True) -> tuple[Note, ...]:
+def notes(
+    fleet: Fleet, ranked: Ranked, outage: Outage | None = None, unread: str = "", checked: bool = True
+) -> tuple[Note, ...]:
     """``checked`` is false for a reader whose permission could not be checked."""
     found = []
     poll = duration(conf().POLL_INTERVAL)
@@ -160,9 +157,7 @@ def notes(fleet: Fleet, ranked: Ranked, outage: Outage | None = None, checked: b
                 % {"poll": poll},
             )
         )
-    if fleet.unread:
-        what = _("Run the same version of poolmgr in every process; the report of one that is gone expires by itself.")
-        found.append(Note("warning", _("Not every process can be read"), f"{spoken(fleet.unread_error)} {what}"))
+    found += unread_note(unread)
     for trouble in fleet.troubles:
         title = ngettext("A process has trouble", "%(n)s processes have trouble", len(trouble.processes))
         found.append(Note(trouble.state, title % {"n": number(len(trouble.processes))}, spoken(trouble.said)))

@@ -65,9 +65,9 @@ def _figures(request: HttpRequest) -> dict[str, Any]:
     fleet = picture.fleet
     found = ranked(fleet)
     views = [view for view, _said in found]
-    head = headline(fleet, found, picture.outage, picture.going_on)
+    head = headline(fleet, found, picture.outage, picture.going_on, picture.unread)
     worst = next((view for view, _said in found if view.target == head.target), None) if head.target else None
-    told = notes(fleet, found, picture.outage, checked=not looks_on(request))
+    told = notes(fleet, found, picture.outage, picture.unread, checked=not looks_on(request))
     sought = request.GET.get("q", "").strip()[:100]
     everything = request.GET.get("targets") == "all"
     return {

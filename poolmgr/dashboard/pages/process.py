@@ -82,7 +82,7 @@ def process(request: HttpRequest, uid: str) -> HttpResponse:
 
 
 def _gone(request: HttpRequest, uid: str, fleet: Fleet) -> HttpResponse:
-    why = next((each.why for each in fleet.unread if each.uid == uid), "")
+    why = _unread(uid, fleet)
     said = _("It is gone, or has been silent for so long that it counts as gone.")
     if why:
         said = _("It lives, but its report can't be read: %(why)s.") % {"why": why}
@@ -92,6 +92,10 @@ def _gone(request: HttpRequest, uid: str, fleet: Fleet) -> HttpResponse:
     if may_read(request, "event"):
         context["lines"] = _events(uid)
     return show(request, "poolmgr/process.html", {**frame(request), **context}, 404)
+
+
+def _unread(uid: str, fleet: Fleet) -> str:
+    return next((each.why for each in fleet.unread if each.uid == uid), "")
 
 
 def _events(uid: str) -> tuple[LogLine, ...]:
@@ -127,7 +131,7 @@ def _told(beat: ProcessBeat, fleet: Fleet, away: Outage | None, statements: bool
         "waits": any(pool.pending for pool in beat.pools),
         "holders": holder_lines(fleet.targets, alone, statements, _HOLDERS),
         "used": number(sum(pool.used for pool in beat.pools)),
-        "lacks": tuple(_lacks(beat, fleet.at)),
+        "lacks": tuple(_lacks(beat, fleet)),
         "troubles": [
             (each, spoken(each.said)) for each in fleet.troubles if each.code in OF_PROCESSES and beat.uid in each.uids
         ],
@@ -173,15 +177,17 @@ def _pool(
     )
 
 
-def _lacks(beat: ProcessBeat, now: float) -> Iterator[str]:
-    """What keeps it from following its settings, and what it finds away."""
+def _lacks(beat: ProcessBeat, fleet: Fleet) -> Iterator[str]:
+    """What can't be read of it, what keeps it from following its settings, and what it finds away."""
+    if why := _unread(beat.uid, fleet):
+        yield _("Its report can't all be read: %(why)s.") % {"why": why}
     yield from map(spoken, map(as_phrase, beat.problems))
     for since, said in (
         (beat.control_lost, _("It has found the control database away for %(time)s: edits and orders wait.")),
         (beat.store_lost, _("It has found Redis away for %(time)s: it hears of edits and orders at its next poll.")),
     ):
         if since:
-            yield said % {"time": duration(now - since)}
+            yield said % {"time": duration(fleet.at - since)}
 
 
 def _moment(seconds: float) -> datetime:

@@ -16,6 +16,7 @@ from poolmgr.dashboard.drawing.grid import grid
 from poolmgr.dashboard.entry.access import VIEW, may_act, may_cut_off, may_read, may_read_statements, staff_only
 from poolmgr.dashboard.entry.frame import INTERVALS, frame, refuse, show
 from poolmgr.dashboard.entry.queries import BadQuery
+from poolmgr.dashboard.lines.notes import unread_note
 from poolmgr.dashboard.lines.remedy import remedies
 from poolmgr.dashboard.pages.cards import card
 from poolmgr.dashboard.pages.listing import Listed
@@ -69,6 +70,7 @@ def _figures(request: HttpRequest, target: str, listed: Listed) -> dict[str, Any
         "strip": picture.strips.get(target),
         "history": history_address(target),
         "standing": standing(picture.going_on, target) if said.state != "ok" else None,
+        "notes": unread_note(picture.unread),
         "blind": not fleet.store,
         "away": picture.outage,
         "commands": picture.commands and [each for each in picture.commands if each.target == target],

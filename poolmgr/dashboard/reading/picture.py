@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from django.db import DatabaseError
@@ -31,7 +31,8 @@ class Picture:
     """``outage`` says why nothing of the control database is known, commands and events neither.
 
     Those are None for a reader who may not see them. ``going_on`` are episodes, which whoever may see events may see too.
-    ``strips`` are each target's last hour.
+    ``strips`` are each target's last hour. ``unread`` says of whom there is no report or no details of it, and is a reason
+    of the fleet's not being well.
     """
 
     fleet: Fleet
@@ -41,6 +42,7 @@ class Picture:
     outage: Outage | None = None
     going_on: tuple[Episode, ...] = ()
     strips: Mapping[str, Strip] = field(default_factory=dict)
+    unread: str = ""
 
 
 #: The beats, and what was seen at the targets' servers.
@@ -75,15 +77,22 @@ def _take(target: str, commands: bool, events: bool, read: _Read) -> Picture:
     if gone is None:
         try:
             ordered = command_lines(fleet) if commands else None
-            going_on = records.going_on() if events else ()
+            going_on = records.going_on()
             happened = event_lines() if events else None
             hour = strips([view.target for view in fleet.targets], episodes=events)
-            return Picture(fleet, Wanted(), ordered, happened, going_on=going_on, strips=hour)
+            unread = fleet.unread_error or _unread(going_on)
+            return Picture(fleet, Wanted(), ordered, happened, None, going_on if events else (), hour, unread)
         except DatabaseError as error:
             if (gone := lost(control_alias(), error)) is None:
                 raise
         fleet, gone = _look(read, target)
-    return Picture(fleet, Wanted(known=False), () if commands else None, () if events else None, gone)
+    nothing = Picture(fleet, Wanted(known=False), () if commands else None, () if events else None, gone)
+    return replace(nothing, unread=fleet.unread_error)
+
+
+def _unread(going_on: Iterable[Episode]) -> str:
+    """What whoever keeps the episodes found, who reads everybody's details."""
+    return next((each.said("sentence") for each in going_on if each.family == "unreadable"), "")
 
 
 def read_now(looked_at: bool = False, details: bool = True) -> tuple[Fleet, Outage | None]:
@@ -96,9 +105,10 @@ def read_now(looked_at: bool = False, details: bool = True) -> tuple[Fleet, Outa
 
 
 def _read_target(target: str, rows: bool) -> _Beaten:
-    # With everybody's details, over which uses and times are summed.
-    beats = read_beats(rows)
-    return beats, looks.of(beats, target)
+    # With the details of all who have it, over which uses and times are summed.
+    beats = read_beats(rows, details=False)
+    with_it = {beat.uid for beat in beats.processes if any(pool.target == target for pool in beat.pools)}
+    return with_details(beats, with_it, target), looks.of(beats, target)
 
 
 def _read_overview(rows: bool) -> _Beaten:
