@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 
@@ -41,6 +43,15 @@ def pytest_runtest_setup() -> None:
     for each in connections.all(initialized_only=True):
         if each.connection is not None and getattr(each.connection, "closed", False) and not each.in_atomic_block:
             each.close()
+
+
+@receiver(setting_changed)
+def _forget_the_filter(setting: str, **kwargs: Any) -> None:
+    # Django's own receivers leave it as the first page of an error had it.
+    if setting == "DEFAULT_EXCEPTION_REPORTER_FILTER":
+        from django.views.debug import get_default_exception_reporter_filter
+
+        get_default_exception_reporter_filter.cache_clear()
 
 
 @pytest.fixture(autouse=True)
