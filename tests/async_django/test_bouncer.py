@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from django.db import DatabaseError
 from django_async_backend.db import async_connections, async_new_connection
 from django_async_backend.db.transaction import async_atomic
 
@@ -15,7 +16,7 @@ from tests.async_django.test_wrapper import Declare, one, run
 from tests.bouncer import Bouncer
 from tests.waiting import until
 
-MODES = ("session", "transaction")
+MODES = ("session", "transaction", "statement")
 
 pytestmark = pytest.mark.long
 
@@ -33,7 +34,20 @@ def test_tasks_some_of_which_are_given_up_meet_nothing_of_each_other(  # P2 P3 P
     managed = declare({"pool_mode": ours, "max_size": 4}, **pools.address(bouncer.url(theirs)))
     wrong: list[Any] = []
 
+    async def is_broken_off(number: int) -> None:
+        try:
+            async with async_atomic(ALIAS):
+                await run("SELECT 1")
+        except DatabaseError as error:
+            if "transaction blocks not allowed in statement pooling mode" not in str(error):
+                wrong.append((number, error))
+        else:
+            wrong.append((number, "a transaction"))
+
     async def transact(number: int) -> None:
+        if theirs == "statement":
+            await is_broken_off(number)
+            return
         async with async_atomic(ALIAS):
             await run(f"SET LOCAL application_name = 'task {number}'")
             if (found := await one("SELECT current_setting('application_name')")) != f"task {number}":
