@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cache
 from urllib.parse import urlencode
 
@@ -62,6 +63,12 @@ def target_address(target: str) -> str:
 def history_address(target: str) -> str:
     """Of the page of a target's last hour."""
     return f"{reverse('poolmgr:history')}?{urlencode({'target': target, 'range': '1h'})}"
+
+
+def past_address(target: str, since: datetime, until: datetime) -> str:
+    """Of the page of what a target did between two moments."""
+    times = {"from": f"{since:%Y-%m-%dT%H:%M:%S%z}", "to": f"{until:%Y-%m-%dT%H:%M:%S%z}"}
+    return f"{reverse('poolmgr:history')}?{urlencode({'target': target, **times})}"
 
 
 def process_address(uid: str) -> str:

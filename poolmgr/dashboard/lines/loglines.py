@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from urllib.parse import urlencode
 
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from poolmgr.control.reporting.spoken import spoken
-from poolmgr.dashboard.addresses import target_address
+from poolmgr.dashboard.addresses import past_address, target_address
 from poolmgr.dashboard.entry.asked import LONGEST
 from poolmgr.dashboard.words import episodes
 from poolmgr.dashboard.words.present import ago, duration
@@ -76,7 +74,7 @@ def _of_episode(row: Episode, now: datetime) -> LogLine:
         exact=spoken(row.said("sentence")),
         worst=", ".join(episodes.figures(row)),
         why=spoken(row.said("why")),
-        history=history_address(row.target, row.began_at - _AROUND, (row.ended_at or now) + _AROUND),
+        history=_around(row, now),
     )
 
 
@@ -102,10 +100,9 @@ def _of_event(row: Event, now: datetime) -> LogLine:
     )
 
 
-def history_address(target: str, since: datetime, until: datetime) -> str:
-    """Where it is shown what a target did between two moments."""
-    if not target:
+def _around(row: Episode, now: datetime) -> str:
+    """Where its chart is, with some time before and after."""
+    if not row.target:
         return ""
-    since = max(since, until - timedelta(seconds=LONGEST))
-    times = {"from": f"{since:%Y-%m-%dT%H:%M:%S%z}", "to": f"{until:%Y-%m-%dT%H:%M:%S%z}"}
-    return f"{reverse('poolmgr:history')}?{urlencode({'target': target, **times})}"
+    until = (row.ended_at or now) + _AROUND
+    return past_address(row.target, max(row.began_at - _AROUND, until - timedelta(seconds=LONGEST)), until)
