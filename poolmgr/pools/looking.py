@@ -33,7 +33,7 @@ class Look:
     most: int | None = None
     reserved: int | None = None
     version: str = ""
-    ids: Sequence[int] = ()
+    ids: Sequence[int] | None = None
     names: Sequence[str] = ()
     behind_pooler: bool = False
     named: int = 0

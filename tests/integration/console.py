@@ -51,7 +51,14 @@ def own_pool() -> ManagedPool:
 
 def calm() -> PoolSnapshot:
     """This process's pool without what other tests of the last minute did to it."""
-    return replace(own_pool().snapshot(), recent_timeouts=0, recent_wait_time=Distribution(), last_error="")
+    return replace(
+        own_pool().snapshot(),
+        recent_timeouts=0,
+        last_timeout_at=0.0,
+        recent_refused=0,
+        recent_wait_time=Distribution(),
+        last_error="",
+    )
 
 
 def beat(*pools: PoolSnapshot, uid: str = "", role: str = "web", **more: Any) -> ProcessBeat:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -16,6 +16,7 @@ from poolmgr.control.reporting.probe import Probe
 from poolmgr.control.store import get_store
 from poolsite.demo.servers import EmbeddedPostgres
 from tests.integration.console import beat, own_fleet, own_pool
+from tests.integration.elsewhere import ELSEWHERE, elsewhere
 from tests.pools import backends
 from tests.waiting import until
 
@@ -67,3 +68,12 @@ def test_another_alias_of_the_same_server_is_no_stranger(settings: Any, redis_se
     # The pool may have opened one more meanwhile.
     assert ours >= {*pool.backend_pids, 7001, 7002}
     assert 9001 not in ours
+
+
+@pytest.mark.long
+@pytest.mark.django_db(transaction=True)
+def test_a_server_at_which_nobody_is_has_none_of_ours(make_postgres: Callable[..., EmbeddedPostgres]) -> None:
+    with elsewhere(make_postgres()):
+        # Whoever made the database may not be quite gone.
+        found = until(lambda: (told := Probe(ELSEWHERE, 5.0, lambda: "SELECT 1").result(())).server_used == 0 and told)
+    assert (found.state, found.ours) == ("ok", 0)

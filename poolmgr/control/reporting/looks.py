@@ -167,7 +167,7 @@ def _query(kind: Kind) -> str:
 
 def seen_by(look: Look, ours: Mapping[str, Collection[int]]) -> Seen:
     """What ``look`` has found, with the fleet's connections taken for what they are."""
-    by_target, others, strangers = counted(look.groups, look.ids, {} if look.behind_pooler else ours, look.young)
+    by_target, others, strangers = counted(look.groups, look.ids or (), {} if look.behind_pooler else ours, look.young)
     return Seen(
         at=(now := time()),
         tried=now,

@@ -77,8 +77,8 @@ class Probe:
         except Empty:
             return _outcome(self._target, "critical", self._silence())
         if look.behind_pooler:
-            check.ours = len(set(poolers).intersection(look.ids)) or look.named or None
-        elif look.ids:
+            check.ours = len(set(poolers).intersection(look.ids or ())) or look.named or None
+        elif look.ids is not None:
             check.ours = len(set(ours).intersection(look.ids))
         found = [Verdict(check.state, check.sentence)]
         if processes and (lost := _lost(look.names, processes)):

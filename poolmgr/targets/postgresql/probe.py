@@ -44,7 +44,7 @@ def look_within(pool: Any, look: Look, deadline: float, silence: float) -> None:
         _count(connection, look, deadline, silence)
         if not look.behind_pooler:
             # This one stays.
-            look.ids = [*look.ids, connection.info.backend_pid]
+            look.ids = [*(look.ids or ()), connection.info.backend_pid]
             look.used = len(look.ids)
 
 
