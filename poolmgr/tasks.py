@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db.utils import Error as DatabaseError
 
-from poolmgr.control import agent, upkeep
+from poolmgr.control import agent, pruning, upkeep
 from poolmgr.control.access import control_database, sentence_of
 from poolmgr.control.commanding import rolling
 from poolmgr.control.reporting.health import check_target as look_at
@@ -115,7 +115,7 @@ def recycle(target: str, author: str = "") -> str:
 @_scheduled
 def prune() -> str:
     """Delete history that is older than its retention."""
-    return f"{upkeep.prune()} rows deleted"
+    return f"{pruning.prune()} rows deleted"
 
 
 @shared_task(ignore_result=True)

@@ -325,7 +325,7 @@ def test_each_order_asks_for_its_permission(order: dict[str, str], permissions: 
         ({"kind": "pause", "proces": "x"}, 400, "There is no key “proces”; there are: kind, target,"),
         ({"kind": "pause", "target": 3}, 400, "“target” is “3”, but must be a text"),
         ({"kind": "end"}, 400, "“process” is “”, but must be what “holders” has"),
-        ({"kind": "end", "process": "gone", "checkout": "1.2"}, 400, "Its process is gone"),
+        ({"kind": "end", "process": "gone", "checkout": "1.2"}, 404, "Its process is gone"),
     ],
 )
 def test_orders_that_make_no_sense_are_refused_with_the_reason(
@@ -344,6 +344,15 @@ def test_what_is_over_is_told_and_nobody_else_is_touched(operator: Client, answe
     answer = ordered(operator, kind="cancel", target="default", process=shop.WEB, checkout="9.9")
     assert (answer.status_code, "It is over" in answer.json()["error"]) == (409, True)
     assert not Event.objects.exists()
+
+
+@pytest.mark.long
+def test_whoever_asks_for_a_checkout_whose_process_does_not_answer_comes_again(operator: Client) -> None:
+    beat(calm(), uid="mute-1", pid=4242)
+    place = {"process": "mute-1", "target": "default", "checkout": "1.2"}
+    for answer in (operator.get(f"{V1}holders/mute-1/default/1.2"), ordered(operator, kind="end", **place)):
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert "Its process has not answered in time" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("body", ["{", "[]", "\ufffe"])

@@ -20,13 +20,13 @@ from poolmgr.control.editing import profiles
 from poolmgr.control.reporting.fleet import read_fleet
 from poolmgr.control.store import get_store
 from poolmgr.control.watching import records
-from poolmgr.control.watching.watch import LEAD, MAX_NOTE
+from poolmgr.control.watching.watch import LEAD, MAX_NOTE, Watch
 from poolmgr.metrics import episodes
 from poolmgr.metrics.snapshot import PoolSnapshot
 from poolmgr.models import Episode, Event, PoolProfile
 from poolsite.demo.servers import EmbeddedPostgres, EmbeddedRedis
 
-from .console import beat
+from .console import beat, own_fleet
 from .control_fleet import Member, TestFleet, wait_for
 
 #: Four threads for one connection that each wants for longer than the others wait.
@@ -51,6 +51,23 @@ def make_fleet(transactional_db: None, postgres: EmbeddedPostgres, settings: Any
     yield make
     for fleet in made:
         fleet.stop()
+
+
+def test_whoever_keeps_the_episodes_deletes_what_is_old_without_celery(
+    transactional_db: None, settings: Any, redis_server: EmbeddedRedis
+) -> None:
+    own_fleet(settings, redis_server)
+    for age in (89, 91):
+        event = Event.objects.create(kind="process", message=f"{age} days ago")
+        Event.objects.filter(pk=event.pk).update(at=timezone.now() - timedelta(days=age))
+    store, watch = get_store(), Watch("keeper-1")
+    for _ in range(2):
+        watch.turn(store)
+        watch.tend(store)
+    assert Event.objects.count() == 2, "whoever has just begun has better things to do"
+    watch._prune_due = 0.0
+    watch.tend(store)
+    assert [each.message for each in Event.objects.all()] == ["89 days ago"]
 
 
 def episode(family: str, **more: Any) -> Episode | None:

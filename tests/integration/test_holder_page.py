@@ -14,7 +14,7 @@ from django.db import DatabaseError, connection
 from django.db.utils import OperationalError
 from django.test import Client
 
-from poolmgr.control.upkeep import prune
+from poolmgr.control.pruning import prune
 from poolmgr.models import Event, Message
 from tests.agents import without_agent
 from tests.integration.holding import Holding, fleet_of_its_own, loiters, sleeps

@@ -11,7 +11,7 @@ import pytest
 import redis
 from django.db import connection, connections
 
-from poolmgr.control import upkeep
+from poolmgr.control import pruning
 from poolmgr.control.store import StoreDown, get_store
 from poolmgr.control.store.base import FleetStore
 from poolmgr.control.store.redis import RedisStore
@@ -252,12 +252,12 @@ def test_old_rows_are_pruned(transactional_db: None, settings: Any) -> None:
     settings.POOLMGR = {"NAMESPACE": f"t{uuid.uuid4().hex[:8]}"}
     store = get_store()
     store.count("a", gain(1, checkouts=2))
-    upkeep.prune()
+    pruning.prune()
     assert checkouts(store) == {("default", "web"): 2}
     assert Told.objects.count() == 1
     Told.objects.update(at="2020-01-01T00:00Z")
     Summed.objects.update(at="2020-01-01T00:00Z")
-    upkeep.prune()
+    pruning.prune()
     assert (store.totals(), Told.objects.count()) == ((), 0)
 
 

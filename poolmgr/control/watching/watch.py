@@ -12,6 +12,7 @@ from poolmgr.conf import conf
 from poolmgr.control.desired import read_profiles
 from poolmgr.control.events import record_dead
 from poolmgr.control.holding import Hold, holds
+from poolmgr.control.pruning import prune
 from poolmgr.control.reporting.beats import Beats
 from poolmgr.control.reporting.fleet import fleet_of, stored_checks
 from poolmgr.control.reporting.views import Profiles
@@ -38,6 +39,8 @@ _COST = 100
 _RARELY = 30.0
 #: The longest note that is read, in bytes: about a kilobyte for each episode, of those that are known and those not written.
 MAX_NOTE = 4 * 1024 * 1024
+#: Seconds between two times that old rows are deleted, and from the beginning of a lead to the first.
+_PRUNES, _SETTLED = 3600.0, 60.0
 #: Seconds for which the next leader finds what this one knew.
 _NOTED = 600.0
 
@@ -69,6 +72,7 @@ class Watch:
         self._gone: set[str] = set()
         self._deaths = Deaths()
         self._sweep_due = 0.0
+        self._prune_due = monotonic() + _SETTLED
         self._due = 0.0
         self._differences = Differences()
         self._sampler = Sampler()
@@ -116,6 +120,9 @@ class Watch:
         self._unsaved = {}
         self._bury()
         self._sampler.take(self._profiles, self._checks)
+        if monotonic() >= self._prune_due:
+            self._prune_due = monotonic() + _PRUNES
+            prune()
 
     def give_up(self, store: FleetStore) -> None:
         """This process ends: another may lead at once. Raises ``StoreDown``."""

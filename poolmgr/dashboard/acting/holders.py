@@ -76,7 +76,8 @@ _LIBRARIES = re.compile(
 @dataclass(frozen=True, slots=True)
 class Found:
     """What is known of a checkout; ``answer`` is None where nobody knows anything. It is ``live`` where its process has just
-    said that it is under way, else ``why`` says what keeps that from being known, or that it is over.
+    said that it is under way, else ``why`` says what keeps that from being known, or that it is over. Whose process is gone
+    is ``gone``.
     """
 
     place: Place
@@ -85,6 +86,7 @@ class Found:
     live: bool
     why: str = ""
     state: str = "unknown"
+    gone: bool = False
 
     @property
     def holder(self) -> Holder | None:
@@ -99,7 +101,7 @@ def find(place: Place) -> Found:
         why = _("Its process is gone, or has been silent for so long that it counts as gone.")
         if not seen.store:
             why = _("Nothing of the fleet can be read now: %(error)s") % {"error": spoken(seen.store_error)}
-        return _last_known(place, None, why)
+        return _last_known(place, None, why, gone=bool(seen.store))
     try:
         answer = ask(beat, What.LOOK, place.target, place.checkout)
     except (StoreDown, ConfigurationError) as error:
@@ -116,11 +118,13 @@ def find(place: Place) -> Found:
     return Found(place, beat, answer, live=True)
 
 
-def _last_known(place: Place, beat: ProcessBeat | None, why: str, state: str = "unknown") -> Found:
+def _last_known(
+    place: Place, beat: ProcessBeat | None, why: str, state: str = "unknown", gone: bool = False
+) -> Found:
     known = remembered(place.uid, place.target, place.checkout)
     if beat is not None and (reported := _reported(place, beat)) and (known is None or known.at < reported.at):
         known = replace(reported, stack=known.stack if known else ())
-    return Found(place, beat, known, False, why, state)
+    return Found(place, beat, known, False, why, state, gone)
 
 
 def _reported(place: Place, beat: ProcessBeat) -> Answer | None:

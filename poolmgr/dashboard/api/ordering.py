@@ -63,7 +63,7 @@ def _on_holder(request: HttpRequest, what: What, given: dict[str, str]) -> dict[
     if denied := told(found, statements=False)["denied"][what.value]:
         raise Refused(denied)
     if not found.live:
-        raise Refused(found.why, 409 if found.state == "ok" else 400)
+        raise Refused(found.why, 409 if found.state == "ok" else 404 if found.gone else 503)
     return _acted(request.user.get_username(), what, found)
 
 

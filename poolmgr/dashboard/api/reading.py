@@ -78,7 +78,7 @@ def holder(request: HttpRequest, reader: Reader, uid: str, target: str, checkout
     need(reader.statements or not stack, READ_STATEMENTS)
     found = find(Place(uid, target, checkout))
     if found.answer is None:
-        raise Refused(found.why, 404)
+        raise Refused(found.why, 404 if found.gone or found.state == "ok" else 503)
     look = holders.Look(found.beat, uid, target, found.answer, found.live, found.why)
     return holders.checkout(look, reader.statements, stack)
 
