@@ -37,12 +37,25 @@ def pytest_sessionfinish() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Who begins has a connection that works, in whatever state a test that failed has left it."""
+    """Who begins has a connection that works, and pools that follow the settings, in whatever state others have left them."""
     from django.db import connections
+
+    from .agents import without_agent
+
+    without_agent()
 
     for each in connections.all(initialized_only=True):
         if each.connection is not None and getattr(each.connection, "closed", False) and not each.in_atomic_block:
             each.close()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """Without the agent that begins with the first pool: it would be there in whichever test comes next."""
+    from .agents import without_agent
+
+    with django_db_blocker.unblock():
+        without_agent()
 
 
 @receiver(setting_changed)

@@ -66,6 +66,13 @@ def managed_pool(url: str, target: str = "test", configure: Any = None, **settin
     return pool
 
 
+#: How many advisory locks are held in this database; those of others are on the list too.
+LOCKS = (
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
 def backends(url: str, database: str | None = None) -> set[int]:
     """The server processes of client sessions in a database, but for those that look, as this does."""
     # By name: the process of the look before may not be quite gone.

@@ -28,6 +28,7 @@ from poolmgr.pools.lane import console_lane
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolsite.docsearch.models import Document
 from tests.integration.backend import MODES, backend_pid, follow, is_held, query, run_in_thread
+from tests.pools import LOCKS
 from tests.waiting import until
 
 Small = Callable[..., ManagedPool]
@@ -509,7 +510,7 @@ STATE = [
         [("",)],
     ),
     ("CREATE TEMP TABLE mine (a int)", "SELECT to_regclass('pg_temp.mine')", [(None,)]),
-    ("SELECT pg_advisory_lock(42)", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", [(0,)]),
+    ("SELECT pg_advisory_lock(42)", LOCKS, [(0,)]),
     ("LISTEN news", "SELECT count(*) FROM pg_listening_channels()", [(0,)]),
     ("PREPARE mine AS SELECT 1", "SELECT count(*) FROM pg_prepared_statements WHERE from_sql", [(0,)]),
     ("DECLARE mine CURSOR WITH HOLD FOR SELECT 1", "SELECT count(*) FROM pg_cursors", [(0,)]),

@@ -27,7 +27,7 @@ from poolmgr.targets.postgresql.managed import ManagedPool
 from poolsite.docsearch.embedding import DIMENSIONS
 from poolsite.docsearch.models import Document
 from tests.integration.backend import Competitor, Scenario, backend_pid, compete, is_held, query
-from tests.pools import backends
+from tests.pools import LOCKS, backends
 from tests.sampling import first_always, with_all
 from tests.stress.actions import TRACES
 from tests.waiting import until
@@ -444,7 +444,7 @@ def contended(small_pool: Callable[..., ManagedPool], postgres: Any, caplog: pyt
         assert seen.closed == before.closed
         assert seen.created - before.created <= size
         with psycopg.connect(url) as console:
-            assert console.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
+            assert console.execute(LOCKS).fetchone() == (0,)
             busy = "SELECT state, query FROM pg_stat_activity WHERE pid = ANY(%s) AND state <> 'idle'"
             assert console.execute(busy, [list(seen.backend_pids)]).fetchall() == []
         assert [

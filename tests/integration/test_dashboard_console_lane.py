@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -35,13 +36,13 @@ def exhausted(console: Browserless, profile: PoolProfile) -> Iterator[ManagedPoo
     """This process's pool, which the live server's threads share, with every connection checked out."""
     pool = own_pool()
     connection.close()
-    taken = [pool.checkout(5) for _ in range(pool.snapshot().limit)]
-    with pytest.raises(PoolExhausted):
-        pool.checkout(0.1)
-    beat()
-    yield pool
-    for each in taken:
-        pool.give_back(each)
+    with ExitStack() as taken:
+        for _ in range(pool.snapshot().limit):
+            taken.callback(pool.give_back, pool.checkout(5))
+        with pytest.raises(PoolExhausted):
+            pool.checkout(0.1)
+        beat()
+        yield pool
 
 
 @pytest.fixture
@@ -49,11 +50,13 @@ def paused(console: Browserless, profile: PoolProfile) -> Iterator[ManagedPool]:
     pool = own_pool()
     connection.close()
     pool.pause()
-    with pytest.raises(PoolPaused):
-        pool.checkout(0.1)
-    beat()
-    yield pool
-    pool.resume()
+    try:
+        with pytest.raises(PoolPaused):
+            pool.checkout(0.1)
+        beat()
+        yield pool
+    finally:
+        pool.resume()
 
 
 PAGES = (

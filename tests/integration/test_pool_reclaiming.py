@@ -113,11 +113,11 @@ def test_a_connection_that_was_collected_gives_its_place_back(make_pool: MakePoo
 
 
 def test_a_wrapper_that_was_interrupted_in_its_middle_releases_again(
-    small_pool: Callable[..., ManagedPool],
+    small_pool: Callable[..., ManagedPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:  # P4
     small_pool("transaction")
     wrapper: Any = connections["default"]
-    wrapper._busy += 1
+    monkeypatch.setattr(wrapper, "_busy", wrapper._busy + 1)
     query()
     assert is_held()
     request_started.send(sender=None)

@@ -15,7 +15,7 @@ from poolmgr.pools.allowance import NOTHING, Allowance
 from poolmgr.pools.plan import Action
 from poolmgr.targets.postgresql.managed import ManagedPool
 from poolmgr.targets.postgresql.work import in_worker
-from tests.pools import backends, change, give_back, hold, wait_in_thread
+from tests.pools import LOCKS, backends, change, give_back, hold, wait_in_thread
 from tests.threads import under_load
 from tests.waiting import until
 
@@ -173,7 +173,7 @@ def test_a_validation_query_changes_nothing(make_pool: MakePool, pool_url: str) 
         pass
     with pool.connection() as conn:
         assert conn.execute("SELECT coalesce(current_setting('test.mark', true), '')").fetchone() == ("",)
-        assert conn.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
+        assert conn.execute(LOCKS).fetchone() == (0,)
     change(pool, validation_query="SELECT visit()")
     with pool.connection() as conn:
         assert conn.execute("SELECT count(*) FROM visits").fetchone() == (0,)

@@ -1,9 +1,10 @@
 """The subjects: one pool of each kind on the run's servers."""
 
+import gc
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -28,6 +29,8 @@ from tests.redis_cluster import Cluster
 from tests.redis_sentinel import Watched
 from tests.sampling import with_all
 from tests.waiting import until
+
+R = TypeVar("R", bound=Redis)
 
 #: Pools of which nobody knows but who made them, and targets, which are groups, or engines on Django's connections.
 ALONE: dict[str, type[Subject]] = {
@@ -75,16 +78,31 @@ def _made(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_serv
     if request.param in TARGETS:
         request.getfixturevalue("no_agent")
     cls = {**SUBJECTS, "kombu": Broker}[request.param]
-    made = cls(
-        redis_server.url(DATABASE) if issubclass(cls, Redis) else pools.emptied(postgres.create_database("kinds"))
-    )
+    made: Subject
+    if issubclass(cls, Redis):
+        made = _alone(cls(redis_server.url(DATABASE)))
+    else:
+        made = cls(pools.emptied(postgres.create_database("kinds")))
     yield made
     made.close()
 
 
+def _alone(made: R) -> R:
+    """Once no connection of another test is left: what an interrupt has lost ends when the garbage is collected."""
+
+    def is_alone() -> bool:
+        if not made.ends():
+            return True
+        gc.collect()
+        return False
+
+    until(is_alone, lambda: f"the end of {made.told(made.ends())}")
+    return made
+
+
 @pytest.fixture
 def redis_subject(redis_server: EmbeddedRedis) -> Iterator[Redis]:
-    made = Redis(redis_server.url(DATABASE))
+    made = _alone(Redis(redis_server.url(DATABASE)))
     yield made
     made.close()
 

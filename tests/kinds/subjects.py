@@ -174,8 +174,10 @@ class Postgres(Subject):
         with psycopg.connect(self.url, autocommit=True, application_name=pools.ONLOOKER) as connection:
             database = sql.Identifier(urlsplit(self.url).path[1:])
             connection.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 1").format(database))
-            yield self.url
-            connection.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(database))
+            try:
+                yield self.url
+            finally:
+                connection.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(database))
 
     def asked(self) -> Any:
         with psycopg.connect(self.url, autocommit=True, application_name=pools.ONLOOKER) as connection:
@@ -253,8 +255,10 @@ class Redis(Subject):
     def full(self) -> Iterator[str]:
         before: Any = self.admin.config_get("maxclients")
         self.admin.config_set("maxclients", 1)
-        yield self.url
-        self.admin.config_set("maxclients", before["maxclients"])
+        try:
+            yield self.url
+        finally:
+            self.admin.config_set("maxclients", before["maxclients"])
 
     def asked(self) -> Any:
         stats: Any = self.admin.info("commandstats")

@@ -84,9 +84,11 @@ class Lent(OfATarget, Alchemy):
         self.engine = engine(TARGET, echo=False)
 
     def close(self) -> None:
-        super().close()
-        if connections.settings.pop(TARGET, None):
-            del connections[TARGET]
+        try:
+            super().close()
+        finally:
+            if connections.settings.pop(TARGET, None):
+                del connections[TARGET]
 
 
 class AsyncLent(InALoop, Lent):

@@ -36,6 +36,7 @@ from tests.agents import without_agent
 from tests.disclosure import disclosures
 from tests.forking import in_child
 from tests.kinds.test_postgresql_asyncio import Cancelled
+from tests.pools import LOCKS
 from tests.proxy import Proxy
 from tests.waiting import until, when
 
@@ -235,7 +236,7 @@ def test_what_a_function_has_left_is_wiped_where_its_caller_says_so(make: Make) 
             await conn.reset()
         async with pool.acquire() as conn:
             assert await conn.fetchval("SHOW work_mem") != "77MB"
-            assert not await conn.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+            assert not await conn.fetchval(LOCKS)
 
     asyncio.run(main())
 

@@ -108,7 +108,7 @@ LEFT = {
     "open transaction": "BEGIN; CREATE TABLE mine (number int)",
 }
 SEEN = (
-    "SELECT current_setting('work_mem'), to_regclass('mine'), (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'),"
+    f"SELECT current_setting('work_mem'), to_regclass('mine'), ({pools.LOCKS}),"
     " (SELECT count(*) FROM pg_listening_channels()), (SELECT count(*) FROM pg_prepared_statements),"
     " (SELECT count(*) FROM pg_cursors), now() = statement_timestamp()"
 )

@@ -373,10 +373,12 @@ def test_forked_child_need_not_wait_for_what_its_parent_holds(
         pool.release(pool.get_connection())
         pool.disconnect()
 
-    in_child(child)
-    assert redis_subject.use(conn)
-    pool.release(conn)
-    registry.close(target)
+    try:
+        in_child(child)
+        assert redis_subject.use(conn)
+        pool.release(conn)
+    finally:
+        registry.close(target)
 
 
 def test_server_that_was_away_for_long_costs_no_more_time(redis_subject: Redis) -> None:  # P8 P9

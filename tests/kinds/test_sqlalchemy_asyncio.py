@@ -398,6 +398,7 @@ def test_loop_that_ends_while_its_pool_closes_connections_leaves_nothing_behind(
 
     gc.collect()
     recwarn.clear()  # of what others have dropped
+    caplog.clear()
     for _ in range(3):
         if asks_for_its_end:
             asyncio.run(main())

@@ -118,9 +118,7 @@ def find(place: Place) -> Found:
     return Found(place, beat, answer, live=True)
 
 
-def _last_known(
-    place: Place, beat: ProcessBeat | None, why: str, state: str = "unknown", gone: bool = False
-) -> Found:
+def _last_known(place: Place, beat: ProcessBeat | None, why: str, state: str = "unknown", gone: bool = False) -> Found:
     known = remembered(place.uid, place.target, place.checkout)
     if beat is not None and (reported := _reported(place, beat)) and (known is None or known.at < reported.at):
         known = replace(reported, stack=known.stack if known else ())
