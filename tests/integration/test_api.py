@@ -375,6 +375,7 @@ def test_a_body_that_is_no_object_is_refused(operator: Client, body: str) -> Non
         ("holders/gone/default/1.2", 404, "Its process is gone"),
         ("nonsense", 404, "There is no such address; /pools/api/v1/ lists those that there are."),
         ("processes?role=chef", 400, "“role” is “chef”, but must be one of web, worker, command."),
+        ("events?page=201", 400, "“page” is “201”, but must be a whole number from 1 to 200."),
         ("processes?limit=0", 400, "“limit” is “0”, but must be a whole number from 1 to 1000."),
         ("holders?limit=many", 400, "“limit” is “many”, but must be a whole number from 1 to 1000."),
         ("holders?after=WyJ3ZWIiXQ", 400, "“after” is “WyJ3ZWIiXQ”, but must be what another answer of this address"),

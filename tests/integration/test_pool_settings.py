@@ -1,6 +1,9 @@
 """Each setting of a profile has its effect on a live pool, at once."""
 
 import logging
+import os
+import socket
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +23,16 @@ from tests.threads import under_load
 from tests.waiting import until
 
 MakePool = Callable[..., ManagedPool]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such options, or by other names")
+def test_a_host_that_falls_silent_is_believed_for_seconds_alone(make_pool: MakePool) -> None:  # P8
+    with make_pool(max_size=1).connection() as conn, socket.socket(fileno=os.dup(conn.fileno())) as connected:
+        told = [
+            connected.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+        ]
+    assert told == [30, 5, 3, 20_000]
 
 
 def test_min_size_is_kept_warm_and_raised_live(make_pool: MakePool) -> None:  # P5

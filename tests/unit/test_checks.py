@@ -284,6 +284,15 @@ def test_wrong_pool_settings_are_an_error(configure: Configure) -> None:
     assert "DATABASES['default']['OPTIONS']['pool']: max_size: 0 is not between 1 and" in found.msg
 
 
+@pytest.mark.parametrize("key", ["NAME", "USER", "HOST", "PORT"])
+def test_a_url_in_the_place_of_a_name_is_an_error_that_shows_nothing_of_it(configure: Configure, key: str) -> None:
+    configure(**{key: "postgresql://site:planted-Pa55@db.example.org/site"})
+    [found] = checks.check_databases()
+    assert found.id == "poolmgr.E004"
+    assert f"DATABASES['default']['{key}'] is " in found.msg
+    assert "planted" not in f"{found.msg} {found.hint}"
+
+
 def test_conn_max_age_is_warned_of(configure: Configure) -> None:
     configure(CONN_MAX_AGE=60, OPTIONS={})
     assert ids(checks.check_databases) == ["poolmgr.W001"]
