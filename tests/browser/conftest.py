@@ -141,6 +141,8 @@ class Page:
 @pytest.fixture
 def page(chromium: webdriver.Chrome, live_server: Any, settings: Any, redis_server: Any) -> Iterator[Page]:
     own_fleet(settings, redis_server)
+    # A report that a test makes once is there also when the browser takes its time.
+    settings.POOLMGR = {**settings.POOLMGR, "PROCESS_TTL": 600}
     person("operator", superuser=True)
     made = Page(chromium, live_server.url)
     made.complaints()

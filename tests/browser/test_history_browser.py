@@ -1,7 +1,5 @@
 """History in a browser: drawn by the script, read without it, in all sizes and colours, and nothing that the policy forbids."""
 
-from typing import Any
-
 import pytest
 from selenium.webdriver import ActionChains
 
@@ -16,9 +14,8 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 
 @pytest.fixture
-def days(page: Page, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Days:
+def days(page: Page, monkeypatch: pytest.MonkeyPatch) -> Days:
     """Half an hour of figures, with a gap and an edit in it."""
-    settings.POOLMGR = {**settings.POOLMGR, "PROCESS_TTL": 600}
     made = Days(monkeypatch)
     beat(calm())
     for number in range(180):
