@@ -188,7 +188,8 @@ def _markdown(about: dict[str, str], found: dict[str, Measurement]) -> str:
     lines = [f"- {name}: {f'`{value}`' if name == 'command' else value}" for name, value in about.items()]
     head = "# What a checkout costs, and what pools do under load"
     origin = (
-        "Written by the command below; every figure is from that one run. Figures of one machine: the ratios travel."
+        "Written by the command below; every figure is from that one run, but for a section that names a run of its own."
+        " Figures of one machine: the ratios travel."
     )
     return "\n\n".join([head, origin, "\n".join(lines), *(each.markdown() for each in found.values())]) + "\n"
 
