@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -101,15 +102,20 @@ def emptied(url: str) -> str:
     What an interrupt or a cancellation has lost in the middle of a connect ends when the garbage is collected.
     """
 
-    def is_empty() -> bool:
-        if not backends(url):
-            return True
-        # Again each time: whoever refers to it may have ended only now.
-        gc.collect()
-        return False
-
-    until(is_empty, lambda: f"the end of the sessions that a test has left: {_sessions(url)}")
+    until(
+        lambda: none_is_left(lambda: backends(url)),
+        lambda: f"the end of the sessions that a test has left: {_sessions(url)}",
+    )
     return url
+
+
+def none_is_left(ends: Callable[[], set[int]]) -> bool:
+    """Whether there are no ``ends``; where there are, the garbage is collected, which may be what keeps them."""
+    if not ends():
+        return True
+    # Again each time: whoever refers to it may have ended only now.
+    gc.collect()
+    return False
 
 
 def _sessions(url: str) -> list[Any]:

@@ -1,6 +1,5 @@
 """The subjects: one pool of each kind on the run's servers."""
 
-import gc
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -89,14 +88,7 @@ def _made(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, redis_serv
 
 def _alone(made: R) -> R:
     """Once no connection of another test is left: what an interrupt has lost ends when the garbage is collected."""
-
-    def is_alone() -> bool:
-        if not made.ends():
-            return True
-        gc.collect()
-        return False
-
-    until(is_alone, lambda: f"the end of {made.told(made.ends())}")
+    until(lambda: pools.none_is_left(made.ends), lambda: f"the end of {made.told(made.ends())}")
     return made
 
 

@@ -43,6 +43,10 @@ class Fleet:
     unread: tuple[Unread, ...] = ()
     troubles: tuple[Trouble, ...] = ()
 
+    def why_unread(self, uid: str) -> str:
+        """Why the report of a process can't be read, or not all of it; "" where it can."""
+        return next((each.why for each in self.unread if each.uid == uid), "")
+
     @property
     def unread_error(self) -> str:
         """A sentence that names the processes whose reports can't be read, or ""."""

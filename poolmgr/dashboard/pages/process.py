@@ -82,7 +82,7 @@ def process(request: HttpRequest, uid: str) -> HttpResponse:
 
 
 def _gone(request: HttpRequest, uid: str, fleet: Fleet) -> HttpResponse:
-    why = _unread(uid, fleet)
+    why = fleet.why_unread(uid)
     said = _("It is gone, or has been silent for so long that it counts as gone.")
     if why:
         said = _("It lives, but its report can't be read: %(why)s.") % {"why": why}
@@ -92,10 +92,6 @@ def _gone(request: HttpRequest, uid: str, fleet: Fleet) -> HttpResponse:
     if may_read(request, "event"):
         context["lines"] = _events(uid)
     return show(request, "poolmgr/process.html", {**frame(request), **context}, 404)
-
-
-def _unread(uid: str, fleet: Fleet) -> str:
-    return next((each.why for each in fleet.unread if each.uid == uid), "")
 
 
 def _events(uid: str) -> tuple[LogLine, ...]:
@@ -179,7 +175,7 @@ def _pool(
 
 def _lacks(beat: ProcessBeat, fleet: Fleet) -> Iterator[str]:
     """What can't be read of it, what keeps it from following its settings, and what it finds away."""
-    if why := _unread(beat.uid, fleet):
+    if why := fleet.why_unread(beat.uid):
         yield _("Its report can't all be read: %(why)s.") % {"why": why}
     yield from map(spoken, map(as_phrase, beat.problems))
     for since, said in (

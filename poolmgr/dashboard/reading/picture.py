@@ -86,8 +86,8 @@ def _take(target: str, commands: bool, events: bool, read: _Read) -> Picture:
             if (gone := lost(control_alias(), error)) is None:
                 raise
         fleet, gone = _look(read, target)
-    nothing = Picture(fleet, Wanted(known=False), () if commands else None, () if events else None, gone)
-    return replace(nothing, unread=fleet.unread_error)
+    nothing = () if commands else None, () if events else None
+    return Picture(fleet, Wanted(known=False), *nothing, gone, unread=fleet.unread_error)
 
 
 def _unread(going_on: Iterable[Episode]) -> str:

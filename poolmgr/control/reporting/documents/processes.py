@@ -49,7 +49,7 @@ def one(fleet: Fleet, uid: str, statements: bool, commands: bool, outage: Outage
     """
     beat = next((each for each in fleet.processes if each.uid == uid), None)
     if beat is None:
-        why = next((each.why for each in fleet.unread if each.uid == uid), "")
+        why = fleet.why_unread(uid)
         raise LookupError(f"its report can't be read: {why}" if why else f"no live process is called {uid!r}")
     told = {
         **_told(beat),
